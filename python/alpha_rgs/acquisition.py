@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user did not give, found from the mixture: OFDM frame offset and phase, kappa and the noise variance.
+
+Each window is judged alone. Until the linear modulation can be acquired too, its timing, phase and gain must be given.
+"""
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from .errors import ParameterError
+from .priors.base import carrier, column
+from .priors.ofdm import frame_pulses
+
+_CLEAN = 10 ** -2.5     # a carrier is clean where the SOI's spectrum lies this far below its peak
+
+
+def acquire(y, soi, interference, kappa=None, noise_var=None):
+    """Fill in what is None: returns (interference, kappa [batch], noise_var [batch], estimated).
+
+    y: complex64 [batch, samples]. Raises ParameterError where the SOI's own nuisances are missing.
+    """
+    for key in ("timing", "phase", "gain"):
+        if soi.kind == "linear-modulation" and getattr(soi, key) is None:
+            raise ParameterError(f"signal of interest: {key} is missing; give it in the prior (it cannot be estimated yet)")
+    found = {}
+    if interference.kind == "ofdm":
+        if interference.frame_offset is None:
+            found["frame_offset"] = frame_offset(y, soi, interference)
+            interference = replace(interference, frame_offset=found["frame_offset"])
+        rough = replace(interference, phase=0.0 if interference.phase is None else interference.phase)
+        if noise_var is None:
+            found["noise_var"] = noise_variance(y, soi, rough)
+        if interference.phase is None or kappa is None:
+            phase, level = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
+            if interference.phase is None:
+                interference = replace(interference, phase=phase)
+                if interference.signal.alphabet.symmetry:
+                    found["phase"] = phase
+            if kappa is None:
+                found["kappa"] = level
+    elif kappa is None or noise_var is None:
+        raise ParameterError(f"interference: kappa (--sir-db) and noise_var (--snr-db) must be given for a {interference.kind} "
+                             "prior; they can be estimated for ofdm only")
+    kappa, noise_var = found.get("kappa", kappa), found.get("noise_var", noise_var)
+    full = [torch.as_tensor(v, dtype=torch.float32).reshape(-1).expand(len(y)).to(y.device) for v in (kappa, noise_var)]
+    return interference, *full, found
+
+
+def frame_offset(y, soi, ofdm):
+    """Where the cyclic prefixes lie, int64 [batch], by maximum likelihood on the prefix and its copy.
+
+    The SOI is narrower than the band: a short prediction-error filter for it takes it out first, which leaves every prefix
+    equal to its copy except for its first samples. Then van de Beek's metric, |correlation| - rho*energy, rho -> 1.
+    """
+    signal = ofdm.signal
+    period, prefix = signal.frame_length, signal.cyclic_prefix
+    if prefix == 0:
+        raise ParameterError("frame_offset: cannot be estimated without a cyclic prefix; give it in the prior")
+    taps = torch.tensor(_whitener(soi.signal, min(2, prefix - 1)), dtype=torch.complex64, device=y.device)
+    x = y * carrier(0.0, soi.carrier_offset, y).conj()
+    x = sum(t * x[:, len(taps) - 1 - i:x.shape[1] - i] for i, t in enumerate(taps))   # x[n] belongs to sample n + order
+    order = len(taps) - 1
+    usable = prefix - order - ofdm.delay_spread
+    if usable < 1:
+        order, usable, x = 0, max(prefix - ofdm.delay_spread, 1), y
+    a, b = x[:, :-signal.fft_size], x[:, signal.fft_size:]
+    turn = torch.exp(2j * torch.pi * (column(ofdm.carrier_offset, y) - soi.carrier_offset) * signal.fft_size).to(y)
+    product, energy = b * a.conj() * turn.conj(), (a.abs() ** 2 + b.abs() ** 2) / 2
+    whole = (product.shape[1] - usable + 1) // period * period
+    if whole < period:
+        raise ParameterError(f"frame_offset: a window of {y.shape[1]} samples is too short to find it; {3 * period} or more")
+
+    def runs(v):    # sums over the usable part of a prefix that starts at n, then over frames
+        c = torch.nn.functional.pad(v.cumsum(1), (1, 0))
+        return (c[:, usable:] - c[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
+
+    metric = runs(product.to(torch.complex128)).real - runs(energy.double())
+    return (metric.argmax(1) - ofdm.delay_spread) % period
+
+
+@lru_cache
+def _whitener(signal, order):
+    n = np.arange(-4096, 4096)
+    acf = np.fft.ifft(abs(np.fft.fft(signal.pulse_at(n))) ** 2).real / signal.samples_per_symbol
+    r = acf[:order + 1] + np.r_[1e-3, np.zeros(order)]
+    toeplitz = r[abs(np.subtract.outer(np.arange(order), np.arange(order)))]
+    return np.r_[1.0, -np.linalg.solve(toeplitz, r[1:])] if order else np.ones(1)
+
+
+def noise_variance(y, soi, ofdm):
+    """Noise per complex sample, float32 [batch]: the power where neither source can be (prefix minus copy, null carriers,
+    less the span of the SOI's pulses). What the model misses counts as noise too."""
+    plan = ofdm.plan(y.shape, soi)
+    frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())
+    nulls = {c: _null_space(ofdm.matrix_key, plan.classes[c], plan.pulse_key, ofdm.delay_spread) for c in range(len(plan.classes))}
+    total = plan.grouped(frames, lambda c: nulls[c], lambda x, q: (x @ q.to(x).conj()).abs().square().sum(-1, keepdim=True))
+    count = torch.tensor([nulls[c].shape[1] for c in range(len(plan.classes))])[plan.index].sum(1)
+    if bool((count < 8).any()):
+        raise ParameterError("noise_var: this OFDM leaves no room from which to estimate the noise; give it (--snr-db)")
+    return (total[..., 0].sum(1) / count.to(y.device)).float().clamp_min(1e-9)
+
+
+@lru_cache(maxsize=4000)
+def _null_space(matrix_key, cls, pulse_key, skip):
+    low, high, *pattern = cls
+    period = matrix_key[0].frame_length
+    low = max(low, skip)
+    if high - low < period - skip:      # only whole frames: cut ones leave hardly anything
+        return torch.zeros(period, 0, dtype=torch.complex64)
+    from .priors import Ofdm
+    span = np.hstack([Ofdm(matrix_key[0], channel=matrix_key[1]).matrix, frame_pulses(pulse_key, pattern, period)])[low:high]
+    u, s, _ = np.linalg.svd(span)
+    rank = int((s > 1e-3 * s[0]).sum())
+    out = np.zeros((period, high - low - rank), complex)
+    out[low:high] = u[:, rank:]
+    return torch.tensor(out, dtype=torch.complex64)
+
+
+def phase_and_kappa(y, soi, ofdm, noise_var):
+    """(phase rad [batch], kappa [batch]) from the carriers of whole frames that the SOI does not reach."""
+    signal = ofdm.signal
+    plan = ofdm.plan(y.shape, soi)
+    frames = plan.cut(y * carrier(ofdm.phase, ofdm.carrier_offset, y).conj())
+    whole = (plan.inside.all(-1)).float().to(y.device)
+    if bool((whole.sum(1) < 1).any()):
+        raise ParameterError(f"kappa: a window of {y.shape[1]} samples holds no whole OFDM frame; {2 * plan.length} or more")
+    clean = clean_carriers(soi, ofdm)
+    body = ofdm.matrix[signal.cyclic_prefix:, clean]
+    estimator = torch.tensor(np.linalg.pinv(body).T, dtype=torch.complex64, device=y.device)
+    z = (frames[..., signal.cyclic_prefix:] @ estimator) * whole[..., None]
+    count = whole.sum(1) * len(clean)
+    symmetry = signal.alphabet.symmetry
+    phase = torch.zeros(len(y), device=y.device)
+    power = z.abs().square().sum((1, 2)) / count
+    leak = float(estimator.abs().square().sum(0).mean()) * torch.as_tensor(noise_var, device=y.device)
+    if symmetry is None:
+        return phase, (power - leak).clamp_min(0).sqrt()
+    reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
+    unit = z / power.sqrt()[:, None, None].clamp_min(1e-9)
+    phase = (torch.angle((unit.to(torch.complex128) ** symmetry).sum((1, 2)) * reference.conj()) / symmetry).float()
+    rotated = z * torch.polar(torch.ones_like(phase), -phase)[:, None, None]
+    level = (power - leak).clamp_min(1e-9).sqrt()
+    decided = signal.alphabet.nearest(rotated / level[:, None, None])
+    fit = (rotated * decided.conj()).real.sum((1, 2)) / (decided.abs().square() * whole[..., None]).sum((1, 2)).clamp_min(1e-9)
+    trusted = (fit / level - 1).abs() < 0.05            # with many wrong decisions the fit is biased: keep the power
+    return (phase + torch.as_tensor(ofdm.phase, device=y.device)).float(), torch.where(trusted, fit, level).clamp_min(0)
+
+
+def clean_carriers(soi, ofdm):
+    """Indices (into the active carriers) where the SOI's spectrum is weak; the weakest quarter if none is."""
+    signal = soi.signal
+    n = np.arange(-4096, 4096)
+    spectrum = abs(np.fft.fft(signal.pulse_at(n))) ** 2
+    centre = ofdm.signal.carriers / ofdm.signal.fft_size + float(ofdm.carrier_offset) - float(soi.carrier_offset)
+    edge = np.arange(-8, 9) / 8 * 1.5 / ofdm.signal.fft_size        # a carrier sees its neighbourhood too
+    at = np.round((centre[:, None] + edge) * len(n)).astype(int) % len(n)
+    level = spectrum[at].mean(1) / spectrum.max()
+    weak = np.flatnonzero(level < _CLEAN)
+    return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every prior promises."""
+import torch
+
+
+class Prior:
+    """What is believed about one source of unit mean power, seen alone.
+
+    A prior's nuisances (timing, phase, ...) are numbers, tensors of shape [batch] (one per window), or None: unknown.
+    """
+
+    kind = ""
+
+    def denoise(self, x, noise_var, colour=None):
+        """E[s | x] for x = s + noise, complex64 [batch, samples] -> the same.
+
+        noise_var: variance per complex sample, float. colour: None for white noise sqrt(noise_var)*n, n ~ CN(0, I); or a
+        LinearModulation prior, whose pulses then carry the noise: sqrt(noise_var)*H*n with one n ~ CN(0, 1) per symbol.
+        Raises CapabilityError where the prior cannot.
+        """
+        raise NotImplementedError
+
+    def score(self, x, noise_var):
+        """The gradient of log p(x), by Tweedie's formula: (E[s | x] - x)/noise_var."""
+        return (self.denoise(x, noise_var) - x) / noise_var
+
+    def shifted(self, start):
+        """The same source as windows see it that begin `start` samples later (number or tensor [batch])."""
+        raise NotImplementedError
+
+
+def column(value, like, dtype=torch.float64):
+    """A nuisance as a tensor [batch, 1] or [1, 1] beside `like`."""
+    return torch.as_tensor(value, dtype=dtype, device=like.device).reshape(-1, 1)
+
+
+def carrier(phase, frequency, like):
+    """exp(j*(phase + 2*pi*frequency*n)), complex64, broadcastable to like [batch, samples]."""
+    n = torch.arange(like.shape[-1], dtype=torch.float64, device=like.device)
+    angle = column(phase, like) + 2 * torch.pi * column(frequency, like) * n
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)

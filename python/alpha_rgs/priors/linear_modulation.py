@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A linear modulation whose alphabet and pulse are known."""
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+from ..signals import LinearModulation as Signal
+from .base import Prior, carrier, column
+
+
+@dataclass
+class LinearModulation(Prior):
+    """s(n) = exp(j*(phase + 2*pi*carrier_offset*n)) * sum_m a_m h(n - timing - m*samples_per_symbol).
+
+    timing: samples from the first sample to the centre of the first symbol. phase: rad. gain: amplitude as received.
+    carrier_offset: cycles per sample. symbols: length of a burst, symbols 0 ... symbols-1; None for a signal that goes on
+    before and after the window.
+    """
+
+    signal: Signal = field(default_factory=Signal)
+    timing: float | torch.Tensor | None = None
+    phase: float | torch.Tensor | None = None
+    gain: float | torch.Tensor | None = None
+    carrier_offset: float | torch.Tensor = 0.0
+    symbols: int | None = None
+
+    kind = "linear-modulation"
+
+    def __post_init__(self):
+        if self.symbols is not None and self.symbols < 1:
+            raise ParameterError(f"symbols: {self.symbols} must be 1 or more, or left out for a continuous signal")
+        if isinstance(self.gain, (int, float)) and self.gain <= 0:
+            raise ParameterError(f"gain: {self.gain} must be positive")
+        if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
+            raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
+
+    def shifted(self, start):
+        """See Prior.shifted. Symbol numbers stay those of the stream."""
+        return replace(self, timing=None if self.timing is None else self.timing - start,
+                       phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
+
+    def inside(self, samples):
+        """(first, count): the number of the first symbol whose centre lies in [0, samples), tensor [batch], and how many.
+
+        count is the same for every window; raises ParameterError where windows differ.
+        """
+        sps = self.signal.samples_per_symbol
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        first = torch.ceil((0 - timing) / sps - 1e-9).long()
+        stop = torch.ceil((samples - timing) / sps - 1e-9).long()
+        if self.symbols is not None:
+            first, stop = first.clamp(min=0), stop.clamp(max=self.symbols)
+        count = (stop - first).clamp(min=0)
+        if bool((count != count[0]).any()):
+            raise ParameterError("the windows of one call hold different numbers of symbols: let their starts differ by "
+                                 f"multiples of samples_per_symbol ({sps})")
+        return first, int(count[0])
+
+    def taps(self, offset, length):
+        """The pulse at `length` samples from `offset` samples past its centre on, float64 [..., length]."""
+        return self.signal.pulse_at(np.asarray(offset)[..., None] + np.arange(length))
+
+    def matched_filter(self, x, gain=1.0):
+        """h-matched output at each symbol centre inside the window: complex64 [batch, samples] -> [batch, symbols].
+
+        Divided by the pulse's energy inside the window, so a pulse cut by the window's edge keeps its amplitude.
+        """
+        x = x * carrier(self.phase, self.carrier_offset, x).conj() / gain
+        taps, position, weight = self._gather(x.shape)
+        padded = torch.nn.functional.pad(x, (1, 1))
+        picked = padded.gather(1, position.flatten(1).to(x.device)).unflatten(1, position.shape[1:])
+        return (picked * (taps * weight).to(x)).sum(-1) / (taps.square() * weight).sum(-1).clamp_min(1e-6).to(x)
+
+    def modulate(self, symbols, samples):
+        """Symbols inside the window, complex [batch, symbols], to the unit-gain waveform complex64 [batch, samples]."""
+        first, count = self.inside(samples)
+        sps = self.signal.samples_per_symbol
+        timing = column(self.timing, torch.empty(0))[:, 0] + first * sps
+        timing = timing.expand(len(symbols))
+        if bool((timing == timing[0]).all()):
+            out = self.signal.modulate(symbols.cpu(), samples, float(timing[0])).to(symbols.device)
+        else:
+            out = torch.cat([self.signal.modulate(s[None].cpu(), samples, float(t)) for s, t in zip(symbols, timing)])
+            out = out.to(symbols.device)
+        return out * carrier(self.phase, self.carrier_offset, out)
+
+    def denoise(self, x, noise_var, colour=None):
+        """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I)."""
+        sps = self.signal.samples_per_symbol
+        var = noise_var / sps
+        if colour is not None:  # the other pulse's energy that this matched filter lets through
+            var = noise_var * _overlap(self.signal, colour.signal)
+        return self.modulate(self.signal.alphabet.posterior(self.matched_filter(x), var)[0], x.shape[1])
+
+    def _gather(self, shape):
+        """taps [batch or 1, symbols, length], indices into a window padded by one zero, and which taps are inside."""
+        batch, samples = shape
+        first, count = self.inside(samples)
+        sps, half = self.signal.samples_per_symbol, self.signal.half_length
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        centre = timing[:, None] + (first[:, None] + torch.arange(count)) * sps
+        begin = torch.ceil(centre - half - 1e-9).long()
+        length = self.signal.taps_count + 1
+        position = begin[..., None] + torch.arange(length)
+        taps = torch.from_numpy(self.taps((begin - centre).numpy(), length))
+        inside = (position >= 0) & (position < samples)
+        position = torch.where(inside, position + 1, 0)
+        return taps.float(), position.expand(batch, -1, -1), inside.float()
+
+
+def _overlap(signal, other):
+    """E|h_iᴴ·H·n|²/sps² for unit n: what other's pulses, at random timing, leave after signal's matched filter."""
+    n = np.arange(-4096, 4096)
+    spectrum = [abs(np.fft.fft(s.pulse_at(n))) ** 2 / s.samples_per_symbol for s in (signal, other)]
+    return float(np.mean(spectrum[0] * spectrum[1]) / signal.samples_per_symbol)

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OFDM whose numerology is known, and the plan by which windows are cut into its frames."""
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from ..signals import Ofdm as Signal
+from .base import Prior, carrier, column
+
+
+@dataclass
+class Ofdm(Prior):
+    """OFDM of unit mean power: frames A·c, rotated by phase and carrier_offset.
+
+    frame_offset: samples from the first sample to the first whole cyclic prefix, 0 ... frame_length-1. phase: rad.
+    carrier_offset: cycles per sample. channel: complex taps, acting within the cyclic prefix (one gain per carrier).
+    delay_spread: samples at the head of each prefix that are not trusted, for echoes of the frame before.
+    """
+
+    signal: Signal = field(default_factory=Signal)
+    frame_offset: int | torch.Tensor | None = None
+    phase: float | torch.Tensor | None = None
+    carrier_offset: float | torch.Tensor = 0.0
+    channel: tuple = (1.0,)
+    delay_spread: int | None = None
+
+    kind = "ofdm"
+
+    def __post_init__(self):
+        self.channel = tuple(complex(tap) for tap in self.channel)
+        if not any(self.channel):
+            raise ParameterError("channel: give at least one tap that is not zero")
+        if self.delay_spread is None:
+            self.delay_spread = len(self.channel) - 1
+        if not 0 <= self.delay_spread <= self.signal.cyclic_prefix:
+            raise ParameterError(f"delay_spread: {self.delay_spread} (or channel, {len(self.channel)} taps) must fit into the "
+                                 f"cyclic prefix, {self.signal.cyclic_prefix} samples")
+        period = self.signal.frame_length
+        if isinstance(self.frame_offset, (int, float)) and not 0 <= self.frame_offset < period:
+            raise ParameterError(f"frame_offset: {self.frame_offset} must lie between 0 and {period - 1}")
+        if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
+            raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
+        self._plans = {}
+
+    @property
+    def matrix(self):
+        """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
+        k = self.signal.carriers[:, None] * np.arange(len(self.channel))
+        gain = np.exp(-2j * np.pi * k / self.signal.fft_size) @ np.array(self.channel)
+        return self.signal.matrix * gain / np.sqrt(np.mean(abs(gain) ** 2))
+
+    def shifted(self, start):
+        """See Prior.shifted."""
+        offset = self.frame_offset
+        return replace(self, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
+                       phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
+
+    def plan(self, shape, soi=None):
+        """The FramePlan of windows of this shape; kept, since iterations ask again."""
+        key = (tuple(shape), id(soi))
+        if key not in self._plans:
+            self._plans = {key: FramePlan(self, shape, soi)}
+        return self._plans[key]
+
+    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+        """See Prior.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
+        mean over the alphabet, then A again. `floor`: white variance that comes on top of coloured noise."""
+        if colour is not None and colour.kind != "linear-modulation":
+            raise CapabilityError(f"ofdm: cannot smooth in the colour of a {colour.kind} prior; it needs a linear-modulation")
+        plan = self.plan(x.shape, colour)
+        turn = carrier(self.phase, self.carrier_offset, x)
+        frames = plan.cut(x * turn.conj())
+        matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
+        mean = plan.grouped(frames, lambda c: self._estimate(plan.classes[c], float(noise_var), plan.pulse_key, floor),
+                            lambda z, f: self.signal.alphabet.posterior(z @ f[0].to(z.device).T, f[1].to(z.device))[0]
+                            @ matrix.T)
+        return plan.join(mean) * turn
+
+    def _estimate(self, cls, noise_var, pulse_key, floor):
+        return _unbiased_filter(self.matrix_key, cls, noise_var, pulse_key, floor)
+
+    @property
+    def matrix_key(self):
+        """A hashable key from which `matrix` can be made again."""
+        return (self.signal, self.channel)
+
+
+@lru_cache(maxsize=20000)
+def _unbiased_filter(matrix_key, cls, noise_var, pulse_key, floor):
+    """(F, var): c + error of variance var = F·x for the samples of one frame, from the linear estimate of unit-power carriers.
+
+    F complex64 [carriers, frame_length], var float32 [carriers]. A cut frame has zero columns outside.
+    """
+    low, high, *pattern = cls
+    matrix = _matrix(matrix_key)[low:high]
+    noise = np.eye(high - low) * (noise_var if pulse_key is None else floor)
+    if pulse_key is not None:
+        pulses = frame_pulses(pulse_key, pattern, matrix_key[0].frame_length)[low:high]
+        noise = noise + noise_var * pulses @ pulses.conj().T
+    filters = np.linalg.solve(noise + matrix @ matrix.conj().T, matrix).conj().T
+    gain = np.real(np.einsum("kn,nk->k", filters, matrix))
+    gain = np.clip(gain, 1e-6, 1 - 1e-6)
+    full = np.zeros((matrix.shape[1], matrix_key[0].frame_length), complex)
+    full[:, low:high] = filters / gain[:, None]
+    return torch.tensor(full, dtype=torch.complex64), torch.tensor(1 / gain - 1, dtype=torch.float32)
+
+
+@lru_cache(maxsize=8)
+def _matrix(matrix_key):
+    return Ofdm(matrix_key[0], channel=matrix_key[1]).matrix
+
+
+def frame_pulses(pulse_key, pattern, length):
+    """H of one frame: column k is the pulse of the k-th symbol that reaches it, complex128 [length, symbols].
+
+    pattern: (centre of the first symbol from the frame's first sample, first existing, one past the last existing).
+    pulse_key: (linear modulation, count of symbols, carrier offset between the two sources).
+    """
+    signal, count, frequency = pulse_key
+    centre, first, stop = pattern
+    tau = np.arange(length)[:, None] - (centre + signal.samples_per_symbol * np.arange(count))
+    pulses = signal.pulse_at(tau) * np.exp(2j * np.pi * frequency * tau)
+    pulses[:, :first] = 0
+    pulses[:, stop:] = 0
+    return pulses
+
+
+class FramePlan:
+    """Which samples of each window form which OFDM frame, and which symbols of the other source reach it.
+
+    Frames alike (the same samples present, the same symbol pattern) form a class and share their matrices.
+    classes: list of (low, high[, centre, first, stop]); index: class of each frame, int64 [batch, frames];
+    symbol: number of the first symbol that reaches each frame, int64 [batch, frames] (with soi).
+    """
+
+    def __init__(self, ofdm, shape, soi=None):
+        self.batch, self.samples = shape
+        self.length = period = ofdm.signal.frame_length
+        offset = column(ofdm.frame_offset, torch.empty(0), torch.int64).expand(self.batch, 1)
+        self.frames = -(-self.samples // period) + 1
+        self.start = offset + period * (torch.arange(self.frames) - 1)
+        low = (-self.start).clamp(0, period)
+        high = (self.samples - self.start).clamp(0, period)
+        low = torch.minimum(low, high)
+        rows = [low.double(), high.double()]
+        self.pulse_key = None
+        if soi is not None:
+            signal = soi.signal
+            sps, half = signal.samples_per_symbol, signal.half_length
+            timing = column(soi.timing, torch.empty(0))
+            self.count = int((period - 1 + 2 * half) // sps) + 1
+            self.symbol = torch.ceil((self.start - half - timing) / sps - 1e-9).long()
+            centre = torch.round(timing + self.symbol * sps - self.start, decimals=4)
+            first, stop = torch.zeros_like(self.symbol), torch.full_like(self.symbol, self.count)
+            if soi.symbols is not None:
+                first = (-self.symbol).clamp(0, self.count)
+                stop = torch.maximum((soi.symbols - self.symbol).clamp(0, self.count), first)
+            rows += [centre, first.double(), stop.double()]
+            self.pulse_key = (signal, self.count, float(soi.carrier_offset) - float(ofdm.carrier_offset))
+        unique, index = torch.unique(torch.stack(rows, -1).flatten(0, 1), dim=0, return_inverse=True)
+        self.index = index.reshape(self.batch, self.frames)
+        self.classes = [(int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4])] if len(r) > 2 else [])) for r in unique.tolist()]
+        self.order = torch.argsort(index, stable=True)
+        self.sizes = torch.bincount(index, minlength=len(self.classes)).tolist()
+        self.inverse = torch.argsort(self.order)
+        where = self.start[..., None] + torch.arange(period)
+        self.inside = (where >= 0) & (where < self.samples)
+        self.where = torch.where(self.inside, where + 1, 0).flatten(1)
+
+    def cut(self, x):
+        """complex [batch, samples] -> frames [batch, frames, frame_length], zero outside the window."""
+        padded = torch.nn.functional.pad(x, (1, 0))
+        return padded.gather(1, self.where.to(x.device)).reshape(self.batch, self.frames, self.length)
+
+    def join(self, frames):
+        """The inverse of cut."""
+        where = torch.arange(self.samples) - self.start[:, :1]
+        return frames.flatten(1).gather(1, where.to(frames.device))
+
+    def grouped(self, frames, tables, apply):
+        """apply(frames of one class [n, ...], tables(class)) for each class; the results in the frames' order."""
+        flat = frames.flatten(0, 1)[self.order.to(frames.device)]
+        out, at = [], 0
+        for c, size in enumerate(self.sizes):
+            if self.classes[c][0] == self.classes[c][1]:   # no sample of it is in the window
+                out.append(torch.zeros_like(apply(flat[at:at + 1], tables(_any_full(self)))).expand(size, -1))
+            else:
+                out.append(apply(flat[at:at + size], tables(c)))
+            at += size
+        return torch.cat(out)[self.inverse.to(frames.device)].unflatten(0, (self.batch, self.frames))
+
+
+def _any_full(plan):
+    return max(range(len(plan.classes)), key=lambda c: plan.classes[c][1] - plan.classes[c][0])

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Priors from TOML files: one source each, unknown keys refused."""
+import dataclasses
+import difflib
+import pathlib
+import tomllib
+
+from ..errors import ParameterError
+from . import linear_modulation, ofdm
+
+_NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
+_KINDS = {
+    "linear-modulation": (linear_modulation.LinearModulation, dict(
+        constellation=_TEXT, samples_per_symbol=_NUMBER, pulse=_TEXT, rolloff=_NUMBER, span=_WHOLE, timing=_NUMBER,
+        phase=_NUMBER, gain=_NUMBER, carrier_offset=_NUMBER, symbols=_WHOLE)),
+    "ofdm": (ofdm.Ofdm, dict(
+        fft_size=_WHOLE, cyclic_prefix=_WHOLE, guards=(list,), dc_null=(bool,), constellation=_TEXT, frame_offset=_WHOLE,
+        phase=_NUMBER, carrier_offset=_NUMBER, channel=(list,), delay_spread=_WHOLE)),
+}
+_NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", (list,): "a list", (bool,): "true or false"}
+
+
+def load(path):
+    """The prior that a TOML file describes. Raises ParameterError naming the file and the key."""
+    path = pathlib.Path(path)
+    try:
+        with open(path, "rb") as f:
+            table = tomllib.load(f)
+    except FileNotFoundError:
+        raise ParameterError(f"{path}: no such prior file") from None
+    except IsADirectoryError:
+        raise ParameterError(f"{path}: is a folder; a prior file is a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: is not TOML: {error}") from None
+    return from_dict(table, str(path))
+
+
+def from_dict(table, source="prior"):
+    """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError)."""
+    table = dict(table)
+    kind = table.pop("kind", None)
+    if kind not in _KINDS:
+        raise ParameterError(f"{source}: kind: {kind!r} must be one of {', '.join(map(repr, _KINDS))}")
+    cls, keys = _KINDS[kind]
+    for key, value in table.items():
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
+            raise ParameterError(f"{source}: unknown key {key!r} for kind {kind!r}; {hint}")
+        if not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] != (bool,)):
+            raise ParameterError(f"{source}: {key}: {value!r} must be {_NAMES[keys[key]]}")
+    try:
+        if "channel" in table:
+            table["channel"] = [complex(*tap) if isinstance(tap, list) else complex(tap) for tap in table["channel"]]
+        signal_type = cls.__dataclass_fields__["signal"].default_factory
+        names = {f.name for f in dataclasses.fields(signal_type)}
+        signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
+        return cls(signal, **{k: v for k, v in table.items() if k not in names})
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{source}: {error}") from None

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one call: separate(mixture, soi, interference)."""
+import numpy as np
+import torch
+
+from ..acquisition import acquire
+from ..errors import ParameterError
+from .alpha_rgs import alpha_rgs
+from .joint import joint, lmmse
+from .matched_filter import matched_filter
+
+METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter}
+
+
+def choose(method, soi, interference):
+    """The separator's name: `auto` takes joint where both priors are structured, alpha_rgs otherwise (ParameterError)."""
+    if method == "auto":
+        return "joint" if (soi.kind, interference.kind) == ("linear-modulation", "ofdm") else "alpha_rgs"
+    if method not in METHODS:
+        raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
+    return method
+
+
+def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=None, start=0, **options):
+    """Take apart mixture = gain*s + kappa*b + w.
+
+    mixture: complex64 [batch, samples] or [samples], array or tensor. soi, interference: priors.
+    method: a key of METHODS, or "auto". kappa: amplitude of the interference, noise_var: variance per complex sample; numbers
+    or [batch]; None means estimated per window. start: position of each window's first sample in the stream to which the
+    priors' nuisances refer, a number or [batch]. options: go to the separator.
+    Returns a Separation. Raises ParameterError (bad numbers, window shorter than the pulse), CapabilityError.
+    """
+    y = torch.as_tensor(np.asarray(mixture)) if not torch.is_tensor(mixture) else mixture
+    y = torch.atleast_2d(y.to(torch.complex64))
+    name = choose(method, soi, interference)
+    if not bool(torch.isfinite(torch.view_as_real(y)).all()):
+        raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
+    if soi.kind == "linear-modulation" and y.shape[1] < soi.signal.taps_count:
+        raise ParameterError(f"window: {y.shape[1]} samples are shorter than the signal of interest's pulse, "
+                             f"{soi.signal.taps_count} samples")
+    if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
+        start = torch.as_tensor(start)
+        soi, interference = soi.shifted(start.double()), interference.shifted(start)
+    interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
+    with torch.inference_mode():
+        out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
+    out.method, out.estimated = name, found
+    return out

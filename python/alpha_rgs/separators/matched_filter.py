@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The receiver that knows nothing of the interference."""
+import torch
+
+from .base import require, soft_output
+
+
+def matched_filter(y, soi, interference, kappa, noise_var, callback=None):
+    """Filter with the SOI's pulse, decide, modulate. The interference is what remains."""
+    require(soi, "linear-modulation", "signal of interest", "matched_filter")
+    gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1)
+    symbols = soi.matched_filter(y, gain.to(y))
+    # white as seen through the filter, which a spectrum flat over the SOI's band makes true enough
+    var = (kappa.square() + noise_var)[:, None] / gain.square() / soi.signal.samples_per_symbol
+    soft, _ = soi.signal.alphabet.posterior(symbols, var)
+    s = gain.to(y) * soi.modulate(soft, y.shape[1])
+    return soft_output(soi, symbols, var, soi=s, interference=y - s, evaluations=0, kappa=kappa, noise_var=noise_var)

@@ -1,0 +1,13 @@
+# Copyright 2026 gr-scoresep developers
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GNU Radio blocks that take overlapping transmissions apart.
+
+An import that fails here is meant to be seen: a compiled part that does not fit this
+interpreter must not show up later as a missing attribute.
+"""
+
+from .scoresep_python import stream_to_windows, windows_to_stream
+from .separator import separator
+
+__all__ = ["separator", "stream_to_windows", "windows_to_stream"]
