@@ -94,12 +94,14 @@ def noise_variance(y, soi, ofdm):
     less the span of the SOI's pulses). What the model misses counts as noise too."""
     plan = ofdm.plan(y.shape, soi)
     frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())
-    nulls = {c: _null_space(ofdm.matrix_key, plan.classes[c], plan.pulse_key, ofdm.delay_spread) for c in range(len(plan.classes))}
-    total = plan.grouped(frames, lambda c: nulls[c], lambda x, q: (x @ q.to(x).conj()).abs().square().sum(-1, keepdim=True))
-    count = torch.tensor([nulls[c].shape[1] for c in range(len(plan.classes))])[plan.index].sum(1)
+    nulls = [_null_space(ofdm.matrix_key, c, plan.pulse_key, ofdm.delay_spread) for c in plan.classes]
+    width = max(q.shape[1] for q in nulls)
+    padded = [torch.nn.functional.pad(q, (0, width - q.shape[1])).mH.to(y.device) for q in nulls]
+    total = plan.grouped(frames, padded).abs().square().sum(-1)
+    count = torch.tensor([q.shape[1] for q in nulls])[plan.index].sum(1)
     if bool((count < 8).any()):
         raise ParameterError("noise_var: this OFDM leaves no room from which to estimate the noise; give it (--snr-db)")
-    return (total[..., 0].sum(1) / count.to(y.device)).float().clamp_min(1e-9)
+    return (total.sum(1) / count.to(y.device)).float().clamp_min(1e-9)
 
 
 @lru_cache(maxsize=4000)

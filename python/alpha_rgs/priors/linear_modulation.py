@@ -46,45 +46,49 @@ class LinearModulation(Prior):
 
         count is the same for every window; raises ParameterError where windows differ.
         """
-        sps = self.signal.samples_per_symbol
-        timing = column(self.timing, torch.empty(0))[:, 0]
-        first = torch.ceil((0 - timing) / sps - 1e-9).long()
-        stop = torch.ceil((samples - timing) / sps - 1e-9).long()
+        first, sps = self._first(), self.signal.samples_per_symbol
+        stop = torch.ceil((samples - column(self.timing, torch.empty(0))[:, 0]) / sps - 1e-9).long()
         if self.symbols is not None:
-            first, stop = first.clamp(min=0), stop.clamp(max=self.symbols)
+            stop = stop.clamp(max=self.symbols)
         count = (stop - first).clamp(min=0)
         if bool((count != count[0]).any()):
             raise ParameterError("the windows of one call hold different numbers of symbols: let their starts differ by "
                                  f"multiples of samples_per_symbol ({sps})")
         return first, int(count[0])
 
-    def taps(self, offset, length):
-        """The pulse at `length` samples from `offset` samples past its centre on, float64 [..., length]."""
-        return self.signal.pulse_at(np.asarray(offset)[..., None] + np.arange(length))
+    def _first(self):
+        first = torch.ceil(-column(self.timing, torch.empty(0))[:, 0] / self.signal.samples_per_symbol - 1e-9).long()
+        return first if self.symbols is None else first.clamp(min=0)
 
     def matched_filter(self, x, gain=1.0):
         """h-matched output at each symbol centre inside the window: complex64 [batch, samples] -> [batch, symbols].
 
         Divided by the pulse's energy inside the window, so a pulse cut by the window's edge keeps its amplitude.
         """
+        samples = x.shape[1]
         x = x * carrier(self.phase, self.carrier_offset, x).conj() / gain
-        taps, position, weight = self._gather(x.shape)
-        padded = torch.nn.functional.pad(x, (1, 1))
-        picked = padded.gather(1, position.flatten(1).to(x.device)).unflatten(1, position.shape[1:])
-        return (picked * (taps * weight).to(x)).sum(-1) / (taps.square() * weight).sum(-1).clamp_min(1e-6).to(x)
+        count, parts = self.inside(samples)[1], []
+        for rows, timing in self._by_timing(len(x)):
+            energy = self.signal.energy_inside(count, timing, samples).clamp_min(1e-6)
+            parts.append(self.signal.correlate(x[rows], count, timing) / energy.to(x.device))
+        return torch.cat(parts)
 
     def modulate(self, symbols, samples):
         """Symbols inside the window, complex [batch, symbols], to the unit-gain waveform complex64 [batch, samples]."""
-        first, count = self.inside(samples)
-        sps = self.signal.samples_per_symbol
-        timing = column(self.timing, torch.empty(0))[:, 0] + first * sps
-        timing = timing.expand(len(symbols))
-        if bool((timing == timing[0]).all()):
-            out = self.signal.modulate(symbols.cpu(), samples, float(timing[0])).to(symbols.device)
-        else:
-            out = torch.cat([self.signal.modulate(s[None].cpu(), samples, float(t)) for s, t in zip(symbols, timing)])
-            out = out.to(symbols.device)
+        parts = [self.signal.modulate(symbols[rows], samples, timing) for rows, timing in self._by_timing(len(symbols))]
+        out = torch.cat(parts)
         return out * carrier(self.phase, self.carrier_offset, out)
+
+    def _by_timing(self, batch):
+        """(rows, centre of the first symbol inside) for runs of windows that share it; nearly always one run."""
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        centre = torch.round(timing + self._first() * self.signal.samples_per_symbol, decimals=6).expand(batch).tolist()
+        runs, begin = [], 0
+        for i in range(1, batch + 1):
+            if i == batch or centre[i] != centre[begin]:
+                runs.append((slice(begin, i), centre[begin]))
+                begin = i
+        return runs
 
     def denoise(self, x, noise_var, colour=None):
         """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I)."""
@@ -93,21 +97,6 @@ class LinearModulation(Prior):
         if colour is not None:  # the other pulse's energy that this matched filter lets through
             var = noise_var * _overlap(self.signal, colour.signal)
         return self.modulate(self.signal.alphabet.posterior(self.matched_filter(x), var)[0], x.shape[1])
-
-    def _gather(self, shape):
-        """taps [batch or 1, symbols, length], indices into a window padded by one zero, and which taps are inside."""
-        batch, samples = shape
-        first, count = self.inside(samples)
-        sps, half = self.signal.samples_per_symbol, self.signal.half_length
-        timing = column(self.timing, torch.empty(0))[:, 0]
-        centre = timing[:, None] + (first[:, None] + torch.arange(count)) * sps
-        begin = torch.ceil(centre - half - 1e-9).long()
-        length = self.signal.taps_count + 1
-        position = begin[..., None] + torch.arange(length)
-        taps = torch.from_numpy(self.taps((begin - centre).numpy(), length))
-        inside = (position >= 0) & (position < samples)
-        position = torch.where(inside, position + 1, 0)
-        return taps.float(), position.expand(batch, -1, -1), inside.float()
 
 
 def _overlap(signal, other):

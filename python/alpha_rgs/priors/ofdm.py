@@ -72,15 +72,15 @@ class Ofdm(Prior):
             raise CapabilityError(f"ofdm: cannot smooth in the colour of a {colour.kind} prior; it needs a linear-modulation")
         plan = self.plan(x.shape, colour)
         turn = carrier(self.phase, self.carrier_offset, x)
-        frames = plan.cut(x * turn.conj())
+        filters, var = plan.filters(self.matrix_key, float(noise_var), floor, x.device)
+        z = plan.grouped(plan.cut(x * turn.conj()), filters)
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
-        mean = plan.grouped(frames, lambda c: self._estimate(plan.classes[c], float(noise_var), plan.pulse_key, floor),
-                            lambda z, f: self.signal.alphabet.posterior(z @ f[0].to(z.device).T, f[1].to(z.device))[0]
-                            @ matrix.T)
-        return plan.join(mean) * turn
+        return plan.join(self.signal.alphabet.posterior(z, var)[0] @ matrix.T) * turn
 
-    def _estimate(self, cls, noise_var, pulse_key, floor):
-        return _unbiased_filter(self.matrix_key, cls, noise_var, pulse_key, floor)
+    def reconstruct(self, x, noise_var):
+        """See Prior.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
+        whole = self.plan(x.shape).whole.to(x.device)
+        return torch.where(whole, self.denoise(x, noise_var), x / (1 + noise_var))
 
     @property
     def matrix_key(self):
@@ -167,8 +167,14 @@ class FramePlan:
         self.sizes = torch.bincount(index, minlength=len(self.classes)).tolist()
         self.inverse = torch.argsort(self.order)
         where = self.start[..., None] + torch.arange(period)
+        self._filters = {}
         self.inside = (where >= 0) & (where < self.samples)
         self.where = torch.where(self.inside, where + 1, 0).flatten(1)
+
+    @property
+    def whole(self):
+        """Which samples belong to a frame that lies wholly in the window, bool [batch, samples]."""
+        return self.join(self.inside.all(-1, keepdim=True).expand(-1, -1, self.length))
 
     def cut(self, x):
         """complex [batch, samples] -> frames [batch, frames, frame_length], zero outside the window."""
@@ -180,18 +186,20 @@ class FramePlan:
         where = torch.arange(self.samples) - self.start[:, :1]
         return frames.flatten(1).gather(1, where.to(frames.device))
 
-    def grouped(self, frames, tables, apply):
-        """apply(frames of one class [n, ...], tables(class)) for each class; the results in the frames' order."""
+    def grouped(self, frames, matrices):
+        """Each frame [batch, frames, q] times its class's matrix [p, q] (transposed for the product): [batch, frames, p]."""
         flat = frames.flatten(0, 1)[self.order.to(frames.device)]
-        out, at = [], 0
-        for c, size in enumerate(self.sizes):
-            if self.classes[c][0] == self.classes[c][1]:   # no sample of it is in the window
-                out.append(torch.zeros_like(apply(flat[at:at + 1], tables(_any_full(self)))).expand(size, -1))
-            else:
-                out.append(apply(flat[at:at + size], tables(c)))
-            at += size
-        return torch.cat(out)[self.inverse.to(frames.device)].unflatten(0, (self.batch, self.frames))
+        parts = [rows @ m.T for rows, m in zip(flat.split(self.sizes), matrices)]
+        return torch.cat(parts)[self.inverse.to(frames.device)].unflatten(0, (self.batch, self.frames))
 
-
-def _any_full(plan):
-    return max(range(len(plan.classes)), key=lambda c: plan.classes[c][1] - plan.classes[c][0])
+    def filters(self, matrix_key, noise_var, floor, device):
+        """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]; kept."""
+        key = (noise_var, floor, str(device))
+        if key not in self._filters:
+            pairs = [_unbiased_filter(matrix_key, c, noise_var, self.pulse_key, floor) for c in self.classes]
+            var = torch.stack([v for _, v in pairs]).to(device)
+            if len(self._filters) >= 64:
+                self._filters.clear()
+            self._filters[key] = ([f.to(device) for f, _ in pairs], var)
+        filters, var = self._filters[key]
+        return filters, var[self.index.to(device)]

@@ -1,3 +1,90 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-def alpha_rgs(*a, **k):
-    raise SystemExit
+"""α-RGS: maximum a posteriori separation under randomised Gaussian smoothing (Jayashankar et al., 2023).
+
+Minimise -E_t log p(s̃_t) - omega·E_u log p(b̃_u) over s with b = (y - s)/kappa. In terms of denoisers the gradient step is
+    s ← s + step·[SNR_t·(ŝ_t - s) + (omega/kappa²)·SNR_u·((y - kappa·b̂_u) - s)].
+"""
+import math
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+from .base import interference_estimate, require, soft_output
+
+PRESETS = ("fast", "paper")
+
+
+def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
+    """preset "fast": smoothing in the SOI's colour, options evaluations=10; "paper": white smoothing as published, options
+    iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. Raises CapabilityError, ParameterError."""
+    require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
+    if preset not in PRESETS:
+        raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")
+    gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
+    ratio = (kappa[:, None] / gain).clamp_min(1e-3)          # an absent interference is not divided by
+    solve = _coloured if preset == "fast" else _published
+    symbols, var, estimate, count = solve(y / gain, soi, interference, ratio, (noise_var[:, None] / gain.square()),
+                                          callback=callback, **options)
+    s = gain * estimate
+    return soft_output(soi, symbols, var, soi=s, interference=interference_estimate(y - s, interference, kappa, noise_var),
+                       evaluations=count, kappa=kappa, noise_var=noise_var)
+
+
+def _coloured(y, soi, interference, kappa, noise_var, evaluations=10, levels=(3.0, 0.02), callback=None):
+    """Iterate in symbol space, both sources smoothed by noise in the span of the SOI's pulses.
+
+    a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically.
+    """
+    alphabet, sps, samples = soi.signal.alphabet, soi.signal.samples_per_symbol, y.shape[1]
+    # filters depend on these two only: whole decibels keep them few
+    coarse = _decibels(kappa.mean())
+    floor = max(_decibels((noise_var / kappa.square()).mean()), 1e-4)
+    thermal = noise_var / sps
+    a = torch.zeros(len(y), soi.inside(samples)[1], dtype=torch.complex64, device=y.device)
+    s = torch.zeros_like(y)
+    for i, v in enumerate(np.geomspace(*levels, evaluations)):
+        b = interference.denoise((y - s) / kappa, v / coarse, colour=soi, floor=floor)
+        r = soi.matched_filter(y - kappa * b)
+        a = (a + alphabet.posterior(r, v + thermal)[0]) / 2
+        s = soi.modulate(a, samples)
+        if callback:
+            callback(i, a, v)
+    var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), thermal)
+    return r, var, soi.modulate(alphabet.posterior(r, var)[0], samples), evaluations
+
+
+def _decibels(value):
+    return 10 ** (round(10 * math.log10(max(float(value), 1e-9))) / 10)
+
+
+def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5e-3, 1e-6), omega=None, seed=0, callback=None):
+    """Stochastic gradient steps with random levels, as published, with the published conventions.
+
+    Levels beta = linspace(1e-4, 0.05, 50), t, u in 1 ... 49; cosine step; start at the re-modulated matched-filter
+    decision; the SOI's score adds noise inside the pulses' span (unit variance per symbol), the interference's has unit
+    variance per real component. Every window sees the same levels, and noise of its own.
+    """
+    alphabet, samples = soi.signal.alphabet, y.shape[1]
+    alpha = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
+    snr = alpha / (1 - alpha)
+    weight = (kappa.square() if omega is None else torch.full_like(kappa, omega)) / kappa.square()
+    generator = torch.Generator(y.device).manual_seed(seed)
+    levels = np.random.default_rng(seed).integers(1, 50, (iterations, 2))
+    first = soi.matched_filter(y)
+    s = soi.modulate(alphabet.nearest(first), samples)
+
+    def draw(shape):
+        return torch.randn(shape, dtype=torch.complex64, generator=generator, device=y.device)
+
+    for i, (t, u) in enumerate(levels):
+        eta = step[1] + (step[0] - step[1]) * 0.5 * (1 + math.cos(math.pi * i / iterations))
+        a = soi.matched_filter(s)
+        mean = alphabet.posterior(a + draw(a.shape) / snr[t] ** 0.5, 1 / snr[t])[0]
+        b = (y - s) / kappa
+        denoised = interference.denoise(b + draw(b.shape) * (2 / snr[u]) ** 0.5, 2 / snr[u])
+        s = s + eta * (snr[t] * (soi.modulate(mean, samples) - s) + weight * snr[u] * ((y - kappa * denoised) - s))
+        if callback:
+            callback(i, s, eta)
+    r = soi.matched_filter(s)
+    return r, torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), noise_var), s, iterations

@@ -52,3 +52,10 @@ def soft_output(prior, symbols, var, **rest):
         scatter = (symbols - alphabet.nearest(symbols)).abs().square().mean(1)
         quality = -10 * torch.log10(torch.maximum(var.mean(1), scatter).clamp_min(1e-6))
     return Separation(symbols=symbols, llrs=alphabet.llrs(symbols, var).float(), quality=quality, **rest)
+
+
+def interference_estimate(rest, prior, kappa, noise_var):
+    """E[kappa·b | rest = kappa·b + noise], complex64 [batch, samples]; zero where there is no interference."""
+    scale = kappa.float()[:, None].clamp_min(1e-6)
+    level = float((noise_var / scale[:, 0].square()).mean().clamp(1e-6, 1e6))
+    return torch.where(kappa[:, None] > 1e-6, scale * prior.reconstruct(rest / scale, level), 0)

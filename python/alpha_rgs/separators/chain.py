@@ -1,33 +1,62 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gaussian inference on a chain of symbols, each frame of which couples K neighbours."""
+"""Gaussian inference on chains of symbols, of which each OFDM frame couples K neighbours."""
 import torch
 
 
 class BlockChain:
-    """Posterior of M symbols from per-frame information about K neighbouring ones.
+    """Posterior of the symbols of B windows, M each, from what each frame says about K neighbouring ones.
 
-    local: position of each frame's first symbol, int64 [batch, frames]. The precision matrix is banded (half-width K - 1).
+    window: which window each frame belongs to, int64 [frames]; first: position of its first symbol, int64 [frames].
+    The precision matrix is banded with half-width K - 1: in blocks of K it is block tridiagonal, solved by one forward and
+    one backward sweep (Takahashi's recursion gives just the covariances that are needed).
     """
 
-    def __init__(self, local, count, total):
-        self.count, self.total = count, total
-        self.index = local[..., None] + torch.arange(count, device=local.device)         # [B, F, K]
-        self.pair = self.index[..., :, None] * total + self.index[..., None, :]          # [B, F, K, K]
+    def __init__(self, window, first, count, batch, total):
+        q = count
+        self.batch, self.total, self.q, self.blocks = batch, total, q, -(-total // count)
+        k = torch.arange(count, device=first.device)
+        self.index = window[:, None] * total + first[:, None] + k                    # [frames, K] into B·M
+        row = (first[:, None] + k)[:, :, None].expand(-1, q, q)
+        column = row.mT
+        block = torch.minimum(row, column) // q
+        upper = row // q <= column // q
+        r, c = torch.where(upper, row, column) - block * q, torch.where(upper, column, row) - block * q
+        self.entry = ((window[:, None, None] * self.blocks + block) * q + r) * 2 * q + c    # into B·blocks·q·2q
+        self.upper = upper
 
     def gather(self, values):
-        """values [B, M] -> [B, F, K]."""
-        return values.gather(1, self.index.flatten(1)).reshape(self.index.shape)
+        """values [B, M] -> [frames, K]."""
+        return values.flatten()[self.index]
 
     def solve(self, precision, information, site, shift):
-        """(mean [B, M], variance [B, M], local covariance [B, F, K, K]) of exp(-½aᴴJa + Re hᴴa), J and h summed over frames
-        (precision [B, F, K, K], information [B, F, K]) and sites (real [B, M], complex [B, M])."""
-        B, M = site.shape
-        J = torch.zeros(B, M * M, dtype=precision.dtype, device=site.device)
-        J.scatter_add_(1, self.pair.flatten(1), precision.flatten(1))
-        J = J.reshape(B, M, M)
-        J.diagonal(dim1=1, dim2=2).add_(site)
-        h = shift.scatter_add(1, self.index.flatten(1), information.flatten(1))
-        cov = torch.cholesky_inverse(torch.linalg.cholesky(J))
-        mean = (cov @ h[..., None])[..., 0]
-        local = cov.flatten(1).gather(1, self.pair.flatten(1)).reshape(self.pair.shape)
-        return mean, cov.diagonal(dim1=1, dim2=2).real, local
+        """(mean [B, M], variance [B, M], local covariance [frames, K, K]) of exp(-aᴴJa + 2·Re hᴴa), where J and h are summed
+        over frames (precision [frames, K, K], information [frames, K]) and sites (real [B, M], complex [B, M])."""
+        B, q, n = self.batch, self.q, self.blocks
+        band = precision.new_zeros(B * n * q * 2 * q)
+        band.scatter_add_(0, self.entry[self.upper], precision[self.upper])
+        band = band.reshape(B, n, q, 2 * q)
+        pad = n * q - self.total
+        diagonal = torch.nn.functional.pad(site, (0, pad), value=1.0).reshape(B, n, q)
+        main, side = band[..., :q] + torch.diag_embed(diagonal.to(band.dtype)), band[..., q:]
+        h = torch.index_add(shift.flatten(), 0, self.index.flatten(), information.flatten()).reshape(B, self.total)
+        h = torch.nn.functional.pad(h, (0, pad)).reshape(B, n, q, 1)
+        inverse, gain, mean = [], [], []
+        block, right = main[:, 0], h[:, 0]
+        for i in range(n):
+            inverse.append(torch.cholesky_inverse(torch.linalg.cholesky(block)))
+            mean.append(inverse[i] @ right)
+            if i + 1 < n:
+                gain.append(inverse[i] @ side[:, i])
+                block = main[:, i + 1] - side[:, i].mH @ gain[i]
+                right = h[:, i + 1] - side[:, i].mH @ mean[i]
+        cov = torch.zeros_like(band)
+        cov[:, n - 1, :, :q] = inverse[n - 1]
+        for i in range(n - 2, -1, -1):
+            cross = -gain[i] @ cov[:, i + 1, :, :q]
+            cov[:, i, :, q:] = cross
+            cov[:, i, :, :q] = inverse[i] - cross @ gain[i].mH
+            mean[i] = mean[i] - gain[i] @ mean[i + 1]
+        mean = torch.cat(mean, 1)[:, :self.total, 0]
+        var = cov[..., :q].diagonal(dim1=-2, dim2=-1).real.reshape(B, -1)[:, :self.total]
+        local = cov.flatten()[self.entry]
+        return mean, var, torch.where(self.upper, local, local.conj())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Linear modulation: s(n) = sum_m a_m h(n - timing - m*samples_per_symbol)."""
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -90,20 +91,60 @@ class LinearModulation:
 
     def modulate(self, symbols, samples, timing):
         """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing` (any real)."""
-        symbols = torch.as_tensor(symbols)
-        batch, n = symbols.shape
-        sps, reach = self.samples_per_symbol, int(np.ceil(self.half_length)) + 1
-        whole = int(np.floor(timing))
-        up = torch.zeros(batch, n * sps, dtype=torch.complex64)
-        up[:, ::sps] = symbols.to(torch.complex64)
-        taps = torch.tensor(self.pulse_at(np.arange(-reach, reach + 1) - (timing - whole)), dtype=torch.float32)
-        full = torch.nn.functional.conv1d(torch.view_as_real(up).movedim(-1, 1).reshape(2 * batch, 1, -1),
-                                          taps.flip(0)[None, None], padding=2 * reach)
-        full = full.reshape(batch, 2, -1).movedim(1, -1).contiguous()
-        full = torch.view_as_complex(full)                      # sample 0 of `full` is sample whole - reach
-        out = torch.zeros(batch, samples, dtype=torch.complex64)
-        first = whole - reach
-        lo, hi = max(first, 0), min(first + full.shape[1], samples)
-        if hi > lo:
-            out[:, lo:hi] = full[:, lo - first:hi - first]
-        return out
+        symbols = torch.as_tensor(symbols).to(torch.complex64)
+        bank = _polyphase(self, float(timing), len(symbols[0]), samples)
+        parts = torch.view_as_real(symbols).movedim(-1, 0)                             # real pulses: two real products
+        padded = torch.nn.functional.pad(parts, bank.symbol_pad)
+        blocks = padded.unfold(-1, bank.taps.shape[0], 1) @ bank.taps.to(symbols.device)   # [2, batch, blocks, sps]
+        out = blocks.flatten(2)[..., bank.lead:bank.lead + samples]
+        return torch.complex(*out)
+
+    def correlate(self, x, count, timing):
+        """The adjoint of modulate: complex64 [batch, samples] -> sum_n x(n) h(n - centre) at `count` symbols."""
+        bank = _polyphase(self, float(timing), count, x.shape[1])
+        parts = torch.nn.functional.pad(torch.view_as_real(x).movedim(-1, 0), (bank.lead, bank.tail))
+        z = parts.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.T.to(x.device)  # [2, batch, blocks, reach]
+        return torch.complex(*bank.shift_and_add(z, count))
+
+    def energy_inside(self, count, timing, samples):
+        """How much of each pulse's energy lies in [0, samples): float32 [count]; samples_per_symbol for a whole pulse."""
+        bank = _polyphase(self, float(timing), count, samples)
+        ones = torch.nn.functional.pad(torch.ones(samples), (bank.lead, bank.tail))
+        return bank.shift_and_add(ones.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.T.square(), count)
+
+
+class _Polyphase:
+    """The pulse cut into blocks of one symbol, so that modulation and its adjoint are small matrix products.
+
+    Block j covers the samples [g + j·sps, g + (j + 1)·sps), g near the first symbol's centre; taps [reach, sps], the last
+    row belonging to the latest symbol that reaches a block.
+    """
+
+    def __init__(self, signal, timing, count, samples):
+        sps, half = signal.samples_per_symbol, signal.half_length
+        g = int(np.floor(timing)) - sps // 2
+        tau = g - timing                                        # of a block's first sample from its own symbol's centre
+        early = int(np.ceil((half - tau) / sps))                # a block reaches back to symbol j - early
+        late = int(np.ceil((half + tau + sps - 1) / sps))       # and ahead to j + late
+        k = np.arange(early, -late - 1, -1)
+        self.taps = torch.tensor(signal.pulse_at(tau + np.arange(sps) + k[:, None] * sps), dtype=torch.float32)
+        first = (0 - g) // sps                                  # the block that holds sample 0
+        last = (samples - 1 - g) // sps
+        self.lead = 0 - (g + first * sps)
+        self.tail = (last - first + 1) * sps - self.lead - samples
+        self.symbol_pad = (early - first, last + late - count + 1)      # negative padding crops
+        self.first, self.early, self.blocks = first, early, last - first + 1
+
+    def shift_and_add(self, z, count):
+        """z [..., blocks, reach] -> [..., count]: column c of block j belongs to symbol first + j - early + c."""
+        reach = z.shape[-1]
+        wide = z.new_zeros(*z.shape[:-2], self.blocks + reach - 1)
+        for c in range(reach):
+            wide[..., c:c + self.blocks] += z[..., c]
+        begin = self.first - self.early                          # symbol number of wide[..., 0]
+        return torch.nn.functional.pad(wide, (begin, count - begin - wide.shape[-1]))
+
+
+@lru_cache(maxsize=256)
+def _polyphase(signal, timing, count, samples):
+    return _Polyphase(signal, timing, count, samples)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where separation runs: one thread that owns the device and batches the windows of many callers."""
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import torch
+
+from .errors import ParameterError
+from .separators import Separation, choose, separate
+
+
+def windows_of(samples, window, hop):
+    """First sample of each window of a stream: int [max(1, ceil((samples - window)/hop) + 1)].
+
+    Window k covers [k·hop, k·hop + window); the last may reach past the end. Of each window the middle is kept, from
+    (window - hop)//2 on; of the first also its head, of the last its tail: the rule of the GNU Radio blocks.
+    """
+    if not 1 <= hop <= window:
+        raise ParameterError(f"hop: {hop} must lie between 1 and window ({window})")
+    return np.arange(max(1, -(-(samples - window) // hop) + 1)) * hop
+
+
+class Task:
+    """What one caller wants done: priors, method, and what is known. Made by Engine.task."""
+
+    def __init__(self, engine, soi, interference, method, kappa, noise_var, options):
+        self.engine, self.soi, self.interference = engine, soi, interference
+        self.method = choose(method, soi, interference)
+        self.kappa, self.noise_var, self.options = kappa, noise_var, options
+        probe = torch.zeros(1, 0, dtype=torch.complex64)
+        del probe
+        self.key = (self.method, repr(soi), repr(interference), kappa, noise_var, repr(sorted(options.items())))
+
+    def symbols(self, window):
+        """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
+        return self.soi.inside(window)[1] if self.soi.kind == "linear-modulation" else 0
+
+    def submit(self, windows, start=0, block=True):
+        """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
+
+        Returns a Future of a Separation of numpy arrays. block=False raises queue.Full where the queue is full. Raises
+        RuntimeError after the engine was closed. Errors of the separation come out of the Future.
+        """
+        windows = np.atleast_2d(np.asarray(windows, np.complex64))
+        start = np.broadcast_to(np.asarray(start, np.int64), len(windows))
+        return self.engine._put(_Job(self, windows, start, Future()), block)
+
+
+@dataclass
+class _Job:
+    task: Task
+    windows: np.ndarray
+    start: np.ndarray
+    future: Future
+
+
+class Engine:
+    """Batches windows over time and over callers.
+
+    device: of torch. threads: that torch may use, None for its own choice. max_batch: windows solved together.
+    max_pending: windows that may wait; then submit blocks, or refuses.
+    """
+
+    _named, _lock = {}, threading.Lock()
+
+    def __init__(self, device="cpu", threads=None, max_batch=64, max_pending=256):
+        self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
+        if threads:
+            torch.set_num_threads(threads)
+        self._jobs, self._waiting, self._closed = [], 0, False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="alpha-rgs engine", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def named(cls, name="default", **settings):
+        """The engine of that name, made with `settings` on first use (they are ignored afterwards)."""
+        with cls._lock:
+            if name not in cls._named or cls._named[name]._closed:
+                cls._named[name] = cls(**settings)
+            return cls._named[name]
+
+    def task(self, soi, interference, method="auto", kappa=None, noise_var=None, **options):
+        """A Task; raises ParameterError for an unknown method."""
+        return Task(self, soi, interference, method, kappa, noise_var, options)
+
+    @property
+    def pending(self):
+        """Windows that wait."""
+        return self._waiting
+
+    def close(self):
+        """Finish what was submitted, then stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _put(self, job, block):
+        with self._changed:
+            while not self._closed and self._waiting and self._waiting + len(job.windows) > self.max_pending:
+                if not block:
+                    raise queue.Full
+                self._changed.wait()
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            self._jobs.append(job)
+            self._waiting += len(job.windows)
+            self._changed.notify_all()
+        return job.future
+
+    def _take(self):
+        """The oldest job and later ones that can be solved with it; None when closed and empty."""
+        with self._changed:
+            while not self._jobs:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            head, batch, count = self._jobs[0], [], 0
+            for job in list(self._jobs):
+                alike = job.task.key == head.task.key and job.windows.shape[1] == head.windows.shape[1]
+                if alike and (not batch or count + len(job.windows) <= self.max_batch):
+                    batch.append(job)
+                    self._jobs.remove(job)
+                    count += len(job.windows)
+            return batch
+
+    def _run(self):
+        while (batch := self._take()) is not None:
+            batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
+            if batch:
+                try:
+                    self._solve(batch)
+                except Exception as error:      # to the callers: this thread serves others too
+                    for job in batch:
+                        if not job.future.done():
+                            job.future.set_exception(error)
+            with self._changed:
+                self._waiting = sum(len(job.windows) for job in self._jobs)
+                self._changed.notify_all()
+
+    def _solve(self, batch):
+        if len(batch) > 1 and not all(np.isfinite(job.windows).all() for job in batch):
+            for job in batch:                   # one caller's bad samples must not fail another's
+                self._solve([job])
+            return
+        task = batch[0].task
+        windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
+        start = np.concatenate([job.start for job in batch])
+        try:
+            out = separate(windows, task.soi, task.interference, task.method, task.kappa, task.noise_var, start,
+                           **task.options)
+        except Exception as error:
+            for job in batch:
+                job.future.set_exception(error)
+            return
+        at = 0
+        for job in batch:
+            job.future.set_result(_rows(out, slice(at, at + len(job.windows))))
+            at += len(job.windows)
+
+
+def _rows(out, rows):
+    """Some windows of a Separation, as numpy."""
+    def take(value):
+        return value[rows].cpu().numpy() if torch.is_tensor(value) and value.ndim else value
+    return replace(out, estimated={k: take(v) for k, v in out.estimated.items()},
+                   **{f.name: take(getattr(out, f.name)) for f in fields(Separation) if f.name != "estimated"})
+
+
+@dataclass
+class StreamResult:
+    """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols], quality dB and sir_db
+    per window; noise_var mean; method; evaluations; estimated: name -> [windows]; seconds of solving."""
+
+    soi: np.ndarray
+    interference: np.ndarray
+    symbols: np.ndarray
+    quality: np.ndarray
+    sir_db: np.ndarray
+    noise_var: float
+    method: str
+    evaluations: int
+    estimated: dict = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def separate_stream(samples, soi, interference, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
+                    progress=None, engine=None, batch=32, **options):
+    """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
+
+    progress(done, total) is called in samples. Raises what `separate` raises, and ParameterError where window, hop or the
+    context (window - hop)/2 is no multiple of samples_per_symbol.
+    """
+    samples = np.ascontiguousarray(samples, np.complex64)
+    if len(samples) == 0:
+        raise ParameterError("samples: there are none")
+    starts = windows_of(len(samples), window, hop)
+    context, sps = (window - hop) // 2, 0
+    if soi.kind == "linear-modulation":
+        sps = soi.signal.samples_per_symbol
+        check_tiling(window, hop, sps)
+        if window < soi.signal.taps_count:
+            raise ParameterError(f"window: {window} samples are shorter than the signal of interest's pulse, "
+                                 f"{soi.signal.taps_count} samples")
+    began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
+    soi_out, interference_out = np.zeros_like(samples), np.zeros_like(samples)
+    symbols, results = [], []
+    try:
+        task = own.task(soi, interference, method, kappa, noise_var, **options)
+        whole = starts[starts + window <= len(samples)]
+        futures = []
+        for i in range(0, len(whole), batch):
+            rows = whole[i:i + batch]
+            futures.append((rows, task.submit(np.lib.stride_tricks.sliding_window_view(samples, window)[rows], rows)))
+        if len(whole) < len(starts):
+            rest = samples[starts[-1]:]
+            short = soi.signal.taps_count - len(rest) if sps else 0
+            futures.append((starts[-1:], task.submit(np.pad(rest, (0, max(0, short)))[None], starts[-1:])))
+        for rows, future in futures:
+            out = future.result()
+            results.append(out)
+            for k, start in enumerate(rows):
+                low = 0 if start == 0 else context
+                high = window - context if start != starts[-1] else len(samples) - start
+                high = min(high, len(samples) - start)
+                if start != starts[-1]:
+                    high = context + hop
+                soi_out[start + low:start + high] = out.soi[k, low:high]
+                interference_out[start + low:start + high] = out.interference[k, low:high]
+                if sps:
+                    symbols.append(_kept_symbols(soi, out.symbols[k], start, low, high, sps))
+            if progress:
+                progress(int(min(rows[-1] + hop, len(samples))), len(samples))
+    finally:
+        if engine is None:
+            own.close()
+    kappas = np.concatenate([r.kappa for r in results])
+    gain = float(soi.gain) if sps else 1.0
+    return StreamResult(
+        soi_out, interference_out, np.concatenate(symbols) if symbols else np.zeros(0, np.complex64),
+        np.concatenate([r.quality for r in results]), -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
+        float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
+        {k: np.concatenate([r.estimated[k] for r in results]) for k in results[0].estimated}, time.perf_counter() - began)
+
+
+def _kept_symbols(soi, symbols, start, low, high, sps):
+    """The symbols whose centres lie in [low, high) of the window."""
+    here = soi.shifted(int(start))
+    centre = float(here.timing) + sps * (int(here.inside(high)[0][0]) + np.arange(len(symbols)))
+    return symbols[(centre >= low - 1e-6) & (centre < high - 1e-6)]
+
+
+def check_tiling(window, hop, samples_per_symbol):
+    """Raise ParameterError unless windows fall on the symbol grid."""
+    for name, value in (("window", window), ("hop", hop), ("(window - hop)/2", (window - hop) / 2)):
+        if value % samples_per_symbol:
+            low = int(value // samples_per_symbol) * samples_per_symbol
+            raise ParameterError(f"{name}: {value:g} must be a multiple of samples_per_symbol ({samples_per_symbol}), so that "
+                                 f"symbols tile: {low} or {low + samples_per_symbol}")
