@@ -40,6 +40,8 @@ def column(value, like, dtype=torch.float64):
 
 def carrier(phase, frequency, like):
     """exp(j*(phase + 2*pi*frequency*n)), complex64, broadcastable to like [batch, samples]."""
-    n = torch.arange(like.shape[-1], dtype=torch.float64, device=like.device)
-    angle = column(phase, like) + 2 * torch.pi * column(frequency, like) * n
+    angle = column(phase, like)
+    if torch.is_tensor(frequency) or frequency != 0:        # most sources have none: one factor per window will do
+        n = torch.arange(like.shape[-1], dtype=torch.float64, device=like.device)
+        angle = angle + 2 * torch.pi * column(frequency, like) * n
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)

@@ -10,12 +10,12 @@ from . import linear_modulation, ofdm
 
 _NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
 _KINDS = {
-    "linear-modulation": (linear_modulation.LinearModulation, dict(
-        constellation=_TEXT, samples_per_symbol=_NUMBER, pulse=_TEXT, rolloff=_NUMBER, span=_WHOLE, timing=_NUMBER,
-        phase=_NUMBER, gain=_NUMBER, carrier_offset=_NUMBER, symbols=_WHOLE)),
-    "ofdm": (ofdm.Ofdm, dict(
-        fft_size=_WHOLE, cyclic_prefix=_WHOLE, guards=(list,), dc_null=(bool,), constellation=_TEXT, frame_offset=_WHOLE,
-        phase=_NUMBER, carrier_offset=_NUMBER, channel=(list,), delay_spread=_WHOLE)),
+    "linear-modulation": (linear_modulation.LinearModulation, {
+        "constellation": _TEXT, "samples_per_symbol": _NUMBER, "pulse": _TEXT, "rolloff": _NUMBER, "span": _WHOLE,
+        "timing": _NUMBER, "phase": _NUMBER, "gain": _NUMBER, "carrier_offset": _NUMBER, "symbols": _WHOLE}),
+    "ofdm": (ofdm.Ofdm, {
+        "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
+        "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE}),
 }
 _NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", (list,): "a list", (bool,): "true or false"}
 

@@ -69,6 +69,7 @@ class FrameFamily:
         n = len(rows)
         self.clean_mean = torch.zeros(n, len(clean), dtype=COMPLEX, device=device)
         self.clean_var = torch.ones(len(pair), 1, dtype=REAL, device=device)
+        self.gram = None
         self.site = torch.ones(n, self.d, dtype=REAL, device=device)
         self.shift = torch.zeros(n, self.d, dtype=COMPLEX, device=device)
 
@@ -82,11 +83,13 @@ class FrameFamily:
     def evidence(self):
         """What the frames say about their K symbols: (precision [n, K, K], information [n, K])."""
         d, group = self.d, self.group
-        self.weight = 1 / (self.noise + self.kappa.square() * self.clean_var * self.eigenvalues)        # [groups, P]
-        weighted = self.UT * self.weight[..., None]
-        gram = (self.UT.mH @ weighted)[group]                                                           # [n, d+K, d+K]
+        if self.gram is None or self.UC.shape[2]:       # without clean carriers the weights never change
+            self.weight = 1 / (self.noise + self.kappa.square() * self.clean_var * self.eigenvalues)    # [groups, P]
+            self.weighted = self.UT.mH * self.weight[:, None, :]
+            self.gram = (self.weighted @ self.UT)[group]                                                # [n, d+K, d+K]
+        gram = self.gram
         self.residual = self.received - self._apply(self.UC, self.clean_mean)
-        stat = self._apply(weighted.mH, self.residual)
+        stat = self._apply(self.weighted, self.residual)
         dd, self.dk, kk = gram[..., :d, :d], gram[..., :d, d:], gram[..., d:, d:]
         if d == 0:
             return kk, stat
@@ -112,9 +115,10 @@ class FrameFamily:
             return
         weighted = (self.UC * self.weight[..., None]).mH                                                # [groups, n, P]
         stat = self._apply(weighted, self.residual - self._apply(self.UT, mean))
-        information = (self.UC.abs().square() * self.weight[..., None]).sum(1)[self.group]
-        leak = (weighted @ self.UT)[self.group]
-        information = (information - ((leak @ cov) * leak.conj()).real.sum(-1)).clamp_min(1e-9)
+        leak = weighted @ self.UT                                       # what the others' uncertainty costs: the mean of a group
+        spread = torch.zeros(len(leak), *cov.shape[1:], dtype=COMPLEX, device=cov.device).index_add_(0, self.group, cov)
+        lost = ((leak @ (spread / self.sizes[:, None, None])) * leak.conj()).real.sum(-1)
+        information = ((self.UC.abs().square() * self.weight[..., None]).sum(1) - lost).clamp_min(1e-9)[self.group]
         var = (1 / information - self.clean_var[self.group]).clamp_min(_MIN_VAR)
         self.clean_mean, var = self.alphabet.posterior(self.clean_mean + stat / information, var)
         total = torch.zeros_like(self.clean_var[:, 0]).index_add_(0, self.group, var.mean(-1))

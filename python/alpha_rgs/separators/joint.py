@@ -16,7 +16,8 @@ from .base import interference_estimate, require, soft_output
 from .chain import BlockChain
 from .frames import COMPLEX, REAL, FrameFamily, divide, multiply
 
-_NOISE_FLOOR = 1e-2      # relative to the SOI's power (a symbol at 32 dB): below it the cut frames, underdetermined, diverge
+_NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
+_MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... exceed what shows where no carrier is
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
@@ -51,12 +52,12 @@ class _Problem:
         self.y, self.soi, self.ofdm, device = y, soi, ofdm, y.device
         self.kappa, self.noise_var = kappa, noise_var
         self.gain = torch.as_tensor(soi.gain, dtype=REAL).reshape(-1).expand(len(y)).to(device)
-        noise = (noise_var / self.gain.square()).clamp_min(_NOISE_FLOOR)
+        known = ofdm.signal.alphabet.symmetry is not None
+        noise = (noise_var / self.gain.square() * (1.0 if known else _MISFIT)).clamp_min(_NOISE_FLOOR)
         self.plan = plan = ofdm.plan(y.shape, soi)
         self.turn = carrier(ofdm.phase, ofdm.carrier_offset, y)
         received = plan.cut((y * self.turn.conj()).to(COMPLEX)) / self.gain[:, None, None]
         everything = np.arange(len(ofdm.signal.carriers))
-        known = ofdm.signal.alphabet.symmetry is not None
         clean = clean_carriers(soi, ofdm) if known else everything
         near = np.setdiff1d(everything, clean)
         present, whole = plan.inside.any(-1).flatten(), plan.inside.all(-1).flatten()
@@ -77,7 +78,7 @@ class _Problem:
         timing = column(soi.timing, torch.empty(0)) + number * soi.signal.samples_per_symbol
         delta = column(soi.carrier_offset, timing) - column(self.ofdm.carrier_offset, timing)
         angle = column(soi.phase, timing) - column(self.ofdm.phase, timing) + 2 * torch.pi * delta * timing
-        self.rotation = torch.polar(torch.ones_like(angle), angle).expand(plan.batch, -1).to(device)
+        self.rotation = torch.polar(torch.ones_like(angle), angle).to(COMPLEX).expand(plan.batch, -1).to(device)
         exists = (number >= 0) & (number < (soi.symbols if soi.symbols is not None else torch.inf))
         self.exists = exists.expand(plan.batch, -1).to(device) if soi.symbols is not None else torch.ones(
             plan.batch, total, dtype=torch.bool, device=device)
