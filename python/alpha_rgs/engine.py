@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where separation runs: one thread that owns the device and batches the windows of many callers."""
+import collections
 import queue
 import threading
 import time
@@ -31,13 +32,30 @@ class Task:
         self.engine, self.soi, self.interference = engine, soi, interference
         self.method = choose(method, soi, interference)
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
-        probe = torch.zeros(1, 0, dtype=torch.complex64)
-        del probe
+        self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
         self.key = (self.method, repr(soi), repr(interference), kappa, noise_var, repr(sorted(options.items())))
 
     def symbols(self, window):
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
         return self.soi.inside(window)[1] if self.soi.kind == "linear-modulation" else 0
+
+    def remember(self, out, row, start, samples):
+        """Keep what a whole window told, in the stream's terms."""
+        self.longest = max(self.longest, samples)
+        if samples == self.longest and self.interference.kind == "ofdm":
+            found, prior = out.estimated, self.interference
+            offset, phase = found.get("frame_offset"), found.get("phase")
+            turn = 2 * np.pi * float(prior.carrier_offset) * start
+            self.memory = (replace(
+                prior, frame_offset=prior.frame_offset if offset is None else (int(offset[row]) + start) % prior.signal.frame_length,
+                phase=prior.phase if phase is None else float(phase[row]) - turn),
+                float(out.kappa[row]), float(out.noise_var[row]))
+
+    def remembered(self, samples):
+        """(interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""
+        if self.memory and samples < self.longest:
+            return self.memory
+        return self.interference, self.kappa, self.noise_var
 
     def submit(self, windows, start=0, block=True):
         """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
@@ -155,17 +173,23 @@ class Engine:
                 self._solve([job])
             return
         task = batch[0].task
+        task.longest = max(task.longest, batch[0].windows.shape[1])
+        if task.memory and batch[0].windows.shape[1] < task.longest and len(batch) > 1:
+            for job in batch:                   # each has its own memory
+                self._solve([job])
+            return
         windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
         start = np.concatenate([job.start for job in batch])
         try:
-            out = separate(windows, task.soi, task.interference, task.method, task.kappa, task.noise_var, start,
-                           **task.options)
+            known = task.remembered(windows.shape[1])
+            out = separate(windows, task.soi, known[0], task.method, *known[1:], start, **task.options)
         except Exception as error:
             for job in batch:
                 job.future.set_exception(error)
             return
         at = 0
         for job in batch:
+            job.task.remember(out, at + len(job.windows) - 1, int(job.start[-1]), windows.shape[1])
             job.future.set_result(_rows(out, slice(at, at + len(job.windows))))
             at += len(job.windows)
 
@@ -181,7 +205,8 @@ def _rows(out, rows):
 @dataclass
 class StreamResult:
     """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols], quality dB and sir_db
-    per window; noise_var mean; method; evaluations; estimated: name -> [windows]; seconds of solving."""
+    per window; noise_var mean; method; evaluations; estimated: name -> [windows] (a short last window takes over what the one
+    before it told); seconds of solving."""
 
     soi: np.ndarray
     interference: np.ndarray
@@ -215,27 +240,27 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
                                  f"{soi.signal.taps_count} samples")
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
     soi_out, interference_out = np.zeros_like(samples), np.zeros_like(samples)
-    symbols, results = [], []
+    symbols, results, flying = [], [], collections.deque()
+    shortest = soi.signal.taps_count if sps else 1
     try:
         task = own.task(soi, interference, method, kappa, noise_var, **options)
         whole = starts[starts + window <= len(samples)]
-        futures = []
-        for i in range(0, len(whole), batch):
-            rows = whole[i:i + batch]
-            futures.append((rows, task.submit(np.lib.stride_tricks.sliding_window_view(samples, window)[rows], rows)))
+        jobs = [(rows, np.lib.stride_tricks.sliding_window_view(samples, window)[rows])
+                for rows in (whole[i:i + batch] for i in range(0, len(whole), batch))]
         if len(whole) < len(starts):
             rest = samples[starts[-1]:]
-            short = soi.signal.taps_count - len(rest) if sps else 0
-            futures.append((starts[-1:], task.submit(np.pad(rest, (0, max(0, short)))[None], starts[-1:])))
-        for rows, future in futures:
+            jobs.append((starts[-1:], np.pad(rest, (0, max(0, shortest - len(rest))))[None]))
+        for i in range(len(jobs) + 2):          # two in flight: the engine never waits for the caller
+            if i < len(jobs):
+                flying.append((jobs[i][0], task.submit(jobs[i][1], jobs[i][0])))
+            if i < 2 or not flying:
+                continue
+            rows, future = flying.popleft()
             out = future.result()
             results.append(out)
             for k, start in enumerate(rows):
                 low = 0 if start == 0 else context
-                high = window - context if start != starts[-1] else len(samples) - start
-                high = min(high, len(samples) - start)
-                if start != starts[-1]:
-                    high = context + hop
+                high = context + hop if start != starts[-1] else len(samples) - start
                 soi_out[start + low:start + high] = out.soi[k, low:high]
                 interference_out[start + low:start + high] = out.interference[k, low:high]
                 if sps:
@@ -243,6 +268,8 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
             if progress:
                 progress(int(min(rows[-1] + hop, len(samples))), len(samples))
     finally:
+        for _, future in flying:
+            future.cancel()
         if engine is None:
             own.close()
     kappas = np.concatenate([r.kappa for r in results])
@@ -251,7 +278,7 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         soi_out, interference_out, np.concatenate(symbols) if symbols else np.zeros(0, np.complex64),
         np.concatenate([r.quality for r in results]), -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
         float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
-        {k: np.concatenate([r.estimated[k] for r in results]) for k in results[0].estimated}, time.perf_counter() - began)
+        {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, time.perf_counter() - began)
 
 
 def _kept_symbols(soi, symbols, start, low, high, sps):

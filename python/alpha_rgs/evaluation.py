@@ -14,7 +14,8 @@ from .errors import ParameterError
 from .mixtures import draw, paper_priors
 from .priors import LinearModulation, Ofdm
 from .separators import separate
-from .signals import LinearModulation as LinearSignal, Ofdm as OfdmSignal
+from .signals import LinearModulation as LinearSignal
+from .signals import Ofdm as OfdmSignal
 
 SIRS = (-3, -6, -9, -12, -15, -18, -21, -24)
 BATCH = 50

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .errors import ParameterError
 from .priors import LinearModulation, Ofdm
-from .signals import LinearModulation as LinearSignal, Ofdm as OfdmSignal
+from .signals import LinearModulation as LinearSignal
+from .signals import Ofdm as OfdmSignal
 
 
 @dataclass
@@ -40,6 +42,8 @@ def draw(soi, ofdm, batch, samples, sir_db, snr_db=None, seed=0):
     sir_db: ratio of mean powers of SOI and interference; None for no interference. snr_db: SOI to noise per sample, None
     for no noise. Powers are ensemble powers; the SOI's gain multiplies s.
     """
+    if ofdm.signal.alphabet.symmetry is None:
+        raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
     g = torch.Generator().manual_seed(seed)
     if soi.symbols is None:     # continuous: symbols before and after the window too
         reach = soi.signal.span + 1

@@ -2,6 +2,7 @@
 """Priors from TOML files: one source each, unknown keys refused."""
 import dataclasses
 import difflib
+import math
 import pathlib
 import tomllib
 
@@ -49,6 +50,10 @@ def from_dict(table, source="prior"):
             raise ParameterError(f"{source}: unknown key {key!r} for kind {kind!r}; {hint}")
         if not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] != (bool,)):
             raise ParameterError(f"{source}: {key}: {value!r} must be {_NAMES[keys[key]]}")
+        if not all(isinstance(v, (int, float, str)) and (isinstance(v, str) or math.isfinite(v)) for v in _flat(value)):
+            raise ParameterError(f"{source}: {key}: {value!r} must be finite")
+        if key in ("guards", "channel") and any(isinstance(v, str) for v in _flat(value)):
+            raise ParameterError(f"{source}: {key}: {value!r} must hold numbers")
     try:
         if "channel" in table:
             table["channel"] = [complex(*tap) if isinstance(tap, list) else complex(tap) for tap in table["channel"]]
@@ -60,3 +65,7 @@ def from_dict(table, source="prior"):
         raise ParameterError(f"{source}: {error}") from None
     except (TypeError, ValueError) as error:
         raise ParameterError(f"{source}: {error}") from None
+
+
+def _flat(value):
+    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]

@@ -6,6 +6,7 @@ import torch
 from ..acquisition import acquire
 from ..errors import ParameterError
 from .alpha_rgs import alpha_rgs
+from .base import require
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
 
@@ -35,7 +36,10 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     name = choose(method, soi, interference)
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
-    if soi.kind == "linear-modulation" and y.shape[1] < soi.signal.taps_count:
+    require(soi, "linear-modulation", "signal of interest", name)       # all methods so far; before anything is estimated
+    if name in ("joint", "lmmse"):
+        require(interference, "ofdm", "interference", name)
+    if y.shape[1] < soi.signal.taps_count:
         raise ParameterError(f"window: {y.shape[1]} samples are shorter than the signal of interest's pulse, "
                              f"{soi.signal.taps_count} samples")
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:

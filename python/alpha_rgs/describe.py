@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Priors and results in words, for reports and for people; and priors back into TOML."""
+import dataclasses
+import math
+import tomllib
+
+import numpy as np
+
+_MEANING = {
+    "constellation": "alphabet of the symbols or carriers",
+    "samples_per_symbol": "samples",
+    "pulse": "rrc: root raised cosine; rect: one symbol long",
+    "rolloff": "of the rrc pulse, 0 to 1",
+    "span": "length of the rrc pulse, symbols",
+    "timing": "samples from the first sample to the centre of the first symbol",
+    "phase": "rad, at the first sample",
+    "gain": "amplitude as received; 1 is unit mean power",
+    "carrier_offset": "cycles per sample",
+    "symbols": "length of the burst, symbols",
+    "fft_size": "carriers, samples of a frame without its prefix",
+    "cyclic_prefix": "samples",
+    "guards": "unused carriers at the lower and upper edge of the band",
+    "dc_null": "whether carrier 0 is unused",
+    "frame_offset": "samples from the first sample to the first whole cyclic prefix",
+    "channel": "complex taps",
+    "delay_spread": "samples at the head of each prefix that are not trusted",
+}
+_ESTIMATED = {"ofdm": ("frame_offset", "phase")}
+_REQUIRED = ("timing", "phase", "gain")
+_TURN = {2: "half turn", 4: "quarter turn"}
+
+
+def _values(prior):
+    """key -> value of a prior and its signal, as its TOML file would name them."""
+    out = {}
+    for part in (getattr(prior, "signal", None), prior):
+        if dataclasses.is_dataclass(part):
+            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "signal"})
+    return out
+
+
+def given_keys(path):
+    """The keys that a TOML file sets."""
+    with open(path, "rb") as f:
+        return set(tomllib.load(f))
+
+
+def prior_table(prior, given=None):
+    """Rows (key, value, meaning) of all keys of a prior, texts. given: the keys set by its file; the others are marked."""
+    rows = [("kind", prior.kind, "what is known about the source")]
+    for key, value in _values(prior).items():
+        if value is None and key in _ESTIMATED.get(prior.kind, ()):
+            value = "estimated"
+        elif value is None and key in _REQUIRED:
+            value = "missing: required of a signal of interest"
+        elif value is None and key == "symbols":
+            value = "endless"
+        elif given is not None and key not in given:
+            value = f"{_text(key, value)} (not given)"
+        rows.append((key, _text(key, value), _MEANING.get(key, "")))
+    return rows
+
+
+def assumptions(soi, interference, soi_given, interference_given, estimated):
+    """What the result rests on without the files saying so: a list of sentences.
+
+    *_given: the keys that the files set. estimated: names of what was found from the mixture.
+    """
+    out = []
+    for role, prior, given in (("signal of interest", soi, soi_given), ("interference", interference, interference_given)):
+        for key, value in _values(prior).items():
+            if key in given or value is None or key == "delay_spread" or (key in ("rolloff", "span") and prior.signal.pulse == "rect"):
+                continue
+            if key == "channel":
+                value = "flat"
+            out.append(f"{key} of the {role}: {_text(key, value)} (not given)")
+    alphabet = getattr(getattr(interference, "signal", None), "alphabet", None)
+    if "phase" in estimated and alphabet is not None and alphabet.symmetry:
+        turn = _TURN.get(alphabet.symmetry, f"turn by 1/{alphabet.symmetry}")
+        out.append(f"phase of the interference: known only up to the symmetry of its alphabet, {alphabet.name} (a {turn})")
+    if soi.kind == "linear-modulation" and soi.symbols is None:
+        out.append("signal of interest: goes on before and after the recording (symbols not given)")
+    return out
+
+
+def estimates(found, hop, frame_length=None):
+    """What was estimated, per window, in short: name -> dict for JSON.
+
+    found: name -> [windows]; window k begins at sample k·hop. A frame offset is also compared between windows.
+    """
+    out = {}
+    for name, values in found.items():
+        values = np.asarray(values)
+        out[name] = {"first_window": values[0].item()}
+        if name == "frame_offset" and frame_length:
+            stream = (values + hop * np.arange(len(values))) % frame_length
+            out[name]["windows_that_agree_with_the_first"] = int(np.sum(stream == stream[0]))
+        elif name in ("kappa", "noise_var"):
+            out[name].update(mean=float(values.mean()), min=float(values.min()), max=float(values.max()))
+    return out
+
+
+def spread(values):
+    """Mean, extremes and percentiles of per-window figures, for JSON; None where there is nothing finite."""
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, median, high = np.percentile(values, (5, 50, 95))
+    return {"mean": values.mean(), "min": values.min(), "p5": low, "median": median, "p95": high, "max": values.max()}
+
+
+def to_toml(prior, comment=""):
+    """The text of a prior file; nuisances that are not known are left out. Raises ValueError for nuisances per window."""
+    lines = [f"# {line}" for line in comment.splitlines()] + [f'kind = "{prior.kind}"']
+    for key, value in _values(prior).items():
+        if value is None or (key == "channel" and value == (1,)) or (key == "delay_spread" and value == len(prior.channel) - 1):
+            continue
+        lines.append(f"{key} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def plain(prior):
+    """A prior's known keys as a dict for JSON."""
+    return {"kind": prior.kind, **tomllib.loads(to_toml(prior))}
+
+
+def _toml(value):
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, complex):
+        return f"[{value.real!r}, {value.imag!r}]"
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_toml, value))}]"
+    return repr(value)
+
+
+def _text(key, value):
+    if key == "channel" and value == (1,):
+        return "flat"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(_text("", v) for v in value)
+    if isinstance(value, complex) and value.imag == 0:
+        value = value.real
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def recording_table(recording):
+    """Rows (what, value) about a Recording: length, rate, power, peak, DC, clipping."""
+    x = recording.samples
+    parts = x.view(np.float32)
+    power = float(np.mean(np.square(parts, dtype=np.float64))) * 2
+    dc = abs(complex(np.mean(x, dtype=np.complex128)))
+    largest, peak = float(np.abs(parts).max()), float(np.abs(x).max())
+    digits = "".join(c for c in recording.datatype if c.isdigit())
+    full = 1 - 2.0 ** (1 - int(digits)) if "f" not in recording.datatype else largest
+    clipped = (np.abs(parts) >= full).reshape(-1, 2).any(1).sum() if largest > 0 else 0
+    if "f" in recording.datatype and clipped <= 2:      # a float recording has no full scale: a peak met often is one
+        clipped = 0
+    rows = [("file", recording.path), ("datatype", recording.datatype), ("sample rate", f"{recording.sample_rate:.9g} Hz"),
+            ("length", f"{len(x)} samples, {len(x) / recording.sample_rate:.6g} s")]
+    if recording.frequency is not None:
+        rows.append(("frequency", f"{recording.frequency:.9g} Hz"))
+    rows += [("power", f"{_db(power, 10)} (1 is 0 dB)"), ("peak", f"{peak:.4g} ({_db(peak, 20)})"),
+             ("DC", f"{dc:.3g}" + (f" ({_db(dc / math.sqrt(power), 20)} relative to the whole power)" if dc > 0 else "")),
+             ("clipped", f"{100 * clipped / len(x):.3g} % of samples")]
+    if recording.description:
+        rows.append(("description", recording.description))
+    for note in recording.annotations[:20]:
+        begin, count = note.get("core:sample_start", 0), note.get("core:sample_count")
+        where = f"from sample {begin}" + (f", {count} samples" if count else "")
+        rows.append((f"annotation {note.get('core:label', '')}".strip(), " · ".join(filter(None, (where, note.get("core:comment"))))))
+    return rows
+
+
+def _db(value, factor):
+    return f"{factor * math.log10(value):.2f} dB" if value > 0 else "-inf dB"
