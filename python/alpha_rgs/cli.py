@@ -15,10 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from . import cli_evaluate
 from .errors import AlphaRgsError, ParameterError, RecordingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Take two signals on one frequency apart, each known only separately.")
+app.add_typer(cli_evaluate.app, name="evaluate")
 METHODS = ("auto", "joint", "alpha_rgs", "lmmse", "matched_filter")
 
 Output = Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into, all files or none.")]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""alpha-rgs evaluate: measure separators against the truth, a row at a time."""
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, help="Measure separators against the truth. The same seed gives the same figures.")
+
+Method = Annotated[str, typer.Option(help="joint, alpha_rgs, lmmse or matched_filter.")]
+Sirs = Annotated[str, typer.Option("--sir-db", help="Ratios of powers, comma-separated.")]
+Snr = Annotated[float | None, typer.Option(help="Signal to noise per sample, dB; left out: no noise.")]
+Seed = Annotated[int, typer.Option(help="Of the mixtures.")]
+Preset = Annotated[str | None, typer.Option(help="Of alpha_rgs: fast or paper.")]
+Passes = Annotated[int | None, typer.Option(help="Of joint.")]
+Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the rows to this file, after each.")]
+_ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
+
+
+@app.command()
+def isolated(method: Method = "joint", sir_db: Sirs = _ALL, windows: Annotated[int, typer.Option(min=1)] = 100, snr_db: Snr = None,
+             constellation: Annotated[str, typer.Option(help="Of the OFDM carriers.")] = "qpsk", seed: Seed = 1,
+             preset: Preset = None, passes: Passes = None, save: Save = None):
+    """Isolated windows of 160 QPSK symbols under OFDM of random offset and phase: the experiment of arXiv 2306.14411."""
+    from . import evaluation
+
+    options = _options(preset=preset, passes=passes)
+    _rows(save, sir_db, lambda sir: evaluation.isolated(method, sir, windows, snr_db, seed, constellation, **options))
+
+
+@app.command()
+def stream(method: Method = "joint", sir_db: Sirs = _ALL, samples: Annotated[int, typer.Option(min=10_000)] = 800_000,
+           snr_db: Snr = None, seed: Seed = 1, passes: Passes = None, save: Save = None):
+    """One continuous mixture in overlapping windows: errors, also near the windows' seams, and speed."""
+    from . import evaluation
+
+    options = _options(passes=passes)
+    _rows(save, sir_db, lambda sir: evaluation.stream(method, sir, samples, snr_db, seed, **options))
+
+
+@app.command()
+def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds real_mix.py and, beside it, the captures.")],
+             wifi: Annotated[str, typer.Option(help="Recordings, comma-separated.")] = "wifi_11n_6.5M_radiated",
+             sir_db: Sirs = "-5,-10,-15", seeds: Annotated[int, typer.Option(min=1)] = 6, method: Method = "joint",
+             passes: Passes = None, save: Save = None):
+    """A recorded QPSK frame under recorded WiFi, carriers Gaussian: mean bit errors of 280."""
+    from . import evaluation
+
+    cases = [(name, float(sir)) for name in wifi.split(",") for sir in sir_db.split(",")]
+    _table(save, cases, lambda case: evaluation.recorded(folder, case[1], case[0], seeds, method, **_options(passes=passes)))
+
+
+def _options(**given):
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _rows(save, sir_db, measure):
+    try:
+        sirs = [float(sir) for sir in sir_db.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{sir_db!r}: numbers of decibels, comma-separated", param_hint="--sir-db") from None
+    _table(save, sirs, measure)
+
+
+def _table(save, cases, measure):
+    """Measure each case, under a progress bar; print all, and save as they come."""
+    from .errors import AlphaRgsError
+
+    rows, console = [], Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            for case in bar.track(cases, description="measuring"):
+                rows.append(measure(case))
+                if save:
+                    save.write_text(json.dumps(rows, indent=1) + "\n")
+    except AlphaRgsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console(width=max(Console().width, 150)).print(table)
