@@ -49,8 +49,8 @@ class FrameFamily:
     def __init__(self, ofdm, plan, rows, received, kappa, noise, near, clean, extra):
         self.alphabet, self.d, device = ofdm.signal.alphabet, len(near), received.device
         classes, index = torch.unique(plan.index.flatten()[rows], return_inverse=True)
-        tables = [[m.to(device) for m in _class_tables(ofdm.matrix_key, plan.classes[c], plan.pulse_key, tuple(near), tuple(clean),
-                                                       ofdm.delay_spread, extra)] for c in classes.tolist()]
+        key = (plan.pulse_key, tuple(near), tuple(clean), ofdm.delay_spread, extra)
+        tables = [[m.to(device) for m in _class_tables(ofdm.matrix_key, plan.classes[c], *key)] for c in classes.tolist()]
         self.window = rows // plan.frames
         pair, group = torch.unique(self.window * len(classes) + index, return_inverse=True)
         self.order = torch.argsort(group, stable=True).to(device)       # from here on frames are sorted by group
@@ -69,7 +69,7 @@ class FrameFamily:
         n = len(rows)
         self.clean_mean = torch.zeros(n, len(clean), dtype=COMPLEX, device=device)
         self.clean_var = torch.ones(len(pair), 1, dtype=REAL, device=device)
-        self.gram = None
+        self.gram, self.cut = None, len(clean) == 0
         self.site = torch.ones(n, self.d, dtype=REAL, device=device)
         self.shift = torch.zeros(n, self.d, dtype=COMPLEX, device=device)
 

@@ -18,6 +18,7 @@ from .frames import COMPLEX, REAL, FrameFamily, divide, multiply
 
 _NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
 _MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... exceed what shows where no carrier is
+_CUT_DAMPING = 0.6       # cut frames leave carriers underdetermined: their sites commit too soon otherwise
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
@@ -100,7 +101,7 @@ class _Problem:
         parts = zip(self.families, self.chain.gather(self.mean).split(sizes), local_cov.split(sizes))
         for family, local_mean, cov in parts:
             if family.alphabet.symmetry is not None:
-                family.update(local_mean, cov, damping)
+                family.update(local_mean, cov, damping * (_CUT_DAMPING if family.cut else 1.0))
         mean, var = self.soi.signal.alphabet.posterior(cavity[0] * self.rotation.conj(), cavity[1])
         site, shift = multiply(mean * self.rotation, var, *cavity)
         self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
