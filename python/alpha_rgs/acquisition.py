@@ -141,7 +141,10 @@ def phase_and_kappa(y, soi, ofdm, noise_var):
         return phase, (power - leak).clamp_min(0).sqrt()
     reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
     unit = z / power.sqrt()[:, None, None].clamp_min(1e-9)
-    phase = (torch.angle((unit.to(torch.complex128) ** symmetry).sum((1, 2)) * reference.conj()) / symmetry).float()
+    lifted = unit
+    for _ in range(symmetry.bit_length() - 1):          # unit ** symmetry, a power of two
+        lifted = lifted * lifted
+    phase = (torch.angle(lifted.sum((1, 2)) * reference.conj()) / symmetry).float()
     rotated = z * torch.polar(torch.ones_like(phase), -phase)[:, None, None]
     level = (power - leak).clamp_min(1e-9).sqrt()
     decided = signal.alphabet.nearest(rotated / level[:, None, None])

@@ -9,5 +9,6 @@ interpreter must not show up later as a missing attribute.
 
 from .scoresep_python import stream_to_windows, windows_to_stream
 from .separator import separator
+from .settings import engine, prior
 
-__all__ = ["separator", "stream_to_windows", "windows_to_stream"]
+__all__ = ["engine", "prior", "separator", "stream_to_windows", "windows_to_stream"]
