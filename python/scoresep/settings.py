@@ -1,0 +1,59 @@
+# Copyright 2026 gr-scoresep developers
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What GNU Radio Companion's variables for priors and engines stand for. Nothing here loads the engine (torch)."""
+
+import os
+import sys
+import tomllib
+
+_engines = {}
+
+
+def prior(path):
+    """The path of a prior file, checked to be there; `path` itself where it is no path but a prior already.
+
+    A relative path is looked for in the working directory, then beside the running script, then among the installed
+    examples. Raises ValueError where the file is nowhere, or is no TOML.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        return path
+    path = os.fspath(path)
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    folders = [os.curdir, *([os.path.dirname(script)] if script else []), *_examples()]
+    for folder in folders:
+        candidate = os.path.join(folder, path)
+        if path and os.path.isfile(candidate):
+            return candidate if folder != os.curdir else path
+    raise ValueError(f"{path or 'prior'}: no such prior file; give the path of a TOML file (looked in "
+                     f"{', '.join(os.path.abspath(folder) for folder in folders)})")
+
+
+def prior_table(path):
+    """The keys of a prior file, as they stand there. Raises ValueError where it is no TOML."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not TOML: {error}") from None
+
+
+def engine(name="default", **settings):
+    """The name of an engine, whose settings (device, threads, ...) are kept until a flowgraph starts and makes it.
+
+    An engine of that name that is running already keeps the settings it has.
+    """
+    _engines[name] = {key: value for key, value in settings.items() if value not in (None, "", 0)}
+    return name
+
+
+def engine_settings(name):
+    """The settings given to engine() for that name; none where it was not called."""
+    return dict(_engines.get(name, {}))
+
+
+def _examples():
+    """Where the module's example files may be installed: share/gnuradio/examples/scoresep of its own prefix."""
+    here = os.path.abspath(__file__)  # PREFIX/lib/python3.N/site-packages/gnuradio/scoresep/settings.py
+    prefixes = dict.fromkeys([os.path.normpath(os.path.join(here, *[os.pardir] * 6)), sys.prefix])
+    return [os.path.join(prefix, "share", "gnuradio", "examples", "scoresep") for prefix in prefixes]

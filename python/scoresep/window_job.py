@@ -1,0 +1,116 @@
+# Copyright 2026 gr-scoresep developers
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Some windows on their way through the separator, and where their symbols lie."""
+
+import math
+
+import numpy as np
+
+
+class SymbolGrid:
+    """The symbols of a stream: `timing` + m*samples_per_symbol are their centres (samples, any real number).
+
+    The output's first symbol is the first whose centre lies at or after sample 0.
+    """
+
+    def __init__(self, samples_per_symbol, timing):
+        self.sps, self.timing = samples_per_symbol, timing
+
+    def number(self, sample):
+        """m of the first symbol whose centre lies at or after `sample`."""
+        return math.ceil((sample - self.timing) / self.sps - 1e-9) if self.sps else 0
+
+    def index(self, sample):
+        """The place in the output of that symbol, 0 or more for samples of the stream."""
+        return self.number(sample) - self.number(0)
+
+    def count(self, begin, end):
+        """How many symbols have their centre in [begin, end)."""
+        return self.number(end) - self.number(begin)
+
+
+class Job:
+    """Windows [n, window] of which the first has number `first`; `came`: when (s); `tags`: (row, tag).
+
+    `results` once finished: SOI, interference and symbols, each [n, ...]. `given`: windows that have left already.
+    """
+
+    def __init__(self, first, windows, came, hop):
+        self.first, self.windows, self.came, self.start = first, windows, came, first * hop
+        self.hop, self.valid, self.tags = hop, windows.shape[1], []
+        self.future, self.results, self.separation = None, None, None
+        self.given, self.passed, self.cancelled = 0, False, False
+        self._asked, self._asked_start = windows, self.start + hop * np.arange(len(windows))
+        self._skip = 0  # samples of what was asked before the first that counts
+
+    def make_partial(self, before, valid, task):
+        """The last window of a stream, of which only `valid` samples are real; `before` is the window before it, or None.
+
+        It is separated as the last whole window of the stream would be, which sees more and is no special case. A stream
+        shorter than a window is separated as it is, filled with zeros to the length of the pulse.
+        """
+        self.valid, window = valid, self.windows.shape[1]
+        if before is not None:
+            joined = np.concatenate([before[valid + self.hop - window : self.hop], self.windows[0, :valid]])
+            self._asked, self._asked_start = joined[None], np.array([self.start + valid - window])
+            self._skip = window - valid
+        else:
+            pulse = getattr(getattr(getattr(task, "soi", None), "signal", None), "taps_count", 0)
+            self._asked = self.windows[:, : min(max(valid, pulse), window)]
+
+    def submit(self, task, notify):
+        """Hand over to the engine, waiting while its queue is full; `notify` is called when the result is there."""
+        if not self.cancelled:
+            self.future = task.submit(self._asked, start=self._asked_start)
+            self.future.add_done_callback(notify)
+
+    def cancel(self):
+        """Give up what has not begun."""
+        self.cancelled = True
+        if self.future is not None:
+            self.future.cancel()
+
+    def done(self):
+        """Can finish() be called?"""
+        return self.passed or (self.future is not None and self.future.done())
+
+    def finish(self, grid):
+        """Set `results`. Raises what the separation raised; ValueError naming the sample where it was not finite."""
+        count, window = self.windows.shape
+        width = window // grid.sps if grid.sps else 0
+        if self.passed:
+            zeros = np.zeros((1, max(window, width)), np.complex64)
+            self.results = (self.windows, *(np.broadcast_to(zeros[:, :n], (count, n)) for n in (window, width)))
+            return
+        try:
+            self.separation = out = self.future.result()
+        except Exception as error:
+            bad = np.argwhere(~np.isfinite(self.windows))
+            if len(bad):
+                at = self.start + bad[0][0] * self.hop + bad[0][1]
+                raise ValueError(f"sample {at} of the stream is NaN or infinite; mend the recording or the source") from error
+            raise
+        soi, interference, symbols = out.soi, out.interference, out.symbols if grid.sps else None
+        if self.valid < window:
+            part = slice(self._skip, self._skip + self.valid)
+            soi, interference = (_fill(x[:, part], window) for x in (soi, interference))
+        if grid.sps:
+            symbols = self._symbols(symbols, grid, width)
+        self.results = (soi, interference, symbols)
+
+    def _symbols(self, symbols, grid, width):
+        """Symbols as the windows hold them: one per centre, zeros where a burst has none or the stream has ended."""
+        if symbols.shape == (len(self.windows), width) and self._asked is self.windows:
+            return symbols
+        first = grid.number(int(self._asked_start[0]))
+        if symbols.shape[1] < grid.count(int(self._asked_start[0]), int(self._asked_start[0]) + self._asked.shape[1]):
+            first = max(first, 0)  # a burst begins with symbol 0
+        skip = grid.number(self.start) - first
+        symbols = np.pad(symbols, ((0, 0), (max(0, -skip), 0)))[:, max(0, skip) :]
+        return _fill(symbols[:, : min(width, grid.count(self.start, self.start + self.valid))], width)
+
+
+def _fill(rows, width):
+    """Rows [n, m], m <= width, with zeros behind."""
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))

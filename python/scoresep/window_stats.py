@@ -1,0 +1,72 @@
+# Copyright 2026 gr-scoresep developers
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a separator tells about its work: one dictionary for the log, for JSON and for the message port."""
+
+import math
+import time
+
+PERIOD = 0.25  # s between messages, at least
+MEMORY = 200  # windows over which averages reach
+
+
+class WindowStats:
+    """Counts and averages of one run."""
+
+    def __init__(self, hop):
+        self.hop, self.unsaid, self._said, self._began, self._ended = hop, False, 0.0, None, None
+        self.windows, self.overloads, self._averaged = 0, 0, 0
+        self.quality, self._kappa2, self._gain, self.latency, self.method = math.nan, math.nan, 1.0, math.nan, ""
+        self.estimated = ()
+
+    def came(self, count):
+        """Windows have come in."""
+        if count and self._began is None:
+            self._began = time.monotonic()
+
+    def left(self, job, task):
+        """A job is finished."""
+        self._ended, self.unsaid = time.monotonic(), True
+        self.latency, count = self._ended - job.came, len(job.windows)
+        self.windows += count
+        if job.passed:
+            self.overloads += count
+            return
+        self._averaged = min(self._averaged + count, MEMORY)
+        out, weight = job.separation, min(1.0, count / self._averaged)
+        self.quality = _average(self.quality, getattr(out, "quality", None), weight)
+        self._kappa2 = _average(self._kappa2, getattr(out, "kappa", None), weight, square=True)
+        self.method = getattr(task, "method", "")
+        self.estimated = tuple(sorted(getattr(out, "estimated", ())))
+        gain = getattr(getattr(task, "soi", None), "gain", None)
+        self._gain = 1.0 if gain is None else float(gain)
+
+    def due(self, idle):
+        """Is it time for a message? Sooner or later each change is told, the last one too (`idle`: no work is left)."""
+        since = time.monotonic() - self._said
+        return self.unsaid and since > (PERIOD if idle else 2 * PERIOD)
+
+    def message(self, queue, error=None):
+        """table(), counted as told."""
+        self.unsaid, self._said = False, time.monotonic()
+        return self.table(queue, error)
+
+    def table(self, queue=0, error=None):
+        """The dictionary: windows, overloads (windows that went unseparated), queue (jobs on their way), method,
+        quality (dB, estimated SINR of the symbols), sir_db (estimated), latency (s), samples_per_second; averages over the
+        latest 200 windows or so; estimated: names of what was found from the mixture; error, where there is one."""
+        took = (self._ended - self._began) if self._ended and self._began is not None else 0.0
+        sir = 10 * math.log10(self._gain**2 / self._kappa2) if self._kappa2 > 0 else math.nan
+        out = dict(windows=self.windows, overloads=self.overloads, queue=queue, method=self.method,
+                   quality=self.quality, sir_db=sir, latency=self.latency, estimated=" ".join(self.estimated),
+                   samples_per_second=self.windows * self.hop / took if took > 0 else math.nan)
+        return out if error is None else dict(out, error=str(error))
+
+
+def _average(old, values, weight, square=False):
+    """The running average after some more values; those that are not finite do not count."""
+    values = [] if values is None else [float(v) for v in values if math.isfinite(v)]
+    if not values:
+        return old
+    new = sum(v * v for v in values) / len(values) if square else sum(values) / len(values)
+    return new if math.isnan(old) else old + weight * (new - old)

@@ -1,0 +1,209 @@
+# Copyright 2026 gr-scoresep developers
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Python block in the middle of the separator: it hands windows to a worker thread and gives the results in order."""
+
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from .window_job import Job, SymbolGrid
+from .window_stats import WindowStats
+
+WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
+UNSEPARATED, SOURCE = pmt.intern("unseparated"), pmt.intern("separator")
+JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
+HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
+WAIT = 0.01  # s that a call waits for a result before it looks at its inputs again
+
+
+class window_worker(gr.basic_block):
+    """In 0: windows of complex samples. Out 0, 1: SOI and interference, windows. Out 2: symbols (samples_per_symbol > 0).
+
+    make_task() is called in the worker's thread, once per start; its `submit(windows, start)` gives a Future of an object
+    with soi, interference [n, window], symbols [n, window//samples_per_symbol], kappa, quality [n]; see alpha_rgs.engine.
+    One window out for each in, in order, with its tags. `error`: None, or the exception that ended the flowgraph.
+    """
+
+    def __init__(self, make_task, window, hop, samples_per_symbol=0, on_overload="wait", name="separator"):
+        shapes = [window, window] + ([window // samples_per_symbol] if samples_per_symbol else [])
+        gr.basic_block.__init__(self, name, [(np.complex64, window)], [(np.complex64, shape) for shape in shapes])
+        self.make_task, self.window, self.hop, self.sps = make_task, window, hop, samples_per_symbol
+        self.passes = on_overload == "pass"
+        self.batch = max(1, JOB_SAMPLES // window)
+        self.capacity = (2 if self.passes else 4) * self.batch
+        self.set_tag_propagation_policy(gr.TPP_DONT)
+        self.message_port_register_out(pmt.intern("stats"))
+        for port in range(len(shapes)):
+            self.set_min_output_buffer(port, max(2, 65536 // window))
+        self.error, self.stats, self._thread = None, WindowStats(hop), None
+        self._reset()
+
+    def _reset(self):
+        self._changed = threading.Condition()
+        self._todo, self._held, self._waiting, self._last = SimpleQueue(), deque(), 0, None
+        self._stopping, self.task, self.grid = False, None, SymbolGrid(self.sps, 0.0)
+
+    # ---- what the scheduler calls -------------------------------------------------------------
+    def start(self):
+        """Load what the separation needs, in the worker's thread; an error ends the flowgraph at its first call."""
+        self._reset()
+        self.error, self.stats = None, WindowStats(self.hop)
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, args=(ready,), name="scoresep worker", daemon=True)
+        self._thread.start()
+        ready.wait()
+        return True
+
+    def stop(self):
+        """End the worker; windows still in its hands are dropped, as a stopped flowgraph's samples are."""
+        self._stopping = True
+        for job in self._held:
+            job.cancel()
+        self._todo.put(None)
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._held.clear()
+        self.task = None
+        return True
+
+    def forecast(self, noutput_items, ninputs):
+        """No input while there is something to give or to say, lest the scheduler takes the end of input for the end."""
+        return [0 if self._held or self.error is not None or self.stats.unsaid else 1] * ninputs
+
+    def general_work(self, input_items, output_items):
+        """Take what fits, give what is ready; wait a little, without the interpreter's lock, where neither is possible."""
+        taken = given = 0
+        try:
+            if self.error is None:
+                taken = self._accept(input_items[0])
+                given = self._give(output_items)
+                if not taken and not given:
+                    with self._changed:
+                        if self.error is None and not (self._held and self._held[0].done()):
+                            self._changed.wait(WAIT)
+                    given = self._give(output_items)
+                if self.stats.due(idle=not self._held and not taken):
+                    self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
+        except Exception as error:  # an exception that leaves this method would hang the flowgraph
+            self._fail(error)
+        if self.error is not None:
+            self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(0, self.error)))
+            return gr.WORK_DONE
+        self.consume(0, taken)
+        return given
+
+    # ---- in ----------------------------------------------------------------------------------
+    def _accept(self, windows):
+        """Make jobs of the windows that have come; how many were taken."""
+        taken, first = 0, self.nitems_read(0)
+        if len(windows) == 0:
+            return 0
+        tags = {}
+        for tag in self.get_tags_in_window(0, 0, len(windows)):
+            tags.setdefault(tag.offset - first, []).append(tag)
+        while taken < len(windows):
+            room = self.capacity - self._waiting
+            held = sum(len(job.windows) for job in self._held) * self.window if self.passes else 0
+            if room <= 0 and (not self.passes or held > HELD_SAMPLES):
+                break
+            count = min(self.batch, len(windows) - taken, room if room > 0 else self.batch)
+            rows = range(taken, taken + count)
+            partial = next((k for k in rows if any(pmt.eqv(t.key, pmt.intern(WINDOW_SAMPLES)) for t in tags.get(k, ()))), None)
+            if partial is not None:  # the last window of the stream goes by itself
+                count = max(1, partial - taken)
+            job = Job(first + taken, windows[taken : taken + count].copy(), time.monotonic(), self.hop)
+            job.tags = [(k - taken, tag) for k in range(taken, taken + count) for tag in tags.get(k, ())]
+            if partial == taken:
+                job.make_partial(self._last, _samples(tags[partial]), self.task)
+            job.passed = room <= 0
+            self._last = job.windows[-1]
+            self._held.append(job)
+            if job.passed:
+                job.tags += [(k, None) for k in range(count)]
+            else:
+                self._waiting += count
+                self._todo.put(job)
+            taken += count
+        self.stats.came(taken)
+        return taken
+
+    # ---- out ---------------------------------------------------------------------------------
+    def _give(self, outputs):
+        """Copy finished windows and their tags to the outputs; how many."""
+        given, room = 0, len(outputs[0])
+        while self._held and given < room and self._held[0].done():
+            job = self._held[0]
+            if job.results is None:
+                self._waiting -= 0 if job.passed else len(job.windows)
+                job.finish(self.grid)
+                self.stats.left(job, self.task)
+            rows = slice(job.given, job.given + room - given)
+            for out, result in zip(outputs, job.results):
+                some = result[rows]
+                out[given : given + len(some)] = some
+            for row, tag in job.tags:
+                if rows.start <= row < rows.stop:
+                    self._emit(job, job.first + row, tag)
+            job.given += len(some)
+            given += len(some)
+            if job.given == len(job.windows):
+                self._held.popleft()
+        return given
+
+    def _emit(self, job, index, tag):
+        """Put a window's tag on the same window of each output, in the terms of that output."""
+        for port in range(3 if self.sps else 2):
+            if tag is None:
+                self.add_item_tag(port, index, UNSEPARATED, pmt.PMT_T, SOURCE)
+                continue
+            value = tag.value
+            if port == 2 and pmt.eqv(tag.key, pmt.intern(WINDOW_SAMPLES)):
+                value = pmt.from_uint64(self.grid.count(job.start, job.start + job.valid))
+            elif port == 2 and pmt.eqv(tag.key, pmt.intern(WINDOW_TAG)):
+                offset = self.grid.index(pmt.to_uint64(pmt.tuple_ref(value, 0)))
+                value = pmt.make_tuple(pmt.from_uint64(offset), *(pmt.tuple_ref(value, k) for k in (1, 2, 3)))
+            self.add_item_tag(port, index, tag.key, value, tag.srcid)
+
+    # ---- the worker's thread -------------------------------------------------------------------
+    def _serve(self, ready):
+        try:
+            self.task = self.make_task()
+            self.grid = SymbolGrid(self.sps, _timing(self.task))
+            ready.set()
+            while not self._stopping and (job := self._todo.get()) is not None:
+                job.submit(self.task, self._notify)
+        except Exception as error:
+            if not self._stopping:
+                self._fail(error)
+        finally:
+            ready.set()
+
+    def _notify(self, _):
+        with self._changed:
+            self._changed.notify_all()
+
+    def _fail(self, error):
+        """Keep the first error, say it once, and wake the scheduler's thread to end the flowgraph."""
+        with self._changed:
+            if self.error is None:
+                self.error = error
+                what = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                self.logger.error(f"{self.alias()}: {what}")
+            self._changed.notify_all()
+
+
+def _samples(tags):
+    value = next(t.value for t in tags if pmt.eqv(t.key, pmt.intern(WINDOW_SAMPLES)))
+    return int(pmt.to_python(value))
+
+
+def _timing(task):
+    timing = getattr(getattr(task, "soi", None), "timing", None)
+    return 0.0 if timing is None else float(timing)
