@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where separation runs: one thread that owns the device and batches the windows of many callers."""
 import collections
+import os
 import queue
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -79,7 +80,8 @@ class _Job:
 class Engine:
     """Batches windows over time and over callers.
 
-    device: of torch. threads: that torch may use, None for its own choice. max_batch: windows solved together.
+    device: of torch. threads: windows of a batch are shared out among so many, each with one of torch's threads; None for
+    the number of processors (at most 8), 1 on a GPU. max_batch: windows solved together.
     max_pending: windows that may wait; then submit blocks, or refuses.
     """
 
@@ -87,8 +89,9 @@ class Engine:
 
     def __init__(self, device="cpu", threads=None, max_batch=64, max_pending=256):
         self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
-        if threads:
-            torch.set_num_threads(threads)
+        threads = threads or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
+        self._pool = ThreadPoolExecutor(threads, "alpha-rgs solver", lambda: torch.set_num_threads(1)) if threads > 1 else None
+        self._threads = threads
         self._jobs, self._waiting, self._closed = [], 0, False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="alpha-rgs engine", daemon=True)
@@ -117,6 +120,8 @@ class Engine:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+        if self._pool:
+            self._pool.shutdown()
 
     def __enter__(self):
         return self
@@ -167,6 +172,19 @@ class Engine:
                 self._waiting = sum(len(job.windows) for job in self._jobs)
                 self._changed.notify_all()
 
+    def _share_out(self, task, windows, start):
+        """Separate, the batch cut in as many parts as there are threads (its small operations do not fill several)."""
+        interference, *levels = task.remembered(windows.shape[1])
+
+        def solve(rows):
+            return separate(windows[rows], task.soi, interference, task.method, *levels, start[rows], **task.options)
+
+        parts = min(self._threads, len(windows) // 4)
+        if parts < 2:
+            return solve(slice(None))
+        edges = np.linspace(0, len(windows), parts + 1).astype(int)
+        return _joined(list(self._pool.map(solve, map(slice, edges[:-1], edges[1:]))))
+
     def _solve(self, batch):
         if len(batch) > 1 and not all(np.isfinite(job.windows).all() for job in batch):
             for job in batch:                   # one caller's bad samples must not fail another's
@@ -181,8 +199,7 @@ class Engine:
         windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
         start = np.concatenate([job.start for job in batch])
         try:
-            known = task.remembered(windows.shape[1])
-            out = separate(windows, task.soi, known[0], task.method, *known[1:], start, **task.options)
+            out = self._share_out(task, windows, start)
         except Exception as error:
             for job in batch:
                 job.future.set_exception(error)
@@ -192,6 +209,14 @@ class Engine:
             job.task.remember(out, at + len(job.windows) - 1, int(job.start[-1]), windows.shape[1])
             job.future.set_result(_rows(out, slice(at, at + len(job.windows))))
             at += len(job.windows)
+
+
+def _joined(parts):
+    """Separations of parts of a batch, as one."""
+    def cat(values):
+        return torch.cat(values) if torch.is_tensor(values[0]) and values[0].ndim else values[0]
+    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in parts[0].estimated},
+                   **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
 
 
 def _rows(out, rows):

@@ -61,9 +61,11 @@ class Ofdm(Prior):
     def plan(self, shape, soi=None):
         """The FramePlan of windows of this shape; kept, since iterations ask again."""
         key = (tuple(shape), id(soi))
-        if key not in self._plans:
-            self._plans = {key: FramePlan(self, shape, soi)}
-        return self._plans[key]
+        plan = self._plans.get(key)             # threads may share a prior
+        if plan is None:
+            plan = FramePlan(self, shape, soi)
+            self._plans = {key: plan}
+        return plan
 
     def denoise(self, x, noise_var, colour=None, floor=1e-4):
         """See Prior.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
@@ -138,6 +140,7 @@ class FramePlan:
 
     def __init__(self, ofdm, shape, soi=None):
         self.batch, self.samples = shape
+        self.soi = soi          # kept alive: plans are told apart by its id
         self.length = period = ofdm.signal.frame_length
         offset = column(ofdm.frame_offset, torch.empty(0), torch.int64).expand(self.batch, 1)
         self.frames = -(-self.samples // period) + 1

@@ -80,6 +80,11 @@ class FrameFamily:
             out[rows] = vectors[rows] @ matrices[which].mT
         return out
 
+    def _mean(self, values):
+        """The mean of [n, ...] over each group: [groups, ...]."""
+        total = values.new_zeros(len(self.sizes), *values.shape[1:]).index_add_(0, self.group, values)
+        return total / self.sizes.reshape(-1, *[1] * (values.dim() - 1))
+
     def evidence(self):
         """What the frames say about their K symbols: (precision [n, K, K], information [n, K])."""
         d, group = self.d, self.group
@@ -100,29 +105,29 @@ class FrameFamily:
 
     def update(self, local_mean, local_cov, damping):
         """Given the symbols' posterior [n, K], [n, K, K]: cavities of the carriers, and their next sites."""
-        mean, cov = local_mean, local_cov
         if self.d:
             near_mean = ((self.inverse @ self.near_stat) - self.gain @ local_mean[..., None])[..., 0]
             cross = self.gain @ local_cov                                                               # -Cov(c_D, a)
-            near_cov = self.inverse + cross @ self.gain.mH
-            cavity = divide(near_mean, near_cov.diagonal(dim1=-2, dim2=-1).real, self.site, self.shift)
+            near_var = (self.inverse.diagonal(dim1=-2, dim2=-1) + (cross * self.gain.conj()).sum(-1)).real
+            cavity = divide(near_mean, near_var, self.site, self.shift)
             site, shift = multiply(*self.alphabet.posterior(*cavity), *cavity)
-            mean = torch.cat([near_mean, local_mean], -1)
-            cov = torch.cat([torch.cat([near_cov, -cross], -1), torch.cat([-cross.mH, local_cov], -1)], -2)
             self.site = torch.lerp(self.site, site, damping)
             self.shift = (1 - damping) * self.shift + damping * shift
-        if self.UC.shape[2] == 0:
+        if self.cut:
             return
+        mean = torch.cat([near_mean, local_mean], -1) if self.d else local_mean
         weighted = (self.UC * self.weight[..., None]).mH                                                # [groups, n, P]
         stat = self._apply(weighted, self.residual - self._apply(self.UT, mean))
         leak = weighted @ self.UT                                       # what the others' uncertainty costs: the mean of a group
-        spread = torch.zeros(len(leak), *cov.shape[1:], dtype=COMPLEX, device=cov.device).index_add_(0, self.group, cov)
-        lost = ((leak @ (spread / self.sizes[:, None, None])) * leak.conj()).real.sum(-1)
+        spread = self._mean(local_cov)
+        lost = ((leak[..., self.d:] @ spread) * leak[..., self.d:].conj()).real.sum(-1)
+        if self.d:
+            near, cross = self._mean(self.inverse + cross @ self.gain.mH), self._mean(cross)
+            lost = lost + ((leak[..., :self.d] @ near - 2 * leak[..., self.d:] @ cross.mH) * leak[..., :self.d].conj()).real.sum(-1)
         information = ((self.UC.abs().square() * self.weight[..., None]).sum(1) - lost).clamp_min(1e-9)[self.group]
         var = (1 / information - self.clean_var[self.group]).clamp_min(_MIN_VAR)
         self.clean_mean, var = self.alphabet.posterior(self.clean_mean + stat / information, var)
-        total = torch.zeros_like(self.clean_var[:, 0]).index_add_(0, self.group, var.mean(-1))
-        self.clean_var = (total / self.sizes)[:, None].clamp_min(_MIN_VAR)
+        self.clean_var = self._mean(var.mean(-1))[:, None].clamp_min(_MIN_VAR)
 
 
 def divide(mean, var, site, shift):
