@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The promises of docs/benchmarks.md. The slow ones run by `./run test --slow`; recorded signals only where they are."""
+import pathlib
+
+import pytest
+
+from alpha_rgs import evaluation
+
+SCORING = pathlib.Path(__file__).resolve().parents[2] / "shared" / "scoring"
+
+
+@pytest.mark.skipif(not (SCORING / "real_mix.py").exists(), reason="the recordings (../shared) are not on this machine")
+@pytest.mark.parametrize(("sir_db", "most"), [(-5, 1), (-10, 12)])
+def test_recorded_qpsk_under_recorded_wifi(sir_db, most):
+    """Carriers Gaussian, offsets given: mean bit errors of 280 over six draws."""
+    assert evaluation.recorded(SCORING, sir_db)["errors"] <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sir_db", evaluation.SIRS)
+def test_joint_detection_of_isolated_windows(sir_db):
+    assert evaluation.isolated("joint", sir_db)["errors"] <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sir_db", "snr_db", "most"), [*((sir, 20, 5e-4) for sir in evaluation.SIRS), (-18, 15, 1e-3)])
+def test_joint_detection_in_noise(sir_db, snr_db, most):
+    assert evaluation.isolated("joint", sir_db, snr_db=snr_db)["ber"] <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sir_db", evaluation.SIRS)
+def test_fast_alpha_rgs_in_streams(sir_db):
+    assert evaluation.stream("alpha_rgs", sir_db)["errors"] <= 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_published_alpha_rgs():
+    """10 windows of the published setting: the rate over 100 is in docs/benchmarks.md."""
+    assert evaluation.isolated("alpha_rgs", -12, 10, preset="paper")["ber"] <= 8e-3
