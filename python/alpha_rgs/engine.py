@@ -246,7 +246,7 @@ class StreamResult:
 
 
 def separate_stream(samples, soi, interference, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
-                    progress=None, engine=None, batch=32, **options):
+                    progress=None, engine=None, batch=64, **options):
     """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
 
     progress(done, total) is called in samples. Raises what `separate` raises, and ParameterError where window, hop or the

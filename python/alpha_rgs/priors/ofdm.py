@@ -163,9 +163,10 @@ class FramePlan:
                 stop = torch.maximum((soi.symbols - self.symbol).clamp(0, self.count), first)
             rows += [centre, first.double(), stop.double()]
             self.pulse_key = (signal, self.count, float(soi.carrier_offset) - float(ofdm.carrier_offset))
-        unique, index = torch.unique(torch.stack(rows, -1).flatten(0, 1), dim=0, return_inverse=True)
+        index, first = _alike(rows)
         self.index = index.reshape(self.batch, self.frames)
-        self.classes = [(int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4])] if len(r) > 2 else [])) for r in unique.tolist()]
+        chosen = torch.stack([row.flatten()[first] for row in rows], 1).tolist()
+        self.classes = [(int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4])] if len(r) > 2 else [])) for r in chosen]
         self.order = torch.argsort(index, stable=True)
         self.sizes = torch.bincount(index, minlength=len(self.classes)).tolist()
         self.inverse = torch.argsort(self.order)
@@ -206,3 +207,15 @@ class FramePlan:
             self._filters[key] = ([f.to(device) for f, _ in pairs], var)
         filters, var = self._filters[key]
         return filters, var[self.index.to(device)]
+
+
+def _alike(rows):
+    """Number the places where all rows agree: (class of each place, a place of each class). One row at a time: several
+    times as fast as torch.unique over a dimension."""
+    index = torch.zeros(rows[0].numel(), dtype=torch.int64)
+    for row in rows:
+        values, inverse = torch.unique(row, return_inverse=True)
+        index = torch.unique(index * len(values) + inverse.flatten(), return_inverse=True)[1]
+    first = torch.empty(int(index.max()) + 1, dtype=torch.int64)
+    first[index] = torch.arange(len(index))
+    return index, first
