@@ -114,8 +114,8 @@ def test_the_report_says_what_was_estimated_and_assumed(simulated, tmp_path):
     assert bit_errors(simulated, tmp_path / "out") == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     truth = json.loads((simulated / "truth.json").read_text())["interference"]
-    assert report["estimated"]["frame_offset"] == {"first_window": truth["frame_offset"],
-                                                   "windows_that_agree_with_the_first": report["windows"] - 1}  # the short last one takes over
+    assert report["estimated"]["frame_offset"] == {  # the short last window takes over
+        "first_window": truth["frame_offset"], "windows_that_agree_with_the_first": report["windows"] - 1}
     turn = (report["estimated"]["phase"]["first_window"] - truth["phase"]) / (np.pi / 2)
     assert abs(turn - round(turn)) < 0.02
     assert report["estimated"]["kappa"]["mean"] == pytest.approx(10 ** (12 / 20), rel=0.01)
@@ -159,7 +159,8 @@ def test_raw_files_separate_like_sigmf(simulated, tmp_path):
     np.round(x.view(np.float32) * scale * 32768).astype("<i2").tofile(tmp_path / "capture.bin")
     soi = tmp_path / "soi.toml"
     soi.write_text((simulated / "soi.toml").read_text().replace("gain = 1.0", f"gain = {scale:.9f}"))
-    result = separate(simulated, tmp_path / "out", "--datatype", "cs16", "--sample-rate", 1e6, mix=tmp_path / "capture.bin", soi=soi)
+    result = separate(simulated, tmp_path / "out", "--datatype", "cs16", "--sample-rate", 1e6, mix=tmp_path / "capture.bin",
+                      soi=soi)
     assert result.exit_code == 0, result.output
     assert bit_errors(simulated, tmp_path / "out") == 0
     fails(separate(simulated, tmp_path / "bad", mix=tmp_path / "capture.bin"), "capture.bin", "--datatype", left=tmp_path / "bad")
@@ -275,7 +276,8 @@ def test_simulate_takes_priors_and_refuses_what_it_cannot_draw(simulated, tmp_pa
     assert bit_errors(tmp_path / "a", tmp_path / "out") == 0
     gaussian = tmp_path / "gaussian.toml"
     gaussian.write_text('kind = "ofdm"\nconstellation = "gaussian"\n')
-    fails(run("simulate", "-o", tmp_path / "b", "--interference", gaussian), "gaussian.toml", "constellation", left=tmp_path / "b")
+    fails(run("simulate", "-o", tmp_path / "b", "--interference", gaussian), "gaussian.toml", "constellation",
+          left=tmp_path / "b")
     fails(run("simulate", "-o", tmp_path / "b", "--soi", gaussian), "gaussian.toml", "linear-modulation", left=tmp_path / "b")
     fails(run("simulate", "-o", tmp_path / "b", "--sir-db", "nan"), "--sir-db", left=tmp_path / "b")
     fails(run("simulate", "-o", tmp_path / "b", "--sample-rate", 0), "--sample-rate", left=tmp_path / "b")

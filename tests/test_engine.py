@@ -69,7 +69,8 @@ def test_named_engines_are_shared_and_come_back_after_close():
 def test_a_stream_of_any_length_keeps_its_length_and_its_symbols(samples):
     y = draw(SOI, OFDM, 1, max(samples, 200), -3, 20, seed=4).y[0, :samples].numpy()
     given = dict(kappa=10 ** (3 / 20), noise_var=0.01)
-    out = separate_stream(y, SOI, OFDM.shifted(0).__class__(OFDM.signal, frame_offset=0, phase=0.0), method="matched_filter", **given)
+    ofdm = OFDM.shifted(0).__class__(OFDM.signal, frame_offset=0, phase=0.0)
+    out = separate_stream(y, SOI, ofdm, method="matched_filter", **given)
     assert out.soi.shape == out.interference.shape == (samples,)
     assert len(out.symbols) == len(range(8, samples, 16))
     assert len(windows_of(samples, 2560, 2048)) == len(out.quality)
@@ -88,7 +89,8 @@ def np_to_torch(x):
     return torch.from_numpy(x)
 
 
-@pytest.mark.parametrize("window, hop, word", [(2560, 3000, "hop"), (2570, 2048, "window"), (2560, 2050, "hop"), (32, 32, "pulse")])
+@pytest.mark.parametrize("window, hop, word", [
+    (2560, 3000, "hop"), (2570, 2048, "window"), (2560, 2050, "hop"), (32, 32, "pulse")])
 def test_windows_that_do_not_fit_are_named(window, hop, word):
     with pytest.raises(ParameterError, match=word):
         separate_stream(np.zeros(5000), SOI, OFDM, window, hop)

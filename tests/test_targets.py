@@ -3,7 +3,6 @@
 import pathlib
 
 import pytest
-
 from alpha_rgs import evaluation
 
 SCORING = pathlib.Path(__file__).resolve().parents[2] / "shared" / "scoring"

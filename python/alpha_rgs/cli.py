@@ -173,7 +173,8 @@ def simulate(
         drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
         levels = {"sir_db": _finite(sir_db), "snr_db": _finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
                   "seed": seed}
-        truth = {**levels, "samples": samples, "soi": describe.plain(drawn.soi), "interference": describe.plain(drawn.interference),
+        truth = {**levels, "samples": samples, "soi": describe.plain(drawn.soi),
+                 "interference": describe.plain(drawn.interference),
                  "bits": "".join(map(str, drawn.bits[0].tolist()))}
         comment = "; ".join(f"{key} {value:g}" for key, value in levels.items() if value is not None)
         note = [{"core:sample_start": 0, "core:sample_count": samples, "core:label": "simulated", "core:comment": comment}]

@@ -69,7 +69,9 @@ def assumptions(soi, interference, soi_given, interference_given, estimated):
     out = []
     for role, prior, given in (("signal of interest", soi, soi_given), ("interference", interference, interference_given)):
         for key, value in _values(prior).items():
-            if key in given or value is None or key == "delay_spread" or (key in ("rolloff", "span") and prior.signal.pulse == "rect"):
+            if key in given or value is None or key == "delay_spread":
+                continue
+            if key in ("rolloff", "span") and prior.signal.pulse == "rect":
                 continue
             if key == "channel":
                 value = "flat"
@@ -175,7 +177,8 @@ def recording_table(recording):
     for note in recording.annotations[:20]:
         begin, count = note.get("core:sample_start", 0), note.get("core:sample_count")
         where = f"from sample {begin}" + (f", {count} samples" if count else "")
-        rows.append((f"annotation {note.get('core:label', '')}".strip(), " · ".join(filter(None, (where, note.get("core:comment"))))))
+        rows.append((f"annotation {note.get('core:label', '')}".strip(),
+                     " · ".join(filter(None, (where, note.get("core:comment"))))))
     return rows
 
 

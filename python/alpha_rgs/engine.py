@@ -48,7 +48,8 @@ class Task:
             offset, phase = found.get("frame_offset"), found.get("phase")
             turn = 2 * np.pi * float(prior.carrier_offset) * start
             self.memory = (replace(
-                prior, frame_offset=prior.frame_offset if offset is None else (int(offset[row]) + start) % prior.signal.frame_length,
+                prior,
+                frame_offset=prior.frame_offset if offset is None else (int(offset[row]) + start) % prior.signal.frame_length,
                 phase=prior.phase if phase is None else float(phase[row]) - turn),
                 float(out.kappa[row]), float(out.noise_var[row]))
 
@@ -303,7 +304,8 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         soi_out, interference_out, np.concatenate(symbols) if symbols else np.zeros(0, np.complex64),
         np.concatenate([r.quality for r in results]), -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
         float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
-        {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, time.perf_counter() - began)
+        {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated},
+        time.perf_counter() - began)
 
 
 def _kept_symbols(soi, symbols, start, low, high, sps):

@@ -91,7 +91,8 @@ def recorded(folder, sir_db, wifi="wifi_11n_6.5M_radiated", seeds=6, method="joi
         ofdm = Ofdm(OfdmSignal(64, prefix, guards, True, "gaussian"), frame_offset=int(mixture["frame_offset"]),
                     carrier_offset=float(mixture["carrier_offset"]), delay_spread=3)
         for name, counts in ((method, errors), ("matched_filter", baseline)):
-            out = separate(mixture["y"], soi, ofdm, name, kappa=mixture["kappa"] * soi.gain, **(options if name == method else {}))
+            out = separate(mixture["y"], soi, ofdm, name, kappa=mixture["kappa"] * soi.gain,
+                           **(options if name == method else {}))
             found = soi.signal.alphabet.slice(out.symbols)[0].numpy()
             skip = -2 * int(soi.inside(2560)[0])
             counts.append(int((found[skip:skip + len(bits)] != bits).sum()))

@@ -199,7 +199,8 @@ def _open_sigmf(meta_path, datatype, sample_rate):
     if not data_path.is_file():
         raise RecordingError(f"{data_path}: no such file; {meta_path.name} describes the samples in it")
     _check_size(data_path, data_path.stat().st_size - skip, datatype)
-    return _by_package(data_path, lambda: sigmf.SigMFFile(metadata=meta, data_file=str(data_path))), data_path, datatype, sample_rate
+    recording = _by_package(data_path, lambda: sigmf.SigMFFile(metadata=meta, data_file=str(data_path)))
+    return recording, data_path, datatype, sample_rate
 
 
 def _open_archive(path, datatype, sample_rate):
@@ -222,8 +223,8 @@ def _by_package(path, read):
         return read()
     except (sigmf.error.SigMFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         if "hash does not match" in str(error):
-            raise RecordingError(f"{path}: differs from the checksum in its metadata (core:sha512); it was cut or changed. Copy it "
-                                 "again, or remove core:sha512 if the change was meant") from None
+            raise RecordingError(f"{path}: differs from the checksum in its metadata (core:sha512); it was cut or changed. Copy "
+                                 "it again, or remove core:sha512 if the change was meant") from None
         raise RecordingError(f"{path}: cannot be read as SigMF: {str(error) or repr(error)}") from None
 
 
@@ -261,5 +262,5 @@ def _check_size(path, size, datatype):
     if size <= 0:
         raise RecordingError(f"{path}: is empty; a recording holds at least one sample of {sample} bytes ({datatype})")
     if size % sample:
-        raise RecordingError(f"{path}: is cut in the middle of a sample: {size} bytes are no multiple of {sample} ({datatype}); copy "
-                             f"it again, give its true --datatype, or drop the last {size % sample} bytes")
+        raise RecordingError(f"{path}: is cut in the middle of a sample: {size} bytes are no multiple of {sample} ({datatype}); "
+                             f"copy it again, give its true --datatype, or drop the last {size % sample} bytes")

@@ -123,7 +123,8 @@ class FrameFamily:
         lost = ((leak[..., self.d:] @ spread) * leak[..., self.d:].conj()).real.sum(-1)
         if self.d:
             near, cross = self._mean(self.inverse + cross @ self.gain.mH), self._mean(cross)
-            lost = lost + ((leak[..., :self.d] @ near - 2 * leak[..., self.d:] @ cross.mH) * leak[..., :self.d].conj()).real.sum(-1)
+            seen = leak[..., :self.d] @ near - 2 * leak[..., self.d:] @ cross.mH
+            lost = lost + (seen * leak[..., :self.d].conj()).real.sum(-1)
         information = ((self.UC.abs().square() * self.weight[..., None]).sum(1) - lost).clamp_min(1e-9)[self.group]
         var = (1 / information - self.clean_var[self.group]).clamp_min(_MIN_VAR)
         self.clean_mean, var = self.alphabet.posterior(self.clean_mean + stat / information, var)
