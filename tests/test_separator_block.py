@@ -6,6 +6,7 @@
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -277,6 +278,22 @@ def test_bad_input_ends_the_flowgraph_with_a_reason(files, tmp_path):
     assert "sample 2345" in top.block.stats()["error"]
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("count, more_soi, ofdm, reason", [
+    (5000, "symbols = 40\n", OFDM, r"a burst \(symbols = 40\)"),
+    (150, "", 'kind = "ofdm"\n', r"frame_offset: a window of 150 samples is too short to find it; 240 or more")])
+def test_a_stream_that_cannot_be_separated_ends_the_flowgraph_with_a_reason(files, count, more_soi, ofdm, reason):
+    """A burst that does not fill its windows alike; too few samples to find the frame offset in."""
+    soi, interference = map(pathlib.Path, files)
+    soi.write_text(SOI + more_soi)
+    interference.write_text(ofdm)
+    noise = np.random.default_rng(1).standard_normal((count, 2)).view(complex).ravel()
+    top, sinks = separate(noise, *files, window=WINDOW, hop=HOP)
+    assert isinstance(top.block.error, ValueError)
+    assert re.search(reason, str(top.block.error)) and str(top.block.error) == top.block.stats()["error"]
+    assert all(len(sink.data()) < count for sink in sinks)
+
+
 def test_what_can_be_checked_early_is(files, tmp_path):
     """At construction, in words that name what would be right."""
     def refused(match, *priors, **options):
@@ -348,6 +365,39 @@ def test_two_separators_share_an_engine(files):
     assert [len(sink.data()) for _, sink in parts] == [10_000, 10_000]
     assert Engine.named("shared") is Engine.named("shared")
     Engine.named("shared").close()
+
+
+EXITING = """
+import sys, time
+import numpy as np
+from gnuradio import blocks, gr, scoresep
+soi, interference, how = sys.argv[1:]
+noise = np.random.default_rng(1).standard_normal((20_000, 2)).view(complex).ravel()
+top = gr.top_block()
+separator = scoresep.separator(soi, interference, window=640, hop=512)
+sink = blocks.vector_sink_c()
+top.connect(blocks.vector_source_c(noise.tolist(), how != "ends"), separator, sink)
+if how == "ends":
+    top.run()
+    assert len(sink.data()) == len(noise)
+else:
+    top.start()
+    while not sink.data():
+        time.sleep(0.05)
+    top.stop()
+    top.wait()
+assert separator.error is None
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("how", ["ends", "is stopped"])
+def test_the_process_exits_after_a_flowgraph(files, how):
+    """The engine's threads are still there then, and at work after stop(); neither a hang nor a crash comes of it."""
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", EXITING, *files, how], timeout=60, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

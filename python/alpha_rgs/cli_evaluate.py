@@ -23,8 +23,8 @@ _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
 
 @app.command()
 def isolated(method: Method = "joint", sir_db: Sirs = _ALL, windows: Annotated[int, typer.Option(min=1)] = 100,
-             snr_db: Snr = None, constellation: Annotated[str, typer.Option(help="Of the OFDM carriers.")] = "qpsk", seed: Seed = 1,
-             preset: Preset = None, passes: Passes = None, save: Save = None):
+             snr_db: Snr = None, constellation: Annotated[str, typer.Option(help="Of the OFDM carriers.")] = "qpsk",
+             seed: Seed = 1, preset: Preset = None, passes: Passes = None, save: Save = None):
     """Isolated windows of 160 QPSK symbols under OFDM of random offset and phase: the experiment of arXiv 2306.14411."""
     from . import evaluation
 

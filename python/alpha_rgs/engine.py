@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where separation runs: one thread that owns the device and batches the windows of many callers."""
+import atexit
 import collections
 import os
 import queue
@@ -97,6 +98,7 @@ class Engine:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="alpha-rgs engine", daemon=True)
         self._thread.start()
+        atexit.register(self.close)     # Python aborts where it ends while a thread is in torch's code
 
     @classmethod
     def named(cls, name="default", **settings):
@@ -123,6 +125,7 @@ class Engine:
         self._thread.join()
         if self._pool:
             self._pool.shutdown()
+        atexit.unregister(self.close)
 
     def __enter__(self):
         return self

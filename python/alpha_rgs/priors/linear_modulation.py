@@ -52,8 +52,9 @@ class LinearModulation(Prior):
             stop = stop.clamp(max=self.symbols)
         count = (stop - first).clamp(min=0)
         if bool((count != count[0]).any()):
-            raise ParameterError("the windows of one call hold different numbers of symbols: let their starts differ by "
-                                 f"multiples of samples_per_symbol ({sps})")
+            remedy = f"let their starts differ by multiples of samples_per_symbol ({sps})" if self.symbols is None else \
+                f"a burst (symbols = {self.symbols}) must fit in one window that holds the whole recording"
+            raise ParameterError(f"the windows of one call hold different numbers of symbols: {remedy}")
         return first, int(count[0])
 
     def _first(self):
