@@ -94,3 +94,21 @@ def np_to_torch(x):
 def test_windows_that_do_not_fit_are_named(window, hop, word):
     with pytest.raises(ParameterError, match=word):
         separate_stream(np.zeros(5000), SOI, OFDM, window, hop)
+
+
+def test_a_start_off_the_symbol_grid_fails_only_its_own_caller(engine):
+    """Jobs of one batch whose windows cannot be solved together are solved one by one."""
+    y = draw(SOI, OFDM, 1, 2565, -3, seed=6).y.numpy()
+    tasks = [engine.task(SOI, OFDM, "matched_filter") for _ in range(3)]
+    futures = [task.submit(y, start) for task, start in zip(tasks, (0, 12, 0), strict=True)]
+    assert [f.result(60).soi.shape for f in futures] == [(1, 2565)] * 3
+
+
+def test_priors_that_print_alike_do_not_share_a_batch(engine):
+    import torch
+    from alpha_rgs.priors import Ofdm
+
+    near = [Ofdm(OFDM.signal, phase=torch.tensor([phase], dtype=torch.float64)) for phase in (1.00001, 1.00002)]
+    assert repr(near[0]) == repr(near[1])
+    assert engine.task(SOI, near[0]).key != engine.task(SOI, near[1]).key
+    assert engine.task(SOI, OFDM).key == engine.task(*paper_priors(symbols=None)).key

@@ -35,7 +35,8 @@ class Task:
         self.method = choose(method, soi, interference)
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
-        self.key = (self.method, repr(soi), repr(interference), kappa, noise_var, repr(sorted(options.items())))
+        self.key = (self.method, *map(_identity, (soi, interference)), kappa, noise_var,
+                    *((k, _identity(v)) for k, v in sorted(options.items())))
 
     def symbols(self, window):
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
@@ -87,7 +88,7 @@ class Engine:
     max_pending: windows that may wait; then submit blocks, or refuses.
     """
 
-    _named, _lock = {}, threading.Lock()
+    _named, _lock = {}, threading.RLock()
 
     def __init__(self, device="cpu", threads=None, max_batch=64, max_pending=256):
         self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
@@ -189,30 +190,38 @@ class Engine:
         edges = np.linspace(0, len(windows), parts + 1).astype(int)
         return _joined(list(self._pool.map(solve, map(slice, edges[:-1], edges[1:]))))
 
+    def _one_by_one(self, batch):
+        for job in batch:
+            self._solve([job])
+
     def _solve(self, batch):
-        if len(batch) > 1 and not all(np.isfinite(job.windows).all() for job in batch):
-            for job in batch:                   # one caller's bad samples must not fail another's
-                self._solve([job])
-            return
-        task = batch[0].task
-        task.longest = max(task.longest, batch[0].windows.shape[1])
-        if task.memory and batch[0].windows.shape[1] < task.longest and len(batch) > 1:
-            for job in batch:                   # each has its own memory
-                self._solve([job])
+        task, samples = batch[0].task, batch[0].windows.shape[1]
+        for job in batch:
+            job.task.longest = max(job.task.longest, samples)
+        if len(batch) > 1 and any(job.task.memory and samples < job.task.longest for job in batch):
+            self._one_by_one(batch)             # each caller has its own memory
             return
         windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
         start = np.concatenate([job.start for job in batch])
         try:
             out = self._share_out(task, windows, start)
         except Exception as error:
-            for job in batch:
-                job.future.set_exception(error)
+            if len(batch) > 1:                  # one caller's error must not fail another's windows
+                self._one_by_one(batch)
+            else:
+                batch[0].future.set_exception(error)
             return
         at = 0
         for job in batch:
             job.task.remember(out, at + len(job.windows) - 1, int(job.start[-1]), windows.shape[1])
             job.future.set_result(_rows(out, slice(at, at + len(job.windows))))
             at += len(job.windows)
+
+
+def _identity(value):
+    """A key that is equal only for equal values: what prints in full, or else the object itself."""
+    held = vars(value).values() if hasattr(value, "__dict__") else (value,)
+    return id(value) if any(torch.is_tensor(v) or isinstance(v, np.ndarray) for v in held) else repr(value)
 
 
 def _joined(parts):
