@@ -97,7 +97,7 @@ class LinearModulation(Prior):
         var = noise_var / sps
         if colour is not None:  # the other pulse's energy that this matched filter lets through
             var = noise_var * _overlap(self.signal, colour.signal)
-        return self.modulate(self.signal.alphabet.posterior(self.matched_filter(x), var)[0], x.shape[1])
+        return self.modulate(self.signal.alphabet.mean(self.matched_filter(x), var), x.shape[1])
 
 
 def _overlap(signal, other):

@@ -77,7 +77,7 @@ class Ofdm(Prior):
         filters, var = plan.filters(self.matrix_key, float(noise_var), floor, x.device)
         z = plan.grouped(plan.cut(x * turn.conj()), filters)
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
-        return plan.join(self.signal.alphabet.posterior(z, var)[0] @ matrix.T) * turn
+        return plan.join(self.signal.alphabet.mean(z, var) @ matrix.T) * turn
 
     def reconstruct(self, x, noise_var):
         """See Prior.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""

@@ -50,12 +50,12 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=10, levels=(3.
     for i, v in enumerate(np.geomspace(*levels, evaluations)):
         b = interference.denoise((y - s) / kappa, v / coarse, colour=soi, floor=floor)
         r = soi.matched_filter(y - kappa * b)
-        a = (a + alphabet.posterior(r, v + thermal)[0]) / 2
+        a = (a + alphabet.mean(r, v + thermal)) / 2
         s = soi.modulate(a, samples)
         if callback:
             callback(i, a, v)
     var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), thermal)
-    return r, var, soi.modulate(alphabet.posterior(r, var)[0], samples), evaluations
+    return r, var, soi.modulate(alphabet.mean(r, var), samples), evaluations
 
 
 def _decibels(value):
@@ -84,7 +84,7 @@ def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5
     for i, (t, u) in enumerate(levels):
         eta = step[1] + (step[0] - step[1]) * 0.5 * (1 + math.cos(math.pi * i / iterations))
         a = soi.matched_filter(s)
-        mean = alphabet.posterior(a + draw(a.shape) / snr[t] ** 0.5, 1 / snr[t])[0]
+        mean = alphabet.mean(a + draw(a.shape) / snr[t] ** 0.5, 1 / snr[t])
         b = (y - s) / kappa
         denoised = interference.denoise(b + draw(b.shape) * (2 / snr[u]) ** 0.5, 2 / snr[u])
         s = s + eta * (snr[t] * (soi.modulate(mean, samples) - s) + weight * snr[u] * ((y - kappa * denoised) - s))

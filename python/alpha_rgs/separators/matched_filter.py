@@ -12,6 +12,6 @@ def matched_filter(y, soi, interference, kappa, noise_var, callback=None):
     symbols = soi.matched_filter(y, gain.to(y))
     # white as seen through the filter, which a spectrum flat over the SOI's band makes true enough
     var = (kappa.square() + noise_var)[:, None] / gain.square() / soi.signal.samples_per_symbol
-    soft, _ = soi.signal.alphabet.posterior(symbols, var)
+    soft = soi.signal.alphabet.mean(symbols, var)
     s = gain.to(y) * soi.modulate(soft, y.shape[1])
     return soft_output(soi, symbols, var, soi=s, interference=y - s, evaluations=0, kappa=kappa, noise_var=noise_var)

@@ -52,6 +52,13 @@ class Constellation:
         """The alphabet's point nearest to each symbol, same shape."""
         return self.map(self.slice(symbols).cpu()).to(symbols.device)
 
+    def mean(self, x, var):
+        """E[a | x] alone, as posterior gives it: denoisers need no more."""
+        if self.name != "qpsk":
+            return self.posterior(x, var)[0]
+        scale = 2 ** 0.5 / torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
+        return torch.view_as_complex((torch.view_as_real(x) * scale[..., None]).tanh_().mul_(2 ** -0.5))
+
     def posterior(self, x, var):
         """E[a | x] and its variance, for x = a + sqrt(var)*n, n ~ CN(0, 1).
 
@@ -59,8 +66,8 @@ class Constellation:
         """
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
         if self.name == "qpsk":  # two independent bits of amplitude 1/sqrt(2), noise var/2 on each
-            t = torch.tanh(torch.view_as_real(x) * (2 ** 0.5 / var)[..., None]) / 2 ** 0.5
-            return torch.view_as_complex(t), (1 - t.square().sum(-1)).clamp_min(0)
+            mean = self.mean(x, var)
+            return mean, (1 - torch.view_as_real(mean).square().sum(-1)).clamp_min(0)
         if self.name == "bpsk":
             t = torch.tanh(2 * x.real / var)
             return t.to(x.dtype), (1 - t.square()).clamp_min(0)
@@ -90,6 +97,10 @@ class Gaussian:
     """The alphabet of a carrier about which only the power is known: CN(0, 1)."""
 
     name, symmetry, bits_per_symbol = "gaussian", None, 0
+
+    def mean(self, x, var):
+        """As Constellation.mean."""
+        return self.posterior(x, var)[0]
 
     def posterior(self, x, var):
         """As Constellation.posterior: the linear shrinkage x/(1 + var), with variance var/(1 + var)."""
