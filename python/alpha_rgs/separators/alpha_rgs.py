@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from .base import interference_estimate, require, soft_output
+from .base import decibels, interference_estimate, require, soft_output
 
 PRESETS = ("fast", "paper")
 
@@ -42,8 +42,8 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=10, levels=(3.
     """
     alphabet, sps, samples = soi.signal.alphabet, soi.signal.samples_per_symbol, y.shape[1]
     # filters depend on these two only: whole decibels keep them few
-    coarse = _decibels(kappa.mean())
-    floor = max(_decibels((noise_var / kappa.square()).mean()), 1e-4)
+    coarse = decibels(kappa.mean())
+    floor = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
     thermal = noise_var / sps
     a = torch.zeros(len(y), soi.inside(samples)[1], dtype=torch.complex64, device=y.device)
     s = torch.zeros_like(y)
@@ -56,10 +56,6 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=10, levels=(3.
             callback(i, a, v)
     var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), thermal)
     return r, var, soi.modulate(alphabet.mean(r, var), samples), evaluations
-
-
-def _decibels(value):
-    return 10 ** (round(10 * math.log10(max(float(value), 1e-9))) / 10)
 
 
 def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5e-3, 1e-6), omega=None, seed=0, callback=None):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every separator returns, and the checks that all of them share."""
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -33,6 +34,11 @@ class Separation:
     estimated: dict = field(default_factory=dict)
 
 
+def decibels(value):
+    """A power rounded to whole decibels: filters that depend on it are made once and kept."""
+    return 10 ** (round(10 * math.log10(max(float(value), 1e-9))) / 10)
+
+
 def require(prior, kind, role, method):
     """Refuse, by name, a prior without the capability that the method needs."""
     if prior.kind != kind:
@@ -57,5 +63,5 @@ def soft_output(prior, symbols, var, **rest):
 def interference_estimate(rest, prior, kappa, noise_var):
     """E[kappa·b | rest = kappa·b + noise], complex64 [batch, samples]; zero where there is no interference."""
     scale = kappa.float()[:, None].clamp_min(1e-6)
-    level = float((noise_var / scale[:, 0].square()).mean().clamp(1e-6, 1e6))
+    level = decibels((noise_var / scale[:, 0].square()).mean().clamp(1e-6, 1e6))
     return torch.where(kappa[:, None] > 1e-6, scale * prior.reconstruct(rest / scale, level), 0)
