@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every prior promises."""
+from abc import ABC, abstractmethod
+
 import torch
 
 
-class Prior:
+class Prior(ABC):
     """What is believed about one source of unit mean power, seen alone.
 
     A prior's nuisances (timing, phase, ...) are numbers, tensors of shape [batch] (one per window), or None: unknown.
@@ -11,6 +13,7 @@ class Prior:
 
     kind = ""
 
+    @abstractmethod
     def denoise(self, x, noise_var, colour=None):
         """E[s | x] for x = s + noise, complex64 [batch, samples] -> the same.
 
@@ -18,7 +21,6 @@ class Prior:
         LinearModulation prior, whose pulses then carry the noise: sqrt(noise_var)*H*n with one n ~ CN(0, 1) per symbol.
         Raises CapabilityError where the prior cannot.
         """
-        raise NotImplementedError
 
     def reconstruct(self, x, noise_var):
         """As denoise with white noise, for handing over: a prior may do better here where its denoiser approximates."""
@@ -28,9 +30,9 @@ class Prior:
         """The gradient of log p(x), by Tweedie's formula: (E[s | x] - x)/noise_var."""
         return (self.denoise(x, noise_var) - x) / noise_var
 
+    @abstractmethod
     def shifted(self, start):
         """The same source as windows see it that begin `start` samples later (number or tensor [batch])."""
-        raise NotImplementedError
 
 
 def column(value, like, dtype=torch.float64):
