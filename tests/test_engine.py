@@ -2,13 +2,16 @@
 """The shared engine: batching changes nothing, errors reach only their caller, the queue is bounded, streams are exact."""
 import queue
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from alpha_rgs import Engine, separate, separate_stream
 from alpha_rgs.engine import windows_of
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.mixtures import draw, paper_priors
+from alpha_rgs.priors import Ofdm
 
 SOI, OFDM = paper_priors(symbols=None)
 
@@ -69,7 +72,7 @@ def test_named_engines_are_shared_and_come_back_after_close():
 def test_a_stream_of_any_length_keeps_its_length_and_its_symbols(samples):
     y = draw(SOI, OFDM, 1, max(samples, 200), -3, 20, seed=4).y[0, :samples].numpy()
     given = dict(kappa=10 ** (3 / 20), noise_var=0.01)
-    ofdm = OFDM.shifted(0).__class__(OFDM.signal, frame_offset=0, phase=0.0)
+    ofdm = replace(OFDM, frame_offset=0, phase=0.0)
     out = separate_stream(y, SOI, ofdm, method="matched_filter", **given)
     assert out.soi.shape == out.interference.shape == (samples,)
     assert len(out.symbols) == len(range(8, samples, 16))
@@ -80,13 +83,8 @@ def test_a_stream_comes_out_without_errors_at_its_seams():
     mixture = draw(SOI, OFDM, 1, 30_000, -12, seed=5)
     for method in ("joint", "alpha_rgs"):
         out = separate_stream(mixture.y[0].numpy(), SOI, OFDM, method=method)
-        wrong = np.flatnonzero(SOI.signal.alphabet.slice(np_to_torch(out.symbols)).numpy() != mixture.bits[0].numpy())
+        wrong = np.flatnonzero(SOI.signal.alphabet.slice(torch.from_numpy(out.symbols)).numpy() != mixture.bits[0].numpy())
         assert not len(wrong[(wrong > 64) & (wrong < len(mixture.bits[0]) - 64)]), method
-
-
-def np_to_torch(x):
-    import torch
-    return torch.from_numpy(x)
 
 
 @pytest.mark.parametrize("window, hop, word", [
@@ -105,8 +103,6 @@ def test_a_start_off_the_symbol_grid_fails_only_its_own_caller(engine):
 
 
 def test_priors_that_print_alike_do_not_share_a_batch(engine):
-    import torch
-    from alpha_rgs.priors import Ofdm
 
     near = [Ofdm(OFDM.signal, phase=torch.tensor([phase], dtype=torch.float64)) for phase in (1.00001, 1.00002)]
     assert repr(near[0]) == repr(near[1])

@@ -11,7 +11,7 @@ import torch
 
 from .errors import ParameterError
 from .priors.base import carrier, column
-from .priors.ofdm import frame_pulses
+from .priors.ofdm import frame_pulses, ofdm_matrix
 
 _CLEAN = 10 ** -2.5     # a carrier is clean where the SOI's spectrum lies this far below its peak
 
@@ -111,8 +111,7 @@ def _null_space(matrix_key, cls, pulse_key, skip):
     low = max(low, skip)
     if high - low < period - skip:      # only whole frames: cut ones leave hardly anything
         return torch.zeros(period, 0, dtype=torch.complex64)
-    from .priors import Ofdm
-    span = np.hstack([Ofdm(matrix_key[0], channel=matrix_key[1]).matrix, frame_pulses(pulse_key, pattern, period)])[low:high]
+    span = np.hstack([ofdm_matrix(matrix_key), frame_pulses(pulse_key, pattern, period)])[low:high]
     u, s, _ = np.linalg.svd(span)
     rank = int((s > 1e-3 * s[0]).sum())
     out = np.zeros((period, high - low - rank), complex)

@@ -283,14 +283,12 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
     try:
         task = own.task(soi, interference, method, kappa, noise_var, **options)
         whole = starts[starts + window <= len(samples)]
-        jobs = [(rows, np.lib.stride_tricks.sliding_window_view(samples, window)[rows])
-                for rows in (whole[i:i + batch] for i in range(0, len(whole), batch))]
+        jobs = [whole[i:i + batch] for i in range(0, len(whole), batch)]
         if len(whole) < len(starts):
-            rest = samples[starts[-1]:]
-            jobs.append((starts[-1:], np.pad(rest, (0, max(0, shortest - len(rest))))[None]))
+            jobs.append(starts[-1:])
         for i in range(len(jobs) + 2):          # two in flight: the engine never waits for the caller
             if i < len(jobs):
-                flying.append((jobs[i][0], task.submit(jobs[i][1], jobs[i][0])))
+                flying.append((jobs[i], task.submit(_cut(samples, jobs[i], window, shortest), jobs[i])))
             if i < 2 or not flying:
                 continue
             rows, future = flying.popleft()
@@ -318,6 +316,14 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
         {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated},
         time.perf_counter() - began)
+
+
+def _cut(samples, starts, window, shortest):
+    """The windows that begin there, [n, window]; a last one that the stream cuts, [1, rest], no shorter than `shortest`."""
+    rest = samples[starts[-1]:]
+    if len(rest) < window:
+        return np.pad(rest, (0, max(0, shortest - len(rest))))[None]
+    return np.lib.stride_tricks.sliding_window_view(samples, window)[starts]
 
 
 def _kept_symbols(soi, symbols, start, low, high, sps):

@@ -57,12 +57,12 @@ def stream(method, sir_db, samples=800_000, snr_db=None, seed=1, window=2560, ho
     y = mixture.y[0].numpy()
     separate_stream(y[:8 * window], soi, ofdm, window, hop, method, **options)      # filters are made once
     out = separate_stream(y, soi, ofdm, window, hop, method, progress=progress, **options)
-    wrong = (soi.signal.alphabet.slice(torch.from_numpy(out.symbols)) != mixture.bits[0]).reshape(-1, 2).any(1).numpy()
+    wrong_bits = soi.signal.alphabet.slice(torch.from_numpy(out.symbols)) != mixture.bits[0]
+    wrong = wrong_bits.reshape(-1, 2).any(1).numpy()
     sps = soi.signal.samples_per_symbol
     centre = float(soi.timing) + sps * np.arange(len(wrong))
     seam = ((centre - (window - hop) / 2 + hop / 2) % hop - hop / 2)
-    bits = int(mixture.bits.numel())
-    errors = int((soi.signal.alphabet.slice(torch.from_numpy(out.symbols)) != mixture.bits[0]).sum())
+    bits, errors = int(mixture.bits.numel()), int(wrong_bits.sum())
     return dict(sir_db=sir_db, errors=errors, bits=bits, ber=errors / bits, seam_errors=int(wrong[abs(seam) <= 2 * sps].sum()),
                 sir_estimate_db=float(np.median(out.sir_db)), quality_db=float(np.mean(out.quality)),
                 samples_per_second=samples / out.seconds)

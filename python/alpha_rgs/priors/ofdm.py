@@ -97,7 +97,7 @@ def _unbiased_filter(matrix_key, cls, noise_var, pulse_key, floor):
     F complex64 [carriers, frame_length], var float32 [carriers]. A cut frame has zero columns outside.
     """
     low, high, *pattern = cls
-    matrix = _matrix(matrix_key)[low:high]
+    matrix = ofdm_matrix(matrix_key)[low:high]
     noise = np.eye(high - low) * (noise_var if pulse_key is None else floor)
     if pulse_key is not None:
         pulses = frame_pulses(pulse_key, pattern, matrix_key[0].frame_length)[low:high]
@@ -111,7 +111,8 @@ def _unbiased_filter(matrix_key, cls, noise_var, pulse_key, floor):
 
 
 @lru_cache(maxsize=8)
-def _matrix(matrix_key):
+def ofdm_matrix(matrix_key):
+    """Ofdm.matrix from its key, kept."""
     return Ofdm(matrix_key[0], channel=matrix_key[1]).matrix
 
 

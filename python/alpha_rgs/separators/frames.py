@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..priors.ofdm import Ofdm, frame_pulses
+from ..priors.ofdm import frame_pulses, ofdm_matrix
 
 REAL, COMPLEX = torch.float64, torch.complex128     # single precision loses the Schur complements at -24 dB without noise
 _MIN_VAR = 1e-5
@@ -24,7 +24,7 @@ def _class_tables(matrix_key, cls, pulse_key, near, clean, skip, extra):
     W^-1/2·A_C·A_Cᴴ·W^-1/2 = U·diag(eigenvalues)·Uᴴ on the samples present; Uy = Uᴴ·W^-1/2, UT = Uy·[A_D, H], UC = Uy·A_C.
     """
     low, high, *pattern = cls
-    matrix = Ofdm(matrix_key[0], channel=matrix_key[1]).matrix
+    matrix = ofdm_matrix(matrix_key)
     period = len(matrix)
     shape = np.where(np.arange(period) < skip, extra, 1.0)[low:high] ** -0.5
     a = matrix[low:high] * shape[:, None]
