@@ -197,5 +197,3 @@ def test_a_prior_without_the_capability_is_refused_by_name():
     y = draw(SOI, OFDM, 1, 2560, -3, seed=15).y
     with pytest.raises(CapabilityError, match="joint: the signal of interest is a ofdm prior"):
         separate(y, replace(OFDM, frame_offset=0, phase=0.0), OFDM, "joint", kappa=1.0, noise_var=0.1)
-    with pytest.raises(CapabilityError, match="interference is a linear-modulation prior"):
-        separate(y, SOI, SOI, "joint", kappa=1.0, noise_var=0.1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""alpha-rgs evaluate: measure separators against the truth, a row at a time."""
+"""alpha-rgs evaluate: measure separators against the truth: a row at a time, or (paper) the whole table."""
 import json
 import pathlib
 from typing import Annotated
@@ -9,16 +9,19 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from .cli_paper import paper
+
 app = typer.Typer(no_args_is_help=True, help="Measure separators against the truth. The same seed gives the same figures.")
 
-Method = Annotated[str, typer.Option(help="joint, alpha_rgs, lmmse or matched_filter.")]
+Method = Annotated[str, typer.Option(help="joint, alpha_rgs, lmmse, basis, reverse_diffusion or matched_filter.")]
 Sirs = Annotated[str, typer.Option("--sir-db", help="Ratios of powers, comma-separated.")]
 Snr = Annotated[float | None, typer.Option(help="Signal to noise per sample, dB; left out: no noise.")]
 Seed = Annotated[int, typer.Option(help="Of the mixtures.")]
-Preset = Annotated[str | None, typer.Option(help="Of alpha_rgs: fast or paper.")]
+Preset = Annotated[str | None, typer.Option(help="Of alpha_rgs: fast, white or paper.")]
 Passes = Annotated[int | None, typer.Option(help="Of joint.")]
 Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the rows to this file, after each.")]
 _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
+app.command()(paper)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import numpy as np
 _MEANING = {
     "constellation": "alphabet of the symbols or carriers",
     "samples_per_symbol": "samples",
-    "pulse": "rrc: root raised cosine; rect: one symbol long",
+    "pulse": "rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long",
     "rolloff": "of the rrc pulse, 0 to 1",
     "span": "length of the rrc pulse, symbols",
     "timing": "samples from the first sample to the centre of the first symbol",
@@ -71,7 +71,7 @@ def assumptions(soi, interference, soi_given, interference_given, estimated):
         for key, value in _values(prior).items():
             if key in given or value is None or key == "delay_spread":
                 continue
-            if key in ("rolloff", "span") and prior.signal.pulse == "rect":
+            if key in ("rolloff", "span") and prior.signal.pulse != "rrc":
                 continue
             if key == "channel":
                 value = "flat"

@@ -2,7 +2,10 @@
 """What every prior promises."""
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
+
+from ..errors import CapabilityError
 
 
 class Prior(ABC):
@@ -30,6 +33,13 @@ class Prior(ABC):
         """The gradient of log p(x), by Tweedie's formula: (E[s | x] - x)/noise_var."""
         return (self.denoise(x, noise_var) - x) / noise_var
 
+    def autocorrelation(self, lags):
+        """R(l) = E[s(n + l)·conj(s(n))], averaged over time: complex128, shape of lags (samples, whole numbers); R(0) = 1.
+
+        Raises CapabilityError where the prior cannot tell.
+        """
+        raise CapabilityError(f"{self.kind}: this prior gives no autocorrelation, which a stationary covariance needs")
+
     @abstractmethod
     def shifted(self, start):
         """The same source as windows see it that begin `start` samples later (number or tensor [batch])."""
@@ -38,6 +48,14 @@ class Prior(ABC):
 def column(value, like, dtype=torch.float64):
     """A nuisance as a tensor [batch, 1] or [1, 1] beside `like`."""
     return torch.as_tensor(value, dtype=dtype, device=like.device).reshape(-1, 1)
+
+
+def rotation(frequency, lags):
+    """exp(j*2*pi*frequency*l): what a carrier offset (cycles per sample) does to an autocorrelation, complex128 like lags."""
+    frequency = torch.as_tensor(frequency, dtype=torch.float64).reshape(-1)
+    if bool((frequency != frequency[0]).any()):
+        raise CapabilityError("carrier_offset: differs from window to window, but a stationary covariance is one for all of them")
+    return np.exp(2j * np.pi * float(frequency[0]) * np.asarray(lags))
 
 
 def carrier(phase, frequency, like):

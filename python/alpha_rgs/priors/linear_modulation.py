@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from ..errors import ParameterError
+from ..errors import CapabilityError, ParameterError
 from ..signals import LinearModulation as Signal
-from .base import Prior, carrier, column
+from .base import Prior, carrier, column, rotation
+from .linear_pair import LinearPair, moments
 
 
 @dataclass
@@ -35,6 +36,7 @@ class LinearModulation(Prior):
             raise ParameterError(f"gain: {self.gain} must be positive")
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
+        self._pairs = {}
 
     def shifted(self, start):
         """See Prior.shifted. Symbol numbers stay those of the stream."""
@@ -61,6 +63,30 @@ class LinearModulation(Prior):
         first = torch.ceil(-column(self.timing, torch.empty(0))[:, 0] / self.signal.samples_per_symbol - 1e-9).long()
         return first if self.symbols is None else first.clamp(min=0)
 
+    def reaching(self, samples):
+        """(first, count): the first symbol whose pulse reaches into [0, samples), tensor [batch], and how many there are at
+        most. The same count for every window: some may have no energy inside, or (burst) not exist, see `exists`."""
+        sps, half = self.signal.samples_per_symbol, self.signal.half_length
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        first = torch.ceil((-half - timing) / sps - 1e-9).long()
+        if self.symbols is None:
+            return first, int((samples - 1 + 2 * half) // sps) + 1
+        first = first.clamp(min=0)
+        last = torch.floor((samples - 1 + half - timing) / sps + 1e-9).long().clamp(max=self.symbols - 1)
+        return first, max(int((last - first).max()) + 1, 1)
+
+    def exists(self, first, count):
+        """Which of the symbols first ... first+count-1 the burst holds, bool [batch, count]; None if it has no end."""
+        if self.symbols is None:
+            return None
+        number = first[:, None] + torch.arange(count)
+        return (number >= 0) & (number < self.symbols)
+
+    def centres(self, samples):
+        """The samples on which the symbols of `reaching` are centred, float64 [batch or 1, count]."""
+        first, count = self.reaching(samples)
+        return self._centre(first)[:, None] + torch.arange(count) * self.signal.samples_per_symbol
+
     def matched_filter(self, x, gain=1.0):
         """h-matched output at each symbol centre inside the window: complex64 [batch, samples] -> [batch, symbols].
 
@@ -68,40 +94,77 @@ class LinearModulation(Prior):
         """
         samples = x.shape[1]
         x = x * carrier(self.phase, self.carrier_offset, x).conj() / gain
-        count, parts = self.inside(samples)[1], []
-        for rows, timing in self._by_timing(len(x)):
-            energy = self.signal.energy_inside(count, timing, samples).clamp_min(1e-6)
-            parts.append(self.signal.correlate(x[rows], count, timing) / energy.to(x.device))
-        return torch.cat(parts)
+        count, centre = self.inside(samples)[1], self._centre(self._first())
+        energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6)
+        return self.signal.correlate(x, count, centre) / energy.to(x.device)
 
     def modulate(self, symbols, samples):
         """Symbols inside the window, complex [batch, symbols], to the unit-gain waveform complex64 [batch, samples]."""
-        parts = [self.signal.modulate(symbols[rows], samples, timing) for rows, timing in self._by_timing(len(symbols))]
-        out = torch.cat(parts)
+        out = self.signal.modulate(symbols, samples, self._centre(self._first()))
         return out * carrier(self.phase, self.carrier_offset, out)
 
-    def _by_timing(self, batch):
-        """(rows, centre of the first symbol inside) for runs of windows that share it; nearly always one run."""
+    def modulate_reaching(self, symbols, samples):
+        """As modulate, of all symbols that reach into the window (`reaching`)."""
+        out = self.signal.modulate(symbols, samples, self._centre(self.reaching(samples)[0]))
+        return out * carrier(self.phase, self.carrier_offset, out)
+
+    def _centre(self, number):
+        """Sample on which the symbols `number` [batch] are centred; rounded, so that equal timings are seen to be equal."""
         timing = column(self.timing, torch.empty(0))[:, 0]
-        centre = torch.round(timing + self._first() * self.signal.samples_per_symbol, decimals=6).expand(batch).tolist()
-        runs, begin = [], 0
-        for i in range(1, batch + 1):
-            if i == batch or centre[i] != centre[begin]:
-                runs.append((slice(begin, i), centre[begin]))
-                begin = i
-        return runs
+        return torch.round(timing + number * self.signal.samples_per_symbol, decimals=6)
 
-    def denoise(self, x, noise_var, colour=None):
-        """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I)."""
-        sps = self.signal.samples_per_symbol
-        var = noise_var / sps
-        if colour is not None:  # the other pulse's energy that this matched filter lets through
-            var = noise_var * _overlap(self.signal, colour.signal)
-        return self.modulate(self.signal.alphabet.mean(self.matched_filter(x), var), x.shape[1])
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: the pulse's own, over samples_per_symbol, for white symbols that never end; averaged over
+        fractions of a sample where the timing is not one number."""
+        timing = torch.as_tensor(np.nan if self.timing is None else self.timing, dtype=torch.float64)
+        fractions = [float(timing) % 1] if timing.numel() == 1 and self.timing is not None else (np.arange(8) + 0.5) / 8
+        lags, reach = np.asarray(lags), int(np.ceil(self.signal.half_length)) + 1
+        pulses = [self.signal.pulse_at(np.arange(-reach, reach + 1) - fraction) for fraction in fractions]
+        table = np.mean([np.correlate(h, h, "full") for h in pulses], 0)
+        table, middle = table / table.max(), 2 * reach
+        inside = abs(lags) <= middle
+        return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(self.carrier_offset, lags)
 
+    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+        """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).
 
-def _overlap(signal, other):
-    """E|h_iᴴ·H·n|²/sps² for unit n: what other's pulses, at random timing, leave after signal's matched filter."""
-    n = np.arange(-4096, 4096)
-    spectrum = [abs(np.fft.fft(s.pulse_at(n))) ** 2 / s.samples_per_symbol for s in (signal, other)]
-    return float(np.mean(spectrum[0] * spectrum[1]) / signal.samples_per_symbol)
+        Under coloured noise the matched filter gives way to the linear estimate of each symbol, given all samples, the
+        others Gaussian, and made unbiased (linear_pair.py). `floor`: white variance that comes on top of coloured noise.
+        """
+        if colour is not None and colour.kind != "linear-modulation":
+            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior; it needs a "
+                                  "linear-modulation")
+        samples = x.shape[1]
+        if colour is not None:
+            mean = self._coloured(x, noise_var, colour, floor)
+            return self.modulate_reaching(mean, samples)
+        turn = carrier(self.phase, self.carrier_offset, x)
+        first, count = self.reaching(samples)
+        centre, exists = self._centre(first), self.exists(first, count)
+        energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6).to(x.device)
+        z = self.signal.correlate(x * turn.conj(), count, centre) / energy
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1)
+        mean = self.signal.alphabet.mean(z, noise_var / energy)
+        if exists is not None:
+            mean = mean * exists.to(x.device)
+        return self.signal.modulate(mean, samples, centre) * turn
+
+    def _coloured(self, x, noise_var, colour, floor):
+        """E of each symbol that reaches the window, complex64 [batch, symbols], under noise in the span of colour's pulses."""
+        pair = self.pair(x.shape, colour, x.device)
+        own = pair.prior(1)
+        site = pair.spread(0, pair.prior(0, noise_var)) + pair.spread(1, own)
+        floor = torch.as_tensor(floor, device=x.device).reshape(-1)
+        mean, var = (pair.gather(1, v) for v in pair.posterior(pair.statistics(x), site, 0.0, floor))
+        precision = (1 / var - own).clamp_min(1e-6)
+        soft = moments(self.signal.alphabet, mean / var / precision, 1 / precision)[0].float()
+        return torch.view_as_complex(torch.nn.functional.pad(soft, (0, 2 - soft.shape[-1])))
+
+    def pair(self, shape, other, device):
+        """The LinearPair of `other` (first) and this source (second); kept, since iterations ask again."""
+        key = (tuple(shape), id(other), str(device))
+        pair = self._pairs.get(key)             # threads may share a prior
+        if pair is None:
+            pair = LinearPair(shape, other, self, device)
+            self._pairs = {key: pair}
+        return pair

@@ -8,7 +8,7 @@ import torch
 
 from ..errors import CapabilityError, ParameterError
 from ..signals import Ofdm as Signal
-from .base import Prior, carrier, column
+from .base import Prior, carrier, column, rotation
 
 
 @dataclass
@@ -78,6 +78,14 @@ class Ofdm(Prior):
         z = plan.grouped(plan.cut(x * turn.conj()), filters)
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
         return plan.join(self.signal.alphabet.mean(z, var) @ matrix.T) * turn
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: diagonals of A·Aᴴ, averaged over the position in the frame."""
+        period, lags = self.signal.frame_length, np.asarray(lags)
+        covariance = self.matrix @ self.matrix.conj().T
+        table = np.array([np.trace(covariance, offset=-lag) for lag in range(1 - period, period)]) / period
+        inside = abs(lags) < period
+        return np.where(inside, table[np.where(inside, lags, 0) + period - 1], 0) * rotation(self.carrier_offset, lags)
 
     def reconstruct(self, x, noise_var):
         """See Prior.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""

@@ -7,16 +7,21 @@ from ..acquisition import acquire
 from ..errors import ParameterError
 from .alpha_rgs import alpha_rgs
 from .base import require
+from .basis import basis
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
+from .reverse_diffusion import reverse_diffusion
 
-METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter}
+METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
+           "reverse_diffusion": reverse_diffusion}
+
+_STRUCTURED = ("ofdm", "linear-modulation")     # linear in discrete unknowns, which joint detection needs
 
 
 def choose(method, soi, interference):
     """The separator's name: `auto` takes joint where both priors are structured, alpha_rgs otherwise (ParameterError)."""
     if method == "auto":
-        return "joint" if (soi.kind, interference.kind) == ("linear-modulation", "ofdm") else "alpha_rgs"
+        return "joint" if soi.kind == "linear-modulation" and interference.kind in _STRUCTURED else "alpha_rgs"
     if method not in METHODS:
         raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
     return method
@@ -37,7 +42,8 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
     require(soi, "linear-modulation", "signal of interest", name)       # all methods so far; before anything is estimated
-    if name in ("joint", "lmmse"):
+    structured = name == "joint" or name == "lmmse" and options.get("covariance") != "stationary"
+    if structured and interference.kind not in _STRUCTURED:
         require(interference, "ofdm", "interference", name)
     if y.shape[1] < soi.signal.taps_count:
         raise ParameterError(f"window: {y.shape[1]} samples are shorter than the signal of interest's pulse, "

@@ -94,7 +94,7 @@ class FrameFamily:
             self.gram = (self.weighted @ self.UT)[group]                                                # [n, d+K, d+K]
         gram = self.gram
         self.residual = self.received - self._apply(self.UC, self.clean_mean)
-        stat = self._apply(self.weighted, self.residual)
+        self.stat = stat = self._apply(self.weighted, self.residual)
         dd, self.dk, kk = gram[..., :d, :d], gram[..., :d, d:], gram[..., d:, d:]
         if d == 0:
             return kk, stat
@@ -106,7 +106,7 @@ class FrameFamily:
     def update(self, local_mean, local_cov, damping):
         """Given the symbols' posterior [n, K], [n, K, K]: cavities of the carriers, and their next sites."""
         if self.d:
-            near_mean = ((self.inverse @ self.near_stat) - self.gain @ local_mean[..., None])[..., 0]
+            self.near_mean = near_mean = ((self.inverse @ self.near_stat) - self.gain @ local_mean[..., None])[..., 0]
             cross = self.gain @ local_cov                                                               # -Cov(c_D, a)
             near_var = (self.inverse.diagonal(dim1=-2, dim2=-1) + (cross * self.gain.conj()).sum(-1)).real
             cavity = divide(near_mean, near_var, self.site, self.shift)
@@ -129,6 +129,13 @@ class FrameFamily:
         var = (1 / information - self.clean_var[self.group]).clamp_min(_MIN_VAR)
         self.clean_mean, var = self.alphabet.posterior(self.clean_mean + stat / information, var)
         self.clean_var = self._mean(var.mean(-1))[:, None].clamp_min(_MIN_VAR)
+
+
+    def misfit(self, symbols):
+        """Energy, in units of the noise, that decided symbols [n, K] and decided near carriers leave in each frame [n]."""
+        near = self.alphabet.nearest(self.near_mean).to(COMPLEX) if self.d else symbols[:, :0]
+        left = self.received - self._apply(self.UC, self.clean_mean) - self._apply(self.UT, torch.cat([near, symbols], -1))
+        return (self.weight[self.group] * left.abs().square()).sum(1)
 
 
 def divide(mean, var, site, shift):

@@ -10,39 +10,66 @@ import numpy as np
 import torch
 
 from ..acquisition import clean_carriers
+from ..errors import ParameterError
 from ..priors.base import carrier, column
 from ..priors.ofdm import frame_pulses
 from .base import interference_estimate, require, soft_output
 from .chain import BlockChain
 from .frames import COMPLEX, REAL, FrameFamily, divide, multiply
+from .joint_linear import joint_linear
+from .search import ListSearch
+from .stationary import stationary_lmmse
 
 _NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
 _MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... exceed what shows where no carrier is
 _CUT_DAMPING = 0.6       # cut frames leave carriers underdetermined: their sites commit too soon otherwise
+_POLISH = 3              # passes after the search
+_FITS = 0.1              # of the noise allowed for: a decision that leaves less than this in every frame is not searched
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
-def joint(y, soi, interference, kappa, noise_var, passes=None, damping=None, callback=None):
-    """Expectation propagation; passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites."""
+def joint(y, soi, interference, kappa, noise_var, passes=None, damping=None, search=None, callback=None):
+    """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
+
+    passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the list, 0
+    for none; default 32 (0 where the carriers are Gaussian)."""
+    if interference.kind == "linear-modulation":
+        return joint_linear(y, soi, interference, kappa, noise_var, passes or 6, damping or 0.7, callback=callback)
     known = interference.kind == "ofdm" and interference.signal.alphabet.symmetry is not None
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
-                  damping or (0.7 if known else 0.3), "joint", callback)
+                  damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback)
 
 
-def lmmse(y, soi, interference, kappa, noise_var, callback=None):
-    """The periodically time-varying linear filter: the first pass of `joint`, all sources Gaussian."""
-    return _solve(y, soi, interference, kappa, noise_var, 1, 1.0, "lmmse", callback)
+def lmmse(y, soi, interference, kappa, noise_var, covariance="cyclostationary", callback=None):
+    """covariance "cyclostationary": the periodically time-varying linear filter, the first pass of `joint`, all sources
+    Gaussian; "stationary": one filter for all windows, blind to frames (stationary.py). Raises ParameterError."""
+    if covariance not in ("cyclostationary", "stationary"):
+        raise ParameterError(f"lmmse: covariance {covariance!r} is not known; one of cyclostationary, stationary")
+    if covariance == "stationary":
+        return stationary_lmmse(y, soi, interference, kappa, noise_var)
+    if interference.kind == "linear-modulation":
+        return joint_linear(y, soi, interference, kappa, noise_var, 1, proper=True, method="lmmse", callback=callback)
+    return _solve(y, soi, interference, kappa, noise_var, 1, 1.0, 0, "lmmse", callback)
 
 
-def _solve(y, soi, ofdm, kappa, noise_var, passes, damping, method, callback):
+def _solve(y, soi, ofdm, kappa, noise_var, passes, damping, search, method, callback):
     require(soi, "linear-modulation", "signal of interest", method)
     require(ofdm, "ofdm", "interference", method)
     problem = _Problem(y, soi, ofdm, kappa, noise_var)
     for step in range(passes):
-        last = step == passes - 1
-        problem.infer(None if last else damping)
+        problem.infer(None if step == passes - 1 and not search else damping)
         if callback:
             callback(step, *problem.cavity)
+    doubtful = problem.misfit() > _FITS if search else torch.zeros(1, dtype=torch.bool)
+    if bool(doubtful.any()) and ListSearch(problem, search).run(doubtful):
+        mean, cavity = problem.mean, problem.cavity
+        for step in range(_POLISH):
+            problem.infer(None if step == _POLISH - 1 else damping)
+            if callback:
+                callback(passes + step, *problem.cavity)
+        rows = doubtful[:, None]            # the others stay as they were, whoever shares their batch
+        problem.mean = torch.where(rows, problem.mean, mean)
+        problem.cavity = tuple(torch.where(rows, *pair) for pair in zip(problem.cavity, cavity))
     return problem.result(linear=method == "lmmse")
 
 
@@ -60,7 +87,7 @@ class _Problem:
         received = plan.cut((y * self.turn.conj()).to(COMPLEX)) / self.gain[:, None, None]
         everything = np.arange(len(ofdm.signal.carriers))
         clean = clean_carriers(soi, ofdm) if known else everything
-        near = np.setdiff1d(everything, clean)
+        self.near = near = np.setdiff1d(everything, clean)
         present, whole = plan.inside.any(-1).flatten(), plan.inside.all(-1).flatten()
         args = (received.flatten(0, 1), kappa.to(REAL) / self.gain, noise)
         # in frames cut by the window's edge no carrier is clean
@@ -106,6 +133,31 @@ class _Problem:
         site, shift = multiply(mean * self.rotation, var, *cavity)
         self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
         self.shift = torch.where(self.exists, (1 - damping) * self.shift + damping * shift, 0)
+
+    def misfit(self):
+        """What the decisions leave in the whole frame where they fit worst, relative to the noise allowed for: [batch]."""
+        out = torch.zeros(self.plan.batch, dtype=REAL, device=self.y.device)
+        for f in self.families:
+            if f.alphabet.symmetry is None:
+                return torch.full_like(out, torch.inf)
+            if not f.cut:
+                symbols = self.chain.gather(self.decided())[self._rows(f)]
+                left = f.misfit(symbols) / self.plan.length
+                out.scatter_reduce_(0, f.window, left, "amax")
+        return out
+
+    def decided(self):
+        """The alphabet's points nearest to the cavities, as the OFDM's phase sees them [batch, symbols]."""
+        points = self.soi.signal.alphabet.nearest(self.cavity[0] * self.rotation.conj()).to(COMPLEX) * self.rotation
+        return torch.where(self.exists, points, 0)
+
+    def _rows(self, family):
+        """Where a family's frames lie among those of all families."""
+        begin = 0
+        for f in self.families:
+            if f is family:
+                return slice(begin, begin + len(f.rows))
+            begin += len(f.rows)
 
     def result(self, linear):
         """Soft symbols inside the window, and both waveforms."""

@@ -9,7 +9,8 @@ import torch
 from ..errors import ParameterError
 from .constellations import constellation
 
-PULSES = ("rrc", "rect")
+PULSES = ("rrc", "rect", "barker")
+BARKER = (1, -1, 1, 1, -1, 1, 1, 1, -1, -1, -1)     # the spreading code of IEEE 802.11-2020, 15.4.6.5
 
 
 def root_raised_cosine(t, rolloff):
@@ -29,13 +30,33 @@ def root_raised_cosine(t, rolloff):
     return out
 
 
+def barker_pulse(tau, samples_per_symbol):
+    """Eleven rectangular chips in one symbol, each sample the mean over its own width (an integrating converter).
+
+    tau: samples from the symbol's centre, any shape -> float64, unnormalised (the chips are ±1). The width of a chip need not
+    be whole. Symbols meet in one sample at most: their pulses are orthogonal within one per cent, at any timing.
+    """
+    edges = (np.arange(12) / 11 - 0.5) * samples_per_symbol
+    area = np.r_[0.0, np.cumsum(BARKER)] * samples_per_symbol / 11
+    return np.interp(tau + 0.5, edges, area) - np.interp(tau - 0.5, edges, area)
+
+
+@lru_cache
+def _barker_scale(sps):
+    """Unit mean power over all timings: pulse_at's square integrates to sps (piecewise a parabola: Simpson is exact)."""
+    chips = (np.arange(12) / 11 - 0.5) * sps
+    knots = np.unique(np.r_[chips - 0.5, chips + 0.5])
+    ends, middle = barker_pulse(knots, sps) ** 2, barker_pulse((knots[1:] + knots[:-1]) / 2, sps) ** 2
+    return np.sqrt(sps / np.sum(np.diff(knots) * (ends[1:] + ends[:-1] + 4 * middle) / 6))
+
+
 @dataclass(frozen=True)
 class LinearModulation:
     """A pulse-shaped alphabet of unit mean power.
 
     constellation: a name known to `signals.constellation`.
-    samples_per_symbol: whole number, >= 2 for rrc.
-    pulse: "rrc" (root raised cosine) or "rect" (one symbol long).
+    samples_per_symbol: whole number, >= 2 for rrc, >= 11 for barker (25: 802.11b at 1 Mb/s, sampled at 25 MS/s).
+    pulse: "rrc" (root raised cosine), "rect" (one symbol long) or "barker" (direct-sequence spreading, one symbol long).
     rolloff: of the rrc pulse, 0 to 1.
     span: length of the rrc pulse in symbols; the taps reach span/2 symbols to each side of the centre.
     """
@@ -55,6 +76,8 @@ class LinearModulation:
         object.__setattr__(self, "samples_per_symbol", int(sps))
         if self.pulse not in PULSES:
             raise ParameterError(f"pulse: {self.pulse!r} is not known; one of {', '.join(PULSES)}")
+        if self.pulse == "barker" and sps < len(BARKER):
+            raise ParameterError(f"samples_per_symbol: {sps} is fewer than the {len(BARKER)} chips of a barker pulse")
         if not 0 <= self.rolloff <= 1:
             raise ParameterError(f"rolloff: {self.rolloff} must lie between 0 and 1")
         if self.span < 1 or self.span != int(self.span):
@@ -71,7 +94,7 @@ class LinearModulation:
     def half_length(self):
         """How far the pulse reaches from its centre, samples."""
         sps = self.samples_per_symbol
-        return self.span * sps / 2 if self.pulse == "rrc" else (sps - 1) / 2
+        return {"rrc": self.span * sps / 2, "rect": (sps - 1) / 2, "barker": (sps + 1) / 2}[self.pulse]
 
     @property
     def taps_count(self):
@@ -85,55 +108,66 @@ class LinearModulation:
         if self.pulse == "rect":
             return inside.astype(float)
         sps = self.samples_per_symbol
+        if self.pulse == "barker":
+            return _barker_scale(sps) * barker_pulse(tau, sps)
         grid = np.arange(-np.floor(self.half_length), np.floor(self.half_length) + 1)
         scale = np.sqrt(sps / np.sum(root_raised_cosine(grid / sps, self.rolloff) ** 2))
         return scale * root_raised_cosine(tau / sps, self.rolloff) * inside
 
     def modulate(self, symbols, samples, timing):
-        """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing` (any real)."""
+        """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing`, any real number
+        or one per window, [batch]."""
         symbols = torch.as_tensor(symbols).to(torch.complex64)
-        bank = _polyphase(self, float(timing), len(symbols[0]), samples)
+        bank = _polyphase(self, _hashable(timing), len(symbols[0]), samples)
         parts = torch.view_as_real(symbols).movedim(-1, 0)                             # real pulses: two real products
         padded = torch.nn.functional.pad(parts, bank.symbol_pad)
-        blocks = padded.unfold(-1, bank.taps.shape[0], 1) @ bank.taps.to(symbols.device)   # [2, batch, blocks, sps]
+        blocks = padded.unfold(-1, bank.reach, 1) @ bank.taps.to(symbols.device)       # [2, batch, blocks, sps]
         out = blocks.flatten(2)[..., bank.lead:bank.lead + samples]
         return torch.complex(*out)
 
     def correlate(self, x, count, timing):
         """The adjoint of modulate: complex64 [batch, samples] -> sum_n x(n) h(n - centre) at `count` symbols."""
-        bank = _polyphase(self, float(timing), count, x.shape[1])
+        bank = _polyphase(self, _hashable(timing), count, x.shape[1])
         parts = torch.nn.functional.pad(torch.view_as_real(x).movedim(-1, 0), (bank.lead, bank.tail))
-        z = parts.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.T.to(x.device)  # [2, batch, blocks, reach]
+        z = parts.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.mT.to(x.device)     # [2, batch, blocks, reach]
         return torch.complex(*bank.shift_and_add(z, count))
 
     def energy_inside(self, count, timing, samples):
-        """How much of each pulse's energy lies in [0, samples): float32 [count]; samples_per_symbol for a whole pulse."""
-        bank = _polyphase(self, float(timing), count, samples)
-        ones = torch.nn.functional.pad(torch.ones(samples), (bank.lead, bank.tail))
-        return bank.shift_and_add(ones.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.T.square(), count)
+        """How much of each pulse's energy lies in [0, samples): float32 [count], or [batch, count] with one timing per
+        window; samples_per_symbol for a whole pulse (on average over timings, for barker)."""
+        return _polyphase(self, _hashable(timing), count, samples).energy
 
 
 class _Polyphase:
     """The pulse cut into blocks of one symbol, so that modulation and its adjoint are small matrix products.
 
     Block j covers the samples [g + j·sps, g + (j + 1)·sps), g near the first symbol's centre; taps [reach, sps], the last
-    row belonging to the latest symbol that reaches a block.
+    row belonging to the latest symbol that reaches a block. With a tuple of timings, one per window, the blocks of all
+    windows lie alike and the taps are [batch, reach, sps].
     """
 
     def __init__(self, signal, timing, count, samples):
         sps, half = signal.samples_per_symbol, signal.half_length
-        g = int(np.floor(timing)) - sps // 2
+        shared = isinstance(timing, float)
+        timing = np.array(timing)[..., None, None]
+        # a shared timing has its blocks about the symbols, which reaches fewest; the rest begin a block at sample 0
+        g = int(np.floor(timing.min())) - sps // 2 if shared else int(np.floor(timing.min() / sps)) * sps
         tau = g - timing                                        # of a block's first sample from its own symbol's centre
-        early = int(np.ceil((half - tau) / sps))                # a block reaches back to symbol j - early
-        late = int(np.ceil((half + tau + sps - 1) / sps))       # and ahead to j + late
+        early = int(np.ceil((half - tau.min()) / sps))          # a block reaches back to symbol j - early
+        late = int(np.ceil((half + tau.max() + sps - 1) / sps))     # and ahead to j + late
         k = np.arange(early, -late - 1, -1)
         self.taps = torch.tensor(signal.pulse_at(tau + np.arange(sps) + k[:, None] * sps), dtype=torch.float32)
+        if shared:
+            self.taps = self.taps.reshape(len(k), sps)
+        self.reach = len(k)
         first = (0 - g) // sps                                  # the block that holds sample 0
         last = (samples - 1 - g) // sps
         self.lead = 0 - (g + first * sps)
         self.tail = (last - first + 1) * sps - self.lead - samples
         self.symbol_pad = (early - first, last + late - count + 1)      # negative padding crops
         self.first, self.early, self.blocks = first, early, last - first + 1
+        ones = torch.nn.functional.pad(torch.ones(samples), (self.lead, self.tail)).unflatten(-1, (-1, sps))
+        self.energy = self.shift_and_add(ones @ self.taps.mT.square(), count)
 
     def shift_and_add(self, z, count):
         """z [..., blocks, reach] -> [..., count]: column c of block j belongs to symbol first + j - early + c."""
@@ -148,3 +182,11 @@ class _Polyphase:
 @lru_cache(maxsize=256)
 def _polyphase(signal, timing, count, samples):
     return _Polyphase(signal, timing, count, samples)
+
+
+def _hashable(timing):
+    """A float, or a tuple of floats where windows differ."""
+    if not torch.is_tensor(timing) or timing.numel() == 1:
+        return float(timing)
+    values = tuple(timing.flatten().tolist())
+    return values[0] if values.count(values[0]) == len(values) else values

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""BASIS: separation by annealed Langevin dynamics (Jayaram and Thickstun, 2020), with the settings of Jayashankar et al. (2023).
+
+At level t, from the largest to the smallest, `inner_steps` times, with the level's noise-to-signal ratio
+v_t = (1 - ᾱ_t)/ᾱ_t, the step eta_t = step·sigma_t²/sigma_1² (sigma_t² = 1 - ᾱ_t, sigma_1² the smallest of the schedule),
+rho_t = eta_t/v_t, denoisers ŝ = E[s | s + noise] and b̂ likewise, and n ~ CN(0, I):
+
+"published"    both sources move, the mixture is a Gaussian constraint of the level's variance, y | s, b ~ N(s + kappa·b, v_t):
+    s ← s + rho_t·[(ŝ - s) + e] + √(4·eta_t)·n,    b ← b + rho_t·[(b̂ - b) + kappa·e] + √(4·eta_t)·n',    e = y - s - kappa·b
+"constrained"  s alone moves, b = (y - s)/kappa exactly; omega = 1:
+    s ← s + rho_t·[(ŝ - s) + (omega/kappa²)·((y - kappa·b̂) - s)] + √(4·eta_t)·n
+"weighted"     the same with the α-posterior's weight, omega = kappa²: then both corrections, in units of s, weigh alike.
+
+The schedule is variance preserving: a network sees √ᾱ_t·s with noise 1 - ᾱ_t. The iterates here stay in units of the sources;
+by the chain rule the score in s is √ᾱ_t·(√ᾱ_t·ŝ - √ᾱ_t·s)/(1 - ᾱ_t) = (ŝ - s)/v_t. Noise has variance v_t per real component,
+as the published networks have it: 2·v_t per complex sample, whence √(4·eta). The analytic score of a linear modulation is the
+exception, as published: variance v_t per symbol, which in its matched filter is white noise of samples_per_symbol·v_t.
+
+With the published step the sum of rho_t over a whole run is 0.67 and the noise that it puts on a symbol 0.08: decisions stay
+those of the start, the matched filter's. Ten and more times the step helps where both corrections weigh alike ("weighted"); the
+other two lose, since kappa² times more of the move comes from the SOI's prior, and the noise moves decisions undirected.
+"""
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+from .base import decibels, interference_estimate, require, soft_output
+
+VARIANTS = ("published", "constrained", "weighted")
+NOISES = ("white", "pulses")
+INITS = ("matched_filter", "linear", "noise")
+_ALPHA = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
+
+
+def basis(y, soi, interference, kappa, noise_var, variant="published", inner_steps=100, step=2e-8, levels=None, seed=0,
+          init="matched_filter", noise="white", callback=None):
+    """variant: one of VARIANTS. levels: indices into the schedule 0 ... 49, in the order taken; default 49 ... 1.
+    init: of s; "matched_filter" (its decisions, modulated, as α-RGS starts), "linear" (undecided) or "noise" (then b too).
+    noise: of s; "white" as above, or "pulses", √(2·eta)·H·n with one n per symbol, at which the dynamics have the temperature
+    that the analytic score stands for (eight times as much in the symbols, at 16 samples each).
+    callback(i, s, eta) sees each step. The interference's score is that of b + w/kappa: receiver noise counts to it.
+    evaluations: len(levels)·inner_steps. Raises CapabilityError, ParameterError.
+    """
+    require(soi, "linear-modulation", "signal of interest", "basis")
+    levels = _checked(variant, inner_steps, step, levels, init, noise)
+    gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
+    ratio, x = (kappa[:, None] / gain).clamp_min(1e-3), y / gain        # an absent interference is not divided by
+    thermal = decibels((noise_var / kappa.square().clamp_min(1e-6)).mean())
+    thermal = thermal if thermal > 1e-6 else 0.0
+    omega = {"published": None, "constrained": torch.ones_like(ratio), "weighted": ratio.square()}[variant]
+    generator = torch.Generator(y.device).manual_seed(seed)
+
+    def draw(shape):
+        return torch.randn(shape, dtype=torch.complex64, generator=generator, device=y.device)
+
+    def shake(eta):
+        if noise == "white":
+            return (4 * eta) ** 0.5 * draw(x.shape)
+        return (2 * eta) ** 0.5 * soi.modulate(draw((len(x), soi.inside(x.shape[1])[1])), x.shape[1])
+
+    s, b = start(x, soi, ratio, init, draw)
+    for i, t in enumerate(np.repeat(levels, inner_steps)):
+        v = float((1 - _ALPHA[t]) / _ALPHA[t])
+        eta = step * float((1 - _ALPHA[t]) / (1 - _ALPHA[0]))
+        s, b = drift(x, s, b, soi, interference, ratio, omega, v, eta / v, thermal)
+        s = s + shake(eta)
+        b = (x - s) / ratio if variant != "published" else b + (4 * eta) ** 0.5 * draw(x.shape)
+        if callback:
+            callback(i, s, eta)
+    r = soi.matched_filter(s)
+    scatter = (r - soi.signal.alphabet.nearest(r)).abs().square().mean(1, keepdim=True)
+    floor = noise_var[:, None] / gain.square() / soi.signal.samples_per_symbol
+    s = gain * s
+    # iterates that hardly leave their decisions scatter little, right or wrong: what the interference cannot explain of the
+    # rest tells of the wrong ones (1.2: measured, -12 and -21 dB)
+    rest = y - s - interference_estimate(y - s, interference, kappa, noise_var)
+    excess = (rest.abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
+    return soft_output(soi, r, torch.maximum(scatter, floor) + 1.2 * excess, soi=s, interference=kappa[:, None] * b,
+                       evaluations=len(levels) * inner_steps, kappa=kappa, noise_var=noise_var)
+
+
+def start(x, soi, ratio, init, draw):
+    """(s, b) complex64 [batch, samples] that the dynamics begin with; x: the mixture over the SOI's gain."""
+    if init == "noise":
+        return draw(x.shape), draw(x.shape)
+    symbols = soi.matched_filter(x)
+    s = soi.modulate(soi.signal.alphabet.nearest(symbols) if init == "matched_filter" else symbols, x.shape[1])
+    return s, (x - s) / ratio
+
+
+def drift(x, s, b, soi, interference, ratio, omega, v, rho, thermal):
+    """One step of the equations above but for its noise: (s, b) after it. ratio: kappa over the SOI's gain, [batch, 1]; omega:
+    the same, or None for both sources free; v, rho, thermal (variance of w/kappa): floats."""
+    # the score of b + w/kappa, times 2·v: where there is no thermal noise this is b̂ - b
+    pull = (interference.denoise(b, 2 * v + thermal) - b) * (2 * v / (2 * v + thermal))
+    shrink = soi.denoise(s, soi.signal.samples_per_symbol * v) - s
+    if omega is not None:
+        return s + rho * (shrink - omega / ratio * pull), b
+    e = x - s - ratio * b
+    return s + rho * (shrink + e), b + rho * (pull + ratio * e)
+
+
+def _checked(variant, inner_steps, step, levels, init, noise):
+    for name, value, known in (("variant", variant, VARIANTS), ("init", init, INITS), ("noise", noise, NOISES)):
+        if value not in known:
+            raise ParameterError(f"basis: {name} {value!r} is not known; one of {', '.join(known)}")
+    if inner_steps != int(inner_steps) or inner_steps < 1:
+        raise ParameterError(f"basis: inner_steps {inner_steps} must be a whole number, 1 or more")
+    if not step >= 0:
+        raise ParameterError(f"basis: step {step} must not be negative")
+    levels = np.arange(49, 0, -1) if levels is None else np.asarray(list(levels))
+    if len(levels) == 0 or levels.dtype.kind not in "iu" or levels.min() < 0 or levels.max() > 49:
+        raise ParameterError(f"basis: levels {levels.tolist()} must be whole numbers between 0 and 49, at least one")
+    return levels

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Joint detection of two linear modulations by expectation propagation.
+
+As joint.py, y = H·a + kappa·G·d + w with discrete unknowns on both sides, each with a Gaussian site; here the joint posterior
+comes from one banded system of real unknowns (priors/linear_pair.py), in-phase and quadrature parts with sites of their own.
+"""
+import torch
+
+from ..priors.linear_pair import REAL, LinearPair, moments
+from .base import interference_estimate, require, soft_output
+
+_NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
+_MIN_VAR = 1e-6
+
+
+def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, proper=False, method="joint", callback=None):
+    """Expectation propagation in `passes` passes; damping: weight of the new sites. proper: strictly linear in the samples,
+    also where an alphabet is real. One pass of it, proper, is the periodically time-varying linear MMSE filter."""
+    require(soi, "linear-modulation", "signal of interest", method)
+    require(interference, "linear-modulation", "interference", method)
+    gain = torch.as_tensor(soi.gain, dtype=REAL).reshape(-1).expand(len(y)).to(y.device)
+    noise = (noise_var.to(REAL) / gain.square()).clamp_min(_NOISE_FLOOR)
+    pair = LinearPair(y.shape, soi, interference, y.device, proper)
+    received = pair.statistics(y / gain[:, None])
+    sources = range(2)
+    priors = [pair.prior(i) for i in sources]
+    sites, shifts = list(priors), [torch.zeros_like(p) for p in priors]
+    alphabets = [soi.signal.alphabet, interference.signal.alphabet]
+    for step in range(passes):
+        mean, var = pair.posterior(received, *(sum(pair.spread(i, v[i]) for i in sources) for v in (sites, shifts)), noise,
+                                   kappa / gain)
+        posterior = [[pair.gather(i, v).clamp_min(low) for v, low in ((mean, -torch.inf), (var, _MIN_VAR))] for i in sources]
+        cavity = [_divide(*posterior[i], sites[i], shifts[i]) for i in sources]
+        if callback:
+            callback(step, *cavity[0])
+        if step == passes - 1:
+            break
+        for i in sources:
+            site, shift = _multiply(*moments(alphabets[i], *cavity[i]), *cavity[i])
+            sites[i] = torch.lerp(sites[i], site, damping)
+            shifts[i] = torch.lerp(shifts[i], shift, damping)
+    soft, error = cavity[0]
+    estimate = posterior[0][0] if method == "lmmse" else moments(alphabets[0], soft, error)[0]
+    s = gain[:, None].float() * soi.modulate_reaching(_symbols(estimate), y.shape[1])
+    first, count = soi.inside(y.shape[1])
+    index = (first - soi.reaching(y.shape[1])[0]).reshape(-1, 1).to(y.device) + torch.arange(count, device=y.device)
+    index = index.expand(len(y), -1)[..., None].expand(-1, -1, soft.shape[-1])
+    soft, error = soft.gather(1, index), error.gather(1, index)
+    out = soft_output(soi, _symbols(soft), error.sum(-1).float(), soi=s,
+                      interference=interference_estimate(y - s, interference, kappa, noise_var),
+                      evaluations=0, kappa=kappa, noise_var=noise_var)
+    if alphabets[0].name in ("bpsk", "qpsk"):       # each part is a bit, with an error of its own
+        amplitude = alphabets[0].points.real.abs()[0]
+        bits = alphabets[0].bits_per_symbol
+        out.llrs = (2 * amplitude * soft / error.clamp_min(1e-6))[..., :bits].float()
+    return out
+
+
+def _symbols(parts):
+    """Real [batch, symbols, dims] -> complex64 [batch, symbols]."""
+    return torch.view_as_complex(torch.nn.functional.pad(parts.float(), (0, 2 - parts.shape[-1])).contiguous())
+
+
+def _divide(mean, var, site, shift):
+    """The cavity: a site taken out of the posterior. Returns (mean, variance)."""
+    precision = (1 / var - site).clamp_min(1e-4)
+    return (mean / var - shift) / precision, 1 / precision
+
+
+def _multiply(mean, var, cavity_mean, cavity_var):
+    """The site that gives a cavity these moments: (precision, precision·mean)."""
+    precision = (1 / var.clamp_min(_MIN_VAR) - 1 / cavity_var).clamp_min(1e-3)
+    return precision, mean * (precision + 1 / cavity_var) - cavity_mean / cavity_var

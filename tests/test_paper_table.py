@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`alpha-rgs evaluate paper`: work is resumed and paired, no row is left out, and the arithmetic of the report is right.
+
+Numbers of the table itself are no test's matter: a few windows and quick methods stand for it here.
+"""
+import csv
+import json
+import math
+
+import matplotlib.image
+import numpy as np
+import pytest
+from alpha_rgs import paper_report, paper_sweeps, paper_table, paper_units
+from alpha_rgs.cli import app
+from alpha_rgs.paper_table import Cell, Unit
+from typer.testing import CliRunner
+
+QUICK = ("--rows", "matched filter,joint", "--cases", "ofdm-qpsk", "--windows", 3, "--sir-db=-12,-3", "--part", "table")
+
+
+def paper(*args, code=0):
+    result = CliRunner().invoke(app, ["evaluate", "paper", *map(str, args)], env={"COLUMNS": "100"})
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A small table, by the command itself: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("paper")
+    return folder, paper("-o", folder, *QUICK)
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "units.jsonl").read_text().splitlines()]
+
+
+def record(row, errors, sir=-12.0, **more):
+    """A record as the store holds it."""
+    fields = dict(part="table", case="ofdm-qpsk", row=row, method="joint", options={}, sir_db=sir, snr_db=None, chunk=0,
+                  samples=0, windows=len(errors), seed=1, errors=errors, bits=320,
+                  interior_errors=[0] * len(errors), interior_bits=256,
+                  mse=[0.01] * len(errors), evaluations=3, seconds=0.1, commit="abc", machine="m", date="2026-01-01T00:00:00Z")
+    return fields | more
+
+
+def test_a_second_run_measures_nothing_again_and_more_windows_only_what_is_new(table):
+    folder, _ = table
+    before = (folder / "units.jsonl").read_text()
+    paper("-o", folder, *QUICK)
+    assert (folder / "units.jsonl").read_text() == before
+    paper("-o", folder, *[4 if a == 3 else a for a in QUICK])
+    table_lines = [r for r in lines_of(folder) if r["part"] == "table"]
+    found = paper_table.cells(table_lines, "table", 1)
+    assert {cell.windows for cell in found.values()} == {4}, "the smaller chunk must not be counted beside the larger"
+
+
+def test_a_line_cut_short_is_passed_over_and_measured_again(tmp_path):
+    path = tmp_path / "units.jsonl"
+    first, second = (Unit("table", "ofdm-qpsk", "matched filter", "matched_filter", {}, sir, windows=2) for sir in (-3, -12))
+    paper_units.run([first, second], paper_units.Store(path))
+    whole = path.read_text()
+    path.write_text(whole[:-40])
+    store = paper_units.Store(path)
+    assert first in store and second not in store
+    paper_units.run([first, second], store)
+    again = paper_units.Store(path)
+    assert first in again and second in again and len(again.records) == 2
+
+
+def test_all_rows_see_the_same_mixtures_also_with_fewer_windows_or_noise():
+    one = paper_units.mixtures(Unit("table", "ofdm-bpsk", "joint detection", "joint", {}, -12, windows=4, chunk=2))
+    other = paper_units.mixtures(Unit("budget", "ofdm-bpsk", "another", "another", {"x": 1}, -12.0, windows=2, chunk=2))
+    assert np.array_equal(one.y[:2], other.y) and np.array_equal(one.bits[:2], other.bits)
+    seeds = {paper_units.mixture_seed(seed, case, sir, chunk) for seed in (0, 1) for case in ("ofdm-qpsk", "dsss")
+             for sir in (None, -12, -12.5) for chunk in (0, 1)}
+    assert len(seeds) == 24
+
+
+def test_a_unit_is_the_same_by_what_it_measures_not_by_how_its_numbers_are_written():
+    unit = Unit("table", "ofdm-qpsk", "joint detection", "joint", {"passes": 6, "damping": 0.5}, -12)
+    assert unit.key == Unit("table", "ofdm-qpsk", "joint detection", "joint", {"damping": 0.5, "passes": 6}, -12.0).key
+    assert unit.key != Unit("table", "ofdm-qpsk", "joint detection", "joint", {"damping": 0.5, "passes": 7}, -12).key
+
+
+def test_processes_give_the_same_counts_as_one(tmp_path):
+    units = [Unit("table", "ofdm-qpsk", "matched filter", "matched_filter", {}, sir, windows=2) for sir in (-6, -12)]
+    counts = []
+    for jobs in (1, 2):
+        store = paper_units.Store(tmp_path / f"{jobs}.jsonl")
+        paper_units.run(units, store, jobs)
+        counts.append({r["sir_db"]: r["errors"] for r in store.records})
+    assert counts[0] == counts[1]
+
+
+def test_the_table_as_csv_has_every_row_and_column(table):
+    folder, result = table
+    with open(folder / "table.csv", encoding="utf-8") as f:
+        lines = list(csv.DictReader(f))
+    assert tuple(lines[0]) == ("case", "row", "sir_db", "ber", "ber_se", "mse_db", "mse_se_db", "evaluations",
+                               "seconds_per_window", "windows", "seed", "commit", "machine", "date", "note")
+    assert [r["row"] for r in lines[::2]] == [row.label for row in paper_table.ROWS]
+    first = next(r for r in lines if r["row"] == "matched filter" and r["sir_db"] == "-12")
+    assert 0.1 < float(first["ber"]) < 0.2 and float(first["seconds_per_window"]) > 0 and int(first["windows"]) >= 3
+    notes = {r["row"]: r["note"] for r in lines}
+    assert notes["α-RGS published, learned both"].startswith("no checkpoint")
+    assert notes["U-Net, supervised"] == "no checkpoint (unet-ofdm-qpsk.prior)"
+    assert notes["LMMSE, cyclostationary"] == "not run"
+    for text in (result.output, (folder / "report.md").read_text()):
+        for row in paper_table.ROWS:
+            assert row.label in text
+        assert "no checkpoint" in text and "not run" in text and "95%" in text
+
+
+def test_the_figures_are_there_and_show_something(table):
+    folder, _ = table
+    for name in ("ofdm-qpsk.png", "costs.png"):
+        picture = matplotlib.image.imread(folder / name)
+        assert picture.shape[0] > 300 and picture[..., :3].std() > 0.02
+        assert name in (folder / "report.md").read_text()
+
+
+def test_figures_of_all_parts_from_made_up_units(tmp_path):
+    """Every part draws from what there is of it, also from cells without a wrong bit and from single windows."""
+    store = paper_units.Store(tmp_path / "units.jsonl")
+    for part, options in (("budget", {"preset": "fast", "evaluations": 4}), ("noise", {"preset": "fast"}),
+                          ("floor", {"preset": "fast"}), ("omega", {"preset": "white", "omega_ratio": 1.0}),
+                          ("omega", {"preset": "white", "omega_ratio": "auto"})):
+        row = paper_sweeps.WHITE if part == "omega" else paper_sweeps.COLOUR
+        snr = paper_sweeps.per_sample(14) if part == "noise" else None
+        for sir, errors in ((-12.0, [0, 0]), (-18.0, [3])):
+            store.records.append(record(row, errors, sir, part=part, options=options, snr_db=snr))
+    paper_report.report(tmp_path, store, paper_table.ROWS, ["ofdm-qpsk"], [-12.0], 1, {})
+    report = (tmp_path / "report.md").read_text()
+    for name in ("budget.png", "noise.png", "omega.png"):
+        assert (tmp_path / name).stat().st_size > 10_000 and name in report
+    assert "6.4e+02 bits" in report and "0 <5e-03" in report, "the floor's upper limit"
+
+
+def test_a_prior_that_cannot_be_read_shows_its_error(tmp_path):
+    row = next(row for row in paper_table.ROWS if row.needs == ("soi",))
+    assert paper_table.trained(row, "dsss-noise", tmp_path) == ({}, "no checkpoint (rrc-qpsk.prior)")
+    (tmp_path / "rrc-qpsk.prior").write_bytes(b"\x80 not a prior")
+    files, trouble = paper_table.trained(row, "dsss-noise", tmp_path)
+    assert not files and "rrc-qpsk.prior" in trouble
+
+
+def test_a_row_that_fails_is_shown_and_tried_again_next_time(tmp_path):
+    store = paper_units.Store(tmp_path / "units.jsonl")
+    units = [Unit("table", "ofdm-qpsk", "joint detection", "joint", {"pases": 3}, sir, windows=2) for sir in (-3, -12)]
+    paper_units.run(units, store)
+    assert len(store.records) == 1 and "pases" in store.records[0]["unavailable"], "once in a run is enough"
+    assert paper_table.notes_of(store.records, 1)["table", "ofdm-qpsk", "joint detection"].startswith("not available")
+    assert units[0] not in paper_units.Store(tmp_path / "units.jsonl")
+
+
+@pytest.mark.parametrize(("option", "value", "hint"), [
+    ("--rows", "jiont", "joint detection"), ("--cases", "ofdm-8psk", "ofdm-bpsk"), ("--part", "tabel", "omega"),
+    ("--sir-db", "-12;-3", "decibels")])
+def test_an_unknown_row_case_or_part_is_named(tmp_path, option, value, hint):
+    result = paper("-o", tmp_path / "x", option, value, code=1)
+    assert value in result.stderr and hint in result.stderr and not (tmp_path / "x").exists()
+
+
+def test_a_row_whose_name_has_a_comma_can_be_chosen():
+    labels = [row.label for row in paper_table.ROWS]
+    assert paper_table.select("BASIS, published", labels, "--rows") == ["BASIS, published"]
+    assert paper_table.select("joint, matched", labels, "--rows") == ["matched filter", "joint detection"]
+
+
+def test_into_replaces_what_lies_between_the_marks_only(table):
+    folder, _ = table
+    page = folder.parent / "docs" / "page.md"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(f"before\n\n{paper_report.BEGIN}\nold\n{paper_report.END}\n\nafter\n")
+    paper("-o", folder, *QUICK, "--report-only", "--into", page)
+    text = page.read_text()
+    assert text.startswith(f"before\n\n{paper_report.BEGIN}\n") and text.endswith(f"{paper_report.END}\n\nafter\n")
+    assert "old" not in text.split() and f"](../{folder.name}/ofdm-qpsk.png)" in text
+    for bad in ("no marks\n", f"{paper_report.END}\n{paper_report.BEGIN}\n"):
+        page.write_text(bad)
+        assert "begin" in paper("-o", folder, *QUICK, "--report-only", "--into", page, code=1).stderr
+        assert page.read_text() == bad
+
+
+def test_headline_is_the_mean_of_reductions_and_leaves_out_baselines_without_errors():
+    rates = {("a", "base", -3): 0.1, ("a", "base", -6): 0.2, ("b", "base", -3): 0.0,
+             ("a", "new", -3): 0.0, ("a", "new", -6): 0.05, ("b", "new", -3): 0.01}
+    assert paper_table.headline(rates, ("base",)) == {("new", "base"): (pytest.approx((1 + 0.75) / 2), 2)}
+
+
+def test_standard_errors_and_limits_of_a_cell():
+    cell = Cell([record("r", [0, 4]), record("r", [2, 2], chunk=1)])
+    assert cell.ber == 8 / 1280 and cell.ber_se == pytest.approx(np.std([0, 4, 2, 2], ddof=1) / 2 / 320)
+    assert cell.limit == 3 / 1280 and cell.mse_db == pytest.approx(-20) and cell.mse_se_db == 0
+    assert cell.interior_ber == 0 and cell.interior_limit == 3 / 1024
+    assert math.isnan(Cell([record("r", [1])]).ber_se)
+
+
+def test_faithful_is_a_factor_or_two_standard_errors():
+    """The paper's BER at -12 dB is 4.3e-3 and at -24 dB 3.7e-3: 320 windows of 1 or 2 wrong bits are near, of 20 are not."""
+    near = record(paper_table.PUBLISHED, [1, 2] * 160)
+    far = record(paper_table.PUBLISHED, [20, 21] * 160, -24.0)
+    found = paper_table.faithful(paper_table.cells([near, far], "table", 1), "ofdm-qpsk")
+    assert [(f["sir_db"], f["within"]) for f in found] == [(-24, False), (-12, True)]
+    assert found[1]["ratio"] == pytest.approx(1.5 / 320 / 4.3e-3)
+
+
+def test_the_choice_of_omega_is_judged_on_paired_windows():
+    def cell(errors):
+        return Cell([record("r", errors)])
+
+    errors = [4, 8, 6, 6]
+    more, most = ([e + k for e in errors] for k in (1, 5))
+    verdict = paper_sweeps.omega_choice({1.0: cell(errors), 10.0: cell(most), "auto": cell(more)})
+    assert verdict["best"] == 1.0 and verdict["excess"] == pytest.approx(1 / 6) and not verdict["within"]
+    assert verdict["sigma"] == pytest.approx(0, abs=1e-9), "a steady difference has no paired scatter"
+    assert paper_sweeps.omega_choice({1.0: cell(errors), "auto": cell(errors)})["within"]
+
+
+def test_the_plan_starts_with_a_chunk_of_every_row():
+    """Whoever stops early has every curve begun: no second chunk before the first of all, and slow rows are capped."""
+    units, notes = paper_table.plan(paper_table.ROWS, ["ofdm-qpsk", "dsss"], list(paper_table.SIRS), 60, 20, 1, "nowhere")
+    chunks = [unit.chunk for unit in units]
+    assert chunks == sorted(chunks)
+    assert {u.windows for u in units if u.row == paper_table.PUBLISHED} == {20}
+    assert sum(u.windows for u in units if (u.row, u.case, u.sir_db) == ("joint detection", "dsss", -3)) == 60
+    assert len(notes) == 6 and len({u.key for u in units}) == len(units)
