@@ -17,6 +17,7 @@ from .signals import LinearModulation as LinearSignal
 from .signals import Ofdm as OfdmSignal
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
+HELD_OUT = "held-out"   # no case of the table: no rule was chosen with it in sight
 DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
 
 
@@ -41,19 +42,20 @@ def paper_priors(constellation="qpsk", symbols=160):
 
 
 def paper_case(name):
-    """(signal of interest, interference) of a case of the table, a name of CASES. ParameterError for another.
-
-    The interference's nuisances are None: drawn, and then to be estimated.
+    """(signal of interest, interference) of a case of the table, a name of CASES, or HELD_OUT: OFDM-QPSK of another numerology
+    (128/32, guards 10 and 9). ParameterError for another. The interference's nuisances are None: drawn, and then to be estimated.
     """
+    if name == HELD_OUT:
+        return paper_priors()[0], Ofdm(OfdmSignal(128, 32, (10, 9)))
     if name not in CASES:
-        raise ParameterError(f"case: {name!r} is not known; one of {', '.join(CASES)}")
+        raise ParameterError(f"case: {name!r} is not known; one of {', '.join((*CASES, HELD_OUT))}")
     if name.startswith("ofdm"):
         return paper_priors(name.removeprefix("ofdm-"))
     return paper_priors()[0], LinearModulation(LinearSignal("bpsk", 25, "barker"), gain=1.0)
 
 
 def draw_case(case, batch, sir_db, snr_db=None, seed=0):
-    """A Mixture of a case of CASES: 2560 samples, 160 symbols. dsss-noise has noise of its own, DSSS_NOISE_DB below the
+    """A Mixture of a case (see paper_case): 2560 samples, 160 symbols. dsss-noise has noise of its own, DSSS_NOISE_DB below the
     interference; snr_db is then refused."""
     soi, interference = paper_case(case)
     if case == "dsss-noise":

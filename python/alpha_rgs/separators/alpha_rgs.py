@@ -11,19 +11,21 @@ import torch
 
 from ..errors import ParameterError
 from .base import decibels, interference_estimate, require, soft_output
+from .newton import newton
 
-PRESETS = ("fast", "paper")
+PRESETS = ("fast", "white", "paper")
 
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
-    """preset "fast": smoothing in the SOI's colour, options evaluations=10; "paper": white smoothing as published, options
+    """preset "fast": smoothing in the SOI's colour, options evaluations=10; "white": Newton steps under white smoothing
+    (newton.py), options steps=3, iterations=60, omega_ratio=1; "paper": white smoothing as published, options
     iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. Raises CapabilityError, ParameterError."""
     require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
     if preset not in PRESETS:
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     ratio = (kappa[:, None] / gain).clamp_min(1e-3)          # an absent interference is not divided by
-    solve = _coloured if preset == "fast" else _published
+    solve = {"fast": _coloured, "white": newton, "paper": _published}[preset]
     symbols, var, estimate, count = solve(y / gain, soi, interference, ratio, (noise_var[:, None] / gain.square()),
                                           callback=callback, **options)
     s = gain * estimate

@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from .errors import ParameterError
-from .mixtures import CASES
-from .paper_units import CHUNK, Unit
-from .priors import load
+from ..errors import ParameterError
+from ..mixtures import CASES, HELD_OUT
+from ..priors import load
+from .units import CHUNK, Unit
 
 SIRS = (-24, -21, -18, -15, -12, -9, -6, -3)
 TITLES = {"ofdm-qpsk": "RRC-QPSK under OFDM-QPSK", "ofdm-bpsk": "RRC-QPSK under OFDM-BPSK",
           "dsss": "RRC-QPSK under the CommSignal2 stand-in", "dsss-noise": "RRC-QPSK under the stand-in, noise 13.5 dB below it"}
+WINDOWS = 100       # of each point, as in the paper
 REFERENCE = {"ofdm-qpsk": "ofdm_qpsk", "ofdm-bpsk": "ofdm_bpsk", "dsss": "commsignal2", "dsss-noise": "commsignal2"}
 SPREAD = (-12, -24, -3, -18, -6, -21, -9, -15)      # far apart first: a curve shows early
 TIMING_WINDOWS, TIMING_SIR = 10, -12
@@ -27,7 +28,8 @@ TIMING_WINDOWS, TIMING_SIR = 10, -12
 class Row:
     """A method as it is called. slow: it asks the interference's prior more than 1000 times; `short` are its options in a
     twentieth of that, for timing. quick: its options under --quick, with what is then said behind the label. needs: roles whose
-    priors must be trained. curve: the paper's own curve of it. seconds: a first guess, per window."""
+    priors must be trained. curve: the paper's own curve of it. seconds: a first guess, per window. windows: no more than these
+    for a point, 0 for no such bound."""
 
     label: str
     method: str
@@ -39,16 +41,20 @@ class Row:
     short: dict = field(default_factory=dict)
     quick: tuple = ()
     seconds: float = 0.01
+    windows: int = 0
 
 
 _PAPER = dict(slow=True, short={"iterations": 1000}, quick=({"iterations": 200}, "200 iterations"), seconds=7.0)
-_BASIS = dict(slow=True, short={"inner_steps": 5}, quick=({"inner_steps": 4}, "4 inner steps"), seconds=2.0)
+# BASIS hardly moves at its published step: it stays as far off as its start, and ten windows show that
+_BASIS = dict(slow=True, short={"inner_steps": 5}, quick=({"inner_steps": 4}, "4 inner steps"), seconds=2.0, windows=10)
 PUBLISHED = "α-RGS published, analytic"
+COLOUR, WHITE, JOINT = "α-RGS accelerated, SOI colour", "α-RGS accelerated, white", "joint detection"
+LMMSE = "LMMSE, cyclostationary"
 BASELINES = ("matched filter", "LMMSE, stationary", "BASIS, published")
 ROWS = (
     Row("matched filter", "matched_filter", colour="#7f7f7f", curve="matched_filter"),
     Row("LMMSE, stationary", "lmmse", {"covariance": "stationary"}, "#8c564b", "lmmse"),
-    Row("LMMSE, cyclostationary", "lmmse", {}, "#c49c94"),
+    Row(LMMSE, "lmmse", {}, "#c49c94"),
     Row("BASIS, published", "basis", {"variant": "published"}, "#ff7f0e", "basis", **_BASIS),
     Row("BASIS, constrained", "basis", {"variant": "constrained"}, "#e7a33e", **_BASIS),
     Row("BASIS, constrained, α-weight", "basis", {"variant": "weighted"}, "#bcbd22", **_BASIS),
@@ -56,9 +62,9 @@ ROWS = (
     Row(PUBLISHED, "alpha_rgs", {"preset": "paper"}, "#1f77b4", "alpha_rgs_analytic_soi", **_PAPER),
     Row("α-RGS published, learned SOI", "alpha_rgs", {"preset": "paper"}, "#6baed6", "alpha_rgs_trained_soi", ("soi",), **_PAPER),
     Row("α-RGS published, learned both", "alpha_rgs", {"preset": "paper"}, "#9ecae1", "", ("soi", "interference"), **_PAPER),
-    Row("α-RGS accelerated, white", "alpha_rgs", {"preset": "white"}, "#2ca02c", seconds=0.1),
-    Row("α-RGS accelerated, SOI colour", "alpha_rgs", {"preset": "fast"}, "#d62728"),
-    Row("joint detection", "joint", {}, "#9467bd"),
+    Row(WHITE, "alpha_rgs", {"preset": "white"}, "#2ca02c", seconds=0.1),
+    Row(COLOUR, "alpha_rgs", {"preset": "fast"}, "#d62728"),
+    Row(JOINT, "joint", {}, "#9467bd"),
     Row("U-Net, supervised", "supervised", {}, "#17becf", "unet_supervised", ("unet",)),
 )
 
@@ -82,11 +88,11 @@ def select(text, names, what):
 
 
 def select_cases(text):
-    """Cases by their exact names, or by a part where no name is exact (ParameterError)."""
-    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if parts and all(part in CASES for part in parts):
-        return [case for case in CASES if case in parts]
-    return select(text, CASES, "--cases")
+    """Cases, the held-out one among them, by their exact names, or by a part where no name is exact (ParameterError)."""
+    names, parts = (*CASES, HELD_OUT), [part.strip() for part in (text or "").split(",") if part.strip()]
+    if parts and all(part in names for part in parts):
+        return [case for case in names if case in parts]
+    return select(text, names, "--cases")
 
 
 def trained(row, case, folder):
@@ -115,10 +121,11 @@ def _unreadable(path):
 
 
 def plan(rows, cases, sirs, windows, slow_windows, seed, folder):
-    """(units, notes): what to measure, first a chunk of everything, and (case, label) -> why a row cannot be measured."""
-    units, notes = [], {}
+    """(units, notes): what to measure, first a chunk of everything, and (case, label) -> why a row cannot be measured. Cases
+    that are none of the table's are passed over."""
+    units, notes, cases = [], {}, [case for case in cases if case in CASES]
     for r, row in enumerate(rows):
-        most = min(windows, slow_windows) if row.slow else windows
+        most = min(windows, slow_windows if row.slow else windows, row.windows or windows)
         for c, case in enumerate(cases):
             files, trouble = trained(row, case, folder)
             if trouble:
@@ -136,7 +143,7 @@ def plan(rows, cases, sirs, windows, slow_windows, seed, folder):
 def timing_plan(rows, cases, seed, folder, windows=TIMING_WINDOWS):
     """Each row on the same windows, back to back: to be run whole, in one process. Long rows do a twentieth, scaled up."""
     units = []
-    for case in cases:
+    for case in (case for case in cases if case in CASES):
         for row in rows:
             files, trouble = trained(row, case, folder)
             if not trouble:
@@ -246,7 +253,7 @@ def timings(records, seed):
 def curves():
     """The paper's curves: (interference, metric, method) -> {sir_db: value}."""
     found = {}
-    with open(pathlib.Path(__file__).with_name("paper_curves.csv"), encoding="utf-8") as f:
+    with open(pathlib.Path(__file__).with_name("curves.csv"), encoding="utf-8") as f:
         for line in csv.DictReader(row for row in f if not row.startswith("#")):
             if line["value"]:
                 found.setdefault((line["interference"], line["metric"], line["method"]), {})[int(line["sir_db"])] = float(
@@ -298,6 +305,15 @@ def faithful(found, case, row=PUBLISHED, curve="alpha_rgs_analytic_soi", paper_b
 def commits(records):
     """The commits that the records were measured at, the most frequent first, as a text."""
     return ", ".join(name for name, _ in Counter(r["commit"] for r in records).most_common())
+
+
+def mixed(records, seed):
+    """(part, row) -> commits, a text, of the rows whose units that count were measured at more than one."""
+    found = {}
+    for part in dict.fromkeys(r["part"] for r in records):
+        for (_, row, *_), cell in cells(records, part, seed, options=True).items():
+            found.setdefault((part, row), []).extend(cell.records)
+    return {key: commits(used) for key, used in found.items() if len({r["commit"] for r in used}) > 1}
 
 
 def machines(records):

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from .paper_table import PUBLISHED, SIRS, cells, notes_of, select
-from .paper_text import Grid, Section, count, duration, rate
-from .paper_units import CHUNK, Unit
+from .table import PUBLISHED, SIRS, cells, notes_of, select
+from .text import Grid, Section, count, duration, rate
+from .units import CHUNK, Unit
 
 COLOUR, WHITE, JOINT = "α-RGS accelerated, SOI colour", "α-RGS accelerated, white", "joint detection"
 ESN0 = (6, 8, 10, 12, 14, 16, 18, 20)

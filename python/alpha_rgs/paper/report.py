@@ -8,9 +8,9 @@ import pathlib
 from rich.console import Console
 
 from . import paper_figures, paper_sweeps, paper_table
-from .errors import ParameterError
-from .paper_table import BASELINES, PUBLISHED, REFERENCE, TIMING_SIR, TITLES
-from .paper_text import Grid, Section, count, decibels, duration, markdown, rate, show
+from ..errors import ParameterError
+from .table import BASELINES, PUBLISHED, REFERENCE, TIMING_SIR, TITLES
+from .text import Grid, Section, count, decibels, duration, markdown, rate, show
 
 BEGIN, END = "<!-- alpha-rgs evaluate paper: begin -->", "<!-- alpha-rgs evaluate paper: end -->"
 COLUMNS = ("case", "row", "sir_db", "ber", "ber_se", "mse_db", "mse_se_db", "evaluations", "seconds_per_window", "windows",

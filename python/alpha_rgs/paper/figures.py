@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import paper_sweeps, paper_table
-from .paper_table import REFERENCE, ROWS, TITLES
+from .table import REFERENCE, ROWS, TITLES
 
 _MARKS = "osD^vP*XhpdH<>"
 _STYLE = {row.label: (row.colour, _MARKS[i % len(_MARKS)]) for i, row in enumerate(ROWS)}

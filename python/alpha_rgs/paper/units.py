@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import torch
 
-from . import __version__
-from .errors import AlphaRgsError, ParameterError
-from .mixtures import draw, draw_case, paper_case
-from .priors import load
-from .separators import api
+from .. import __version__
+from ..errors import AlphaRgsError, ParameterError
+from ..mixtures import draw, draw_case, paper_case
+from ..priors import load
+from ..separators import api
 
 CHUNK = 25          # windows drawn together
 OUTER = 16          # symbols of each side of a window that do not count as its interior
@@ -38,7 +38,7 @@ SAMPLES = 2560
 class Unit:
     """One method on the first `windows` of chunk `chunk` of a case's mixtures.
 
-    part: table, timing, noise, floor, budget, omega. sir_db: None for no interference. snr_db: per sample; None is the case's
+    part: table, timing, floor, noise, budget, omega. sir_db: None for no interference. snr_db: per sample; None is the case's
     own noise. drawn: windows that the chunk's generator draws. priors: role ("soi", "interference") -> file of a trained prior.
     scale: 1, or the factor by which a shortened run's seconds are multiplied (timing). samples: 0 for isolated windows, else
     a stream of that many samples, cut into overlapping windows.
@@ -123,7 +123,7 @@ def measure(unit):
 
 
 def _measure_stream(unit, mixture, soi, interference):
-    from .engine import separate_stream
+    from ..engine import separate_stream
 
     began = time.perf_counter()
     out = separate_stream(mixture.y[0].numpy(), soi, interference, SAMPLES, 2048, unit.method, **unit.options)
@@ -151,7 +151,7 @@ def provenance():
 
 def commit():
     """The commit of the source tree that the package is imported from, "+" where it was changed; "none" outside of one."""
-    folder = pathlib.Path(__file__).resolve().parent
+    folder = pathlib.Path(__file__).resolve().parents[1]
 
     def git(*args):
         return subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=10, check=True).stdout
@@ -202,6 +202,19 @@ class Store:
 
     def __contains__(self, unit):
         return unit.key in self._done
+
+    def drop(self, unwanted):
+        """Remove the lines of records for which unwanted(record) holds, from the file too; how many there were."""
+        kept = [record for record in self.records if not unwanted(record)]
+        dropped = len(self.records) - len(kept)
+        if dropped:
+            new = self.path.with_name(self.path.name + ".new")
+            new.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            os.replace(new, self.path)
+            self.records, self._done, self._torn = [], set(), False
+            for record in kept:
+                self._take(record)
+        return dropped
 
     def add(self, unit, result, about):
         """Append the unit's line; it is on the disk when this returns."""
