@@ -15,8 +15,6 @@ from .errors import ParameterError
 from .priors.base import carrier, column
 from .priors.ofdm import frame_pulses, ofdm_matrix
 
-_CLEAN = 10 ** -2.5     # a carrier is clean where the SOI's spectrum lies this far below its peak
-
 
 def acquire(y, soi, interference, kappa=None, noise_var=None):
     """Fill in what is None: returns (interference, kappa [batch], noise_var [batch], estimated).
@@ -132,7 +130,7 @@ def phase_and_kappa(y, soi, ofdm, noise_var):
     whole = (plan.inside.all(-1)).float().to(y.device)
     if bool((whole.sum(1) < 1).any()):
         raise ParameterError(f"kappa: a window of {y.shape[1]} samples holds no whole OFDM frame; {2 * plan.length} or more")
-    clean = clean_carriers(soi, ofdm)
+    clean = ofdm.clean_carriers(soi)
     body = ofdm.matrix[signal.cyclic_prefix:, clean]
     estimator = torch.tensor(np.linalg.pinv(body).T, dtype=torch.complex64, device=y.device)
     z = (frames[..., signal.cyclic_prefix:] @ estimator) * whole[..., None]
@@ -155,16 +153,3 @@ def phase_and_kappa(y, soi, ofdm, noise_var):
     fit = (rotated * decided.conj()).real.sum((1, 2)) / (decided.abs().square() * whole[..., None]).sum((1, 2)).clamp_min(1e-9)
     trusted = (fit / level - 1).abs() < 0.05            # with many wrong decisions the fit is biased: keep the power
     return (phase + torch.as_tensor(ofdm.phase, device=y.device)).float(), torch.where(trusted, fit, level).clamp_min(0)
-
-
-def clean_carriers(soi, ofdm):
-    """Indices (into the active carriers) where the SOI's spectrum is weak; the weakest quarter if none is."""
-    signal = soi.signal
-    n = np.arange(-4096, 4096)
-    spectrum = abs(np.fft.fft(signal.pulse_at(n))) ** 2
-    centre = ofdm.signal.carriers / ofdm.signal.fft_size + float(ofdm.carrier_offset) - float(soi.carrier_offset)
-    edge = np.arange(-8, 9) / 8 * 1.5 / ofdm.signal.fft_size        # a carrier sees its neighbourhood too
-    at = np.round((centre[:, None] + edge) * len(n)).astype(int) % len(n)
-    level = spectrum[at].mean(1) / spectrum.max()
-    weak = np.flatnonzero(level < _CLEAN)
-    return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])

@@ -17,7 +17,7 @@ from .signals import LinearModulation as LinearSignal
 from .signals import Ofdm as OfdmSignal
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
-HELD_OUT = "held-out"   # no case of the table: no rule was chosen with it in sight
+HELD_OUT = "held-out"   # none of the table's: to check on it what was chosen on those
 DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
 
 

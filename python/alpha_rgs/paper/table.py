@@ -194,7 +194,7 @@ class Cell:
         self.interior_bits = self.records[0]["interior_bits"] * self.windows
         self.interior_ber, self.interior_se = self._rate(self.inner, self.records[0]["interior_bits"])
         self.limit, self.interior_limit = 3 / self.bits, 3 / self.interior_bits
-        self.evaluations = self.records[0]["evaluations"]
+        self.evaluations = max(r["evaluations"] or 0 for r in self.records)       # of a window; some methods stop by themselves
         self.seconds = min(r["seconds"] / r["windows"] for r in self.records)      # without making filters, if it can be
         self.mse_db, self.mse_se_db = math.nan, math.nan
         if len(self.mse):
@@ -311,7 +311,7 @@ def mixed(records, seed):
     """(part, row) -> commits, a text, of the rows whose units that count were measured at more than one."""
     found = {}
     for part in dict.fromkeys(r["part"] for r in records):
-        for (_, row, *_), cell in cells(records, part, seed, options=True).items():
+        for (_, row, *_), cell in cells(records, part, seed, options=part not in ("table", "timing")).items():
             found.setdefault((part, row), []).extend(cell.records)
     return {key: commits(used) for key, used in found.items() if len({r["commit"] for r in used}) > 1}
 

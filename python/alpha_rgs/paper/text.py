@@ -12,22 +12,24 @@ from rich.table import Table as RichTable
 
 @dataclass
 class Grid:
-    """A table: header, lines (of texts), and a caption for what lies above it. Cells may hold a line break."""
+    """A table: header, lines (of texts), and a caption for what lies above it. Cells may hold a line break. folded: in markdown
+    it opens on a click on its caption."""
 
     header: list
     lines: list
     caption: str = ""
+    folded: bool = False
 
 
 @dataclass
 class Section:
-    """A heading, text, tables, and pictures (paths)."""
+    """A heading, text, tables, and pictures (paths). folded: all of it but the heading, likewise."""
 
     title: str
     text: str = ""
     grids: list = field(default_factory=list)
     figures: list = field(default_factory=list)
-    level: int = 3
+    folded: bool = False
 
 
 def rate(value, error=None, limit=None, separator=" "):
@@ -61,22 +63,27 @@ def count(value):
 
 
 def markdown(sections, folder):
-    """The sections as one text; pictures by their paths relative to `folder`."""
+    """The sections as one text, open tables and pictures before folded tables; pictures by paths relative to `folder`."""
     parts = []
     for section in sections:
-        parts.append(f"{'#' * section.level} {section.title}")
-        if section.text:
-            parts.append(section.text)
-        for grid in section.grids:
-            if grid.caption:
-                parts.append(grid.caption)
-            rows = [grid.header, ["---"] * len(grid.header), *grid.lines]
-            parts.append("\n".join("| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in row) + " |"
-                                   for row in rows))
-        for figure in section.figures:
-            path = pathlib.PurePath(os.path.relpath(figure, folder)).as_posix()
-            parts.append(f"![{section.title}]({path})")
+        pictures = [f"![{section.title}]({pathlib.PurePath(os.path.relpath(figure, folder)).as_posix()})"
+                    for figure in section.figures]
+        inside = [section.text, *(_table(grid) for grid in section.grids if not grid.folded), *pictures,
+                  *(_fold(grid.caption, _table(grid, False)) for grid in section.grids if grid.folded)]
+        inside = "\n\n".join(text for text in inside if text)
+        parts.append(_fold(f"<b>{section.title}</b>", inside) if section.folded else f"### {section.title}\n\n{inside}")
     return "\n\n".join(parts) + "\n"
+
+
+def _table(grid, captioned=True):
+    rows = [grid.header, ["---"] * len(grid.header), *grid.lines]
+    text = "\n".join("| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in row) + " |" for row in rows)
+    return f"{grid.caption}\n\n{text}" if captioned and grid.caption else text
+
+
+def _fold(summary, text):
+    """GitHub's markdown: what lies between blank lines inside is markdown again; the summary is not."""
+    return f"<details><summary>{summary.replace('`', '').rstrip('.')}</summary>\n\n{text}\n\n</details>"
 
 
 def show(sections, console):

@@ -174,7 +174,8 @@ def machine():
     return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
-def _now():
+def now():
+    """Of the clock, UTC, ISO 8601."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -218,7 +219,7 @@ class Store:
 
     def add(self, unit, result, about):
         """Append the unit's line; it is on the disk when this returns."""
-        record = asdict(unit) | result | about | {"date": _now(), "key": unit.key}
+        record = asdict(unit) | result | about | {"date": now(), "key": unit.key}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as f:
             f.write(("\n" if self._torn else "") + json.dumps(record) + "\n")
@@ -233,10 +234,10 @@ def run(units, store, jobs=1, weight=None, report=None, again=False):
 
     A row that fails on a case is not tried there again in this run. report(unit, result, weight): called after each, also (with
     result None) for those passed over. again: measure also what is there. Raises KeyboardInterrupt as it comes; what is done is
-    kept.
+    kept. With jobs=1 torch is left with one thread.
     """
     weight, report = weight or (lambda unit: 1.0), report or (lambda *_: None)
-    about = provenance() | {"run": _now()}
+    about = provenance() | {"run": now()}
     pending, broken = [unit for unit in units if again or unit not in store], set()
 
     def finish(unit, result):
@@ -253,13 +254,9 @@ def run(units, store, jobs=1, weight=None, report=None, again=False):
                 yield unit
 
     if jobs == 1 or len(pending) < 2:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for unit in work():
-                finish(unit, measure(unit))
-        finally:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(1)        # and so it stays: set back, torch 2.13's LU of batches of 200 and more unknowns is wrong
+        for unit in work():
+            finish(unit, measure(unit))
         return
     others = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_quiet)

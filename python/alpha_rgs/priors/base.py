@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every prior promises."""
+import dataclasses
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -43,6 +44,12 @@ class Prior(ABC):
     @abstractmethod
     def shifted(self, start):
         """The same source as windows see it that begin `start` samples later (number or tensor [batch])."""
+
+    def rows(self, index):
+        """The same source as some windows of a batch see it: `index` (a slice or indices) into nuisances of shape [batch]."""
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        return dataclasses.replace(self, **{name: value[index] for name, value in given.items()
+                                            if torch.is_tensor(value) and value.ndim == 1 and len(value) > 1})
 
 
 def column(value, like, dtype=torch.float64):

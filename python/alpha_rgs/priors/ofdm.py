@@ -10,6 +10,8 @@ from ..errors import CapabilityError, ParameterError
 from ..signals import Ofdm as Signal
 from .base import Prior, carrier, column, rotation
 
+_CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
+
 
 @dataclass
 class Ofdm(Prior):
@@ -69,15 +71,21 @@ class Ofdm(Prior):
 
     def denoise(self, x, noise_var, colour=None, floor=1e-4):
         """See Prior.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
-        mean over the alphabet, then A again. `floor`: white variance that comes on top of coloured noise."""
+        mean over the alphabet, then A again. Under coloured noise see ofdm_coloured.py; `floor`: white variance on top."""
         if colour is not None and colour.kind != "linear-modulation":
             raise CapabilityError(f"ofdm: cannot smooth in the colour of a {colour.kind} prior; it needs a linear-modulation")
         plan = self.plan(x.shape, colour)
         turn = carrier(self.phase, self.carrier_offset, x)
-        filters, var = plan.filters(self.matrix_key, float(noise_var), floor, x.device)
-        z = plan.grouped(plan.cut(x * turn.conj()), filters)
+        frames = plan.cut(x * turn.conj())
+        if colour is None:
+            filters, var = plan.filters(self.matrix_key, float(noise_var), x.device)
+            mean = self.signal.alphabet.mean(plan.grouped(frames, filters), var)
+        else:
+            from .ofdm_coloured import coloured_means  # which builds on this module
+
+            mean = coloured_means(frames, plan, self, noise_var, floor, self.clean_carriers(colour))
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
-        return plan.join(self.signal.alphabet.mean(z, var) @ matrix.T) * turn
+        return plan.join(mean @ matrix.T) * turn
 
     def autocorrelation(self, lags):
         """See Prior.autocorrelation: diagonals of A·Aᴴ, averaged over the position in the frame."""
@@ -92,6 +100,19 @@ class Ofdm(Prior):
         whole = self.plan(x.shape).whole.to(x.device)
         return torch.where(whole, self.denoise(x, noise_var), x / (1 + noise_var))
 
+    def clean_carriers(self, other):
+        """Indices (into the active carriers) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
+        none is."""
+        signal = other.signal
+        n = np.arange(-4096, 4096)
+        spectrum = abs(np.fft.fft(signal.pulse_at(n))) ** 2
+        centre = self.signal.carriers / self.signal.fft_size + float(self.carrier_offset) - float(other.carrier_offset)
+        edge = np.arange(-8, 9) / 8 * 1.5 / self.signal.fft_size        # a carrier sees its neighbourhood too
+        at = np.round((centre[:, None] + edge) * len(n)).astype(int) % len(n)
+        level = spectrum[at].mean(1) / spectrum.max()
+        weak = np.flatnonzero(level < _CLEAN)
+        return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])
+
     @property
     def matrix_key(self):
         """A hashable key from which `matrix` can be made again."""
@@ -99,18 +120,15 @@ class Ofdm(Prior):
 
 
 @lru_cache(maxsize=20000)
-def _unbiased_filter(matrix_key, cls, noise_var, pulse_key, floor):
-    """(F, var): c + error of variance var = F·x for the samples of one frame, from the linear estimate of unit-power carriers.
+def _unbiased_filter(matrix_key, cls, noise_var):
+    """(F, var): c + error of variance var = F·x for the samples of one frame in white noise, from the linear estimate of
+    unit-power carriers.
 
     F complex64 [carriers, frame_length], var float32 [carriers]. A cut frame has zero columns outside.
     """
-    low, high, *pattern = cls
+    low, high, *_ = cls
     matrix = ofdm_matrix(matrix_key)[low:high]
-    noise = np.eye(high - low) * (noise_var if pulse_key is None else floor)
-    if pulse_key is not None:
-        pulses = frame_pulses(pulse_key, pattern, matrix_key[0].frame_length)[low:high]
-        noise = noise + noise_var * pulses @ pulses.conj().T
-    filters = np.linalg.solve(noise + matrix @ matrix.conj().T, matrix).conj().T
+    filters = np.linalg.solve(np.eye(high - low) * noise_var + matrix @ matrix.conj().T, matrix).conj().T
     gain = np.real(np.einsum("kn,nk->k", filters, matrix))
     gain = np.clip(gain, 1e-6, 1 - 1e-6)
     full = np.zeros((matrix.shape[1], matrix_key[0].frame_length), complex)
@@ -180,7 +198,7 @@ class FramePlan:
         self.sizes = torch.bincount(index, minlength=len(self.classes)).tolist()
         self.inverse = torch.argsort(self.order)
         where = self.start[..., None] + torch.arange(period)
-        self._filters = {}
+        self._kept = {}
         self.inside = (where >= 0) & (where < self.samples)
         self.where = torch.where(self.inside, where + 1, 0).flatten(1)
 
@@ -205,17 +223,23 @@ class FramePlan:
         parts = [rows @ m.T for rows, m in zip(flat.split(self.sizes), matrices)]
         return torch.cat(parts)[self.inverse.to(frames.device)].unflatten(0, (self.batch, self.frames))
 
-    def filters(self, matrix_key, noise_var, floor, device):
+    def filters(self, matrix_key, noise_var, device):
         """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]; kept."""
-        key = (noise_var, floor, str(device))
-        if key not in self._filters:
-            pairs = [_unbiased_filter(matrix_key, c, noise_var, self.pulse_key, floor) for c in self.classes]
-            var = torch.stack([v for _, v in pairs]).to(device)
-            if len(self._filters) >= 64:
-                self._filters.clear()
-            self._filters[key] = ([f.to(device) for f, _ in pairs], var)
-        filters, var = self._filters[key]
+        def make():
+            pairs = [_unbiased_filter(matrix_key, c[:2], noise_var) for c in self.classes]
+            return [f.to(device) for f, _ in pairs], torch.stack([v for _, v in pairs]).to(device)
+
+        filters, var = self.kept((noise_var, str(device)), make)
         return filters, var[self.index.to(device)]
+
+    def kept(self, key, make):
+        """make(), once for each key."""
+        value = self._kept.get(key)
+        if value is None:
+            if len(self._kept) >= 64:
+                self._kept.clear()
+            value = self._kept[key] = make()
+        return value
 
 
 def _alike(rows):

@@ -9,7 +9,6 @@ which leaves a chain of symbols (chain.py). With carriers of unknown constellati
 import numpy as np
 import torch
 
-from ..acquisition import clean_carriers
 from ..errors import ParameterError
 from ..priors.base import carrier, column
 from ..priors.ofdm import frame_pulses
@@ -86,7 +85,7 @@ class _Problem:
         self.turn = carrier(ofdm.phase, ofdm.carrier_offset, y)
         received = plan.cut((y * self.turn.conj()).to(COMPLEX)) / self.gain[:, None, None]
         everything = np.arange(len(ofdm.signal.carriers))
-        clean = clean_carriers(soi, ofdm) if known else everything
+        clean = ofdm.clean_carriers(soi) if known else everything
         self.near = near = np.setdiff1d(everything, clean)
         present, whole = plan.inside.any(-1).flatten(), plan.inside.all(-1).flatten()
         args = (received.flatten(0, 1), kappa.to(REAL) / self.gain, noise)

@@ -18,18 +18,41 @@ from ..priors.base import carrier
 _EPS = 3e-3         # of the smoothing that stays on what the denoiser is sure of: 1e-3 needs more iterations, 1e-2 costs errors
 _NUDGE = 3e-3       # size of d, relative to a source of unit power: small against the level, large against single precision
 _CONVERGED = 1e-8   # squared residual, relative
+_CANDIDATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)     # of omega/kappa²
+_AS_GOOD = 1.05     # times the least misfit
+_TRIAL = 8          # windows on which they are tried
 
 
 def newton(y, soi, interference, kappa, noise_var, steps=3, iterations=60, levels=(0.3, 0.1), omega_ratio=1.0, callback=None):
     """y: complex64 [batch, samples], in units of the SOI's gain, as are kappa and noise_var [batch, 1].
 
     steps: Newton steps, at levels (variance per sample of the unit-power interference) that fall geometrically; iterations:
-    of conjugate gradients in each, at most. omega_ratio: omega/kappa². Evaluations: at most steps·(iterations + 2).
+    of conjugate gradients in each, at most. omega_ratio: omega/kappa², or "auto": see choose_omega. Evaluations: at most
+    steps·(iterations + 2).
     Returns (soft symbols [batch, n], their variance [batch, 1], s [batch, samples], evaluations).
     """
+    if omega_ratio == "auto":
+        omega_ratio = choose_omega(y, soi, interference, kappa, noise_var, iterations, levels)
     for name, value in (("steps", steps), ("iterations", iterations), ("omega_ratio", omega_ratio)):
-        if not value > 0:
-            raise ParameterError(f"alpha_rgs: {name} {value} must be positive")
+        if isinstance(value, str) or not value > 0:
+            raise ParameterError(f"alpha_rgs: {name} {value!r} must be a positive number" + (
+                ", or \"auto\"" if name == "omega_ratio" else ""))
+    out, _, calls = _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, omega_ratio, callback)
+    return *out, calls
+
+
+def choose_omega(y, soi, interference, kappa, noise_var, iterations=60, levels=(0.3, 0.1)):
+    """omega/kappa² without being told: of a few candidates, judged by one Newton step on the first windows of the mixture,
+    the one nearest to 1 whose decisions leave hardly more than the best's that the interference cannot be: ‖b - D(b)‖² with
+    b = (y - H·â)/kappa, at the last level."""
+    few = slice(_TRIAL)
+    found = np.array([float(_steps(y[few], soi.rows(few), interference.rows(few), kappa[few], noise_var[few], 1, iterations,
+                                   levels, omega)[1].sum()) for omega in _CANDIDATES])
+    return min((abs(np.log(omega)), omega) for omega, misfit in zip(_CANDIDATES, found) if misfit <= _AS_GOOD * found.min())[1]
+
+
+def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, omega_ratio, callback=None):
+    """((symbols, variance, s), misfit [batch, 1], evaluations), see newton."""
     source, alphabet, calls = _Source(soi, y), soi.signal.alphabet, 0
     sps = soi.signal.samples_per_symbol
     power = kappa.square() / omega_ratio
@@ -66,7 +89,7 @@ def newton(y, soi, interference, kappa, noise_var, steps=3, iterations=60, level
         _, a, var, mean = best
         if callback:
             callback(i, source.inside(a), float(v))
-    return source.inside(a), var, source.modulate(mean), calls
+    return (source.inside(a), var, source.modulate(mean)), best[0], calls
 
 
 def conjugate_gradients(apply, right, iterations, start=None):

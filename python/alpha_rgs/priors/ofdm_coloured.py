@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""E[b | b + √v·H·n + w] for OFDM: a frame's carriers under noise in the span of another source's pulses.
+
+Carriers far from that source's spectrum are *clean*: linear estimate, made unbiased, posterior mean. The others overlap with
+it and share errors; an estimate of each alone decides too soon. With the clean ones taken out, the few near ones are decided
+together: J + I = RᴴR their precision and the alphabet's power, |z - R·c|² their energy, and the mean over the best decisions
+of a tree search (the M-algorithm) stands for that over all.
+"""
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from .ofdm import frame_pulses, ofdm_matrix
+
+_WIDTH, _WIDTH_IN_NOISE, _NOISE = 8, 32, 1e-3      # decisions kept; the second where the floor, b having unit power, is higher
+
+
+def coloured_means(frames, plan, prior, noise_var, floor, clean):
+    """Posterior means of all carriers, complex64 [batch, frames, carriers], from frames [batch, frames, frame_length].
+
+    noise_var: v of the colour's symbols; floor: variance of white w; clean: indices of the clean carriers."""
+    device, count = frames.device, len(prior.signal.carriers)
+    near = np.setdiff1d(np.arange(count), clean)
+    alphabet, key = prior.signal.alphabet, (prior.matrix_key, float(noise_var), plan.pulse_key, floor, tuple(near), tuple(clean))
+    tables = plan.kept(key[1:], lambda: [[t.to(device) for t in _tables(c, *key)] for c in plan.classes])
+    index = plan.index.to(device)
+    out = torch.zeros(*frames.shape[:2], count, dtype=torch.complex64, device=device)
+    z = plan.grouped(frames, [t[0] for t in tables])
+    out[..., clean] = alphabet.mean(z, torch.stack([t[1] for t in tables])[index])
+    if len(near):
+        matrix = torch.tensor(prior.matrix[:, clean], dtype=torch.complex64, device=device)
+        rest = plan.grouped(frames - out[..., clean] @ matrix.T, [t[2] for t in tables])
+        factor = torch.stack([t[3] for t in tables])[index]
+        if alphabet.symmetry is None:       # Gaussian carriers: the linear estimate is the posterior mean
+            mean = torch.linalg.solve_triangular(factor, rest[..., None], upper=True)[..., 0]
+        else:
+            mean = _list_mean(rest.flatten(0, 1), factor.flatten(0, 1), alphabet.points.to(device),
+                              _WIDTH if floor < _NOISE else _WIDTH_IN_NOISE).unflatten(0, frames.shape[:2])
+        out[..., near] = mean
+    return out
+
+
+@lru_cache(maxsize=20000)
+def _tables(cls, matrix_key, noise_var, pulse_key, floor, near, clean):
+    """For one class of frames: (F, var): clean + error of variance var = F·x; (T, R): z = T·(x - clean ones), energy |z - R·c|².
+
+    F complex64 [clean, P], var float32 [clean], T complex64 [near, P], R complex64 [near, near] upper triangular.
+    """
+    low, high, *pattern = cls
+    near, clean, period = list(near), list(clean), matrix_key[0].frame_length
+    a = ofdm_matrix(matrix_key)[low:high]
+    pulses = frame_pulses(pulse_key, pattern, period)[low:high]
+    noise = np.eye(high - low) * floor + noise_var * pulses @ pulses.conj().T
+    f = np.linalg.solve(noise + a @ a.conj().T, a[:, clean]).conj().T
+    gain = np.clip(np.einsum("kn,nk->k", f, a[:, clean]).real, 1e-6, 1 - 1e-6)
+    var = 1 / gain - 1
+    left = _left_open(matrix_key[0].alphabet, var)
+    t = np.linalg.solve(noise + (a[:, clean] * left) @ a[:, clean].conj().T, a[:, near]).conj().T
+    r = np.linalg.cholesky(t @ a[:, near] + np.eye(len(near))).conj().T
+    t = np.linalg.solve(r.conj().T, t)
+
+    def full(part, width):
+        out = np.zeros((width, period), complex)
+        out[:, low:high] = part
+        return torch.tensor(out, dtype=torch.complex64)
+
+    return full(f / gain[:, None], len(clean)), torch.tensor(var, dtype=torch.float32), full(t, len(near)), torch.tensor(
+        r, dtype=torch.complex64)
+
+
+def _left_open(alphabet, var):
+    """E Var[c | c + √var·n] over the alphabet: float64 like var."""
+    grid, left = _left_open_table(alphabet)
+    return np.interp(np.log10(np.maximum(var, 1e-12)), grid, left)
+
+
+@lru_cache
+def _left_open_table(alphabet):
+    """_left_open at powers of ten from -4 to 4, by quadrature."""
+    grid = np.linspace(-4, 4, 161)
+    var = torch.tensor(10 ** grid)
+    node, weight = np.polynomial.hermite.hermgauss(40)
+    n = torch.tensor(node[:, None] + 1j * node, dtype=torch.complex128).flatten()       # E over CN(0, 1)
+    weight = torch.tensor(np.outer(weight, weight).flatten() / np.pi)
+    points = torch.zeros(1, dtype=torch.complex128) if alphabet.symmetry is None else alphabet.points.to(torch.complex128)
+    x = points[:, None, None] + var.sqrt()[:, None] * n
+    return grid, (alphabet.posterior(x, var[:, None])[1] * weight).sum(-1).mean(0).numpy()
+
+
+def _list_mean(z, factor, points, width):
+    """The mean of c under exp(-|z - R·c|² + |c|²), over the `width` best decisions found: z [n, d], factor R [n, d, d]."""
+    d = z.shape[1]
+    # entries from i on are decided, those before it what is left to explain
+    state, metric = z[:, None], torch.zeros(len(z), 1, device=z.device)
+    for i in range(d - 1, -1, -1):
+        scaled = factor[:, i, i].real[:, None] * points
+        cost = (state[:, :, i, None] - scaled[:, None]).abs().square() - points.abs().square()
+        cost = (metric[..., None] + cost).flatten(1)
+        metric, best = torch.topk(cost, min(width, cost.shape[1]), largest=False)
+        value = points[best % len(points)]
+        state = state.gather(1, (best // len(points))[..., None].expand(-1, -1, d))
+        if i:
+            state[..., :i] -= value[..., None] * factor[:, None, :i, i]
+        state[..., i] = value
+    return (torch.softmax(-metric, 1)[..., None] * state).sum(1)
