@@ -4,9 +4,9 @@
 Nuisances, kappa and noise_var are known; y = H·a + kappa·A·c + w, all symbols a and all carriers c of all frames QPSK. Gibbs
 sampling (Geman & Geman, 1984) in blocks as large as can be drawn exactly:
 
-1. Pretended observations (data augmentation; Tanner & Wong, 1987). The carriers -3 ... 3 under the SOI's spectrum fall into two
+1. Pretended observations (data augmentation; Tanner & Wong, 1987). The near carriers, under the SOI's spectrum, fall into two
    groups, which the cyclic prefix couples by C = U·S·Vᴴ. Observing S^½(Uᴴ·c₁ - Vᴴ·c₂) + noise, drawn given c, cancels C.
-2. All symbols of the window, given these and the far carriers, the near ones summed over: the 4³ words of a group are a matrix
+2. All symbols of the window, given these and the far carriers, the near ones summed over: the words of a group are a matrix
    product, and the rest is a trellis over frames: nine symbols reach a frame, four of them the next too, 256 states of 1024
    branches. Forward filtering, backward sampling; the smoothed marginals of every symbol come with it. Then the near carriers.
 3. All carriers given the symbols, three times: other pretended observations, of body samples without a copy, make them
@@ -30,7 +30,6 @@ from alpha_rgs.separators import separate
 REACH, STEP, SHARED = 9, 5, 4       # symbols that reach a frame; of them new ones, and those that reach the next frame too
 NEGLIGIBLE = 1e-12                  # filtered probability below which a state is dropped; what is lost has 256 times this at most
 SKIP = 32                           # outer bits of each side: 16 symbols
-NEAR = 3                            # carriers -3 ... 3 are summed over with the symbols
 STARTS = ("joint", "truth", "random")
 
 
@@ -196,7 +195,8 @@ def measure(sir_db, es_n0_db, args):
     for i in range(args.windows):
         window, b, guess = (cut(x[i], soi, ofdm, int(m.interference.frame_offset[i]), float(m.interference.phase[i]))
                             for x in (m.y, m.b, out.interference))
-        sampler = Sampler(window, m.kappa, m.noise_var, alphabet, np.flatnonzero(abs(ofdm.signal.carriers) <= NEAR), generator)
+        near = np.flatnonzero(abs(ofdm.signal.carriers) <= args.near)
+        sampler = Sampler(window, m.kappa, m.noise_var, alphabet, near, generator)
         at = torch.arange(soi.symbols) - int(window.first[0])
         anything = torch.randint(0, 2, (len(b.y), 2 * len(ofdm.signal.carriers)), generator=generator)
         c = torch.stack((carriers_of(sampler, guess.y), carriers_of(sampler, b.y), alphabet.map(anything).to(torch.complex128)))
@@ -235,7 +235,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", default="-6:10,-9:10,-12:10", metavar="SIR:ESN0,...", help="dB; write --points=-6:10")
     for name, default, text in (("windows", 20, "2 or more"), ("sweeps", 32, "kept, of a chain"), ("burn", 8, "left out"),
-                                ("seed", 1, None)):
+                                ("seed", 1, None), ("near", 3, "carriers -near ... near are summed over with the symbols")):
         parser.add_argument(f"--{name}", type=int, default=default, help=text)
     args, began = parser.parse_args(), time.perf_counter()
     torch.set_num_threads(1)

@@ -28,7 +28,7 @@ OMEGA_SIRS = (-18, -12, -6)
 BUDGET_SIRS, BUDGET_ESN0 = (-12,), (None, 14)
 PASSES = (1, 2, 3, 4, 6, 8, 12)
 BUDGETS = ((COLOUR, "evaluations", (2, 4, 6, 8, 10, 14, 20)), (WHITE, "iterations", (4, 8, 15, 30, 60, 100)),
-           (PUBLISHED, "iterations", (200, 1000, 4000, 20000)), (JOINT, "passes", PASSES), (EP, "passes", PASSES))
+           (PUBLISHED, "iterations", (200, 1000, 4900, 20000)), (JOINT, "passes", PASSES), (EP, "passes", PASSES))
 FLOOR_ROWS, FLOOR_CHUNK, PIECE = (JOINT, COLOUR), 125, 1_000_000
 NEAR, COMB = 61, (3125, 3150, 3173, 3174, 3175, 3176, 3177, 3200, 3225)     # lags, samples
 TITLES = {"floor": "The floor, without noise", "noise": "BER against Es/N0", "budget": "BER against the budget",

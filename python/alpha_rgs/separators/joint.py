@@ -59,17 +59,24 @@ def _solve(y, soi, ofdm, kappa, noise_var, passes, damping, search, method, call
         problem.infer(None if step == passes - 1 and not search else damping)
         if callback:
             callback(step, *problem.cavity)
-    doubtful = problem.misfit() > _FITS if search else torch.zeros(1, dtype=torch.bool)
-    if bool(doubtful.any()) and ListSearch(problem, search).run(doubtful):
-        mean, cavity = problem.mean, problem.cavity
-        for step in range(_POLISH):
-            problem.infer(None if step == _POLISH - 1 else damping)
-            if callback:
-                callback(passes + step, *problem.cavity)
-        rows = doubtful[:, None]            # the others stay as they were, whoever shares their batch
-        problem.mean = torch.where(rows, problem.mean, mean)
-        problem.cavity = tuple(torch.where(rows, *pair) for pair in zip(problem.cavity, cavity))
+    if search:
+        _refine(problem, search, damping, lambda step, *cavity: callback and callback(passes + step, *cavity))
     return problem.result(linear=method == "lmmse")
+
+
+def _refine(problem, width, damping, callback):
+    """Search the windows whose decisions do not fit, and go on from what was found there. The others stay as they were: more
+    passes without a reason make some of them worse, and no window may depend on who shares its batch."""
+    doubtful = problem.misfit() > _FITS
+    changed = ListSearch(problem, width).run(doubtful)[:, None] if bool(doubtful.any()) else doubtful
+    if not bool(changed.any()):
+        return
+    mean, cavity = problem.mean, problem.cavity
+    for step in range(_POLISH):
+        problem.infer(None if step == _POLISH - 1 else damping)
+        callback(step, *problem.cavity)
+    problem.mean = torch.where(changed, problem.mean, mean)
+    problem.cavity = tuple(torch.where(changed, *pair) for pair in zip(problem.cavity, cavity))
 
 
 class _Problem:

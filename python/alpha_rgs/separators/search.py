@@ -84,7 +84,7 @@ class ListSearch:
         return out
 
     def run(self, doubtful):
-        """Search; put the better stretches of the doubtful windows [B] into the problem's sites. Returns how many changed."""
+        """Search; put the better stretches of the doubtful windows [B] into the problem's sites. Returns which changed [B]."""
         evidence = self._evidence()
         old, new = self._decided(), self._search(evidence)
         changed = (old - new).abs() > 1e-6
@@ -103,7 +103,7 @@ class ListSearch:
         for window, frame, where, _, _ in evidence:
             take[window[:, None], where] |= accept[window, frame][:, None]
         self._write(new, take)
-        return int(accept.any(1).sum())
+        return accept.any(1)
 
     def _decided(self):
         """What expectation propagation says: the alphabets' points nearest to the cavities [B, N]."""
