@@ -83,7 +83,9 @@ class Ofdm(Prior):
         else:
             from .ofdm_coloured import coloured_means  # which builds on this module
 
-            mean = coloured_means(frames, plan, self, noise_var, floor, self.clean_carriers(colour))
+            # a burst ends in this window: none beside it will see its cut frames whole
+            edges = colour.symbols is not None
+            mean = coloured_means(frames, plan, self, noise_var, floor, self.clean_carriers(colour), edges)
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
         return plan.join(mean @ matrix.T) * turn
 

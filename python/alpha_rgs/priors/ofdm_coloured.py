@@ -4,7 +4,8 @@
 Carriers far from that source's spectrum are *clean*: linear estimate, made unbiased, posterior mean. The others overlap with
 it and share errors; an estimate of each alone decides too soon. With the clean ones taken out, the few near ones are decided
 together: J + I = RᴴR their precision and the alphabet's power, |z - R·c|² their energy, and the mean over the best decisions
-of a tree search (the M-algorithm) stands for that over all.
+of a tree search (the M-algorithm) stands for that over all. In a frame that the window cuts no carrier is clean: all are
+decided together, where it matters (`edges`).
 """
 from functools import lru_cache
 
@@ -14,15 +15,37 @@ import torch
 from .ofdm import frame_pulses, ofdm_matrix
 
 _WIDTH, _WIDTH_IN_NOISE, _NOISE = 8, 32, 1e-3      # decisions kept; the second where the floor, b having unit power, is higher
+_WIDTH_CUT, _ENOUGH = 64, 0.125     # in cut frames of which at least this share is seen; without it errors there are tenfold
 
 
-def coloured_means(frames, plan, prior, noise_var, floor, clean):
+def coloured_means(frames, plan, prior, noise_var, floor, clean, edges):
     """Posterior means of all carriers, complex64 [batch, frames, carriers], from frames [batch, frames, frame_length].
 
-    noise_var: v of the colour's symbols; floor: variance of white w; clean: indices of the clean carriers."""
+    noise_var: v of the colour's symbols; floor: variance of white w; clean: indices of the clean carriers; edges: whether cut
+    frames are worth a search of their own (in overlapping windows of a stream they are not)."""
+    alphabet, count = prior.signal.alphabet, len(prior.signal.carriers)
+    given = (prior.matrix_key, float(noise_var), plan.pulse_key, floor)
+    out = _means(frames, plan, prior, given, clean, _WIDTH if floor < _NOISE else _WIDTH_IN_NOISE)
+    length = [high - low for low, high, *_ in plan.classes]
+    cut = [i for i, n in enumerate(length) if _ENOUGH * plan.length <= n < plan.length]
+    if not edges or not cut or alphabet.symmetry is None:
+        return out
+    every = tuple(range(count))
+    factors, reduced = plan.kept(("cut", *given[1:]), lambda: [torch.stack(part).to(frames.device) for part in zip(*(
+        _tables(plan.classes[i], *given, every, ())[2:] for i in cut))])
+    place = torch.full((len(plan.classes),), -1)
+    place[cut] = torch.arange(len(cut))
+    place = place[plan.index].to(frames.device)
+    rows = place >= 0
+    z = (factors[place[rows]] @ frames[rows][..., None])[..., 0]
+    out[rows] = _list_mean(z, reduced[place[rows]], alphabet.points.to(frames.device), _WIDTH_CUT)
+    return out
+
+
+def _means(frames, plan, prior, given, clean, width):
     device, count = frames.device, len(prior.signal.carriers)
     near = np.setdiff1d(np.arange(count), clean)
-    alphabet, key = prior.signal.alphabet, (prior.matrix_key, float(noise_var), plan.pulse_key, floor, tuple(near), tuple(clean))
+    alphabet, key = prior.signal.alphabet, (*given, tuple(near), tuple(clean))
     tables = plan.kept(key[1:], lambda: [[t.to(device) for t in _tables(c, *key)] for c in plan.classes])
     index = plan.index.to(device)
     out = torch.zeros(*frames.shape[:2], count, dtype=torch.complex64, device=device)
@@ -35,8 +58,8 @@ def coloured_means(frames, plan, prior, noise_var, floor, clean):
         if alphabet.symmetry is None:       # Gaussian carriers: the linear estimate is the posterior mean
             mean = torch.linalg.solve_triangular(factor, rest[..., None], upper=True)[..., 0]
         else:
-            mean = _list_mean(rest.flatten(0, 1), factor.flatten(0, 1), alphabet.points.to(device),
-                              _WIDTH if floor < _NOISE else _WIDTH_IN_NOISE).unflatten(0, frames.shape[:2])
+            mean = _list_mean(rest.flatten(0, 1), factor.flatten(0, 1), alphabet.points.to(device), width)
+            mean = mean.unflatten(0, frames.shape[:2])
         out[..., near] = mean
     return out
 
