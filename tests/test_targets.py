@@ -38,3 +38,21 @@ def test_fast_alpha_rgs_in_streams(sir_db):
 def test_published_alpha_rgs():
     """10 windows of the published setting: the rate over 100 is in docs/benchmarks.md."""
     assert evaluation.isolated("alpha_rgs", -12, 10, preset="paper")["ber"] <= 8e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sir_db", "es_n0", "most"), [(-12, 14, 8e-4), (-12, 18, 2e-4), (-9, 14, 1e-3), (-18, 10, 2e-3),
+                                                       (-24, 10, 2e-3)])
+def test_joint_detection_where_expectation_propagation_alone_fails(sir_db, es_n0, most):
+    """Interior bits; a tenth of the first study's rate at -12 dB."""
+    row = evaluation.isolated("joint", sir_db, snr_db=es_n0 - 12.04)
+    assert row["interior_errors"] <= most * 100 * (320 - 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sir_db", evaluation.SIRS)
+@pytest.mark.parametrize(("preset", "evaluations", "most"), [("white", 200, 2.5e-3), ("fast", 20, 3e-4)])
+def test_accelerated_alpha_rgs_without_noise(preset, evaluations, most, sir_db):
+    """A hundredth of the published evaluations and fewer, at no more errors."""
+    row = evaluation.isolated("alpha_rgs", sir_db, 50, preset=preset)
+    assert row["evaluations"] <= evaluations and row["ber"] <= most
