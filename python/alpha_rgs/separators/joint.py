@@ -16,14 +16,15 @@ from .base import interference_estimate, require, soft_output
 from .chain import BlockChain
 from .frames import COMPLEX, REAL, FrameFamily, divide, multiply
 from .joint_linear import joint_linear
-from .search import ListSearch
+from .search import refine
 from .stationary import stationary_lmmse
 
 _NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
 _MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... exceed what shows where no carrier is
 _CUT_DAMPING = 0.6       # cut frames leave carriers underdetermined: their sites commit too soon otherwise
-_POLISH = 3              # passes after the search
+_POLISH, _ROUNDS = 3, 2  # passes after a search, searches
 _FITS = 0.1              # of the noise allowed for: a decision that leaves less than this in every frame is not searched
+_STRONG, _EXCEEDS = 4e-3, 1.5    # Es/N0 above 24 dB: wrong decisions leave three times the noise in a frame, right ones 1 ± 0.11
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
@@ -65,18 +66,21 @@ def _solve(y, soi, ofdm, kappa, noise_var, passes, damping, search, method, call
 
 
 def _refine(problem, width, damping, callback):
-    """Search the windows whose decisions do not fit, and go on from what was found there. The others stay as they were: more
-    passes without a reason make some of them worse, and no window may depend on who shares its batch."""
-    doubtful = problem.misfit() > _FITS
-    changed = ListSearch(problem, width).run(doubtful)[:, None] if bool(doubtful.any()) else doubtful
-    if not bool(changed.any()):
-        return
-    mean, cavity = problem.mean, problem.cavity
-    for step in range(_POLISH):
-        problem.infer(None if step == _POLISH - 1 else damping)
-        callback(step, *problem.cavity)
-    problem.mean = torch.where(changed, problem.mean, mean)
-    problem.cavity = tuple(torch.where(changed, *pair) for pair in zip(problem.cavity, cavity))
+    """Search the windows whose decisions do not fit, and go on from what was found there; once more those that changed. The
+    others stay as they were: more passes without a reason make some of them worse, and no window may depend on its batch."""
+    doubtful = problem.misfit() > problem.tolerance()
+    for turn in range(_ROUNDS):
+        if not bool(doubtful.any()):
+            return
+        doubtful = refine(problem, width, doubtful)
+        if not bool(doubtful.any()):
+            return
+        rows, mean, cavity = doubtful[:, None], problem.mean, problem.cavity
+        for step in range(_POLISH):
+            problem.infer(None if turn == _ROUNDS - 1 and step == _POLISH - 1 else damping)
+            callback(turn * _POLISH + step, *problem.cavity)
+        problem.mean = torch.where(rows, problem.mean, mean)
+        problem.cavity = tuple(torch.where(rows, *pair) for pair in zip(problem.cavity, cavity))
 
 
 class _Problem:
@@ -151,6 +155,12 @@ class _Problem:
                 left = f.misfit(symbols) / self.plan.length
                 out.scatter_reduce_(0, f.window, left, "amax")
         return out
+
+    def tolerance(self):
+        """The misfit above which a window is searched [batch]. In a stream, where other windows see the edges of this one in
+        context, strong symbols give away a wrong decision by it; otherwise whatever is left by noise is searched."""
+        strong = self.noise_var / self.gain.square() / self.soi.signal.samples_per_symbol < _STRONG
+        return torch.where(strong & torch.tensor(self.soi.symbols is None), _EXCEEDS, _FITS)
 
     def decided(self):
         """The alphabet's points nearest to the cavities, as the OFDM's phase sees them [batch, symbols]."""

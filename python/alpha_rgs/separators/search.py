@@ -19,10 +19,11 @@ class ListSearch:
     """The discrete unknowns of a joint.Problem in one order, and the band of their energy.
 
     Near carriers of whole frames are decided; those of cut frames, and carriers of unknown constellation, stay Gaussian
-    with the sites that they have. Position 0 ... N-1; `width`: how many partial decisions survive a step.
+    with the sites that they have. Position 0 ... N-1; `width`: how many partial decisions survive a step; `other`: the weaker
+    source first.
     """
 
-    def __init__(self, problem, width):
+    def __init__(self, problem, width, other=False):
         self.p, self.width = problem, width
         plan, device = problem.plan, problem.y.device
         first = (plan.symbol - plan.symbol[:, :1])
@@ -33,13 +34,13 @@ class ListSearch:
         # a symbol stands with the first frame that it reaches; the last in order are decided first: let them be the strong
         reach = first.min(0).values + plan.count
         home = torch.searchsorted(reach, torch.arange(total), right=True).clamp(max=frames - 1)
-        carriers_last = strength > 2 * energy
+        carriers_last = (strength > 2 * energy) != other
         key = torch.cat([2 * home + (0 if carriers_last else 1),
                          2 * torch.arange(frames).repeat_interleave(near) + (1 if carriers_last else 0)])
         position = torch.empty(len(key), dtype=torch.int64)
         position[torch.argsort(key, stable=True)] = torch.arange(len(key))
         self.symbol, self.carrier = position[:total].to(device), position[total:].reshape(frames, near).to(device)
-        self.n = len(key)
+        self.n, self.position = len(key), position.to(device)
         self.kind = torch.empty(self.n, dtype=torch.bool)               # True: a carrier
         self.kind[position] = torch.arange(len(key)) >= total
         self.exists = torch.zeros(plan.batch, self.n, dtype=torch.bool, device=device)
@@ -83,10 +84,12 @@ class ListSearch:
             out.append((f.window[rows], f.rows[rows] % self.p.plan.frames, where, precision, information))
         return out
 
-    def run(self, doubtful):
-        """Search; put the better stretches of the doubtful windows [B] into the problem's sites. Returns which changed [B]."""
+    def run(self, doubtful, decided=None):
+        """Search the doubtful windows [B]; put the better stretches into the problem's sites. decided: what to compare with, in
+        the order of `decision`; default what expectation propagation says. Returns which windows changed [B]."""
         evidence = self._evidence()
-        old, new = self._decided(), self._search(evidence)
+        old = self._decided() if decided is None else torch.empty_like(decided).index_copy_(1, self.position, decided)
+        new = self._search(evidence, old, torch.nonzero(doubtful)[:, 0])
         changed = (old - new).abs() > 1e-6
         shape = (self.p.plan.batch, self.p.plan.frames)
         gain, touched = torch.zeros(shape, dtype=REAL, device=old.device), torch.zeros(shape, dtype=torch.bool, device=old.device)
@@ -98,11 +101,12 @@ class ListSearch:
         run = torch.cumsum(~touched, 1) * touched
         total = torch.zeros(shape[0], shape[1] + 1, dtype=REAL, device=old.device)
         total.scatter_add_(1, run, torch.where(touched, gain, 0))
-        accept = touched & (total.gather(1, run) > 1e-9) & doubtful[:, None]
+        accept = touched & (total.gather(1, run) > 1e-9)
         take = torch.zeros_like(changed)
         for window, frame, where, _, _ in evidence:
             take[window[:, None], where] |= accept[window, frame][:, None]
         self._write(new, take)
+        self.decision = torch.where(take, new, old)[:, self.position]
         return accept.any(1)
 
     def _decided(self):
@@ -128,14 +132,14 @@ class ListSearch:
                 f.site[here] = torch.where(take[at], _CONFIDENCE, f.site[here])
                 f.shift[here] = torch.where(take[at], _CONFIDENCE * new[at], f.shift[here])
 
-    def _band(self, evidence):
+    def _band(self, evidence, B):
         """J + I in blocks of q, upper and block tridiagonal: (diagonal, side [B, blocks, q, q], h [B, blocks, q])."""
-        B, device = self.p.plan.batch, self.p.y.device
-        q = max(int((where.max(1).values - where.min(1).values).max()) for _, _, where, _, _ in evidence) + 1
+        device = self.p.y.device
+        q = max(int((where.max(1).values - where.min(1).values).max()) for _, where, _, _ in evidence if len(where)) + 1
         blocks = -(-self.n // q)
         band = torch.zeros(B * blocks * q * 2 * q, dtype=COMPLEX, device=device)
         h = torch.zeros(B, blocks * q, dtype=COMPLEX, device=device)
-        for window, _, where, precision, information in evidence:
+        for window, where, precision, information in evidence:
             row, column = torch.broadcast_tensors(where[:, :, None], where[:, None, :])
             block = torch.minimum(row, column) // q
             upper = row // q <= column // q
@@ -146,9 +150,12 @@ class ListSearch:
         diagonal = band[..., :q] + torch.eye(q, dtype=COMPLEX, device=device)
         return diagonal, band[..., q:], h.reshape(B, blocks, q)
 
-    def _search(self, evidence):
-        """The best complete decision that the list keeps, complex [B, N]."""
-        main, side, h = self._band(evidence)
+    def _search(self, evidence, old, windows):
+        """The best complete decision that the list keeps, complex [B, N]; outside of `windows` (indices) the old one."""
+        number = torch.full((len(old),), -1, device=old.device)
+        number[windows] = torch.arange(len(windows), device=old.device)
+        evidence = [(number[w][mine], at[mine], j[mine], h[mine]) for w, _, at, j, h in evidence for mine in [number[w] >= 0]]
+        main, side, h = self._band(evidence, len(windows))
         B, blocks, q = h.shape
         factor, gain, rest = [], [], []
         block, right = main[:, 0], h[:, 0, :, None]
@@ -164,7 +171,7 @@ class ListSearch:
         device = h.device
         alphabets = [a.points.to(device) for a in (self.p.soi.signal.alphabet, self.p.ofdm.signal.alphabet)] \
             if self.kind.any() else [self.p.soi.signal.alphabet.points.to(device)]
-        exists, turn = self.exists, self.turn.to(torch.complex64)
+        exists, turn = self.exists[windows], self.turn[windows].to(torch.complex64)
         metric = torch.zeros(B, 1, device=device)
         after, parents, codes = None, [], []
         for b in range(blocks - 1, -1, -1):
@@ -196,7 +203,16 @@ class ListSearch:
         for n, (parent, value) in enumerate(zip(reversed(parents), reversed(codes))):
             out[:, n] = value.gather(1, at)[:, 0]
             at = parent.gather(1, at)
-        return out
+        whole = old.clone()
+        whole[windows] = out
+        return whole
+
+
+def refine(problem, width, doubtful):
+    """Search the doubtful windows [B] in both orders, the second from what the first found. Returns which changed [B]."""
+    first = ListSearch(problem, width)
+    changed = first.run(doubtful)
+    return changed | ListSearch(problem, width, other=True).run(doubtful, first.decision)
 
 
 def _energy(u, precision, information):
