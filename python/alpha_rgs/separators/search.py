@@ -152,6 +152,8 @@ class ListSearch:
 
     def _search(self, evidence, old, windows):
         """The best complete decision that the list keeps, complex [B, N]; outside of `windows` (indices) the old one."""
+        if len(windows) == 0:
+            return old
         number = torch.full((len(old),), -1, device=old.device)
         number[windows] = torch.arange(len(windows), device=old.device)
         evidence = [(number[w][mine], at[mine], j[mine], h[mine]) for w, _, at, j, h in evidence for mine in [number[w] >= 0]]
