@@ -12,7 +12,7 @@ import torch
 from .frames import COMPLEX, REAL
 
 _ENOUGH = 0.25          # of a frame's samples: with less, its carriers are not decided
-_CONFIDENCE = 3.0       # precision of the site that a found decision leaves: firm enough to stay, soft enough to be mended
+_CONFIDENCE = 10.0      # precision of the site that a found decision leaves: firm enough to stay, soft enough to be mended
 
 
 class ListSearch:
