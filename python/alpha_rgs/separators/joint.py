@@ -24,7 +24,7 @@ _MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... e
 _CUT_DAMPING = 0.6       # cut frames leave carriers underdetermined: their sites commit too soon otherwise
 _POLISH, _ROUNDS = 3, 2  # passes after a search, searches
 _FITS = 0.1              # of the noise allowed for: a decision that leaves less than this in every frame is not searched
-_STRONG, _EXCEEDS = 4e-3, 1.5    # Es/N0 above 24 dB: wrong decisions leave three times the noise in a frame, right ones 1 ± 0.11
+_STRONG, _EXCEEDS = 2.5e-3, 2.0      # Es/N0 above 26 dB: a wrong decision leaves three times the noise in a frame
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
