@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import torch
+from alpha_rgs.errors import CapabilityError
 from alpha_rgs.landscape import descend
 from alpha_rgs.priors import Prior
 from common import BLUE, GREEN, INK, OCHRE, RED, VIOLET, options, plt, save
@@ -58,7 +59,7 @@ class Chirp(Prior):
 
     def shifted(self, start):
         """Not offered: a chirp has a beginning."""
-        raise NotImplementedError("chirp: windows of a stream are not supported")
+        raise CapabilityError("chirp: windows of a stream are not supported")
 
 
 class ColouredNoise(Prior):

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from .errors import ParameterError
+from .separators.base import ALPHA_BAR
 
 COMPLEX, REAL = torch.complex128, torch.float64
 
 
 def published_levels():
     """v_t = (1 - ᾱ_t)/ᾱ_t of the published schedule, beta = linspace(1e-4, 0.05, 50), t = 1 ... 49: float64 [49], rising."""
-    alpha = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
-    return ((1 - alpha) / alpha)[1:]
+    return ((1 - ALPHA_BAR) / ALPHA_BAR)[1:]
 
 
 class FiniteSource:

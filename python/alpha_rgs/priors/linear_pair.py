@@ -115,7 +115,8 @@ class LinearPair:
             both = scale[..., None] * scale[..., None, :]
             main, side, h = main * both, side * both, h * scale
         void = (site == 0).to(REAL)                 # a place without a symbol: unit variance, so that nothing is singular
-        return block_tridiagonal(main + torch.diag_embed(site + void), side, h + shift)
+        mean, cov, _ = block_tridiagonal(main + torch.diag_embed(site + void), side, h + shift)
+        return mean, cov.diagonal(dim1=-2, dim2=-1)
 
 
 class _Source:
@@ -167,8 +168,9 @@ def moments(alphabet, mean, var):
 
 
 def block_tridiagonal(main, side, h):
-    """Mean and marginal variances of a Gaussian with this precision: main real [B, n, q, q] (symmetric), side [B, n-1, q, q]
-    (block j with j + 1), h = precision·mean [B, n, q] -> [B, n, q] each. One sweep forth and one back (Takahashi)."""
+    """Mean and covariances of a Gaussian with this precision: main [B, n, q, q] (Hermitian), side [B, n-1, q, q] (block j with
+    j + 1), h = precision·mean [B, n, q] -> mean [B, n, q], of each block [B, n, q, q], of each with the next [B, n-1, q, q].
+    One sweep forth and one back (Takahashi's recursion gives just these covariances)."""
     n, h = main.shape[1], h[..., None]
     block, right, inverse, gain, mean = main[:, 0], h[:, 0], [], [], []
     for i in range(n):
@@ -176,12 +178,12 @@ def block_tridiagonal(main, side, h):
         mean.append(inverse[i] @ right)
         if i + 1 < n:
             gain.append(inverse[i] @ side[:, i])
-            block = main[:, i + 1] - side[:, i].mT @ gain[i]
-            right = h[:, i + 1] - side[:, i].mT @ mean[i]
-    cov = inverse[-1]
-    var = [cov.diagonal(dim1=-2, dim2=-1)]
+            block = main[:, i + 1] - side[:, i].mH @ gain[i]
+            right = h[:, i + 1] - side[:, i].mH @ mean[i]
+    cov, cross = torch.empty_like(main), torch.empty_like(main[:, 1:])
+    cov[:, -1] = inverse[-1]
     for i in range(n - 2, -1, -1):
+        cross[:, i] = -gain[i] @ cov[:, i + 1]
+        cov[:, i] = inverse[i] - cross[:, i] @ gain[i].mH
         mean[i] = mean[i] - gain[i] @ mean[i + 1]
-        cov = inverse[i] + gain[i] @ cov @ gain[i].mT
-        var.append(cov.diagonal(dim1=-2, dim2=-1))
-    return torch.stack(mean, 1)[..., 0], torch.stack(var[::-1], 1)
+    return torch.stack(mean, 1)[..., 0], cov, cross

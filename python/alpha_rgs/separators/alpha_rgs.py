@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from .base import decibels, interference_estimate, require, soft_output
+from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
 from .newton import newton
 
 PRESETS = ("fast", "white", "paper")
@@ -68,8 +68,7 @@ def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5
     variance per real component. Every window sees the same levels, and noise of its own.
     """
     alphabet, samples = soi.signal.alphabet, y.shape[1]
-    alpha = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
-    snr = alpha / (1 - alpha)
+    snr = ALPHA_BAR / (1 - ALPHA_BAR)
     weight = (kappa.square() if omega is None else torch.full_like(kappa, omega)) / kappa.square()
     generator = torch.Generator(y.device).manual_seed(seed)
     levels = np.random.default_rng(seed).integers(1, 50, (iterations, 2))

@@ -3,9 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from ..errors import CapabilityError
+
+# ᾱ_t of the published diffusion schedule, t = 0 ... 49
+ALPHA_BAR = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
 
 
 @dataclass

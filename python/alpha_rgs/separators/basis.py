@@ -24,12 +24,11 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from .base import decibels, interference_estimate, require, soft_output
+from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
 
 VARIANTS = ("published", "constrained", "weighted")
 NOISES = ("white", "pulses")
 INITS = ("matched_filter", "linear", "noise")
-_ALPHA = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
 
 
 def basis(y, soi, interference, kappa, noise_var, variant="published", inner_steps=100, step=2e-8, levels=None, seed=0,
@@ -60,8 +59,8 @@ def basis(y, soi, interference, kappa, noise_var, variant="published", inner_ste
 
     s, b = start(x, soi, ratio, init, draw)
     for i, t in enumerate(np.repeat(levels, inner_steps)):
-        v = float((1 - _ALPHA[t]) / _ALPHA[t])
-        eta = step * float((1 - _ALPHA[t]) / (1 - _ALPHA[0]))
+        v = float((1 - ALPHA_BAR[t]) / ALPHA_BAR[t])
+        eta = step * float((1 - ALPHA_BAR[t]) / (1 - ALPHA_BAR[0]))
         s, b = drift(x, s, b, soi, interference, ratio, omega, v, eta / v, thermal)
         s = s + shake(eta)
         b = (x - s) / ratio if variant != "published" else b + (4 * eta) ** 0.5 * draw(x.shape)

@@ -2,6 +2,8 @@
 """Gaussian inference on chains of symbols, of which each OFDM frame couples K neighbours."""
 import torch
 
+from ..priors.linear_pair import block_tridiagonal
+
 
 class BlockChain:
     """Posterior of the symbols of B windows, M each, from what each frame says about K neighbouring ones.
@@ -39,24 +41,10 @@ class BlockChain:
         diagonal = torch.nn.functional.pad(site, (0, pad), value=1.0).reshape(B, n, q)
         main, side = band[..., :q] + torch.diag_embed(diagonal.to(band.dtype)), band[..., q:]
         h = torch.index_add(shift.flatten(), 0, self.index.flatten(), information.flatten()).reshape(B, self.total)
-        h = torch.nn.functional.pad(h, (0, pad)).reshape(B, n, q, 1)
-        inverse, gain, mean = [], [], []
-        block, right = main[:, 0], h[:, 0]
-        for i in range(n):
-            inverse.append(torch.cholesky_inverse(torch.linalg.cholesky(block)))
-            mean.append(inverse[i] @ right)
-            if i + 1 < n:
-                gain.append(inverse[i] @ side[:, i])
-                block = main[:, i + 1] - side[:, i].mH @ gain[i]
-                right = h[:, i + 1] - side[:, i].mH @ mean[i]
-        cov = torch.zeros_like(band)
-        cov[:, n - 1, :, :q] = inverse[n - 1]
-        for i in range(n - 2, -1, -1):
-            cross = -gain[i] @ cov[:, i + 1, :, :q]
-            cov[:, i, :, q:] = cross
-            cov[:, i, :, :q] = inverse[i] - cross @ gain[i].mH
-            mean[i] = mean[i] - gain[i] @ mean[i + 1]
-        mean = torch.cat(mean, 1)[:, :self.total, 0]
-        var = cov[..., :q].diagonal(dim1=-2, dim2=-1).real.reshape(B, -1)[:, :self.total]
+        h = torch.nn.functional.pad(h, (0, pad)).reshape(B, n, q)
+        mean, own, cross = block_tridiagonal(main, side[:, :-1], h)
+        mean = mean.reshape(B, -1)[:, :self.total]
+        var = own.diagonal(dim1=-2, dim2=-1).real.reshape(B, -1)[:, :self.total]
+        cov = torch.cat([own, torch.nn.functional.pad(cross, (0, 0, 0, 0, 0, 1))], -1)
         local = cov.flatten()[self.entry]
         return mean, var, torch.where(self.upper, local, local.conj())

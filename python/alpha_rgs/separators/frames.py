@@ -144,7 +144,7 @@ def divide(mean, var, site, shift):
     return (mean / var.clamp_min(1e-9) - shift) / precision, 1 / precision
 
 
-def multiply(mean, var, cavity_mean, cavity_var):
+def multiply(mean, var, cavity_mean, cavity_var, min_var=_MIN_VAR):
     """The site that gives a cavity these moments: (precision, precision·mean)."""
-    precision = (1 / var.clamp_min(_MIN_VAR) - 1 / cavity_var).clamp_min(1e-3)
+    precision = (1 / var.clamp_min(min_var) - 1 / cavity_var).clamp_min(1e-3)
     return precision, mean * (precision + 1 / cavity_var) - cavity_mean / cavity_var

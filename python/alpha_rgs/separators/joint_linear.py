@@ -8,6 +8,7 @@ import torch
 
 from ..priors.linear_pair import REAL, LinearPair, moments
 from .base import interference_estimate, require, soft_output
+from .frames import divide, multiply
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
 _MIN_VAR = 1e-6
@@ -30,13 +31,13 @@ def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, 
         mean, var = pair.posterior(received, *(sum(pair.spread(i, v[i]) for i in sources) for v in (sites, shifts)), noise,
                                    kappa / gain)
         posterior = [[pair.gather(i, v).clamp_min(low) for v, low in ((mean, -torch.inf), (var, _MIN_VAR))] for i in sources]
-        cavity = [_divide(*posterior[i], sites[i], shifts[i]) for i in sources]
+        cavity = [divide(*posterior[i], sites[i], shifts[i]) for i in sources]
         if callback:
             callback(step, *cavity[0])
         if step == passes - 1:
             break
         for i in sources:
-            site, shift = _multiply(*moments(alphabets[i], *cavity[i]), *cavity[i])
+            site, shift = multiply(*moments(alphabets[i], *cavity[i]), *cavity[i], _MIN_VAR)
             sites[i] = torch.lerp(sites[i], site, damping)
             shifts[i] = torch.lerp(shifts[i], shift, damping)
     soft, error = cavity[0]
@@ -59,15 +60,3 @@ def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, 
 def _symbols(parts):
     """Real [batch, symbols, dims] -> complex64 [batch, symbols]."""
     return torch.view_as_complex(torch.nn.functional.pad(parts.float(), (0, 2 - parts.shape[-1])).contiguous())
-
-
-def _divide(mean, var, site, shift):
-    """The cavity: a site taken out of the posterior. Returns (mean, variance)."""
-    precision = (1 / var - site).clamp_min(1e-4)
-    return (mean / var - shift) / precision, 1 / precision
-
-
-def _multiply(mean, var, cavity_mean, cavity_var):
-    """The site that gives a cavity these moments: (precision, precision·mean)."""
-    precision = (1 / var.clamp_min(_MIN_VAR) - 1 / cavity_var).clamp_min(1e-3)
-    return precision, mean * (precision + 1 / cavity_var) - cavity_mean / cavity_var

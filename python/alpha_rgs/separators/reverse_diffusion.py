@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from .base import decibels, require, soft_output
+from .base import ALPHA_BAR, decibels, require, soft_output
 
-_ALPHA = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
-SCHEDULE = ((1 - _ALPHA) / _ALPHA)[::-1]      # noise over signal, descending from 2.7 to 1e-4
+SCHEDULE = ((1 - ALPHA_BAR) / ALPHA_BAR)[::-1]      # noise over signal, descending from 2.7 to 1e-4
 
 
 def reverse_diffusion(y, soi, interference, kappa, noise_var, deterministic=False, seed=0, callback=None):
