@@ -20,7 +20,7 @@ EXTRA = (Row(EP, "joint", {"search": 0}, "#c5b0d5"), Row(FREE, "matched_filter",
 _ROWS = {row.label: row for row in (*ROWS, *EXTRA)}
 
 NOISE_ROWS = (JOINT, EP, LMMSE, WHITE, COLOUR)
-NOISE_SIRS, ESN0, ESN0_ALL = (-24, -21, -18, -15, -12, -9, -6, -3), (10, 14, 18), (6, 8, 10, 12, 14, 16, 18, 20)
+NOISE_SIRS, ESN0, ESN0_ALL = (-24, -18, -15, -12, -9, -6), (10, 14, 18), (6, 8, 10, 12, 14, 16, 18, 20)
 STUDY = {(-24, 10): 1e-3, (-18, 10): 2e-3, (-18, 14): 0.0, (-12, 10): 2e-2, (-12, 14): 8e-3, (-12, 18): 2e-3, (-6, 10): 1e-2}
 STUDY_SOURCE = "study quoted in the issue"      # (SIR, Es/N0), both dB: its interior BER, joint detection, 20 windows
 RATIOS = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-4, 5))
