@@ -102,7 +102,7 @@ class _Fit:
         """Decide the symbols from x (weighted) with the present timing, and modulate them."""
         signal, alphabet = self.prior.signal, self.prior.signal.alphabet
         first, count = self.prior.reaching(self.samples)
-        centre = self.prior._centre(first)
+        centre = self.prior.timing_of(first)
         energy = signal.energy_inside(count, centre, self.samples).expand(len(self.x), -1).to(self.x.device)
         trusted = energy > 0.1 * signal.samples_per_symbol
         z = signal.correlate(torch.fft.ifft(self.x * weight).to(torch.complex64), count, centre) / energy.clamp_min(1e-3)

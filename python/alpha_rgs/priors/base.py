@@ -34,6 +34,10 @@ class Prior(ABC):
         """The gradient of log p(x), by Tweedie's formula: (E[s | x] - x)/noise_var."""
         return (self.denoise(x, noise_var) - x) / noise_var
 
+    def blocks(self, shape):
+        """How windows of this shape [batch, samples] fall into stretches that are independent of each other: None where they do
+        not, or where nobody knows; else an object like FramePlan: start [batch, blocks], length, inside, cut, join."""
+
     def autocorrelation(self, lags):
         """R(l) = E[s(n + l)·conj(s(n))], averaged over time: complex128, shape of lags (samples, whole numbers); R(0) = 1.
 

@@ -85,7 +85,7 @@ class LinearModulation(Prior):
     def centres(self, samples):
         """The samples on which the symbols of `reaching` are centred, float64 [batch or 1, count]."""
         first, count = self.reaching(samples)
-        return self._centre(first)[:, None] + torch.arange(count) * self.signal.samples_per_symbol
+        return self.timing_of(first)[:, None] + torch.arange(count) * self.signal.samples_per_symbol
 
     def matched_filter(self, x, gain=1.0):
         """h-matched output at each symbol centre inside the window: complex64 [batch, samples] -> [batch, symbols].
@@ -94,21 +94,24 @@ class LinearModulation(Prior):
         """
         samples = x.shape[1]
         x = x * carrier(self.phase, self.carrier_offset, x).conj() / gain
-        count, centre = self.inside(samples)[1], self._centre(self._first())
-        energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6)
-        return self.signal.correlate(x, count, centre) / energy.to(x.device)
+        return self.signal.correlate(x, self.inside(samples)[1], self.timing_of(self._first())) / self.energy(samples).to(x.device)
+
+    def energy(self, samples):
+        """Of the pulse of each symbol inside the window, that part which lies in it: float32 [symbols] or [batch, symbols]."""
+        count, centre = self.inside(samples)[1], self.timing_of(self._first())
+        return self.signal.energy_inside(count, centre, samples).clamp_min(1e-6)
 
     def modulate(self, symbols, samples):
         """Symbols inside the window, complex [batch, symbols], to the unit-gain waveform complex64 [batch, samples]."""
-        out = self.signal.modulate(symbols, samples, self._centre(self._first()))
+        out = self.signal.modulate(symbols, samples, self.timing_of(self._first()))
         return out * carrier(self.phase, self.carrier_offset, out)
 
     def modulate_reaching(self, symbols, samples):
         """As modulate, of all symbols that reach into the window (`reaching`)."""
-        out = self.signal.modulate(symbols, samples, self._centre(self.reaching(samples)[0]))
+        out = self.signal.modulate(symbols, samples, self.timing_of(self.reaching(samples)[0]))
         return out * carrier(self.phase, self.carrier_offset, out)
 
-    def _centre(self, number):
+    def timing_of(self, number):
         """Sample on which the symbols `number` [batch] are centred; rounded, so that equal timings are seen to be equal."""
         timing = column(self.timing, torch.empty(0))[:, 0]
         return torch.round(timing + number * self.signal.samples_per_symbol, decimals=6)
@@ -140,7 +143,7 @@ class LinearModulation(Prior):
             return self.modulate_reaching(mean, samples)
         turn = carrier(self.phase, self.carrier_offset, x)
         first, count = self.reaching(samples)
-        centre, exists = self._centre(first), self.exists(first, count)
+        centre, exists = self.timing_of(first), self.exists(first, count)
         energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6).to(x.device)
         z = self.signal.correlate(x * turn.conj(), count, centre) / energy
         noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1)

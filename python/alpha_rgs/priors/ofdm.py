@@ -66,8 +66,12 @@ class Ofdm(Prior):
         plan = self._plans.get(key)             # threads may share a prior
         if plan is None:
             plan = FramePlan(self, shape, soi)
-            self._plans = {key: plan}
+            self._plans = {**dict(list(self._plans.items())[-1:]), key: plan}
         return plan
+
+    def blocks(self, shape):
+        """See Prior.blocks: the frames."""
+        return self.plan(shape)
 
     def denoise(self, x, noise_var, colour=None, floor=1e-4):
         """See Prior.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior

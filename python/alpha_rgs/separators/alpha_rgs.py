@@ -10,14 +10,16 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
+from .alternatives import search
 from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
 from .newton import newton
 
 PRESETS = ("fast", "white", "paper")
+_AGAIN = (3.0, 1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
 
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
-    """preset "fast": smoothing in the SOI's colour, options evaluations=10; "white": Newton steps under white smoothing
+    """preset "fast": smoothing in the SOI's colour, options evaluations=6, tones=4; "white": Newton steps under white smoothing
     (newton.py), options steps=3, iterations=60, omega_ratio=1; "paper": white smoothing as published, options
     iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. Raises CapabilityError, ParameterError."""
     require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
@@ -37,27 +39,45 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=No
                        noise_var=noise_var)
 
 
-def _coloured(y, soi, interference, kappa, noise_var, evaluations=10, levels=(3.0, 0.02), callback=None):
+def _coloured(y, soi, interference, kappa, noise_var, evaluations=6, levels=(3.0, 0.02), tones=4, callback=None):
     """Iterate in symbol space, both sources smoothed by noise in the span of the SOI's pulses.
 
-    a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically.
+    a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically. Then what
+    the iterations decided wrongly is searched (alternatives.py), and symbols beside frames cut by the window's ends, which
+    the search cannot tell, are iterated once more beside it.
     """
-    alphabet, sps, samples = soi.signal.alphabet, soi.signal.samples_per_symbol, y.shape[1]
+    state = (y, soi, interference, kappa, noise_var)
+    r = _iterate(*state, np.geomspace(*levels, evaluations), callback=callback)
+    alphabet = soi.signal.alphabet
+    if interference.blocks(y.shape) is not None and tones:
+        found, rows, firm, calls = search(y, alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
+        evaluations += calls
+        if len(rows):
+            again = _AGAIN if soi.symbols is not None else levels[-1:]
+            some = (y[rows], soi.rows(rows), interference.rows(rows), kappa[rows], noise_var[rows])
+            r = r.index_copy(0, rows, _iterate(*some, again, found[rows], firm))
+            evaluations += len(again)
+    var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), noise_var / soi.signal.samples_per_symbol)
+    return r, var, soi.modulate(alphabet.mean(r, var), y.shape[1]), evaluations
+
+
+def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=None, callback=None):
+    """r after the levels, see _coloured. known: symbols that stay where they are `firm` (bool [batch, symbols])."""
+    alphabet, samples = soi.signal.alphabet, y.shape[1]
     # filters depend on these two only: whole decibels keep them few
     coarse = decibels(kappa.mean())
     floor = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
-    thermal = noise_var / sps
+    thermal = noise_var / soi.signal.samples_per_symbol
     a = torch.zeros(len(y), soi.inside(samples)[1], dtype=torch.complex64, device=y.device)
-    s = torch.zeros_like(y)
-    for i, v in enumerate(np.geomspace(*levels, evaluations)):
-        b = interference.denoise((y - s) / kappa, v / coarse, colour=soi, floor=floor)
+    for i, v in enumerate(levels):
+        if known is not None:
+            a = torch.where(firm, known, a)
+        b = interference.denoise((y - soi.modulate(a, samples)) / kappa, v / coarse, colour=soi, floor=floor)
         r = soi.matched_filter(y - kappa * b)
         a = (a + alphabet.mean(r, v + thermal)) / 2
-        s = soi.modulate(a, samples)
         if callback:
             callback(i, a, v)
-    var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), thermal)
-    return r, var, soi.modulate(alphabet.mean(r, var), samples), evaluations
+    return r
 
 
 def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5e-3, 1e-6), omega=None, seed=0, callback=None):

@@ -52,6 +52,14 @@ class Constellation:
         """The alphabet's point nearest to each symbol, same shape."""
         return self.map(self.slice(symbols).cpu()).to(symbols.device)
 
+    def fit(self, x):
+        """The largest 2·Re(conj(p)·x) - |p|² of all points p, that is |x|² less the squared distance to the nearest: real
+        like x."""
+        if self.name == "qpsk":
+            return 2 ** 0.5 * torch.view_as_real(x).abs().sum(-1) - 1
+        points = self.points.to(x.device, x.dtype)
+        return (2 * (x[..., None] * points.conj()).real - points.abs().square()).amax(-1)
+
     def mean(self, x, var):
         """E[a | x] alone, as posterior gives it: denoisers need no more."""
         if self.name != "qpsk":

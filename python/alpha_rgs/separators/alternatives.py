@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What else the interference may have been: learned by asking its denoiser, decided together with the SOI's symbols.
+
+Where both sources are about equally strong within the SOI's band, iterations that carry means alone settle on decisions of
+symbols and interference that fit each other, though others fit the samples better. The likelihood can tell, the iterations cannot
+go there: several symbols and the interference have to change at once. Three steps, white denoiser calls only:
+
+1. *Learn.* At a low level the denoiser D maps onto the interference's possible waveforms. From b = D((y - H·a)/kappa) a push
+   -λ·exp(±jπ/4)·(its strongest tone within the SOI's band) leads to D(b + push) - b: a few steps to neighbouring waveforms. Reduced
+   against each other, as a lattice basis is, they come apart into single *moves*; b less half of its moves is what has
+   not been turned yet, in which the next tone is looked for. All blocks (stretches of time in which the interference is
+   independent: OFDM's frames) are pushed at once, so a call tells of every block.
+2. *Decide.* Given the interference, the best symbols are the nearest points: the pulses are orthogonal. So only the moves
+   are searched, block after block, each complete decision judged by
+   |y - H·a - kappa·b|² = |e|² - Σ_m E_m·max_p(2·Re(p*·z_m) - |p|²),  e = y - kappa·b,  z = Hᴴ·e/E,
+   and the best few go on to the next block.
+3. The caller iterates on from the symbols found; where a block is cut by the window's edge too short for this, they are not
+   `firm`.
+"""
+import math
+
+import torch
+
+from .base import decibels
+
+_DOUBT = 0.1            # a symbol's residual power, its energy being 1, above which its window is searched
+_SHARP = 0.25           # the level of the calls, relative to the noise
+_PUSH = 1.3             # λ: a carrier turns beyond 1, its neighbours soon after
+_BLOCK = 0.7            # of a block's samples: with less its moves cannot be told
+_MOST = 10              # moves kept of a block
+_WIDTH, _KEEP = 256, 4  # decisions kept within a block, and from one to the next
+_SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this times |u|²
+
+
+def search(y, a, soi, interference, kappa, noise_var, tones=5):
+    """Better decisions than `a` [batch, symbols] of the SOI's symbols, where there are some.
+
+    y: complex64 [batch, samples] and kappa, noise_var [batch, 1] in units of the SOI's gain; interference: a prior with
+    `blocks`; tones: pushed in each block, two calls each. Returns (symbols, rows, firm, evaluations): rows: indices of the
+    windows that were searched; firm: bool [rows, symbols].
+    """
+    level = max(decibels((noise_var / kappa.square()).mean()) * _SHARP, 1e-4)
+    rest = y - soi.modulate(a, y.shape[1])
+    b = interference.denoise(rest / kappa, level)
+    doubt = soi.matched_filter(rest - kappa * b).abs().square()
+    rows = torch.nonzero((doubt > _DOUBT).any(1))[:, 0]
+    if len(rows) == 0 or tones == 0:
+        return a, rows, torch.ones(len(rows), a.shape[1], dtype=torch.bool, device=y.device), 1
+    some, source = soi.rows(rows), interference.rows(rows)
+    blocks = source.blocks((len(rows), y.shape[1]))
+    moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, _band(some, blocks.length, y.device), tones,
+                   float((noise_var / kappa.square())[rows].max()))
+    usable = (blocks.inside.float().mean(-1) >= _BLOCK).to(y.device)
+    found = _decide(y[rows] - kappa[rows] * b[rows], kappa[rows, None, None] * moves * usable[..., None, None], some, blocks)
+    firm = blocks.join(usable[..., None].expand(-1, -1, blocks.length))
+    first, count = some.inside(y.shape[1])
+    centre = (some.timing_of(first)[:, None] + torch.arange(count) * some.signal.samples_per_symbol).round().long()
+    firm = firm.gather(1, centre.clamp(0, y.shape[1] - 1).expand(len(rows), -1).to(y.device))
+    return a.index_copy(0, rows, found), rows, firm, 1 + 2 * tones
+
+
+def _band(soi, length, device):
+    """How well the SOI sees each frequency of a block's zero-padded transform: float32 [4·length], at most 1."""
+    n = torch.arange(-16 * length, 16 * length)
+    pulse = torch.as_tensor(soi.signal.pulse_at(n.numpy()), dtype=torch.complex64)
+    pulse = pulse * torch.polar(torch.ones(len(n)), 2 * math.pi * float(torch.as_tensor(soi.carrier_offset).flatten()[0]) * n)
+    spectrum = torch.fft.fft(pulse).abs().square()[::8]
+    return (spectrum / spectrum.max()).to(device)
+
+
+def _learn(denoise, b, blocks, band, tones, floor):
+    """Each block's moves from b [batch, samples]: complex64 [batch, blocks, _MOST, length], zeros where there are fewer."""
+    pieces, length = blocks.cut(b), blocks.length
+    shape, flat = pieces.shape[:2], pieces.flatten(0, 1)
+    present = blocks.inside.flatten(0, 1).to(b.device)
+    least = max(9 * floor, 1e-3 * length)
+    weight, bins = band.repeat(len(flat), 1), len(band)
+    n = torch.arange(length, device=b.device)
+    notch = torch.fft.fft(torch.ones(length, device=b.device), bins).abs().square() / length ** 2
+    moves = torch.zeros(len(flat), _MOST, length, dtype=b.dtype, device=b.device)
+    for _ in range(tones):
+        unturned = (flat + moves.sum(1) / 2) * present
+        spectrum = torch.fft.fft(unturned, bins)
+        peak = (weight * spectrum.abs().square()).argmax(1, keepdim=True)
+        height = spectrum.gather(1, peak) / present.sum(1, keepdim=True).clamp_min(1)
+        tone = height * present * torch.polar(torch.ones_like(n, dtype=torch.float32), 2 * math.pi / bins * (peak * n % bins))
+        for quarter in (1j, -1j):
+            push = blocks.join((-_PUSH * (1 + quarter) / 2 ** 0.5 * tone).unflatten(0, shape))
+            _insert(moves, blocks.cut(denoise(b + push) - b).flatten(0, 1), least)
+        weight = weight * (1 - 0.9 * notch[(torch.arange(bins, device=b.device) - peak) % bins])    # not the same one again
+    return moves.unflatten(0, shape)
+
+
+def _insert(moves, v, least):
+    """Reduce v [n, length] by the moves [n, k, length] and these by what is left of it, which takes a free place; in place."""
+    for _ in range(2):
+        for j in range(moves.shape[1]):
+            v = _shorter(v, moves[:, j])
+    v = torch.where((_power(v) > least)[:, None], v, 0)
+    for j in range(moves.shape[1]):
+        moves[:, j] = _shorter(moves[:, j], v)
+    size = _power(moves)
+    moves[size <= least] = 0
+    free = size <= least
+    rows = torch.nonzero(free.any(1) & (_power(v) > 0))[:, 0]
+    moves[rows, free[rows].float().argmax(1)] = v[rows]
+
+
+def _shorter(v, u):
+    """v, v - u or v + u, whichever is clearly the shortest: [n, length]."""
+    along = (u.conj() * v).sum(-1).real
+    use = (2 * along.abs() > _SHORTER * _power(u)) & (along != 0) & (_power(u) > 0)
+    return v - torch.where(use, along.sign(), 0)[:, None] * u
+
+
+def _power(x):
+    return x.abs().square().sum(-1)
+
+
+def _decide(rest, moves, soi, blocks):
+    """The symbols of the best decision found: rest = y - kappa·b [batch, samples], moves in the same units."""
+    samples, alphabet = rest.shape[1], soi.signal.alphabet
+    batch, count, most, length = moves.shape
+    z = soi.matched_filter(rest)
+    energy = soi.energy(samples).expand(z.shape).to(rest.device)
+    reach = _reach(soi, blocks, samples).to(rest.device)                        # [batch, blocks, symbols]; z.shape[1]: none
+    energy = torch.nn.functional.pad(energy, (0, 1))
+    seen = _seen(moves, soi, blocks, reach)                                     # [batch, blocks, moves, symbols]
+    linear = (moves.conj() @ blocks.cut(rest)[..., None])[..., 0].real
+    gram = (moves.conj() @ moves.mT).real
+    z = torch.nn.functional.pad(z, (0, 1))[:, None]
+    metric = torch.zeros(batch, 1, device=rest.device)
+    for f in range(count):
+        if not bool((gram[:, f].diagonal(dim1=1, dim2=2) > 0).any()):
+            continue
+        where = reach[:, f, None]
+        local = z.gather(2, where.expand(-1, z.shape[1], -1))
+        weight = energy.gather(1, reach[:, f])[:, None]
+
+        def fit(local, weight=weight):
+            return (weight * alphabet.fit(local)).sum(-1)
+
+        metric = metric + fit(local)            # these symbols' part is counted anew
+        parent = torch.arange(z.shape[1], device=rest.device).expand(batch, -1)
+        taken = torch.zeros(batch, z.shape[1], most, device=rest.device)
+        for j in range(most):
+            size = gram[:, f, j, j, None]
+            if not bool((size > 0).any()):
+                continue
+            step = size - 2 * linear[:, f, j, None] + 2 * (taken @ gram[:, f, j, :, None])[..., 0]
+            moved = taken.clone()
+            moved[..., j] = 1
+            local = torch.cat([local, local - seen[:, f, j, None]], 1)
+            metric = torch.cat([metric, torch.where(size > 0, metric + step, torch.inf)], 1)
+            taken, parent = torch.cat([taken, moved], 1), torch.cat([parent, parent], 1)
+            keep = _KEEP if j == most - 1 else _WIDTH
+            if local.shape[1] > keep:
+                best = torch.topk(metric - fit(local), keep, largest=False).indices
+                local = local.gather(1, best[..., None].expand(-1, -1, local.shape[2]))
+                taken = taken.gather(1, best[..., None].expand(-1, -1, most))
+                metric, parent = metric.gather(1, best), parent.gather(1, best)
+        metric = metric - fit(local)
+        best = torch.topk(metric, min(_KEEP, metric.shape[1]), largest=False).indices       # sorted: the first is the best
+        metric, parent = metric.gather(1, best), parent.gather(1, best)
+        z = z.gather(1, parent[..., None].expand(-1, -1, z.shape[2]))
+        z = z.scatter(2, where.expand(-1, z.shape[1], -1), local.gather(1, best[..., None].expand(-1, -1, local.shape[2])))
+    return alphabet.nearest(z[:, 0, :-1])
+
+
+def _reach(soi, blocks, samples):
+    """Which symbols reach each block: int64 [batch, blocks, symbols], counted from the window's first; beyond the last: none."""
+    first, count = soi.inside(samples)
+    sps, half = soi.signal.samples_per_symbol, soi.signal.half_length
+    begin = torch.ceil((blocks.start - half - soi.timing_of(first)[:, None]) / sps).long()
+    index = begin[..., None] + torch.arange(int((blocks.length - 1 + 2 * half) // sps) + 1)
+    return torch.where((index >= 0) & (index < count), index, count)
+
+
+def _seen(moves, soi, blocks, reach):
+    """The matched filter's response at those symbols to each move: complex64 [batch, blocks, moves, symbols]."""
+    batch, count, most, length = moves.shape
+    apart = 1 + math.ceil(soi.signal.taps_count / length)       # blocks so far apart share no symbol
+    out = torch.zeros(batch, count, most, reach.shape[-1], dtype=moves.dtype, device=moves.device)
+    for phase in range(min(apart, count)):
+        mine = torch.zeros_like(moves)
+        mine[:, phase::apart] = moves[:, phase::apart]
+        z = torch.stack([soi.matched_filter(blocks.join(mine[:, :, j])) for j in range(most)], 1)
+        z = torch.nn.functional.pad(z, (0, 1))[:, None].expand(-1, len(range(phase, count, apart)), -1, -1)
+        where = reach[:, phase::apart, None].expand(-1, -1, most, -1)
+        out[:, phase::apart] = z.gather(3, where)
+    return out
