@@ -24,9 +24,10 @@ import torch
 from .base import decibels
 
 _DOUBT = 0.1            # a symbol's residual power, its energy being 1, above which its window is searched
-_SHARP = 0.25           # the level of the calls, relative to the noise
+_SHARP = 0.01           # the level of the calls, relative to the noise: they are to decide, not to weigh
 _PUSH = 1.3             # λ: a carrier turns beyond 1, its neighbours soon after
 _BLOCK = 0.7            # of a block's samples: with less its moves cannot be told
+_LEAST = 0.25           # energy of a move, relative to the strongest tone's; a carrier's is about 2
 _MOST = 10              # moves kept of a block
 _WIDTH, _KEEP = 256, 4  # decisions kept within a block, and from one to the next
 _SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this times |u|²
@@ -48,10 +49,9 @@ def search(y, a, soi, interference, kappa, noise_var, tones=5):
         return a, rows, torch.ones(len(rows), a.shape[1], dtype=torch.bool, device=y.device), 1
     some, source = soi.rows(rows), interference.rows(rows)
     blocks = source.blocks((len(rows), y.shape[1]))
-    moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, _band(some, blocks.length, y.device), tones,
-                   float((noise_var / kappa.square())[rows].max()))
+    moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, _band(some, blocks.length, y.device), tones)
     usable = (blocks.inside.float().mean(-1) >= _BLOCK).to(y.device)
-    found = _decide(y[rows] - kappa[rows] * b[rows], kappa[rows, None, None] * moves * usable[..., None, None], some, blocks)
+    found = _decide(y[rows] - kappa[rows] * b[rows], kappa[rows, None, None] * moves * usable[..., None, None], some, blocks, noise_var[rows])
     firm = blocks.join(usable[..., None].expand(-1, -1, blocks.length))
     first, count = some.inside(y.shape[1])
     centre = (some.timing_of(first)[:, None] + torch.arange(count) * some.signal.samples_per_symbol).round().long()
@@ -68,21 +68,23 @@ def _band(soi, length, device):
     return (spectrum / spectrum.max()).to(device)
 
 
-def _learn(denoise, b, blocks, band, tones, floor):
+def _learn(denoise, b, blocks, band, tones):
     """Each block's moves from b [batch, samples]: complex64 [batch, blocks, _MOST, length], zeros where there are fewer."""
     pieces, length = blocks.cut(b), blocks.length
     shape, flat = pieces.shape[:2], pieces.flatten(0, 1)
     present = blocks.inside.flatten(0, 1).to(b.device)
-    least = max(9 * floor, 1e-3 * length)
     weight, bins = band.repeat(len(flat), 1), len(band)
     n = torch.arange(length, device=b.device)
     notch = torch.fft.fft(torch.ones(length, device=b.device), bins).abs().square() / length ** 2
     moves = torch.zeros(len(flat), _MOST, length, dtype=b.dtype, device=b.device)
+    least = None
     for _ in range(tones):
         unturned = (flat + moves.sum(1) / 2) * present
         spectrum = torch.fft.fft(unturned, bins)
         peak = (weight * spectrum.abs().square()).argmax(1, keepdim=True)
         height = spectrum.gather(1, peak) / present.sum(1, keepdim=True).clamp_min(1)
+        if least is None:
+            least = _LEAST * length * height[:, 0].abs().square()
         tone = height * present * torch.polar(torch.ones_like(n, dtype=torch.float32), 2 * math.pi / bins * (peak * n % bins))
         for quarter in (1j, -1j):
             push = blocks.join((-_PUSH * (1 + quarter) / 2 ** 0.5 * tone).unflatten(0, shape))
@@ -99,9 +101,8 @@ def _insert(moves, v, least):
     v = torch.where((_power(v) > least)[:, None], v, 0)
     for j in range(moves.shape[1]):
         moves[:, j] = _shorter(moves[:, j], v)
-    size = _power(moves)
-    moves[size <= least] = 0
-    free = size <= least
+    free = _power(moves) <= least[:, None]
+    moves[free] = 0
     rows = torch.nonzero(free.any(1) & (_power(v) > 0))[:, 0]
     moves[rows, free[rows].float().argmax(1)] = v[rows]
 
@@ -117,7 +118,7 @@ def _power(x):
     return x.abs().square().sum(-1)
 
 
-def _decide(rest, moves, soi, blocks):
+def _decide(rest, moves, soi, blocks, noise_var):
     """The symbols of the best decision found: rest = y - kappa·b [batch, samples], moves in the same units."""
     samples, alphabet = rest.shape[1], soi.signal.alphabet
     batch, count, most, length = moves.shape
@@ -129,7 +130,7 @@ def _decide(rest, moves, soi, blocks):
     linear = (moves.conj() @ blocks.cut(rest)[..., None])[..., 0].real
     gram = (moves.conj() @ moves.mT).real
     z = torch.nn.functional.pad(z, (0, 1))[:, None]
-    metric = torch.zeros(batch, 1, device=rest.device)
+    metric, mean = torch.zeros(batch, 1, device=rest.device), alphabet.nearest(z[:, 0])
     for f in range(count):
         if not bool((gram[:, f].diagonal(dim1=1, dim2=2) > 0).any()):
             continue
@@ -153,18 +154,19 @@ def _decide(rest, moves, soi, blocks):
             local = torch.cat([local, local - seen[:, f, j, None]], 1)
             metric = torch.cat([metric, torch.where(size > 0, metric + step, torch.inf)], 1)
             taken, parent = torch.cat([taken, moved], 1), torch.cat([parent, parent], 1)
-            keep = _KEEP if j == most - 1 else _WIDTH
-            if local.shape[1] > keep:
-                best = torch.topk(metric - fit(local), keep, largest=False).indices
+            if local.shape[1] > _WIDTH:
+                best = torch.topk(metric - fit(local), _WIDTH, largest=False).indices
                 local = local.gather(1, best[..., None].expand(-1, -1, local.shape[2]))
                 taken = taken.gather(1, best[..., None].expand(-1, -1, most))
                 metric, parent = metric.gather(1, best), parent.gather(1, best)
         metric = metric - fit(local)
+        likely = torch.softmax(-metric / noise_var, 1)
+        mean = mean.scatter(1, reach[:, f], (likely[..., None] * alphabet.nearest(local)).sum(1))
         best = torch.topk(metric, min(_KEEP, metric.shape[1]), largest=False).indices       # sorted: the first is the best
         metric, parent = metric.gather(1, best), parent.gather(1, best)
         z = z.gather(1, parent[..., None].expand(-1, -1, z.shape[2]))
         z = z.scatter(2, where.expand(-1, z.shape[1], -1), local.gather(1, best[..., None].expand(-1, -1, local.shape[2])))
-    return alphabet.nearest(z[:, 0, :-1])
+    return alphabet.nearest(mean[:, :-1])
 
 
 def _reach(soi, blocks, samples):
