@@ -19,7 +19,7 @@ _AGAIN = (3.0, 1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut fram
 
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
-    """preset "fast": smoothing in the SOI's colour, options evaluations=6, tones=4; "white": Newton steps under white smoothing
+    """preset "fast": smoothing in the SOI's colour, options evaluations=4, tones=None; "white": Newton steps under white smoothing
     (newton.py), options steps=3, iterations=60, omega_ratio=1; "paper": white smoothing as published, options
     iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. Raises CapabilityError, ParameterError."""
     require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
@@ -39,7 +39,7 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=No
                        noise_var=noise_var)
 
 
-def _coloured(y, soi, interference, kappa, noise_var, evaluations=6, levels=(3.0, 0.02), tones=4, callback=None):
+def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0, 0.02), tones=None, callback=None):
     """Iterate in symbol space, both sources smoothed by noise in the span of the SOI's pulses.
 
     a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically. Then what
@@ -49,7 +49,7 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=6, levels=(3.0
     state = (y, soi, interference, kappa, noise_var)
     r = _iterate(*state, np.geomspace(*levels, evaluations), callback=callback)
     alphabet = soi.signal.alphabet
-    if interference.blocks(y.shape) is not None and tones:
+    if interference.blocks(y.shape) is not None and tones != 0:
         found, rows, firm, calls = search(y, alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
         evaluations += calls
         if len(rows):

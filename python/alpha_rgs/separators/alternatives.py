@@ -6,7 +6,7 @@ symbols and interference that fit each other, though others fit the samples bett
 go there: several symbols and the interference have to change at once. Three steps, white denoiser calls only:
 
 1. *Learn.* At a low level the denoiser D maps onto the interference's possible waveforms. From b = D((y - H·a)/kappa) a push
-   -λ·exp(±jπ/4)·(its strongest tone within the SOI's band) leads to D(b + push) - b: a few steps to neighbouring waveforms. Reduced
+   -λ·exp(±jφ)·(its strongest tone within the SOI's band) leads to D(b + push) - b: a few steps to neighbouring waveforms. Reduced
    against each other, as a lattice basis is, they come apart into single *moves*; b less half of its moves is what has
    not been turned yet, in which the next tone is looked for. All blocks (stretches of time in which the interference is
    independent: OFDM's frames) are pushed at once, so a call tells of every block.
@@ -17,6 +17,7 @@ go there: several symbols and the interference have to change at once. Three ste
 3. The caller iterates on from the symbols found; where a block is cut by the window's edge too short for this, they are not
    `firm`.
 """
+import cmath
 import math
 
 import torch
@@ -25,19 +26,20 @@ from .base import decibels
 
 _DOUBT = 0.1            # a symbol's residual power, its energy being 1, above which its window is searched
 _SHARP = 0.01           # the level of the calls, relative to the noise: they are to decide, not to weigh
-_PUSH = 1.3             # λ: a carrier turns beyond 1, its neighbours soon after
+_PUSH, _ANGLE = 1.5, math.radians(35)    # λ and φ: a carrier of BPSK turns beyond λ = 1.2, one bit of QPSK beyond 0.75, its
+                        # other bit or a neighbouring carrier soon beyond 1.5
 _BLOCK = 0.7            # of a block's samples: with less its moves cannot be told
 _LEAST = 0.25           # energy of a move, relative to the strongest tone's; a carrier's is about 2
-_MOST = 10              # moves kept of a block
 _WIDTH, _KEEP = 256, 4  # decisions kept within a block, and from one to the next
 _SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this times |u|²
 
 
-def search(y, a, soi, interference, kappa, noise_var, tones=5):
+def search(y, a, soi, interference, kappa, noise_var, tones=None):
     """Better decisions than `a` [batch, symbols] of the SOI's symbols, where there are some.
 
     y: complex64 [batch, samples] and kappa, noise_var [batch, 1] in units of the SOI's gain; interference: a prior with
-    `blocks`; tones: pushed in each block, two calls each. Returns (symbols, rows, firm, evaluations): rows: indices of the
+    `blocks`; tones: pushed in each block, two calls each; default as many as a block's length resolves within the SOI's
+    symbol rate. Returns (symbols, rows, firm, evaluations): rows: indices of the
     windows that were searched; firm: bool [rows, symbols].
     """
     level = max(decibels((noise_var / kappa.square()).mean()) * _SHARP, 1e-4)
@@ -45,10 +47,11 @@ def search(y, a, soi, interference, kappa, noise_var, tones=5):
     b = interference.denoise(rest / kappa, level)
     doubt = soi.matched_filter(rest - kappa * b).abs().square()
     rows = torch.nonzero((doubt > _DOUBT).any(1))[:, 0]
-    if len(rows) == 0 or tones == 0:
+    if len(rows) == 0:
         return a, rows, torch.ones(len(rows), a.shape[1], dtype=torch.bool, device=y.device), 1
     some, source = soi.rows(rows), interference.rows(rows)
     blocks = source.blocks((len(rows), y.shape[1]))
+    tones = tones or round(blocks.length / soi.signal.samples_per_symbol)
     moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, _band(some, blocks.length, y.device), tones)
     usable = (blocks.inside.float().mean(-1) >= _BLOCK).to(y.device)
     found = _decide(y[rows] - kappa[rows] * b[rows], kappa[rows, None, None] * moves * usable[..., None, None], some, blocks, noise_var[rows])
@@ -69,14 +72,14 @@ def _band(soi, length, device):
 
 
 def _learn(denoise, b, blocks, band, tones):
-    """Each block's moves from b [batch, samples]: complex64 [batch, blocks, _MOST, length], zeros where there are fewer."""
+    """Each block's moves from b [batch, samples]: complex64 [batch, blocks, 2*tones, length], zeros where there are fewer."""
     pieces, length = blocks.cut(b), blocks.length
     shape, flat = pieces.shape[:2], pieces.flatten(0, 1)
     present = blocks.inside.flatten(0, 1).to(b.device)
     weight, bins = band.repeat(len(flat), 1), len(band)
     n = torch.arange(length, device=b.device)
     notch = torch.fft.fft(torch.ones(length, device=b.device), bins).abs().square() / length ** 2
-    moves = torch.zeros(len(flat), _MOST, length, dtype=b.dtype, device=b.device)
+    moves = torch.zeros(len(flat), 2 * tones, length, dtype=b.dtype, device=b.device)
     least = None
     for _ in range(tones):
         unturned = (flat + moves.sum(1) / 2) * present
@@ -86,8 +89,8 @@ def _learn(denoise, b, blocks, band, tones):
         if least is None:
             least = _LEAST * length * height[:, 0].abs().square()
         tone = height * present * torch.polar(torch.ones_like(n, dtype=torch.float32), 2 * math.pi / bins * (peak * n % bins))
-        for quarter in (1j, -1j):
-            push = blocks.join((-_PUSH * (1 + quarter) / 2 ** 0.5 * tone).unflatten(0, shape))
+        for angle in (_ANGLE, -_ANGLE):
+            push = blocks.join((-cmath.rect(_PUSH, angle) * tone).unflatten(0, shape))
             _insert(moves, blocks.cut(denoise(b + push) - b).flatten(0, 1), least)
         weight = weight * (1 - 0.9 * notch[(torch.arange(bins, device=b.device) - peak) % bins])    # not the same one again
     return moves.unflatten(0, shape)
