@@ -30,6 +30,7 @@ _PUSH, _ANGLE = 1.5, math.radians(35)    # λ and φ: a carrier of BPSK turns be
                         # other bit or a neighbouring carrier soon beyond 1.5
 _BLOCK = 0.7            # of a block's samples: with less its moves cannot be told
 _LEAST = 0.25           # energy of a move, relative to the strongest tone's; a carrier's is about 2
+_PURE = 0.7             # share of its energy in one tone, of a move that is a single carrier's; of two next to each other about half
 _WIDTH, _KEEP = 256, 4  # decisions kept within a block, and from one to the next
 _SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this times |u|²
 
@@ -57,7 +58,7 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
     tones = tones or round(blocks.length / soi.signal.samples_per_symbol)
     moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, _band(some, blocks.length, y.device), tones)
     usable = (blocks.inside.float().mean(-1) >= _BLOCK).to(y.device)
-    found = _decide(y[rows] - kappa[rows] * b[rows], kappa[rows, None, None] * moves * usable[..., None, None], some, blocks, noise_var[rows])
+    found = _decide(y[rows] - kappa[rows] * b[rows], kappa[rows, None, None] * moves * usable[..., None, None], some, blocks, noise_var[rows].clamp_min(1e-6))
     firm = blocks.join(usable[..., None].expand(-1, -1, blocks.length))
     first, count = some.inside(y.shape[1])
     centre = (some.timing_of(first)[:, None] + torch.arange(count) * some.signal.samples_per_symbol).round().long()
@@ -85,7 +86,7 @@ def _learn(denoise, b, blocks, band, tones):
     moves = torch.zeros(len(flat), 2 * tones, length, dtype=b.dtype, device=b.device)
     least = None
     for _ in range(tones):
-        unturned = (flat + moves.sum(1) / 2) * present
+        unturned = (flat + (moves * _single(moves)).sum(1) / 2) * present
         spectrum = torch.fft.fft(unturned, bins)
         peak = (weight * spectrum.abs().square()).argmax(1, keepdim=True)
         height = spectrum.gather(1, peak) / present.sum(1, keepdim=True).clamp_min(1)
@@ -97,6 +98,12 @@ def _learn(denoise, b, blocks, band, tones):
             _insert(moves, blocks.cut(denoise(b + push) - b).flatten(0, 1), least)
         weight = weight * (1 - 0.9 * notch[(torch.arange(bins, device=b.device) - peak) % bins])    # not the same one again
     return moves.unflatten(0, shape)
+
+
+def _single(moves):
+    """Which moves are one tone each, float32 [n, moves, 1]; what several carriers turned at once is looked at again."""
+    peak = torch.fft.fft(moves, 2 * moves.shape[-1]).abs().square().amax(-1, keepdim=True)
+    return (peak > _PURE * moves.shape[-1] * _power(moves)[..., None]).float()
 
 
 def _insert(moves, v, least):
@@ -125,63 +132,90 @@ def _power(x):
 
 
 def _decide(rest, moves, soi, blocks, noise_var):
-    """The symbols of the best decision found: rest = y - kappa·b [batch, samples], moves in the same units."""
+    """The SOI's symbols: rest = y - kappa·b [batch, samples], moves in the same units, noise_var [batch, 1].
+
+    First the best decision of all moves that is found; then, in each block, which symbols are likely over the moves of that
+    block, those of the others staying as decided."""
     samples, alphabet = rest.shape[1], soi.signal.alphabet
-    batch, count, most, length = moves.shape
     z = soi.matched_filter(rest)
-    energy = soi.energy(samples).expand(z.shape).to(rest.device)
-    reach = _reach(soi, blocks, samples).to(rest.device)                        # [batch, blocks, symbols]; z.shape[1]: none
-    energy = torch.nn.functional.pad(energy, (0, 1))
-    seen = _seen(moves, soi, blocks, reach)                                     # [batch, blocks, moves, symbols]
+    energy = torch.nn.functional.pad(soi.energy(samples).expand(z.shape).to(rest.device), (0, 1))
+    reach, own = (part.to(rest.device) for part in _reach(soi, blocks, samples))    # [batch, blocks, symbols]; z.shape[1]: none
+    seen = _seen(moves, soi, blocks, reach)                                         # [batch, blocks, moves, symbols]
     linear = (moves.conj() @ blocks.cut(rest)[..., None])[..., 0].real
     gram = (moves.conj() @ moves.mT).real
+    some = [f for f in range(moves.shape[1]) if bool((gram[:, f].diagonal(dim1=1, dim2=2) > 0).any())]
+
+    def expand(f, z, metric):
+        return _expand(z, metric, reach[:, f], energy.gather(1, reach[:, f]), linear[:, f], gram[:, f], seen[:, f], alphabet)
+
     z = torch.nn.functional.pad(z, (0, 1))[:, None]
-    metric, mean = torch.zeros(batch, 1, device=rest.device), alphabet.nearest(z[:, 0])
-    for f in range(count):
-        if not bool((gram[:, f].diagonal(dim1=1, dim2=2) > 0).any()):
-            continue
-        where = reach[:, f, None]
-        local = z.gather(2, where.expand(-1, z.shape[1], -1))
-        weight = energy.gather(1, reach[:, f])[:, None]
-
-        def fit(local, weight=weight):
-            return (weight * alphabet.fit(local)).sum(-1)
-
-        metric = metric + fit(local)            # these symbols' part is counted anew
-        parent = torch.arange(z.shape[1], device=rest.device).expand(batch, -1)
-        taken = torch.zeros(batch, z.shape[1], most, device=rest.device)
-        for j in range(most):
-            size = gram[:, f, j, j, None]
-            if not bool((size > 0).any()):
-                continue
-            step = size - 2 * linear[:, f, j, None] + 2 * (taken @ gram[:, f, j, :, None])[..., 0]
-            moved = taken.clone()
-            moved[..., j] = 1
-            local = torch.cat([local, local - seen[:, f, j, None]], 1)
-            metric = torch.cat([metric, torch.where(size > 0, metric + step, torch.inf)], 1)
-            taken, parent = torch.cat([taken, moved], 1), torch.cat([parent, parent], 1)
-            if local.shape[1] > _WIDTH:
-                best = torch.topk(metric - fit(local), _WIDTH, largest=False).indices
-                local = local.gather(1, best[..., None].expand(-1, -1, local.shape[2]))
-                taken = taken.gather(1, best[..., None].expand(-1, -1, most))
-                metric, parent = metric.gather(1, best), parent.gather(1, best)
-        metric = metric - fit(local)
-        likely = torch.softmax(-metric / noise_var, 1)
-        mean = mean.scatter(1, reach[:, f], (likely[..., None] * alphabet.nearest(local)).sum(1))
-        best = torch.topk(metric, min(_KEEP, metric.shape[1]), largest=False).indices       # sorted: the first is the best
-        metric, parent = metric.gather(1, best), parent.gather(1, best)
+    metric, history = torch.zeros(len(z), 1, device=rest.device), []
+    for f in some:
+        metric, local, taken, parent = expand(f, z, metric)
+        metric, best = torch.topk(metric, min(_KEEP, metric.shape[1]), largest=False)       # sorted: the first is the best
+        parent, taken = parent.gather(1, best), taken.gather(1, best[..., None].expand(-1, -1, taken.shape[2]))
+        local = local.gather(1, best[..., None].expand(-1, -1, local.shape[2]))
         z = z.gather(1, parent[..., None].expand(-1, -1, z.shape[2]))
-        z = z.scatter(2, where.expand(-1, z.shape[1], -1), local.gather(1, best[..., None].expand(-1, -1, local.shape[2])))
+        z = z.scatter(2, reach[:, f, None].expand(-1, z.shape[1], -1), local)
+        history.append((parent, taken))
+    z, at, rows = z[:, :1], torch.zeros(len(z), dtype=torch.int64, device=rest.device), torch.arange(len(z), device=rest.device)
+    done = torch.zeros_like(linear)
+    for f, (parent, taken) in zip(reversed(some), reversed(history)):
+        done[:, f], at = taken[rows, at], parent[rows, at]
+    # from here on moves lead away from the decision, those that were made back
+    sign = 1 - 2 * done
+    linear = sign * (linear - (gram @ done[..., None])[..., 0])
+    gram, seen = gram * sign[..., None] * sign[..., None, :], seen * sign[..., None]
+    mean = alphabet.nearest(z[:, 0])
+    for f in some:
+        metric, local, _, _ = expand(f, z, metric.new_zeros(len(z), 1))
+        likely = torch.softmax(-metric / noise_var, 1)
+        mine = torch.where(own[:, f], reach[:, f], mean.shape[1] - 1)
+        mean = mean.scatter(1, mine, (likely[..., None] * alphabet.nearest(local)).sum(1))
     return alphabet.nearest(mean[:, :-1])
 
 
+def _expand(z, metric, reach, energy, linear, gram, seen, alphabet):
+    """All decisions of one block's moves that are worth keeping, from those before it, z [batch, n, symbols + 1] and their
+    metric [batch, n]: (metric [batch, m], z at the symbols that it reaches [batch, m, k], moves taken [batch, m, moves],
+    number of the decision before it [batch, m])."""
+    def fit(local):
+        return (energy[:, None] * alphabet.fit(local)).sum(-1)
+
+    count, most = z.shape[1], len(linear[0])
+    local = z.gather(2, reach[:, None].expand(-1, count, -1))
+    metric = metric + fit(local)            # these symbols' part is counted anew
+    parent = torch.arange(count, device=z.device).expand(len(z), -1)
+    taken = torch.zeros(len(z), count, most, device=z.device)
+    for j in range(most):
+        size = gram[:, j, j, None]
+        if not bool((size > 0).any()):
+            continue
+        step = size - 2 * linear[:, j, None] + 2 * (taken @ gram[:, j, :, None])[..., 0]
+        moved = taken.clone()
+        moved[..., j] = 1
+        local = torch.cat([local, local - seen[:, j, None]], 1)
+        metric = torch.cat([metric, torch.where(size > 0, metric + step, torch.inf)], 1)
+        taken, parent = torch.cat([taken, moved], 1), torch.cat([parent, parent], 1)
+        if local.shape[1] > _WIDTH:
+            metric, best = torch.topk(metric - fit(local), _WIDTH, largest=False)
+            local = local.gather(1, best[..., None].expand(-1, -1, local.shape[2]))
+            taken = taken.gather(1, best[..., None].expand(-1, -1, most))
+            metric, parent = metric + fit(local), parent.gather(1, best)
+    return metric - fit(local), local, taken, parent
+
+
 def _reach(soi, blocks, samples):
-    """Which symbols reach each block: int64 [batch, blocks, symbols], counted from the window's first; beyond the last: none."""
+    """Which symbols reach each block: int64 [batch, blocks, symbols], counted from the window's first, beyond the last: none;
+    and which of them are centred in it, bool."""
     first, count = soi.inside(samples)
     sps, half = soi.signal.samples_per_symbol, soi.signal.half_length
-    begin = torch.ceil((blocks.start - half - soi.timing_of(first)[:, None]) / sps).long()
+    zero = soi.timing_of(first)[:, None]
+    begin = torch.ceil((blocks.start - half - zero) / sps).long()
     index = begin[..., None] + torch.arange(int((blocks.length - 1 + 2 * half) // sps) + 1)
-    return torch.where((index >= 0) & (index < count), index, count)
+    centre = zero[..., None] + index * sps - blocks.start[..., None]
+    index = torch.where((index >= 0) & (index < count), index, count)
+    return index, (index < count) & (centre >= 0) & (centre < blocks.length)
 
 
 def _seen(moves, soi, blocks, reach):
