@@ -20,14 +20,14 @@ _AGAIN = (3.0, 1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut fram
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
     """preset "fast": smoothing in the SOI's colour, options evaluations=4, tones=None; "white": Newton steps under white smoothing
-    (newton.py), options steps=3, iterations=60, omega_ratio=1; "paper": white smoothing as published, options
+    (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper": white smoothing as published, options
     iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. Raises CapabilityError, ParameterError."""
     require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
     if preset not in PRESETS:
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     ratio = (kappa[:, None] / gain).clamp_min(1e-3)          # an absent interference is not divided by
-    solve = {"fast": _coloured, "white": newton, "paper": _published}[preset]
+    solve = {"fast": _coloured, "white": _white, "paper": _published}[preset]
     symbols, var, estimate, count = solve(y / gain, soi, interference, ratio, (noise_var[:, None] / gain.square()),
                                           callback=callback, **options)
     s = gain * estimate
@@ -48,17 +48,36 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0
     """
     state = (y, soi, interference, kappa, noise_var)
     r = _iterate(*state, np.geomspace(*levels, evaluations), callback=callback)
+    found, rows, firm, calls = search(y, soi.signal.alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
+    if len(rows):
+        again = _AGAIN if soi.symbols is not None else levels[-1:]
+        r = r.index_copy(0, rows, _iterate(*_rows(rows, *state), again, found[rows], firm))
+        calls += len(again)
+    return *_soft(y, soi, r, noise_var), evaluations + calls
+
+
+def _white(y, soi, interference, kappa, noise_var, tones=None, **options):
+    """Newton steps (newton.py), then the search as in _coloured: white calls only."""
+    r, var, s, count = newton(y, soi, interference, kappa, noise_var, **options)
+    found, rows, firm, calls = search(y, soi.signal.alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
+    if len(rows) == 0:
+        return r, var, s, count + calls
+    some, source, interferer, amplitude, noise = _rows(rows, y, soi, interference, kappa, noise_var)
+    level = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
+    b = interferer.denoise((some - source.modulate(found[rows], y.shape[1])) / amplitude, level)
+    better = torch.where(firm, source.matched_filter(some - amplitude * b), r[rows])
+    return *_soft(y, soi, r.index_copy(0, rows, better), noise_var), count + calls + 1
+
+
+def _rows(rows, y, soi, interference, kappa, noise_var):
+    return y[rows], soi.rows(rows), interference.rows(rows), kappa[rows], noise_var[rows]
+
+
+def _soft(y, soi, r, noise_var):
+    """(r, the variance of its error [batch, 1], the waveform)."""
     alphabet = soi.signal.alphabet
-    if interference.blocks(y.shape) is not None and tones != 0:
-        found, rows, firm, calls = search(y, alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
-        evaluations += calls
-        if len(rows):
-            again = _AGAIN if soi.symbols is not None else levels[-1:]
-            some = (y[rows], soi.rows(rows), interference.rows(rows), kappa[rows], noise_var[rows])
-            r = r.index_copy(0, rows, _iterate(*some, again, found[rows], firm))
-            evaluations += len(again)
     var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), noise_var / soi.signal.samples_per_symbol)
-    return r, var, soi.modulate(alphabet.mean(r, var), y.shape[1]), evaluations
+    return r, var, soi.modulate(alphabet.mean(r, var), y.shape[1])
 
 
 def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=None, callback=None):

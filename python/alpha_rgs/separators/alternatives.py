@@ -26,7 +26,7 @@ from .base import decibels
 
 _DOUBT = 0.1            # a symbol's residual power, its energy being 1, above which its window is searched
 _SHARP = 0.01           # the level of the calls, relative to the noise: they are to decide, not to weigh
-_PUSH, _ANGLE = 1.5, math.radians(35)    # λ and φ: a carrier of BPSK turns beyond λ = 1.2, one bit of QPSK beyond 0.75, its
+_PUSH, _ANGLE = 1.5, math.radians(30)    # λ and φ: a carrier of BPSK turns beyond λ = 1.15, one bit of QPSK beyond 0.75, its
                         # other bit or a neighbouring carrier soon beyond 1.5
 _BLOCK = 0.7            # of a block's samples: with less its moves cannot be told
 _LEAST = 0.25           # energy of a move, relative to the strongest tone's; a carrier's is about 2
@@ -38,11 +38,13 @@ _SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this
 def search(y, a, soi, interference, kappa, noise_var, tones=None):
     """Better decisions than `a` [batch, symbols] of the SOI's symbols, where there are some.
 
-    y: complex64 [batch, samples] and kappa, noise_var [batch, 1] in units of the SOI's gain; interference: a prior with
-    `blocks`; tones: pushed in each block, two calls each; default as many as a block's length resolves within the SOI's
-    symbol rate. Returns (symbols, rows, firm, evaluations): rows: indices of the windows that were searched; firm: bool
+    y: complex64 [batch, samples] and kappa, noise_var [batch, 1] in units of the SOI's gain. tones: pushed in each block, two
+    calls each; default as many as a block's length resolves within the SOI's symbol rate; 0, or an interference without
+    `blocks`: nothing is searched. Returns (symbols, rows, firm, evaluations): rows: indices of the windows that were searched; firm: bool
     [rows, symbols].
     """
+    if tones == 0 or interference.blocks(y.shape) is None:
+        return a, torch.arange(0, device=y.device), torch.ones(0, a.shape[1], dtype=torch.bool, device=y.device), 0
     level = max(decibels((noise_var / kappa.square()).mean()) * _SHARP, 1e-4)
     rest = y - soi.modulate(a, y.shape[1])
     b = interference.denoise(rest / kappa, level)
