@@ -16,7 +16,9 @@ from .units import CHUNK, OUTER, SAMPLES, Unit
 
 EP = "joint, EP without search"
 FREE = "no interference, matched filter"
-EXTRA = (Row(EP, "joint", {"search": 0}, "#c5b0d5"), Row(FREE, "matched_filter", {}, "#555555"))
+COLOUR_ALONE, WHITE_ALONE = f"{COLOUR}, no search", f"{WHITE}, no search"
+EXTRA = (Row(EP, "joint", {"search": 0}, "#c5b0d5"), Row(COLOUR_ALONE, "alpha_rgs", {"preset": "fast", "tones": 0}, "#ff9896"),
+         Row(WHITE_ALONE, "alpha_rgs", {"preset": "white", "tones": 0}, "#98df8a"), Row(FREE, "matched_filter", {}, "#555555"))
 _ROWS = {row.label: row for row in (*ROWS, *EXTRA)}
 
 NOISE_ROWS = (JOINT, EP, LMMSE, WHITE, COLOUR)
@@ -27,7 +29,8 @@ RATIOS = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-4, 5))
 OMEGA_SIRS = (-18, -12, -6)
 BUDGET_SIRS, BUDGET_ESN0 = (-12,), (None, 14)
 PASSES = (1, 2, 3, 4, 6, 8, 12)
-BUDGETS = ((COLOUR, "evaluations", (2, 4, 6, 8, 10, 14, 20)), (WHITE, "iterations", (4, 8, 15, 30, 60, 100)),
+BUDGETS = ((COLOUR, "evaluations", (2, 3, 4, 6)), (COLOUR_ALONE, "evaluations", (2, 4, 6, 8, 10, 14, 20)),
+           (WHITE, "iterations", (15, 30, 60, 100)), (WHITE_ALONE, "iterations", (4, 8, 15, 30, 60, 100)),
            (PUBLISHED, "iterations", (200, 1000, 4900, 20000)), (JOINT, "passes", PASSES), (EP, "passes", PASSES))
 FLOOR_ROWS, FLOOR_CHUNK, PIECE = (JOINT, COLOUR), 125, 1_000_000
 NEAR, COMB = 61, (3125, 3150, 3173, 3174, 3175, 3176, 3177, 3200, 3225)     # lags, samples
@@ -100,7 +103,8 @@ def _omega(scope, windows):
     for case in scope.cases:
         for sir in scope.sirs or OMEGA_SIRS:
             for ratio in (*RATIOS, "auto"):
-                yield from _units("omega", case, WHITE, sir, None, windows, scope.seed, omega_ratio=ratio)
+                # without the search, which would hide what omega does
+                yield from _units("omega", case, WHITE_ALONE, sir, None, windows, scope.seed, omega_ratio=ratio)
 
 
 PARTS = {"floor": (_floor, 3125), "noise": (_noise, 50), "budget": (_budget, 50), "omega": (_omega, 50)}     # and their windows

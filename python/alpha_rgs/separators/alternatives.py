@@ -40,17 +40,18 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
 
     y: complex64 [batch, samples] and kappa, noise_var [batch, 1] in units of the SOI's gain. tones: pushed in each block, two
     calls each; default as many as a block's length resolves within the SOI's symbol rate; 0, or an interference without
-    `blocks`: nothing is searched. Returns (symbols, rows, firm, evaluations): rows: indices of the windows that were searched; firm: bool
-    [rows, symbols].
+    `blocks`: nothing is searched. Returns (symbols, rows, firm, evaluations): rows: indices of the windows that were
+    searched; firm: bool [rows, symbols].
     """
-    if tones == 0 or interference.blocks(y.shape) is None:
+    blocks = getattr(interference, "blocks", lambda shape: None)(y.shape)       # whoever has a denoiser alone will do
+    if tones == 0 or blocks is None:
         return a, torch.arange(0, device=y.device), torch.ones(0, a.shape[1], dtype=torch.bool, device=y.device), 0
     level = max(decibels((noise_var / kappa.square()).mean()) * _SHARP, 1e-4)
     rest = y - soi.modulate(a, y.shape[1])
     b = interference.denoise(rest / kappa, level)
     doubt = soi.matched_filter(rest - kappa * b).abs().square()
     if soi.symbols is None:         # symbols beyond the window's ends disturb there; overlapping windows see these whole
-        outer = math.ceil((interference.blocks(y.shape).length + soi.signal.half_length) / soi.signal.samples_per_symbol)
+        outer = math.ceil((blocks.length + soi.signal.half_length) / soi.signal.samples_per_symbol)
         doubt = doubt[:, outer:-outer]
     rows = torch.nonzero((doubt > _DOUBT).any(1))[:, 0]
     if len(rows) == 0:
