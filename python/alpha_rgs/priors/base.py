@@ -35,8 +35,10 @@ class Prior(ABC):
         return (self.denoise(x, noise_var) - x) / noise_var
 
     def blocks(self, shape):
-        """How windows of this shape [batch, samples] fall into stretches that are independent of each other: None where they do
-        not, or where nobody knows; else an object like FramePlan: start [batch, blocks], length, inside, cut, join."""
+        """How windows of this shape [batch, samples] fall into stretches that are independent of each other and hold one of
+        finitely many waveforms each: None where they do not, or where nobody knows; else an object like FramePlan: start
+        [batch, blocks], length, inside, cut, join."""
+        return None
 
     def autocorrelation(self, lags):
         """R(l) = E[s(n + l)·conj(s(n))], averaged over time: complex128, shape of lags (samples, whole numbers); R(0) = 1.

@@ -94,7 +94,8 @@ class LinearModulation(Prior):
         """
         samples = x.shape[1]
         x = x * carrier(self.phase, self.carrier_offset, x).conj() / gain
-        return self.signal.correlate(x, self.inside(samples)[1], self.timing_of(self._first())) / self.energy(samples).to(x.device)
+        z = self.signal.correlate(x, self.inside(samples)[1], self.timing_of(self._first()))
+        return z / self.energy(samples).to(x.device)
 
     def energy(self, samples):
         """Of the pulse of each symbol inside the window, that part which lies in it: float32 [symbols] or [batch, symbols]."""

@@ -70,8 +70,8 @@ class Ofdm(Prior):
         return plan
 
     def blocks(self, shape):
-        """See Prior.blocks: the frames."""
-        return self.plan(shape)
+        """See Prior.blocks: the frames, if the carriers' constellation is known."""
+        return None if self.signal.alphabet.symmetry is None else self.plan(shape)
 
     def denoise(self, x, noise_var, colour=None, floor=1e-4):
         """See Prior.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior

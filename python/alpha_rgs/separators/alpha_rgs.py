@@ -19,9 +19,10 @@ _AGAIN = (3.0, 1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut fram
 
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
-    """preset "fast": smoothing in the SOI's colour, options evaluations=4, tones=None; "white": Newton steps under white smoothing
-    (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper": white smoothing as published, options
-    iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. Raises CapabilityError, ParameterError."""
+    """preset "fast": smoothing in the SOI's colour, options evaluations=4, tones=None; "white": Newton steps under white
+    smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper": white smoothing as published,
+    options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the search (alternatives.py); 0: none.
+    Raises CapabilityError, ParameterError."""
     require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
     if preset not in PRESETS:
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")

@@ -26,11 +26,11 @@ from .base import decibels
 
 _DOUBT = 0.1            # a symbol's residual power, its energy being 1, above which its window is searched
 _SHARP = 0.01           # the level of the calls, relative to the noise: they are to decide, not to weigh
-_PUSH, _ANGLE = 1.5, math.radians(30)    # λ and φ: a carrier of BPSK turns beyond λ = 1.15, one bit of QPSK beyond 0.75, its
-                        # other bit or a neighbouring carrier soon beyond 1.5
+# λ and φ: a carrier of BPSK turns beyond λ = 1.15, one bit of QPSK beyond 0.75, neighbouring carriers soon beyond 1.5
+_PUSH, _ANGLE = 1.5, math.radians(30)
 _BLOCK = 0.7            # of a block's samples: with less its moves cannot be told
 _LEAST = 0.25           # energy of a move, relative to the strongest tone's; a carrier's is about 2
-_PURE = 0.7             # share of its energy in one tone, of a move that is a single carrier's; of two next to each other about half
+_PURE = 0.7             # of a move's energy lies in one tone if it is a single carrier's; of two beside each other about half
 _WIDTH, _KEEP = 256, 4  # decisions kept within a block, and from one to the next
 _SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this times |u|²
 
@@ -59,9 +59,11 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
     some, source = soi.rows(rows), interference.rows(rows)
     blocks = source.blocks((len(rows), y.shape[1]))
     tones = tones or round(blocks.length / soi.signal.samples_per_symbol)
-    moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, _band(some, blocks.length, y.device), tones)
+    band = _band(some, blocks.length, y.device)
+    moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, band, tones)
     usable = (blocks.inside.float().mean(-1) >= _BLOCK).to(y.device)
-    found = _decide(y[rows] - kappa[rows] * b[rows], kappa[rows, None, None] * moves * usable[..., None, None], some, blocks, noise_var[rows].clamp_min(1e-6))
+    moves = kappa[rows, None, None] * moves * usable[..., None, None]
+    found = _decide(y[rows] - kappa[rows] * b[rows], moves, some, blocks, noise_var[rows].clamp_min(1e-6))
     firm = blocks.join(usable[..., None].expand(-1, -1, blocks.length))
     first, count = some.inside(y.shape[1])
     centre = (some.timing_of(first)[:, None] + torch.arange(count) * some.signal.samples_per_symbol).round().long()
