@@ -15,7 +15,7 @@ from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_outp
 from .newton import newton
 
 PRESETS = ("fast", "white", "paper")
-_AGAIN = (3.0, 1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
+_AGAIN = (1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
 
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
@@ -49,29 +49,30 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0
     """
     state = (y, soi, interference, kappa, noise_var)
     r = _iterate(*state, np.geomspace(*levels, evaluations), callback=callback)
-    found, rows, firm, calls = search(y, soi.signal.alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
-    if len(rows):
-        again = _AGAIN if soi.symbols is not None else levels[-1:]
-        r = r.index_copy(0, rows, _iterate(*_rows(rows, *state), again, found[rows], firm))
-        calls += len(again)
+    r, calls = _searched(r, *state, tones, _AGAIN if soi.symbols is not None else ())
     return *_soft(y, soi, r, noise_var), evaluations + calls
 
 
 def _white(y, soi, interference, kappa, noise_var, tones=None, **options):
     """Newton steps (newton.py), then the search as in _coloured: white calls only."""
     r, var, s, count = newton(y, soi, interference, kappa, noise_var, **options)
+    better, calls = _searched(r, y, soi, interference, kappa, noise_var, tones)
+    return *((r, var, s) if better is r else _soft(y, soi, better, noise_var)), count + calls
+
+
+def _searched(r, y, soi, interference, kappa, noise_var, tones, again=()):
+    """(r, calls): soft symbols [batch, n] as the search (alternatives.py) leaves them; again: levels at which those that it
+    cannot tell are iterated in the SOI's colour, beside those that it can."""
     found, rows, firm, calls = search(y, soi.signal.alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
     if len(rows) == 0:
-        return r, var, s, count + calls
-    some, source, interferer, amplitude, noise = _rows(rows, y, soi, interference, kappa, noise_var)
+        return r, calls
     level = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
-    b = interferer.denoise((some - source.modulate(found[rows], y.shape[1])) / amplitude, level)
-    better = torch.where(firm, source.matched_filter(some - amplitude * b), r[rows])
-    return *_soft(y, soi, r.index_copy(0, rows, better), noise_var), count + calls + 1
-
-
-def _rows(rows, y, soi, interference, kappa, noise_var):
-    return y[rows], soi.rows(rows), interference.rows(rows), kappa[rows], noise_var[rows]
+    y, soi, interference = y[rows], soi.rows(rows), interference.rows(rows)
+    kappa, noise_var = kappa[rows], noise_var[rows]
+    loose = _iterate(y, soi, interference, kappa, noise_var, again, found[rows], firm) if again else r[rows]
+    b = interference.denoise((y - soi.modulate(found[rows], y.shape[1])) / kappa, level)
+    better = torch.where(firm, soi.matched_filter(y - kappa * b), loose)
+    return r.index_copy(0, rows, better), calls + len(again) + 1
 
 
 def _soft(y, soi, r, noise_var):
