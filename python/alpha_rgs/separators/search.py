@@ -45,6 +45,10 @@ class ListSearch:
         self.kind[position] = torch.arange(len(key)) >= total
         self.exists = torch.zeros(plan.batch, self.n, dtype=torch.bool, device=device)
         self.exists[:, self.symbol] = problem.exists
+        # symbols centred beyond the window's ends are hardly seen: decided, they would fill the list; they stay Gaussian
+        within = torch.arange(total, device=device) - problem.first_inside
+        self.beyond = torch.zeros(plan.batch, self.n, dtype=torch.bool, device=device)
+        self.beyond[:, self.symbol] = problem.exists & ((within < 0) | (within >= problem.count))
         self.turn = torch.ones(plan.batch, self.n, dtype=COMPLEX, device=device)
         self.turn[:, self.symbol] = problem.rotation
         local = first.flatten().to(device)
@@ -95,7 +99,8 @@ class ListSearch:
         gain, touched = torch.zeros(shape, dtype=REAL, device=old.device), torch.zeros(shape, dtype=torch.bool, device=old.device)
         for window, frame, where, precision, information in evidence:
             before, after = (_energy(x[window[:, None], where], precision, information) for x in (old, new))
-            gain[window, frame] = before - after
+            settled = ~self.beyond[window[:, None], where].any(1)       # where all is decided, energies may be compared
+            gain[window, frame] = torch.where(settled, before - after, 0)
             touched[window, frame] = changed[window[:, None], where].any(1)
         # stretches of frames in a row share no unknown that differs with other stretches: each is judged by itself
         run = torch.cumsum(~touched, 1) * touched
@@ -104,7 +109,7 @@ class ListSearch:
         accept = touched & (total.gather(1, run) > 1e-9)
         take = torch.zeros_like(changed)
         for window, frame, where, _, _ in evidence:
-            take[window[:, None], where] |= accept[window, frame][:, None]
+            take[window[:, None], where] |= accept[window, frame][:, None] & ~self.beyond[window[:, None], where]
         self._write(new, take)
         self.decision = torch.where(take, new, old)[:, self.position]
         return accept.any(1)
@@ -174,6 +179,7 @@ class ListSearch:
         alphabets = [a.points.to(device) for a in (self.p.soi.signal.alphabet, self.p.ofdm.signal.alphabet)] \
             if self.kind.any() else [self.p.soi.signal.alphabet.points.to(device)]
         exists, turn = self.exists[windows], self.turn[windows].to(torch.complex64)
+        beyond = self.beyond[windows]
         metric = torch.zeros(B, 1, device=device)
         after, parents, codes = None, [], []
         for b in range(blocks - 1, -1, -1):
@@ -188,12 +194,15 @@ class ListSearch:
                 points = torch.where(exists[:, n, None], points, 0)
                 scale = factor[b][:, i, i].real
                 cost = (state[:, :, i, None] - (scale[:, None] * points)[:, None]).abs().square() - points.abs().square()[:, None]
-                cost[..., 1:] += torch.where(exists[:, n], 0, torch.inf)[:, None, None]        # nothing to decide: one way
+                cost = torch.where(beyond[:, n, None, None], 0, cost)
+                # nothing to decide: one way
+                cost[..., 1:] += torch.where(exists[:, n] & ~beyond[:, n], 0, torch.inf)[:, None, None]
                 cost = (metric[..., None] + cost).flatten(1)
                 metric, best = torch.topk(cost, min(self.width, cost.shape[1]), largest=False)
                 parent, code = best // points.shape[1], best % points.shape[1]
                 value = points.gather(1, code)
                 state = state.gather(1, parent[..., None].expand(-1, -1, q))
+                value = torch.where(beyond[:, n, None], state[..., i] / scale[:, None], value)
                 if i:
                     state[..., :i] -= value[..., None] * factor[b][:, None, :i, i]
                 state[..., i] = value
