@@ -103,8 +103,7 @@ def _omega(scope, windows):
     for case in scope.cases:
         for sir in scope.sirs or OMEGA_SIRS:
             for ratio in (*RATIOS, "auto"):
-                # without the search, which would hide what omega does
-                yield from _units("omega", case, WHITE_ALONE, sir, None, windows, scope.seed, omega_ratio=ratio)
+                yield from _units("omega", case, WHITE, sir, None, windows, scope.seed, omega_ratio=ratio)
 
 
 PARTS = {"floor": (_floor, 3125), "noise": (_noise, 50), "budget": (_budget, 50), "omega": (_omega, 50)}     # and their windows
