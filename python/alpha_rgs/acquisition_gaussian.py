@@ -2,18 +2,20 @@
 """Level, noise and begin of the period of an interference known by its covariance (priors.Gaussian), found from the mixture.
 
 The mixture is taken for Gaussian with the spectrum S(f) = kappa²·S_b(f) + noise_var + gain²·S_s(f). What is not known of the first two
-is found by maximum likelihood (Whittle's), by Fisher scoring: least squares on the periodogram, weighted by 1/S². The begin
-of the period by the derivative of the likelihood towards the covariance at each offset, zᴴ·(C_o - C_mean)·z, z = y whitened by 1/S.
+is found by maximum likelihood (Whittle's) on the periodogram, by multiplicative steps (Févotte, Bertin and Durrieu, 2009). The begin of
+the period by the derivative of the likelihood towards the covariance at each offset, zᴴ·(C_o - C_mean)·z, z = y whitened by 1/S.
 """
 from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.linalg import toeplitz
 
 from .errors import ParameterError
 
-_STEPS = 12
-_APART = 0.05           # of its norm that a spectrum must have beyond the other's span, for both levels to be found
+_STEPS = 100
+_BLOCK = 128            # samples, at least
+_APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
 
 
 def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
@@ -25,51 +27,58 @@ def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
     batch, samples = x.shape
     own = np.broadcast_to(torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).cpu().numpy(), batch)[:, None] ** 2 * _soi_spectrum(
         soi, samples)
-    shape, found = prior.spectrum(samples), {}
+    found = {}
     given = [None if v is None else np.broadcast_to(np.asarray(torch.as_tensor(v).cpu(), float), batch) for v in (kappa, noise_var)]
-    levels = [None if given[0] is None else given[0] ** 2, given[1]]
-    if None in (kappa, noise_var):
-        levels = _levels(x, own, shape, levels)
-        if kappa is None:
-            found["kappa"] = torch.as_tensor(np.sqrt(levels[0]), dtype=torch.float32, device=y.device)
-        if noise_var is None:
-            found["noise_var"] = torch.as_tensor(levels[1], dtype=torch.float32, device=y.device)
+    known = [None if given[0] is None else given[0] ** 2, given[1]]
+    taper = np.hanning(samples + 2)[1:-1]
+    shape = prior.spectrum(samples)
+    if kappa is None and noise_var is None and np.std(shape) < _APART:
+        raise ParameterError("noise_var: the interference's spectrum is flat, so noise cannot be told from it; give it (--snr-db)")
+    levels = _levels(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2), own, shape, known)
     if prior.period > 1 and prior.period_offset is None:
         density = own + levels[0][:, None] * shape + levels[1][:, None]
         found["period_offset"] = torch.as_tensor(period_offset(x, prior, density), device=y.device)
         prior = replace(prior, period_offset=found["period_offset"])
+    if prior.period > 1 and noise_var is None:
+        levels = _levels(*_components(x, own, prior, levels), known)
+    if kappa is None:
+        found["kappa"] = torch.as_tensor(np.sqrt(levels[0]), dtype=torch.float32, device=y.device)
+    if noise_var is None:
+        found["noise_var"] = torch.as_tensor(levels[1], dtype=torch.float32, device=y.device)
     return prior, found
 
 
-def _levels(x, own, shape, levels):
-    """[kappa² [batch], noise_var [batch]] where levels holds None, from x [batch, samples], own [batch, samples]."""
-    samples = x.shape[1]
-    taper = np.hanning(samples + 2)[1:-1]
-    density = abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2)
-    power = density.mean(1)
-    columns = np.stack([shape, np.ones(samples)])
-    unknown = [i for i, v in enumerate(levels) if v is None]
-    if len(unknown) == 2 and np.std(shape) < _APART:
-        raise ParameterError("noise_var: the interference's spectrum is flat, so noise cannot be told from it; give it (--snr-db)")
-    values = np.stack([np.maximum(power - own.mean(1), 0.1 * power) if i == 0 else 1e-3 * power for i in range(2)])
-    for i, level in enumerate(levels):
+def _components(x, own, prior, levels):
+    """(power of x, of the SOI, of the interference at unit power) along the principal axes of blocks that begin with a period,
+    float64 [batch, n] each: where the interference is narrow in time and frequency at once, a periodogram sees its leakage."""
+    size = prior.period * max(2, -(-_BLOCK // prior.period))
+    offset = np.broadcast_to(np.asarray(prior.period_offset.cpu() if torch.is_tensor(prior.period_offset) else prior.period_offset,
+                                        dtype=np.int64), len(x)) % prior.period
+    starts = np.arange(0, x.shape[1] - prior.period - size + 1, size // 2 // prior.period * prior.period or prior.period)
+    if len(starts) == 0:
+        raise ParameterError(f"noise_var: a window of {x.shape[1]} samples is too short to find it; {size + prior.period} or more")
+    where = offset[:, None, None] + starts[:, None] + np.arange(size)
+    blocks = np.take_along_axis(x, where.reshape(len(x), -1), 1).reshape(len(x), len(starts), size)
+    wide = np.fft.ifft(own, axis=1)
+    soi = toeplitz(wide[0, :size] / max(wide[0, 0].real, 1e-30))
+    covariance = prior.covariance(size)
+    axes = np.linalg.eigh(np.median(levels[0]) * covariance + np.median(wide[:, 0].real) * soi)[1]
+    along = [np.einsum("nk,nm,mk->k", axes.conj(), c, axes, optimize=True).real.clip(0) for c in (soi, covariance)]
+    return (abs(blocks @ axes.conj()) ** 2).mean(1), wide[:, :1].real * along[0], along[1]
+
+
+def _levels(density, own, shape, known):
+    """[kappa² [batch], noise_var [batch]], found where `known` holds None: density [batch, n], own [batch or 1, n], shape [n]."""
+    power, columns = density.mean(1), np.stack([shape, np.ones_like(shape)])
+    values = np.stack([np.maximum(power - own.mean(1), 0.1 * power), 1e-2 * power]) + 1e-30
+    for i, level in enumerate(known):
         if level is not None:
             values[i] = level
-    rest = density - own - sum(values[i][:, None] * columns[i] for i in range(2) if i not in unknown)
     for _ in range(_STEPS):
-        fit = own + np.einsum("ib,in->bn", values, columns)
-        weight = 1 / np.maximum(fit, 1e-6 * power[:, None] + 1e-30) ** 2
-        gram = np.einsum("in,bn,jn->bij", columns[unknown], weight, columns[unknown])
-        right = np.einsum("in,bn->bi", columns[unknown], weight * rest)
-        solution = np.linalg.solve(gram + 1e-12 * gram.mean((1, 2))[:, None, None] * np.eye(len(unknown)), right[..., None])[..., 0]
-        # a variance below zero: the other one alone, then the smallest that means anything
-        for j, other in ((0, -1), (-1, 0)):
-            alone = right[:, other] / gram[:, other, other]
-            below = solution[:, j] < 0
-            if len(unknown) == 2:
-                solution[below, other] = alone[below]
-        for j, i in enumerate(unknown):
-            values[i] = np.maximum(solution[:, j], 1e-9 if i else 0)
+        for i in (i for i in range(2) if known[i] is None):
+            fit = own + np.einsum("ib,in->bn", values, columns) + 1e-9 * power[:, None] + 1e-30
+            values[i] *= np.einsum("n,bn->b", columns[i], density / fit ** 2) / np.einsum("n,bn->b", columns[i], 1 / fit)
+    values[1] = np.maximum(values[1], 1e-9)
     return list(values)
 
 
