@@ -23,9 +23,13 @@ _MEANING = {
     "dc_null": "whether carrier 0 is unused",
     "frame_offset": "samples from the first sample to the first whole cyclic prefix",
     "channel": "complex taps",
+    "period": "samples after which the covariance repeats; 1: stationary",
+    "lags": "samples after which the covariance is zero",
+    "period_offset": "samples from the first sample to the first whole period",
+    "sample_rate": "Hz, of the recordings that it was fitted to",
     "delay_spread": "samples at the head of each prefix that are not trusted",
 }
-_ESTIMATED = {"ofdm": ("frame_offset", "phase")}
+_ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",)}
 _REQUIRED = ("timing", "phase", "gain")
 _TURN = {2: "half turn", 4: "quarter turn"}
 
@@ -35,12 +39,17 @@ def _values(prior):
     out = {}
     for part in (getattr(prior, "signal", None), prior):
         if dataclasses.is_dataclass(part):
-            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "signal"})
+            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name not in ("signal", "table")})
+    if getattr(prior, "kind", "") == "gaussian":
+        out = {"period": prior.period, "lags": prior.lags, **out}
+        if prior.period == 1:
+            del out["period_offset"]
     return out
 
 
 def given_keys(path):
-    """The keys that a TOML file sets."""
+    """The keys that a TOML file sets, or prior.toml in a folder."""
+    path = path / "prior.toml" if path.is_dir() else path
     with open(path, "rb") as f:
         return set(tomllib.load(f))
 
@@ -94,7 +103,7 @@ def estimates(found, hop, frame_length=None):
     for name, values in found.items():
         values = np.asarray(values)
         out[name] = {"first_window": values[0].item()}
-        if name == "frame_offset" and frame_length:
+        if name in ("frame_offset", "period_offset") and frame_length:
             stream = (values + hop * np.arange(len(values))) % frame_length
             out[name]["windows_that_agree_with_the_first"] = int(np.sum(stream == stream[0]))
         elif name in ("kappa", "noise_var"):
