@@ -15,6 +15,7 @@ from .errors import ParameterError
 
 _STEPS = 100
 _BLOCK = 128            # samples, at least
+_DEEP = 0.03            # relative to the power: densities below it tell little of kappa, as there a fitted covariance is wrong most
 _APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
 
 
@@ -40,7 +41,8 @@ def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
         found["period_offset"] = torch.as_tensor(period_offset(x, prior, density), device=y.device)
         prior = replace(prior, period_offset=found["period_offset"])
     if prior.period > 1 and noise_var is None:
-        levels = _levels(*_components(x, own, prior, levels), known)
+        # kappa stays: here what a fitted covariance is wrong in counts most
+        levels = _levels(*_components(x, own, prior, levels), [levels[0], None])
     if kappa is None:
         found["kappa"] = torch.as_tensor(np.sqrt(levels[0]), dtype=torch.float32, device=y.device)
     if noise_var is None:
@@ -76,8 +78,9 @@ def _levels(density, own, shape, known):
             values[i] = level
     for _ in range(_STEPS):
         for i in (i for i in range(2) if known[i] is None):
-            fit = own + np.einsum("ib,in->bn", values, columns) + 1e-9 * power[:, None] + 1e-30
-            values[i] *= np.einsum("n,bn->b", columns[i], density / fit ** 2) / np.einsum("n,bn->b", columns[i], 1 / fit)
+            fit = own + np.einsum("ib,in->bn", values, columns)
+            weight = 1 / (fit + (1e-9 if i else _DEEP) * power[:, None] + 1e-30) ** 2
+            values[i] *= np.einsum("n,bn->b", columns[i], density * weight) / np.einsum("n,bn->b", columns[i], fit * weight)
     values[1] = np.maximum(values[1], 1e-9)
     return list(values)
 

@@ -162,25 +162,29 @@ def _text(key, value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def clipped(recording):
+    """The share of a Recording's samples at full scale; a float recording has none: there a peak that is met often is one."""
+    parts = np.abs(recording.samples.view(np.float32))
+    largest, digits = float(parts.max()), "".join(c for c in recording.datatype if c.isdigit())
+    full = 1 - 2.0 ** (1 - int(digits)) if "f" not in recording.datatype else largest
+    count = int((parts >= full).reshape(-1, 2).any(1).sum()) if largest > 0 else 0
+    return 0.0 if "f" in recording.datatype and count <= 2 else count / len(recording.samples)
+
+
 def recording_table(recording):
     """Rows (what, value) about a Recording: length, rate, power, peak, DC, clipping."""
     x = recording.samples
     parts = x.view(np.float32)
     power = float(np.mean(np.square(parts, dtype=np.float64))) * 2
     dc = abs(complex(np.mean(x, dtype=np.complex128)))
-    largest, peak = float(np.abs(parts).max()), float(np.abs(x).max())
-    digits = "".join(c for c in recording.datatype if c.isdigit())
-    full = 1 - 2.0 ** (1 - int(digits)) if "f" not in recording.datatype else largest
-    clipped = (np.abs(parts) >= full).reshape(-1, 2).any(1).sum() if largest > 0 else 0
-    if "f" in recording.datatype and clipped <= 2:      # a float recording has no full scale: a peak met often is one
-        clipped = 0
+    peak = float(np.abs(x).max())
     rows = [("file", recording.path), ("datatype", recording.datatype), ("sample rate", f"{recording.sample_rate:.9g} Hz"),
             ("length", f"{len(x)} samples, {len(x) / recording.sample_rate:.6g} s")]
     if recording.frequency is not None:
         rows.append(("frequency", f"{recording.frequency:.9g} Hz"))
     rows += [("power", f"{_db(power, 10)} (1 is 0 dB)"), ("peak", f"{peak:.4g} ({_db(peak, 20)})"),
              ("DC", f"{dc:.3g}" + (f" ({_db(dc / math.sqrt(power), 20)} relative to the whole power)" if dc > 0 else "")),
-             ("clipped", f"{100 * clipped / len(x):.3g} % of samples")]
+             ("clipped", f"{100 * clipped(recording):.3g} % of samples")]
     if recording.description:
         rows.append(("description", recording.description))
     for note in recording.annotations[:20]:

@@ -17,9 +17,9 @@ from .priors.gaussian import Gaussian
 
 NOISE = (1e-2, 1e-1, 1.0, 10.0)         # per unit power: where a prior is judged
 MAX_PERIOD = 512
-_BLOCK, _SILENT, _GAP = 64, 0.1, 3      # blocks of so many samples below this share of the power, so many in a row, are silence
+_BLOCK, _SILENT, _GAP = 32, 0.1, 3      # blocks of so many samples below this share of the power, so many in a row, are silence
 _TRAINED = 0.8
-_SHRINK, _PROJECTIONS = 3.0, 30
+_SHRINK, _PROJECTIONS = 2.0, 30
 _PIECE, _LAGS, _CLEAR = 32768, 128, 8.0
 _WINDOW, _WINDOWS = 1024, 64
 
@@ -91,39 +91,38 @@ def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=
 def find_period(pieces):
     """(period in samples or None, clearness, the runner-up's period, its clearness) from the cyclic autocorrelation.
 
-    Lines of |Σ x(n+l)·conj(x(n))·exp(-2πj·k·n/P)|², summed over lags and pieces, over what is around them; clearness: the mean of a
-    period's lines in standard deviations of a mean of so many. Below 8 there is none. Multiples and divisors are no runners-up.
+    At each lag l: the lines |Σ x(n+l)·conj(x(n))·exp(-2πj·k·n/P)|², k = 1 ... P-1, over what is around them (within 1/256 cycle per
+    sample, so that what lasts shorter, such as a preamble, draws no line). clearness: their sum in standard deviations, at
+    the best lag. Below 8 there is no period. Multiples and divisors are no runners-up.
     """
-    size = min(_PIECE, 1 << int(np.log2(max(map(len, pieces)))))
+    size = max(1024, min(_PIECE, 1 << int(np.log2(max(map(len, pieces))))))
     cut = [x[i:i + size] for x in pieces for i in range(0, max(len(x) - size // 2, 1), size)]
     cut = sorted(cut, key=len, reverse=True)[:24]
-    lines = np.zeros(size)
+    lags = min(_LAGS, len(cut[-1]) // 4)
+    lines = np.zeros((lags, size))
     for x in cut:
-        for lag in range(min(_LAGS, len(x) // 4)):
-            y = x[lag:] * x[:len(x) - lag].conj()
-            lines += abs(np.fft.fft((y - y.mean()) * np.hanning(len(y)), size)) ** 2
-    around = np.array([np.median(part) for part in np.pad(lines, size // 128, mode="wrap").reshape(-1)[
-        :(size + size // 64) // (size // 64) * (size // 64)].reshape(-1, size // 64)])
-    level = np.interp(np.arange(size), (np.arange(len(around)) + 0.5) * (size // 64) - size // 128, around)
+        y = np.stack([np.pad(x[lag:] * x[:len(x) - lag].conj(), (0, lag)) for lag in range(lags)])
+        lines += abs(np.fft.fft((y - y.mean(1, keepdims=True)) * np.hanning(len(x)), size)) ** 2
+    width = max(size // 256, 8)
+    around = np.median(lines.reshape(lags, -1, width), 2)
+    level = np.stack([np.interp(np.arange(size), (np.arange(-1, size // width + 1) + 0.5) * width, row)
+                      for row in np.pad(around, ((0, 0), (1, 1)), mode="wrap")])
     high = lines / np.maximum(level, 1e-300) - 1
-    high /= max(1.4826 * np.median(abs(high)), 1e-9)
-    high[:max(size // 4096, 4)] = high[-max(size // 4096, 4):] = 0
-    score = np.zeros(MAX_PERIOD + 1)
-    for period in range(2, min(MAX_PERIOD, size // 32) + 1):
-        at = np.arange(1, period) * size / period
-        low = np.floor(at).astype(int)
-        score[period] = np.maximum(high[low], high[(low + 1) % size]).sum() / np.sqrt(period - 1) - 0.56 * np.sqrt(period - 1)
-    best = int(score.argmax())
+    high[:, :2] = high[:, -2:] = 0
+    spread, mean, score = high.std(1), high.mean(1), np.zeros(MAX_PERIOD + 1)
+    spread = np.minimum(spread, 2.5 * np.median(abs(high), 1))      # lines shall not hide themselves
+    at = [np.round(np.arange(1, p) * size / p).astype(int) % size for p in range(2, min(MAX_PERIOD, size // 32) + 1)]
+    for period, where in enumerate(at, 2):
+        score[period] = ((high[:, where] - mean[:, None]).sum(1) / (spread * np.sqrt(period - 1))).max()
+    best = int(np.flatnonzero(score >= 0.75 * score.max())[0])      # 239 may look a little like 240
     others = score.copy()
-    related = [p for p in range(2, len(score)) if np.gcd(p, best) > 1 or abs(p - best) <= 2]
-    others[related] = 0
-    clear = bool(score[best] >= _CLEAR)
-    return (best if clear else None), float(score[best]), int(others.argmax()), float(others.max())
+    others[[p for p in range(len(score)) if np.gcd(p, best) > 1 or abs(p - best) <= 2]] = 0
+    return (best if score[best] >= _CLEAR else None), float(score[best]), int(others.argmax()), float(others.max())
 
 
 def _active(name, x):
     """The stretches of x that are not silence, a list of complex128, at unit mean power together."""
-    if len(x) < _BLOCK:
+    if len(x) < 4 * _BLOCK:
         raise ParameterError(f"{name}: holds {len(x)} samples, too few for anything")
     power = (abs(x[:len(x) // _BLOCK * _BLOCK].astype(complex)) ** 2).reshape(-1, _BLOCK).mean(1)
     if not power.sum() > 0:
@@ -136,9 +135,9 @@ def _active(name, x):
             out.append(x[at * _BLOCK:begin * _BLOCK])
             at = end
     out.append(x[at * _BLOCK:])
-    out = [piece.astype(complex) for piece in out if len(piece) >= 2 * _BLOCK]
+    out = [piece.astype(complex) for piece in out if len(piece) >= 4 * _BLOCK]
     if not out:
-        raise ParameterError(f"{name}: holds no stretch of {2 * _BLOCK} samples that is not silence")
+        raise ParameterError(f"{name}: holds no stretch of {4 * _BLOCK} samples that is not silence")
     scale = np.sqrt(sum(np.sum(abs(p) ** 2) for p in out) / sum(map(len, out)))
     return [p / scale for p in out]
 
