@@ -370,6 +370,7 @@ def test_no_pickle_is_ever_opened(folder, monkeypatch):
 @pytest.mark.parametrize(("name", "period"), [("wifi_11n_6.5M_radiated", 80), ("wifi_11n_7.2M_sgi_conducted", 72)])
 def test_recorded_wifi(tmp_path, name, period):
     """802.11n with the long and the short guard interval: the frame's length is found in the recording."""
-    result = fit(WIFI / f"{name}.dat", "--datatype", "cs16", "--sample-rate", "20e6", "--period", "auto", "-o", tmp_path / "x.prior")
+    raw = ("--datatype", "cs16", "--sample-rate", "20e6")
+    result = fit(WIFI / f"{name}.dat", *raw, "--period", "auto", "-o", tmp_path / "x.prior")
     assert result.exit_code == 0, result.output
     assert priors.load(tmp_path / "x.prior").period == period

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Level, noise and begin of the period of an interference known by its covariance (priors.Gaussian), found from the mixture.
 
-The mixture is taken for Gaussian with the spectrum S(f) = kappa²·S_b(f) + noise_var + gain²·S_s(f). What is not known of the first two
-is found by maximum likelihood (Whittle's) on the periodogram, by multiplicative steps (Févotte, Bertin and Durrieu, 2009). The begin of
-the period by the derivative of the likelihood towards the covariance at each offset, zᴴ·(C_o - C_mean)·z, z = y whitened by 1/S.
+The mixture is taken for Gaussian with the spectrum S(f) = kappa²·S_b(f) + noise_var + gain²·S_s(f). What is not known of the
+first two is found by maximum likelihood (Whittle's) on the periodogram, by multiplicative steps (Févotte, Bertin and Durrieu, 2009);
+the begin of the period by the derivative of the likelihood towards the covariance at each offset, zᴴ·(C_o - C_mean)·z, z = y
+whitened by 1/S.
 """
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from .errors import ParameterError
 
 _STEPS = 100
 _BLOCK = 128            # samples, at least
-_DEEP = 0.03            # relative to the power: densities below it tell little of kappa, as there a fitted covariance is wrong most
+_DEEP = 0.03            # of the power: densities below it tell little of kappa, as there a fitted covariance is wrong most
 _APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
 
 
@@ -26,15 +27,13 @@ def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
     """
     x = y.detach().cpu().numpy().astype(complex)
     batch, samples = x.shape
-    own = np.broadcast_to(torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).cpu().numpy(), batch)[:, None] ** 2 * _soi_spectrum(
-        soi, samples)
+    own = _each(soi.gain, batch)[:, None] ** 2 * _soi_spectrum(soi, samples)
+    known = [None if kappa is None else _each(kappa, batch) ** 2, None if noise_var is None else _each(noise_var, batch)]
     found = {}
-    given = [None if v is None else np.broadcast_to(np.asarray(torch.as_tensor(v).cpu(), float), batch) for v in (kappa, noise_var)]
-    known = [None if given[0] is None else given[0] ** 2, given[1]]
     taper = np.hanning(samples + 2)[1:-1]
     shape = prior.spectrum(samples)
     if kappa is None and noise_var is None and np.std(shape) < _APART:
-        raise ParameterError("noise_var: the interference's spectrum is flat, so noise cannot be told from it; give it (--snr-db)")
+        raise ParameterError("noise_var: the interference's spectrum is flat, noise cannot be told from it; give it (--snr-db)")
     levels = _levels(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2), own, shape, known)
     if prior.period > 1 and prior.period_offset is None:
         density = own + levels[0][:, None] * shape + levels[1][:, None]
@@ -54,11 +53,11 @@ def _components(x, own, prior, levels):
     """(power of x, of the SOI, of the interference at unit power) along the principal axes of blocks that begin with a period,
     float64 [batch, n] each: where the interference is narrow in time and frequency at once, a periodogram sees its leakage."""
     size = prior.period * max(2, -(-_BLOCK // prior.period))
-    offset = np.broadcast_to(np.asarray(prior.period_offset.cpu() if torch.is_tensor(prior.period_offset) else prior.period_offset,
-                                        dtype=np.int64), len(x)) % prior.period
+    offset = _each(prior.period_offset, len(x)).astype(int) % prior.period
     starts = np.arange(0, x.shape[1] - prior.period - size + 1, size // 2 // prior.period * prior.period or prior.period)
     if len(starts) == 0:
-        raise ParameterError(f"noise_var: a window of {x.shape[1]} samples is too short to find it; {size + prior.period} or more")
+        raise ParameterError(f"noise_var: a window of {x.shape[1]} samples is too short to find it; {size + prior.period} or "
+                             "more")
     where = offset[:, None, None] + starts[:, None] + np.arange(size)
     blocks = np.take_along_axis(x, where.reshape(len(x), -1), 1).reshape(len(x), len(starts), size)
     wide = np.fft.ifft(own, axis=1)
@@ -86,7 +85,7 @@ def _levels(density, own, shape, known):
 
 
 def period_offset(x, prior, density):
-    """Where the first whole period begins, int64 [batch]: x complex [batch, samples], density of all of x [batch or 1, samples]."""
+    """Where the first whole period begins, int64 [batch]: x complex [batch, samples], its density [batch or 1, samples]."""
     samples, period = x.shape[1], prior.period
     z = np.fft.ifft(np.fft.fft(x) / np.maximum(density, 1e-3 * density.max(1, keepdims=True)))
     wanted = np.fft.fft(prior.table - prior.table.mean(0), axis=0)
@@ -97,6 +96,11 @@ def period_offset(x, prior, density):
         folded = np.pad(product, ((0, 0), (0, whole - product.shape[1]))).reshape(len(x), -1, period).sum(1)
         metric += (1 if lag == 0 else 2) * np.fft.fft(folded, axis=1) * wanted[:, lag].conj()
     return np.fft.ifft(metric, axis=1).real.argmax(1)
+
+
+def _each(value, batch):
+    """A number or tensor [1 or batch] as float64 [batch]."""
+    return np.broadcast_to(torch.as_tensor(value, dtype=torch.float64).reshape(-1).cpu().numpy(), batch)
 
 
 def _soi_spectrum(soi, samples):

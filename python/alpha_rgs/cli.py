@@ -111,8 +111,8 @@ def separate(
         mixture = recordings.load(mix, datatype, sample_rate)
         rate = getattr(interference_prior, "sample_rate", None)
         if rate is not None and abs(mixture.sample_rate / rate - 1) > 1e-3:
-            raise ParameterError(f"{interference}: sample_rate: it was fitted at {rate:.9g} Hz, but {mix} has {mixture.sample_rate:.9g} Hz; "
-                                 "resample one of the recordings")
+            raise ParameterError(f"{interference}: sample_rate: it was fitted at {rate:.9g} Hz, but {mix} has "
+                                 f"{mixture.sample_rate:.9g} Hz; resample one of the recordings")
         result = _with_progress(mixture.samples, soi_prior, interference_prior, window=window, hop=hop, method=method,
                                 kappa=kappa, noise_var=noise_var, **({"preset": preset} if preset else {}))
         report = {
@@ -224,7 +224,8 @@ def _prior(path):
     from . import describe, priors
 
     if not path.exists():
-        raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, or a folder made by fit")
+        raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, or a "
+                             "folder made by alpha-rgs fit")
     return priors.load(path), describe.given_keys(path)
 
 

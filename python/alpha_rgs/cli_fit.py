@@ -16,8 +16,8 @@ _FILES = ("prior.toml", "weights.safetensors", "report.md", "spectrum.png")
 
 
 def fit(
-    recordings: Annotated[list[pathlib.Path], typer.Argument(metavar="REC...", help="Recordings of the source alone: SigMF, or raw.")],
-    output: Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="OUT.prior", help="Folder to write, whole or not at all.")],
+    recordings: Annotated[list[pathlib.Path], typer.Argument(metavar="REC...", help="Of the source alone: SigMF, or raw.")],
+    output: Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="OUT.prior", help="Folder to write, all or nothing.")],
     period: Annotated[str | None, typer.Option(help="Samples after which its statistics repeat, or auto: found.")] = None,
     stationary: Annotated[bool, typer.Option("--stationary", help="Power spectrum only (the default).")] = False,
     length: Annotated[int | None, typer.Option(help="Lags of the covariance, samples; default 128, or the period.")] = None,
@@ -38,8 +38,8 @@ def fit(
         loaded = [files.load(path, datatype, sample_rate) for path in recordings]
         for other in loaded[1:]:
             if abs(other.sample_rate / loaded[0].sample_rate - 1) > 1e-6:
-                raise ParameterError(f"{other.path}: sample rate {other.sample_rate:.9g} Hz differs from that of {loaded[0].path}, "
-                                     f"{loaded[0].sample_rate:.9g} Hz; resample one of them")
+                raise ParameterError(f"{other.path}: sample rate {other.sample_rate:.9g} Hz differs from that of "
+                                     f"{loaded[0].path}, {loaded[0].sample_rate:.9g} Hz; resample one of them")
         warnings = [line for recording in loaded for line in _look_over(recording)]
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -47,8 +47,8 @@ def fit(
             result = fitting.fit([r.samples for r in loaded], wanted, length, loaded[0].sample_rate, [r.path for r in loaded],
                                  lambda step, steps: bar.update(task, completed=step, total=steps))
         if result.used < _USED:
-            warnings.append(f"{100 * (1 - result.used):.3g} % of the samples are silence and were left out; {100 * result.used:.3g} % were "
-                            f"used, {result.bursts} bursts")
+            warnings.append(f"{100 * (1 - result.used):.3g} % of the samples are silence and were left out; "
+                            f"{100 * result.used:.3g} % were used, {result.bursts} bursts")
         if not result.curve:
             warnings.append("the last 20 % hold no stretch long enough to judge the prior on")
         found = _found(result, wanted)
@@ -86,7 +86,8 @@ def _look_over(recording):
     power = float(np.mean(abs(x.astype(complex)) ** 2))
     dc = abs(complex(np.mean(x, dtype=complex))) ** 2 / power if power > 0 else 0.0
     if dc > _DC:
-        out.append(f"{name}: {100 * dc:.3g} % of the power is DC, and taken for a part of the source; remove it if it is the receiver's")
+        out.append(f"{name}: {100 * dc:.3g} % of the power is DC, and taken for a part of the source; remove it if it is the "
+                   "receiver's")
     clipped = describe.clipped(recording)
     if clipped > _CLIPPED:
         out.append(f"{name}: {100 * clipped:.3g} % of the samples are clipped; record again at a lower gain")
@@ -100,8 +101,9 @@ def _found(result, wanted):
     text = f"{what}, {prior.lags} lags"
     if wanted is None:
         _, clear, other, rest = result.search
-        text += (f"; the recordings show no clear period (the best reaches {clear:.1f} standard deviations, 8 are needed)" if prior.period == 1 else
-                 f"; found: {clear:.1f} standard deviations above chance, the next unrelated period ({other}) {rest:.1f}")
+        text += (f"; the recordings show no clear period (the best reaches {clear:.1f} standard deviations, 8 are needed)"
+                 if prior.period == 1 else f"; found: {clear:.1f} standard deviations above chance, the next unrelated "
+                 f"period ({other}) {rest:.1f}")
     return text
 
 
@@ -115,14 +117,15 @@ def _provenance(names, period, length, datatype, sample_rate):
 
 def _report(result, found, warnings, names, loaded):
     lines = ["# A Gaussian prior", "", f"Fitted to {', '.join(names)}: {sum(len(r.samples) for r in loaded)} samples at "
-             f"{loaded[0].sample_rate:.9g} Hz, the first 80 % of each; {100 * result.used:.4g} % of the samples are not silence.", "",
+             f"{loaded[0].sample_rate:.9g} Hz, the first 80 % of each; {100 * result.used:.4g} % of the samples are not silence.",
+             "",
              f"- {found[0].upper()}{found[1:]}.",
              f"- White noise added to make a covariance of the estimate: {10 * math.log10(result.added):.1f} dB of the power."]
     lines += [f"- Warning: {line}." for line in warnings]
     lines += ["", "![Power spectrum](spectrum.png)", "", f"## On the last 20 %, {result.held_out} samples",
-              "White noise of known variance is added and taken off again. *Measured*: what is left, relative to the power; *predicted*: "
-              "what would be left if the source were Gaussian and of this covariance. Measured well above predicted: the held-out part differs "
-              "from the part that was fitted.", "",
+              "White noise of known variance is added and taken off again. *Measured*: what is left, relative to the power; "
+              "*predicted*: what would be left if the source were Gaussian and of this covariance. Measured well above "
+              "predicted: the held-out part differs from the part that was fitted.", "",
               "| noise variance per unit power | measured, dB | predicted, dB |", "|---|---|---|"]
     lines += [f"| {variance:g} | {measured:.2f} | {predicted:.2f} |" for variance, measured, predicted in result.curve]
     return "\n".join(lines) + "\n"

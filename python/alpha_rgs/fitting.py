@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Gaussian priors from recordings: power spectrum, or covariance at a period that is given or found.
 
-R(m, l) is averaged over whole periods. Its Fourier coefficients over m are estimates of variance Σ|R(l)|²/samples each; those that
-do not stand out are shrunk. Then the nearest covariance (no negative eigenvalue) that ends after L lags is approached by
+R(m, l) is averaged over whole periods. Its Fourier coefficients over m are estimates of variance Σ|R(l)|²/samples each; those
+that do not stand out are shrunk. Then the nearest covariance (no negative eigenvalue) that ends after L lags is approached by
 alternating projections, and what is left negative is made up by white noise.
 """
-import contextlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,9 +25,9 @@ _WINDOW, _WINDOWS = 1024, 64
 
 @dataclass
 class Fit:
-    """prior: a Gaussian. used: fraction of the samples that are not silence. bursts: stretches between silences. added: variance of white
-    noise added to make a covariance of the estimate. search: what find_period told, or None. curve: per noise variance of NOISE
-    (variance, error measured dB, error predicted dB), relative to the source's power. held_out: samples behind the curve."""
+    """prior: a Gaussian. used: fraction of the samples that are not silence. bursts: stretches between silences. added: variance
+    of white noise added to make a covariance of the estimate. search: what find_period told, or None. curve: per noise variance
+    of NOISE (variance, error measured dB, error predicted dB), relative to the power. held_out: samples behind the curve."""
 
     prior: Gaussian
     used: float
@@ -42,9 +41,9 @@ class Fit:
 def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=None):
     """A Fit to recordings, a list of complex arrays [n], each of any power.
 
-    period: samples, 1 for stationary, None: found (stationary if there is none). lags: L; default the larger of 64 (stationary: 128) and
-    the period, at most 256. progress(step, steps). Fitted to the first 80 % of each, judged on the rest. Raises ParameterError naming
-    the recording: silent, too short; or the option: period, lags.
+    period: samples, 1 for stationary, None: found (stationary if there is none). lags: L; default the larger of 64 (stationary:
+    128) and the period, at most 256. progress(step, steps). Fitted to the first 80 % of each, judged on the rest. Raises
+    ParameterError naming the recording: silent, too short; or the option: period, lags.
     """
     names = names or [f"recording {i + 1}" for i in range(len(recordings))]
     if period is not None and not 1 <= period <= MAX_PERIOD:
@@ -58,7 +57,8 @@ def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=
         first, last = _split(pieces)
         need = 20 * max(period or 64, lags or 64)
         if sum(map(len, first)) < need:
-            raise ParameterError(f"{name}: its first 80 % hold {sum(map(len, first))} samples that are not silence, but {need} are needed")
+            raise ParameterError(f"{name}: its first 80 % hold {sum(map(len, first))} samples that are not silence, but {need} "
+                                 "are needed")
         train, test = train + first, test + last
     tell(1, 5)
     if period is None:
@@ -68,8 +68,8 @@ def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=
     lags = lags or min(max(128 if period == 1 else 64, period), 256)
     train = [x for x in train if len(x) >= lags + 2 * period]
     if sum(map(len, train)) < 20 * max(period, lags):
-        raise ParameterError(f"{names[0]}: has too few stretches of {lags + 2 * period} samples without silence for a period of {period} and "
-                             f"{lags} lags; give a longer recording, or a smaller --length")
+        raise ParameterError(f"{names[0]}: has too few stretches of {lags + 2 * period} samples without silence for a period of "
+                             f"{period} and {lags} lags; give a longer recording, or a smaller --length")
     train.sort(key=len, reverse=True)
     offsets = np.zeros(len(train), int)
     if period > 1 and len(train) > 1:       # every burst begins its own period
@@ -91,8 +91,8 @@ def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=
 def find_period(pieces):
     """(period in samples or None, clearness, the runner-up's period, its clearness) from the cyclic autocorrelation.
 
-    At each lag l: the lines |Σ x(n+l)·conj(x(n))·exp(-2πj·k·n/P)|², k = 1 ... P-1, over what is around them (within 1/256 cycle per
-    sample, so that what lasts shorter, such as a preamble, draws no line). clearness: their sum in standard deviations, at
+    At each lag l: the lines |Σ x(n+l)·conj(x(n))·exp(-2πj·k·n/P)|², k = 1 ... P-1, over what is around them (within 1/256 cycle
+    per sample, so that what lasts shorter, such as a preamble, draws no line). clearness: their sum in standard deviations, at
     the best lag. Below 8 there is no period. Multiples and divisors are no runners-up.
     """
     size = max(1024, min(_PIECE, 1 << int(np.log2(max(map(len, pieces))))))
@@ -218,8 +218,8 @@ def _offset(x, prior, noise=1e-2):
 def _judge(prior, pieces):
     """(curve, samples): the error of denoising held-out pieces, and what the model predicts of its own."""
     size = min(_WINDOW, max(map(len, pieces), default=0))
-    cut = [x[i:i + size] for x in pieces for i in range(0, len(x) - size + 1, size)] if size >= prior.lags + 2 * prior.period else []
-    if not cut:
+    cut = [x[i:i + size] for x in pieces for i in range(0, len(x) - size + 1, max(size, 1))]
+    if not cut or size < prior.lags + 2 * prior.period:
         return [], 0
     cut = cut[::max(1, len(cut) // _WINDOWS)]
     offsets = torch.tensor([_offset(x, prior) for x in cut])
@@ -230,8 +230,8 @@ def _judge(prior, pieces):
     eigenvalues = np.linalg.eigvalsh(prior.covariance(size)).clip(0)
     curve = []
     for variance in NOISE:
-        with contextlib.suppress(ZeroDivisionError):
-            error = float((aligned.denoise(x + (variance * power) ** 0.5 * noise, variance * power) - x).abs().square().mean()) / power
-            predicted = float(np.mean(eigenvalues * variance / (eigenvalues + variance)))
-            curve.append((variance, 10 * np.log10(max(error, 1e-12)), 10 * np.log10(max(predicted, 1e-12))))
+        left = aligned.denoise(x + (variance * power) ** 0.5 * noise, variance * power) - x
+        error = float(left.abs().square().mean()) / power
+        predicted = float(np.mean(eigenvalues * variance / (eigenvalues + variance)))
+        curve.append((variance, 10 * np.log10(max(error, 1e-12)), 10 * np.log10(max(predicted, 1e-12))))
     return curve, x.numel()

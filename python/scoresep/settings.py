@@ -11,7 +11,7 @@ _engines = {}
 
 
 def prior(path):
-    """The path of a prior file, or of a folder that holds prior.toml, checked to be there; `path` itself where it is no path but a prior already.
+    """The path of a prior file, or of a folder that holds prior.toml, checked to be there; `path` itself where it is a prior.
 
     A relative path is looked for in the working directory, then beside the running script, then among the installed
     examples. Raises ValueError where the file is nowhere, or is no TOML.

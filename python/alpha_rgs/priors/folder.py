@@ -32,8 +32,8 @@ _NEEDED = ("period", "lags", "sha256")
 def refuse_pickle(path):
     """Raise ParameterError where a path's suffix tells of a pickle."""
     if pathlib.Path(path).suffix.lower() in _PICKLES:
-        raise ParameterError(f"{path}: is a pickle by its name, and reading a pickle runs whatever code its maker put in it; a prior "
-                             f"is a TOML file, or a folder with {HEADER} and {WEIGHTS}")
+        raise ParameterError(f"{path}: is a pickle by its name, and reading a pickle runs whatever code its maker put in it; a "
+                             f"prior is a TOML file, or a folder with {HEADER} and {WEIGHTS}")
 
 
 def load_folder(path):
@@ -60,9 +60,10 @@ def load_folder(path):
     if rate is not None and not 0 < rate < float("inf"):
         raise ParameterError(f"{file}: sample_rate: {rate!r} must be a positive number of Hz")
     covariance = _weights(path, weights, table["sha256"])["covariance"]
-    if tuple(covariance.shape) != (table["period"], table["lags"], 2) or covariance.dtype != torch.float32 or not covariance.numel():
-        raise ParameterError(f"{weights}: covariance is {covariance.dtype} of shape {list(covariance.shape)}, but {HEADER} tells of "
-                             f"float32 [{table['period']}, {table['lags']}, 2]")
+    wanted = (table["period"], table["lags"], 2)
+    if tuple(covariance.shape) != wanted or covariance.dtype != torch.float32 or not covariance.numel():
+        raise ParameterError(f"{weights}: covariance is {covariance.dtype} of shape {list(covariance.shape)}, but {HEADER} tells "
+                             f"of float32 [{table['period']}, {table['lags']}, 2]")
     pairs = covariance.double().numpy()
     try:
         return Gaussian(pairs[..., 0] + 1j * pairs[..., 1], table.get("period_offset"), rate)

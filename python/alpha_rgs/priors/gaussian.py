@@ -28,8 +28,8 @@ class Gaussian(Prior):
     """A circular Gaussian source of zero mean and unit mean power with E[s(n + l)·conj(s(n))] = R((n - period_offset) mod P, l).
 
     table: R(m, l), complex128 [P, L], period P in samples (1: stationary), lags l = 0 ... L-1, zero beyond; R(m, -l) follows.
-    period_offset: samples from the first sample to the first whole period, a whole number, or a tensor [batch]. None: `separate` finds it
-    in the mixture; a denoiser that is asked without it averages over all offsets, which is the stationary prior.
+    period_offset: samples from the first sample to the first whole period, a whole number, or a tensor [batch]. None: `separate`
+    finds it in the mixture; a denoiser that is asked without it averages over all offsets, which is the stationary prior.
     sample_rate: Hz, of the recordings behind it, or None. Raises ParameterError where the table cannot be a covariance.
     """
 
@@ -126,7 +126,7 @@ class Gaussian(Prior):
         return torch.as_tensor(out, dtype=x.dtype).to(x.device)
 
     def _class(self, x, offset, noise, pulses):
-        """x - V·(C + V)⁻¹·x for x complex128 [samples, n], V = noise[0]·I + noise[1]·H·Hᴴ, H of `pulses` (arguments of _pulses)."""
+        """x - V·(C + V)⁻¹·x, x complex128 [samples, n], V = noise[0]·I + noise[1]·H·Hᴴ, `pulses`: what _pulses makes H of."""
         white, coloured = max(noise[0], _LEAST), noise[1]
         h = None if pulses is None else _pulses(*pulses)
 

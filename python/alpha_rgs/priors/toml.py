@@ -23,7 +23,7 @@ _NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", 
 
 
 def load(path):
-    """The prior that a TOML file describes, or that a folder holds (folder.py). Raises ParameterError naming the file and the key."""
+    """The prior that a TOML file describes, or a folder holds (folder.py). Raises ParameterError naming the file and the key."""
     path = pathlib.Path(path)
     refuse_pickle(path)
     if path.is_dir():
