@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the user did not give, found from the mixture: OFDM frame offset and phase (a linear modulation's timing and phase:
-acquisition_linear.py), kappa and the noise variance.
+acquisition_linear.py; where the period of a Gaussian prior begins: acquisition_gaussian.py), kappa and the noise variance.
 
 Each window is judged alone. Until the signal of interest can be acquired too, its timing, phase and gain must be given.
 """
@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from .acquisition_gaussian import acquire_gaussian
 from .acquisition_linear import acquire_linear
 from .errors import ParameterError
 from .priors.base import carrier, column
@@ -43,9 +44,11 @@ def acquire(y, soi, interference, kappa=None, noise_var=None):
     elif interference.kind == "linear-modulation":
         if any(v is None for v in (interference.timing, interference.phase, kappa, noise_var)):
             interference, found = acquire_linear(y, soi, interference, kappa, noise_var)
+    elif interference.kind == "gaussian":
+        interference, found = acquire_gaussian(y, soi, interference, kappa, noise_var)
     elif kappa is None or noise_var is None:
         raise ParameterError(f"interference: kappa (--sir-db) and noise_var (--snr-db) must be given for a {interference.kind} "
-                             "prior; they can be estimated for ofdm and linear-modulation only")
+                             "prior; they can be estimated for ofdm, linear-modulation and gaussian only")
     kappa, noise_var = found.get("kappa", kappa), found.get("noise_var", noise_var)
     full = [torch.as_tensor(v, dtype=torch.float32).reshape(-1).expand(len(y)).to(y.device) for v in (kappa, noise_var)]
     return interference, *full, found

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from . import cli_evaluate
+from . import cli_evaluate, cli_fit
 from .errors import AlphaRgsError, ParameterError, RecordingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -80,7 +80,7 @@ def _common(version: Annotated[bool, typer.Option("--version", callback=_version
 def separate(
     mix: Annotated[pathlib.Path, typer.Argument(metavar="MIX", help="SigMF recording (.sigmf-meta, .sigmf) or raw file.")],
     soi: Annotated[pathlib.Path, typer.Option(metavar="SOI.toml", help="Prior of the signal of interest.")],
-    interference: Annotated[pathlib.Path, typer.Option(metavar="INT.toml", help="Prior of the interference.")],
+    interference: Annotated[pathlib.Path, typer.Option(metavar="INT.toml", help="Prior of the interference: TOML, or a folder.")],
     output: Output,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "auto",
     preset: Annotated[str | None, typer.Option(help="Of alpha_rgs: fast (default) or paper.")] = None,
@@ -109,6 +109,10 @@ def separate(
                                  "--method alpha_rgs")
         kappa, noise_var = _levels(soi_prior, sir_db, snr_db)
         mixture = recordings.load(mix, datatype, sample_rate)
+        rate = getattr(interference_prior, "sample_rate", None)
+        if rate is not None and abs(mixture.sample_rate / rate - 1) > 1e-3:
+            raise ParameterError(f"{interference}: sample_rate: it was fitted at {rate:.9g} Hz, but {mix} has "
+                                 f"{mixture.sample_rate:.9g} Hz; resample one of the recordings")
         result = _with_progress(mixture.samples, soi_prior, interference_prior, window=window, hop=hop, method=method,
                                 kappa=kappa, noise_var=noise_var, **({"preset": preset} if preset else {}))
         report = {
@@ -196,18 +200,21 @@ def simulate(
 @app.command()
 @reports_errors
 def info(
-    file: Annotated[pathlib.Path, typer.Argument(metavar="FILE", help="A recording, or a prior file (.toml).")],
+    file: Annotated[pathlib.Path, typer.Argument(metavar="FILE", help="A recording, or a prior (.toml, or a folder).")],
     datatype: Datatype = None,
     sample_rate: SampleRate = None,
 ):
     """Say what a recording holds, or what a prior file means and what will be estimated."""
     from . import describe, recordings
 
-    if file.suffix == ".toml":
+    if file.suffix == ".toml" or file.is_dir():
         prior, given = _prior(file)
         _print_table(describe.prior_table(prior, given), str(file))
     else:
         _print_table(describe.recording_table(recordings.load(file, datatype, sample_rate)))
+
+
+app.command()(reports_errors(cli_fit.fit))
 
 
 # ---- what the commands share ----------------------------------------------------------------------------------------------
@@ -216,8 +223,9 @@ def _prior(path):
     """(prior, the keys that its file sets)."""
     from . import describe, priors
 
-    if not path.is_file():
-        raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source")
+    if not path.exists():
+        raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, or a "
+                             "folder made by alpha-rgs fit")
     return priors.load(path), describe.given_keys(path)
 
 
@@ -272,7 +280,7 @@ def _with_progress(samples, *args, **kwargs):
 
 
 def _frame_length(prior):
-    return prior.signal.frame_length if prior.kind == "ofdm" else None
+    return {"ofdm": lambda: prior.signal.frame_length, "gaussian": lambda: prior.period}.get(prior.kind, lambda: None)()
 
 
 def _versions():

@@ -23,9 +23,13 @@ _MEANING = {
     "dc_null": "whether carrier 0 is unused",
     "frame_offset": "samples from the first sample to the first whole cyclic prefix",
     "channel": "complex taps",
+    "period": "samples after which the covariance repeats; 1: stationary",
+    "lags": "samples after which the covariance is zero",
+    "period_offset": "samples from the first sample to the first whole period",
+    "sample_rate": "Hz, of the recordings that it was fitted to",
     "delay_spread": "samples at the head of each prefix that are not trusted",
 }
-_ESTIMATED = {"ofdm": ("frame_offset", "phase")}
+_ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",)}
 _REQUIRED = ("timing", "phase", "gain")
 _TURN = {2: "half turn", 4: "quarter turn"}
 
@@ -35,12 +39,17 @@ def _values(prior):
     out = {}
     for part in (getattr(prior, "signal", None), prior):
         if dataclasses.is_dataclass(part):
-            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "signal"})
+            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name not in ("signal", "table")})
+    if getattr(prior, "kind", "") == "gaussian":
+        out = {"period": prior.period, "lags": prior.lags, **out}
+        if prior.period == 1:
+            del out["period_offset"]
     return out
 
 
 def given_keys(path):
-    """The keys that a TOML file sets."""
+    """The keys that a TOML file sets, or prior.toml in a folder."""
+    path = path / "prior.toml" if path.is_dir() else path
     with open(path, "rb") as f:
         return set(tomllib.load(f))
 
@@ -94,7 +103,7 @@ def estimates(found, hop, frame_length=None):
     for name, values in found.items():
         values = np.asarray(values)
         out[name] = {"first_window": values[0].item()}
-        if name == "frame_offset" and frame_length:
+        if name in ("frame_offset", "period_offset") and frame_length:
             stream = (values + hop * np.arange(len(values))) % frame_length
             out[name]["windows_that_agree_with_the_first"] = int(np.sum(stream == stream[0]))
         elif name in ("kappa", "noise_var"):
@@ -153,25 +162,29 @@ def _text(key, value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def clipped(recording):
+    """The share of a Recording's samples at full scale; a float recording has none: there a peak that is met often is one."""
+    parts = np.abs(recording.samples.view(np.float32))
+    largest, digits = float(parts.max()), "".join(c for c in recording.datatype if c.isdigit())
+    full = 1 - 2.0 ** (1 - int(digits)) if "f" not in recording.datatype else largest
+    count = int((parts >= full).reshape(-1, 2).any(1).sum()) if largest > 0 else 0
+    return 0.0 if "f" in recording.datatype and count <= 2 else count / len(recording.samples)
+
+
 def recording_table(recording):
     """Rows (what, value) about a Recording: length, rate, power, peak, DC, clipping."""
     x = recording.samples
     parts = x.view(np.float32)
     power = float(np.mean(np.square(parts, dtype=np.float64))) * 2
     dc = abs(complex(np.mean(x, dtype=np.complex128)))
-    largest, peak = float(np.abs(parts).max()), float(np.abs(x).max())
-    digits = "".join(c for c in recording.datatype if c.isdigit())
-    full = 1 - 2.0 ** (1 - int(digits)) if "f" not in recording.datatype else largest
-    clipped = (np.abs(parts) >= full).reshape(-1, 2).any(1).sum() if largest > 0 else 0
-    if "f" in recording.datatype and clipped <= 2:      # a float recording has no full scale: a peak met often is one
-        clipped = 0
+    peak = float(np.abs(x).max())
     rows = [("file", recording.path), ("datatype", recording.datatype), ("sample rate", f"{recording.sample_rate:.9g} Hz"),
             ("length", f"{len(x)} samples, {len(x) / recording.sample_rate:.6g} s")]
     if recording.frequency is not None:
         rows.append(("frequency", f"{recording.frequency:.9g} Hz"))
     rows += [("power", f"{_db(power, 10)} (1 is 0 dB)"), ("peak", f"{peak:.4g} ({_db(peak, 20)})"),
              ("DC", f"{dc:.3g}" + (f" ({_db(dc / math.sqrt(power), 20)} relative to the whole power)" if dc > 0 else "")),
-             ("clipped", f"{100 * clipped / len(x):.3g} % of samples")]
+             ("clipped", f"{100 * clipped(recording):.3g} % of samples")]
     if recording.description:
         rows.append(("description", recording.description))
     for note in recording.annotations[:20]:

@@ -54,6 +54,10 @@ class Task:
                 frame_offset=prior.frame_offset if offset is None else (int(offset[row]) + start) % prior.signal.frame_length,
                 phase=prior.phase if phase is None else float(phase[row]) - turn),
                 float(out.kappa[row]), float(out.noise_var[row]))
+        elif samples == self.longest and self.interference.kind == "gaussian":
+            offset, prior = out.estimated.get("period_offset"), self.interference
+            prior = prior if offset is None else replace(prior, period_offset=(int(offset[row]) + start) % prior.period)
+            self.memory = prior, float(out.kappa[row]), float(out.noise_var[row])
 
     def remembered(self, samples):
         """(interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""

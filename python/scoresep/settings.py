@@ -11,7 +11,7 @@ _engines = {}
 
 
 def prior(path):
-    """The path of a prior file, checked to be there; `path` itself where it is no path but a prior already.
+    """The path of a prior file, or of a folder that holds prior.toml, checked to be there; `path` itself where it is a prior.
 
     A relative path is looked for in the working directory, then beside the running script, then among the installed
     examples. Raises ValueError where the file is nowhere, or is no TOML.
@@ -23,7 +23,7 @@ def prior(path):
     folders = [os.curdir, *([os.path.dirname(script)] if script else []), *_examples()]
     for folder in folders:
         candidate = os.path.join(folder, path)
-        if path and os.path.isfile(candidate):
+        if path and (os.path.isfile(candidate) or os.path.isfile(os.path.join(candidate, "prior.toml"))):
             return candidate if folder != os.curdir else path
     raise ValueError(f"{path or 'prior'}: no such prior file; give the path of a TOML file (looked in "
                      f"{', '.join(os.path.abspath(folder) for folder in folders)})")
@@ -32,7 +32,7 @@ def prior(path):
 def prior_table(path):
     """The keys of a prior file, as they stand there. Raises ValueError where it is no TOML."""
     try:
-        with open(path, "rb") as file:
+        with open(os.path.join(path, "prior.toml") if os.path.isdir(path) else path, "rb") as file:
             return tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not TOML: {error}") from None

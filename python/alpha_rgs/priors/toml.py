@@ -8,6 +8,7 @@ import tomllib
 
 from ..errors import ParameterError
 from . import linear_modulation, ofdm
+from .folder import load_folder, refuse_pickle
 
 _NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
 _KINDS = {
@@ -22,15 +23,16 @@ _NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", 
 
 
 def load(path):
-    """The prior that a TOML file describes. Raises ParameterError naming the file and the key."""
+    """The prior that a TOML file describes, or a folder holds (folder.py). Raises ParameterError naming the file and the key."""
     path = pathlib.Path(path)
+    refuse_pickle(path)
+    if path.is_dir():
+        return load_folder(path)
     try:
         with open(path, "rb") as f:
             table = tomllib.load(f)
     except FileNotFoundError:
         raise ParameterError(f"{path}: no such prior file") from None
-    except IsADirectoryError:
-        raise ParameterError(f"{path}: is a folder; a prior file is a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: is not TOML: {error}") from None
     return from_dict(table, str(path))
@@ -40,6 +42,8 @@ def from_dict(table, source="prior"):
     """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError)."""
     table = dict(table)
     kind = table.pop("kind", None)
+    if kind == "gaussian":
+        raise ParameterError(f"{source}: kind: a 'gaussian' prior is a folder, made by alpha-rgs fit; give the folder")
     if kind not in _KINDS:
         raise ParameterError(f"{source}: kind: {kind!r} must be one of {', '.join(map(repr, _KINDS))}")
     cls, keys = _KINDS[kind]
