@@ -18,7 +18,6 @@ NOISE = (1e-2, 1e-1, 1.0, 10.0)         # per unit power: where a prior is judge
 MAX_PERIOD = 512
 _BLOCK, _SILENT, _GAP = 32, 0.1, 3      # blocks of so many samples below this share of the power, so many in a row, are silence
 _TRAINED = 0.8
-_FIRM = 12              # projections that drop eigenvalues no larger than the most negative one: noise has both signs
 _SHRINK, _PROJECTIONS = 2.0, 30
 _PIECE, _LAGS, _CLEAR = 32768, 128, 8.0
 _WINDOW, _WINDOWS = 1024, 64
@@ -203,8 +202,6 @@ def _project(table):
             value = np.linalg.eigvalsh(spread(table, 4 * count))
             break
         value, vector = np.linalg.eigh(spread(table))
-        if step < _FIRM:
-            value = np.where(value < max(-value.min(), 0), 0, value)
         table = gather((vector * value.clip(0)[:, None]) @ vector.conj().swapaxes(1, 2))
     added = 1.05 * max(-float(value.min()), 0.0) + 1e-5
     table[:, 0] += added
