@@ -3,9 +3,8 @@
 
 The mixture is taken for Gaussian with the spectrum S(f) = kappa²·S_b(f) + noise_var + gain²·S_s(f). What is not known of the
 first two is found by maximum likelihood (Whittle's) on the periodogram, by multiplicative steps (Févotte, Bertin and Durrieu,
-2009); the begin of the period by the derivative of the likelihood towards the covariance at each offset, zᴴ·(C_o - C_mean)·z,
-z = y
-whitened by 1/S.
+2009); the begin of the period by the derivative of the likelihood towards the covariance at each offset,
+zᴴ·(C_o - C_mean)·z, z = y whitened by 1/S.
 """
 from dataclasses import replace
 
