@@ -146,6 +146,7 @@ def test_a_folder_gives_back_what_was_saved(folder):
     prior = priors.load(folder)
     assert np.allclose(prior.table, true_table(), atol=1e-7)
     assert (prior.kind, prior.period, prior.lags, prior.sample_rate, prior.period_offset) == ("gaussian", 80, 80, 20e6, None)
+    assert np.array_equal(priors.load(folder / "prior.toml").table, prior.table)        # as a file dialogue gives it
     assert {"kind", "period", "lags"} <= describe.given_keys(folder)
     assert any("estimated" in row for row in describe.prior_table(prior))
     with pytest.raises(RecordingError, match="exists already"):

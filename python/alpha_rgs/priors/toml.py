@@ -8,7 +8,7 @@ import tomllib
 
 from ..errors import ParameterError
 from . import linear_modulation, ofdm
-from .folder import load_folder, refuse_pickle
+from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
 
 _NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
 _KINDS = {
@@ -26,6 +26,8 @@ def load(path):
     """The prior that a TOML file describes, or a folder holds (folder.py). Raises ParameterError naming the file and the key."""
     path = pathlib.Path(path)
     refuse_pickle(path)
+    if path.name == HEADER and (path.parent / WEIGHTS).exists():       # file dialogues pick no folders
+        path = path.parent
     if path.is_dir():
         return load_folder(path)
     try:
