@@ -180,7 +180,8 @@ def _as_pickle(path):
 @pytest.mark.parametrize(("change", "words"), [
     (_set("format", "2"), ["prior.toml", "format", "newer"]),
     (_set("format", None), ["prior.toml", "format"]),
-    (_set("kind", '"diffusion"'), ["prior.toml", "kind", "gaussian"]),
+    (_set("kind", '"magic"'), ["prior.toml", "kind", "gaussian", "diffusion"]),
+    (_set("kind", '"diffusion"'), ["prior.toml", "network is missing"]),
     (_set("period", "40"), ["weights.safetensors", "shape", "[40, 80, 2]"]),
     (_set("period", '"x"'), ["prior.toml", "period"]),
     (_set("lags", None), ["prior.toml", "lags is missing"]),

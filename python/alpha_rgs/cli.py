@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from . import cli_evaluate, cli_fit
+from . import cli_evaluate, cli_fit, cli_train
 from .errors import AlphaRgsError, ParameterError, RecordingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -215,6 +215,7 @@ def info(
 
 
 app.command()(reports_errors(cli_fit.fit))
+app.command()(reports_errors(cli_train.train))
 
 
 # ---- what the commands share ----------------------------------------------------------------------------------------------
@@ -326,3 +327,7 @@ def _print_summary(report, output):
     rows += [("assumed", sentence) for sentence in report["assumed"]]
     _print_table(rows)
     typer.echo(f"written to {output}")
+
+
+if __name__ == "__main__":      # torchrun -m alpha_rgs.cli train …
+    main()

@@ -36,15 +36,12 @@ def fit(
     wanted = _period(period, stationary)
     with files.all_or_nothing(output, _FILES, overwrite) as folder:
         loaded = [files.load(path, datatype, sample_rate) for path in recordings]
-        for other in loaded[1:]:
-            if abs(other.sample_rate / loaded[0].sample_rate - 1) > 1e-6:
-                raise ParameterError(f"{other.path}: sample rate {other.sample_rate:.9g} Hz differs from that of "
-                                     f"{loaded[0].path}, {loaded[0].sample_rate:.9g} Hz; resample one of them")
-        warnings = [line for recording in loaded for line in _look_over(recording)]
+        rate = files.common_rate(loaded)
+        warnings = [line for recording in loaded for line in look_over(recording)]
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("fitting", total=5)
-            result = fitting.fit([r.samples for r in loaded], wanted, length, loaded[0].sample_rate, [r.path for r in loaded],
+            result = fitting.fit([r.samples for r in loaded], wanted, length, rate, [r.path for r in loaded],
                                  lambda step, steps: bar.update(task, completed=step, total=steps))
         if result.used < _USED:
             warnings.append(f"{100 * (1 - result.used):.3g} % of the samples are silence and were left out; "
@@ -53,7 +50,7 @@ def fit(
             warnings.append("the last 20 % hold no stretch long enough to judge the prior on")
         found = _found(result, wanted)
         names = [path.name for path in recordings]
-        prior_folder.write_gaussian(result.prior, folder, _provenance(names, period, length, datatype, sample_rate))
+        prior_folder.write(result.prior, folder, _provenance(names, period, length, datatype, sample_rate))
         (folder / "report.md").write_text(_report(result, found, warnings, names, loaded), encoding="utf-8")
         _draw(result.prior, folder / "spectrum.png")
     for line in warnings:
@@ -76,7 +73,7 @@ def _period(period, stationary):
         raise ParameterError(f"--period: {period!r} must be a whole number of samples, or auto") from None
 
 
-def _look_over(recording):
+def look_over(recording):
     """What is odd about a recording, sentences."""
     import numpy as np
 

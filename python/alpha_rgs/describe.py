@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Priors and results in words, for reports and for people; and priors back into TOML."""
-import dataclasses
+"""Priors and results in words, for reports and for people."""
 import math
 import tomllib
 
 import numpy as np
+
+from .priors.toml import to_toml, values
 
 _MEANING = {
     "constellation": "alphabet of the symbols or carriers",
     "samples_per_symbol": "samples",
     "pulse": "rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long",
     "rolloff": "of the rrc pulse, 0 to 1",
-    "span": "length of the rrc pulse, symbols",
+    "span": "length of the rrc pulse, or of the gmsk frequency pulse, symbols",
+    "bandwidth_time": "of the Gaussian filter: 3 dB bandwidth times the symbol's duration",
     "timing": "samples from the first sample to the centre of the first symbol",
     "phase": "rad, at the first sample",
+    "symmetry": "the phase is known up to one turn over this",
     "gain": "amplitude as received; 1 is unit mean power",
     "carrier_offset": "cycles per sample",
     "symbols": "length of the burst, symbols",
@@ -29,35 +32,27 @@ _MEANING = {
     "sample_rate": "Hz, of the recordings that it was fitted to",
     "delay_spread": "samples at the head of each prefix that are not trusted",
 }
-_ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",)}
+_ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",), "gmsk": ("timing", "phase")}
 _REQUIRED = ("timing", "phase", "gain")
 _TURN = {2: "half turn", 4: "quarter turn"}
 
 
-def _values(prior):
-    """key -> value of a prior and its signal, as its TOML file would name them."""
-    out = {}
-    for part in (getattr(prior, "signal", None), prior):
-        if dataclasses.is_dataclass(part):
-            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name not in ("signal", "table")})
-    if getattr(prior, "kind", "") == "gaussian":
-        out = {"period": prior.period, "lags": prior.lags, **out}
-        if prior.period == 1:
-            del out["period_offset"]
-    return out
-
-
 def given_keys(path):
-    """The keys that a TOML file sets, or prior.toml in a folder."""
+    """The keys that a TOML file sets, or prior.toml in a folder, those of its [source] too."""
     path = path / "prior.toml" if path.is_dir() else path
     with open(path, "rb") as f:
-        return set(tomllib.load(f))
+        table = tomllib.load(f)
+    return set(table) | set(table.get("source", ()))
 
 
 def prior_table(prior, given=None):
     """Rows (key, value, meaning) of all keys of a prior, texts. given: the keys set by its file; the others are marked."""
     rows = [("kind", prior.kind, "what is known about the source")]
-    for key, value in _values(prior).items():
+    if prior.learned:
+        size = sum(p.numel() for p in prior.network.parameters())
+        colour = "white and coloured noise" if prior.takes_colour else "white noise only"
+        rows.append(("network", f"{type(prior.network.net).__name__} of {size} weights", f"its denoiser: {colour}"))
+    for key, value in values(prior).items():
         if value is None and key in _ESTIMATED.get(prior.kind, ()):
             value = "estimated"
         elif value is None and key in _REQUIRED:
@@ -77,10 +72,10 @@ def assumptions(soi, interference, soi_given, interference_given, estimated):
     """
     out = []
     for role, prior, given in (("signal of interest", soi, soi_given), ("interference", interference, interference_given)):
-        for key, value in _values(prior).items():
-            if key in given or value is None or key == "delay_spread":
+        for key, value in values(prior).items():
+            if key in given or value is None or key in ("delay_spread", "symmetry"):
                 continue
-            if key in ("rolloff", "span") and prior.signal.pulse != "rrc":
+            if key in ("rolloff", "span") and getattr(prior.signal, "pulse", "rrc") != "rrc":
                 continue
             if key == "channel":
                 value = "flat"
@@ -100,14 +95,14 @@ def estimates(found, hop, frame_length=None):
     found: name -> [windows]; window k begins at sample k·hop. A frame offset is also compared between windows.
     """
     out = {}
-    for name, values in found.items():
-        values = np.asarray(values)
-        out[name] = {"first_window": values[0].item()}
+    for name, rows in found.items():
+        rows = np.asarray(rows)
+        out[name] = {"first_window": rows[0].item()}
         if name in ("frame_offset", "period_offset") and frame_length:
-            stream = (values + hop * np.arange(len(values))) % frame_length
+            stream = (rows + hop * np.arange(len(rows))) % frame_length
             out[name]["windows_that_agree_with_the_first"] = int(np.sum(stream == stream[0]))
         elif name in ("kappa", "noise_var"):
-            out[name].update(mean=float(values.mean()), min=float(values.min()), max=float(values.max()))
+            out[name].update(mean=float(rows.mean()), min=float(rows.min()), max=float(rows.max()))
     return out
 
 
@@ -121,33 +116,9 @@ def spread(values):
     return {"mean": values.mean(), "min": values.min(), "p5": low, "median": median, "p95": high, "max": values.max()}
 
 
-def to_toml(prior, comment=""):
-    """The text of a prior file; nuisances that are not known are left out. Raises ValueError for nuisances per window."""
-    lines = [f"# {line}" for line in comment.splitlines()] + [f'kind = "{prior.kind}"']
-    for key, value in _values(prior).items():
-        if value is None or (key == "channel" and value == (1,)) or (key == "delay_spread" and value == len(prior.channel) - 1):
-            continue
-        lines.append(f"{key} = {_toml(value)}")
-    return "\n".join(lines) + "\n"
-
-
 def plain(prior):
     """A prior's known keys as a dict for JSON."""
     return {"kind": prior.kind, **tomllib.loads(to_toml(prior))}
-
-
-def _toml(value):
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, complex):
-        return f"[{value.real!r}, {value.imag!r}]"
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_toml, value))}]"
-    return repr(value)
 
 
 def _text(key, value):

@@ -51,10 +51,10 @@ def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=
     if lags is not None and not 2 <= lags <= 1024:
         raise ParameterError(f"--length: {lags} must lie between 2 and 1024 samples")
     tell, search = progress or (lambda step, steps: None), None
-    stretches = [_active(name, np.asarray(x)) for name, x in zip(names, recordings)]
+    stretches = [active(name, np.asarray(x)) for name, x in zip(names, recordings)]
     train, test = [], []
     for name, pieces in zip(names, stretches):
-        first, last = _split(pieces)
+        first, last = split(pieces)
         need = 20 * max(period or 64, lags or 64)
         if sum(map(len, first)) < need:
             raise ParameterError(f"{name}: its first 80 % hold {sum(map(len, first))} samples that are not silence, but {need} "
@@ -120,7 +120,7 @@ def find_period(pieces):
     return (best if score[best] >= _CLEAR else None), float(score[best]), int(others.argmax()), float(others.max())
 
 
-def _active(name, x):
+def active(name, x):
     """The stretches of x that are not silence, a list of complex128, at unit mean power together."""
     if len(x) < 4 * _BLOCK:
         raise ParameterError(f"{name}: holds {len(x)} samples, too few for anything")
@@ -142,7 +142,7 @@ def _active(name, x):
     return [p / scale for p in out]
 
 
-def _split(pieces):
+def split(pieces):
     """The first 80 % of the samples, and the rest: two lists of stretches."""
     left, first, last = int(_TRAINED * sum(map(len, pieces))), [], []
     for x in pieces:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Synthetic mixtures with their truth: the experiment of Jayashankar et al. (2023), and streams.
 
-Interference: OFDM, or a stand-in for the experiment's CommSignal2. That recording's averaged autocorrelation is what 802.11b
-at 1 or 2 Mb/s gives at 25 MS/s (it ends after 25 samples, with the side lobes of the 11-chip Barker code; a peak at 3175
-samples is the scrambler's 127 symbols): this is inferred from second-order statistics, so it is called a stand-in.
+Interference: OFDM, GMSK, or a stand-in for the experiment's CommSignal2. That recording's averaged autocorrelation is what
+802.11b at 1 or 2 Mb/s gives at 25 MS/s (it ends after 25 samples, with the side lobes of the 11-chip Barker code; a peak at
+3175 samples is the scrambler's 127 symbols): this is inferred from second-order statistics, so it is called a stand-in.
 """
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from .errors import ParameterError
-from .priors import LinearModulation, Ofdm
+from .errors import CapabilityError, ParameterError
+from .priors import Gmsk, LinearModulation, Ofdm
 from .priors.base import carrier
 from .signals import LinearModulation as LinearSignal
 from .signals import Ofdm as OfdmSignal
@@ -32,7 +32,7 @@ class Mixture:
     noise_var: float
     bits: torch.Tensor
     soi: LinearModulation
-    interference: Ofdm | LinearModulation
+    interference: Ofdm | LinearModulation | Gmsk
 
 
 def paper_priors(constellation="qpsk", symbols=160):
@@ -71,15 +71,15 @@ def noise(shape, generator):
 
 
 def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambled=None):
-    """Windows of `samples` samples; the interference's nuisances (OFDM: frame offset, phase; linear modulation: timing,
-    phase) are drawn per window where the prior lacks them.
+    """Windows of `samples` samples; the interference's nuisances (OFDM: frame offset, phase; linear modulation and
+    GMSK: timing, phase) are drawn per window where the prior lacks them.
 
     sir_db: ratio of mean powers of SOI and interference; None for no interference. snr_db: SOI to noise per sample, None
     for no noise. Powers are ensemble powers; the SOI's gain multiplies s. scrambled: for linear modulation, see _linear.
     """
     g = torch.Generator().manual_seed(seed)
     n = torch.arange(samples, dtype=torch.float64)
-    if interference.signal.alphabet.symmetry is None:
+    if interference.kind != "gmsk" and interference.signal.alphabet.symmetry is None:
         raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
     if soi.symbols is None:     # continuous: symbols before and after the window too
         reach = soi.signal.span + 1
@@ -97,11 +97,31 @@ def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambl
     inside = inside[(centre >= 0) & (centre < samples) & (inside >= max(first, 0))]
     bits = bits.reshape(batch, count, -1)[:, inside].flatten(1)
 
-    b, truth = _ofdm(interference, batch, n, g) if interference.kind == "ofdm" else _linear(interference, batch, n, g, scrambled)
+    if interference.kind == "gmsk":
+        b, truth = interference.draw(batch, samples, g)
+    elif interference.kind == "ofdm":
+        b, truth = _ofdm(interference, batch, n, g)
+    else:
+        b, truth = _linear(interference, batch, n, g, scrambled)
     kappa = 0.0 if sir_db is None else float(soi.gain) * 10 ** (-sir_db / 20)
     noise_var = 0.0 if snr_db is None else float(soi.gain) ** 2 * 10 ** (-snr_db / 10)
     y = s + kappa * b + noise_var ** 0.5 * noise((batch, samples), g)
     return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
+
+
+def alone(prior, batch, samples, generator, scrambled=None):
+    """A source by itself, its nuisances drawn where the prior lacks them: (complex64 [batch, samples], the prior as it truly is).
+
+    scrambled: for linear modulation, see _linear. Raises CapabilityError where that kind cannot be drawn.
+    """
+    n = torch.arange(samples, dtype=torch.float64)
+    if prior.kind == "ofdm":
+        return _ofdm(prior, batch, n, generator)
+    if prior.kind == "linear-modulation":
+        return _linear(prior, batch, n, generator, scrambled)
+    if prior.kind == "gmsk":
+        return prior.draw(batch, samples, generator)
+    raise CapabilityError(f"{prior.kind}: a source of this kind cannot be drawn; record it, or give the file of its structure")
 
 
 def _ofdm(ofdm, batch, n, g):

@@ -69,6 +69,15 @@ def load(path, datatype=None, sample_rate=None):
                      handle.get_global_info().get("core:description", ""))
 
 
+def common_rate(loaded):
+    """The sample rate of Recordings, Hz. Raises RecordingError naming the one that differs from the first."""
+    for other in loaded[1:]:
+        if abs(other.sample_rate / loaded[0].sample_rate - 1) > 1e-6:
+            raise RecordingError(f"{other.path}: sample rate {other.sample_rate:.9g} Hz differs from that of {loaded[0].path}, "
+                                 f"{loaded[0].sample_rate:.9g} Hz; resample one of them")
+    return loaded[0].sample_rate
+
+
 def save(stem, samples, sample_rate, frequency=None, annotations=(), description="", extra=None, overwrite=True):
     """Write samples, complex [n], as <stem>.sigmf-meta and <stem>.sigmf-data (cf32_le), both or neither.
 

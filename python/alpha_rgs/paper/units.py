@@ -26,7 +26,7 @@ import torch
 from .. import __version__
 from ..errors import AlphaRgsError, ParameterError
 from ..mixtures import draw, draw_case, paper_case
-from ..priors import load
+from ..priors import load, with_network
 from ..separators import api
 
 CHUNK = 25          # windows drawn together
@@ -135,13 +135,18 @@ def _measure_stream(unit, mixture, soi, interference):
 
 
 def _trained(unit, role, given):
-    return load(unit.priors[role]) if role in unit.priors else given
+    """The trained prior with the nuisances of the case's own."""
+    if role not in unit.priors:
+        return given
+    prior = load(unit.priors[role])
+    return with_network(given, prior.network) if prior.learned and prior.kind == given.kind else prior
 
 
 @functools.lru_cache(maxsize=64)
 def _digest(path):
-    with open(path, "rb") as f:
-        return f"{pathlib.Path(path).name}@{hashlib.file_digest(f, 'sha256').hexdigest()[:12]}"
+    path = pathlib.Path(path)
+    with open(path / "weights.safetensors" if path.is_dir() else path, "rb") as f:
+        return f"{path.name}@{hashlib.file_digest(f, 'sha256').hexdigest()[:12]}"
 
 
 def provenance():

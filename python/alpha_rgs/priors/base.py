@@ -16,6 +16,8 @@ class Prior(ABC):
     """
 
     kind = ""
+    learned = False         # whether denoise asks a trained network
+    takes_colour = True     # whether denoise takes a colour
 
     @abstractmethod
     def denoise(self, x, noise_var, colour=None):
@@ -46,6 +48,13 @@ class Prior(ABC):
         Raises CapabilityError where the prior cannot tell.
         """
         raise CapabilityError(f"{self.kind}: this prior gives no autocorrelation, which a stationary covariance needs")
+
+    def density(self, bins):
+        """Mean power density at frequencies k/bins, FFT order: float64 [bins], mean 1, not negative. Raises CapabilityError where
+        the prior gives no autocorrelation."""
+        lags = np.fft.ifftshift(np.arange(-(bins // 2), bins - bins // 2))
+        density = np.fft.fft(self.autocorrelation(lags)).real.clip(0)
+        return density / density.mean()
 
     @abstractmethod
     def shifted(self, start):

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Priors fitted to recordings, as folders: prior.toml says what it is, weights.safetensors holds its numbers.
+"""Priors made from data, as folders: prior.toml says what it is, weights.safetensors holds its numbers.
 
     format = 1                  # a greater one is refused
-    kind = "gaussian"
+    kind = "gaussian"           # or "diffusion"
     sample_rate = 20000000.0    # Hz; a period and lags are in samples at this rate
-    period = 80                 # samples
-    lags = 80
     sha256 = "…"                # of weights.safetensors
+    period = 80                 # samples; gaussian, or a diffusion without [source]
+    lags = 80
     # period_offset = 17        # samples from the first sample to the first whole period; left out: found from the mixture
+    [network]                   # diffusion: kind and sizes (nets/denoiser.py)
+    [source]                    # diffusion: the structure that is known besides, with the keys of a prior file of its kind; its
+                                # nuisances may be edited
     [provenance]                # command, recordings (file names only), date, version: for people
-The weights hold `covariance`, float32 [period, lags, 2] (real and imaginary parts).
+The weights hold `covariance`, float32 [period, lags, 2] (real and imaginary parts), where there is no [source], and the
+network's tensors as `network.*`.
 """
 import hashlib
 import pathlib
@@ -25,8 +29,8 @@ FORMAT = 1
 HEADER, WEIGHTS = "prior.toml", "weights.safetensors"
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 _KEYS = {"format": (int,), "kind": (str,), "sample_rate": (int, float), "period": (int,), "lags": (int,), "sha256": (str,),
-         "period_offset": (int,), "provenance": (dict,)}
-_NEEDED = ("period", "lags", "sha256")
+         "period_offset": (int,), "network": (dict,), "source": (dict,), "provenance": (dict,)}
+_NEEDED = {"gaussian": ("period", "lags", "sha256"), "diffusion": ("network", "sha256")}
 
 
 def refuse_pickle(path):
@@ -46,30 +50,73 @@ def load_folder(path):
         raise ParameterError(f"{file}: format: {number!r} must be {FORMAT}")
     if number > FORMAT:
         raise ParameterError(f"{file}: format: {number} is newer than this version of alpha-rgs reads ({FORMAT}); update it")
-    if table.get("kind") != "gaussian":
-        raise ParameterError(f"{file}: kind: {table.get('kind')!r} must be 'gaussian'")
+    kind = table.get("kind")
+    if kind not in _NEEDED:
+        raise ParameterError(f"{file}: kind: {kind!r} must be 'gaussian' or 'diffusion'")
     for key, value in table.items():
-        if key not in _KEYS:
+        if key not in _KEYS or (kind == "gaussian" and key in ("network", "source")):
             raise ParameterError(f"{file}: unknown key {key!r}; known keys: {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
             raise ParameterError(f"{file}: {key}: {value!r} is of the wrong type")
-    for key in _NEEDED:
+    needed = _NEEDED[kind] + (("period", "lags") if kind == "diffusion" and "source" not in table else ())
+    for key in needed:
         if key not in table:
             raise ParameterError(f"{file}: {key} is missing")
     rate = table.get("sample_rate")
     if rate is not None and not 0 < rate < float("inf"):
         raise ParameterError(f"{file}: sample_rate: {rate!r} must be a positive number of Hz")
-    covariance = _weights(path, weights, table["sha256"])["covariance"]
+    tensors = _weights(path, weights, table["sha256"])
+    source = _source(file, table["source"]) if "source" in table else _covariance(file, weights, table, tensors)
+    return source if kind == "gaussian" else _learned(file, weights, table, tensors, source)
+
+
+def _source(file, table):
+    from .toml import from_dict
+
+    return from_dict(table, f"{file}: source")
+
+
+def _covariance(file, weights, table, tensors):
+    covariance = tensors.get("covariance")
+    if covariance is None:
+        raise ParameterError(f"{weights}: holds no tensor named covariance")
     wanted = (table["period"], table["lags"], 2)
     if tuple(covariance.shape) != wanted or covariance.dtype != torch.float32 or not covariance.numel():
         raise ParameterError(f"{weights}: covariance is {covariance.dtype} of shape {list(covariance.shape)}, but {HEADER} tells "
                              f"of float32 [{table['period']}, {table['lags']}, 2]")
     pairs = covariance.double().numpy()
     try:
-        return Gaussian(pairs[..., 0] + 1j * pairs[..., 1], table.get("period_offset"), rate)
+        return Gaussian(pairs[..., 0] + 1j * pairs[..., 1], table.get("period_offset"), table.get("sample_rate"))
     except ParameterError as error:
         where = file if str(error).startswith("period_offset") else weights
         raise ParameterError(f"{where}: {error}") from None
+
+
+def _learned(file, weights, table, tensors, source):
+    from ..nets import build
+    from .learned import with_network
+
+    try:
+        network = build(table["network"])
+        prior = with_network(source, network)
+    except ParameterError as error:
+        raise ParameterError(f"{file}: {error}") from None
+    given = {key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")}
+    wanted = network.state_dict()
+    wanted["spectrum"] = given.get("spectrum", wanted["spectrum"])      # of any number of bins
+    for key in sorted(wanted.keys() | given.keys()):
+        if key not in given or key not in wanted or given[key].shape != wanted[key].shape:
+            told = "no tensor" if key not in given else f"one of shape {list(given[key].shape)}"
+            meant = "none" if key not in wanted else f"one of shape {list(wanted[key].shape)}"
+            raise ParameterError(f"{weights}: is of another network than {HEADER} describes: it holds {told} named "
+                                 f"network.{key}, where there should be {meant}")
+    network.spectrum = wanted["spectrum"].float().clone()
+    network.load_state_dict({key: value.float() for key, value in given.items()})
+    if not all(bool(torch.isfinite(value).all()) for value in given.values()):
+        raise ParameterError(f"{weights}: holds NaN or infinite weights; train it again")
+    network.digest = table["sha256"][:16]
+    network.eval().requires_grad_(False)
+    return prior
 
 
 def read_header(path):
@@ -99,47 +146,47 @@ def _weights(folder, path, sha256):
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ParameterError(f"{path}: differs from its sha256 in {HEADER}; it was cut or changed, copy the folder again")
     try:
-        tensors = load(data)
+        return load(data)
     except SafetensorError as error:
         raise ParameterError(f"{path}: is no safetensors file: {error}") from None
-    if "covariance" not in tensors:
-        raise ParameterError(f"{path}: holds no tensor named covariance")
-    return tensors
 
 
-def write_gaussian(prior, folder, provenance=None):
-    """Write prior.toml and weights.safetensors of a Gaussian prior into a folder that is there. See save."""
+def write(prior, folder, provenance=None, network=None):
+    """Write prior.toml and weights.safetensors of a Gaussian or a learned prior into a folder that is there. See save. network:
+    the table from which nets.build makes a learned prior's."""
     from safetensors.torch import save as serialise
 
-    folder = pathlib.Path(folder)
-    pairs = np.stack([prior.table.real, prior.table.imag], -1).astype(np.float32)
-    data = serialise({"covariance": torch.from_numpy(np.ascontiguousarray(pairs))})
-    lines = [f"format = {FORMAT}", 'kind = "gaussian"']
-    if prior.sample_rate is not None:
+    from .toml import text_of, toml_lines
+
+    folder, tensors, tables = pathlib.Path(folder), {}, {}
+    lines = [f"format = {FORMAT}", f'kind = "{"diffusion" if prior.learned else prior.kind}"']
+    if getattr(prior, "sample_rate", None) is not None:
         lines.append(f"sample_rate = {float(prior.sample_rate)!r}")
-    lines += [f"period = {prior.period}", f"lags = {prior.lags}"]
-    if prior.period_offset is not None and prior.period > 1:
-        lines.append(f"period_offset = {int(prior.period_offset)}")
+    if prior.learned:
+        tensors = {f"network.{key}": value.contiguous() for key, value in prior.network.state_dict().items()}
+        tables["network"] = [f"{key} = {text_of(value)}" for key, value in network.items()]
+    if prior.kind == "gaussian":
+        pairs = np.stack([prior.table.real, prior.table.imag], -1).astype(np.float32)
+        tensors["covariance"] = torch.from_numpy(np.ascontiguousarray(pairs))
+        lines += [f"period = {prior.period}", f"lags = {prior.lags}"]
+        if prior.period_offset is not None and prior.period > 1:
+            lines.append(f"period_offset = {int(prior.period_offset)}")
+    else:
+        tables["source"] = toml_lines(prior)
+    data = serialise(tensors)
     lines.append(f'sha256 = "{hashlib.sha256(data).hexdigest()}"')
     if provenance:
-        lines += ["", "[provenance]", *(f"{key} = {_toml(value)}" for key, value in provenance.items())]
+        tables["provenance"] = [f"{key} = {text_of(value)}" for key, value in provenance.items()]
+    for name, rows in tables.items():
+        lines += ["", f"[{name}]", *rows]
     (folder / WEIGHTS).write_bytes(data)
     (folder / HEADER).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def save(prior, path, provenance=None, overwrite=False):
-    """Write a Gaussian prior as the folder `path`, whole or not at all. provenance: texts and lists of texts.
-
-    Raises RecordingError where it cannot be written (disk full), or is there already and overwrite is False.
-    """
+def save(prior, path, provenance=None, overwrite=False, network=None):
+    """Write a prior made from data as the folder `path`, whole or not at all. provenance: texts and lists of texts; network: see
+    write. Raises RecordingError where it cannot be written (disk full), or is there already and overwrite is False."""
     from ..recordings import all_or_nothing
 
     with all_or_nothing(path, [HEADER, WEIGHTS], overwrite) as folder:
-        write_gaussian(prior, folder, provenance)
-
-
-def _toml(value):
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
-    text = "".join(c if c.isprintable() else " " for c in str(value))
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        write(prior, folder, provenance, network)

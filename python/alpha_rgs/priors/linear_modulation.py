@@ -117,6 +117,11 @@ class LinearModulation(Prior):
         timing = column(self.timing, torch.empty(0))[:, 0]
         return torch.round(timing + number * self.signal.samples_per_symbol, decimals=6)
 
+    def symbol_means(self, r, var, modulate, demodulate):
+        """E[a | r] of symbols, r = a + noise of variance var: complex64 [batch, symbols]. modulate, demodulate: from symbols like
+        these to windows and back, for a denoiser that works on waveforms."""
+        return self.signal.alphabet.mean(r, var)
+
     def autocorrelation(self, lags):
         """See Prior.autocorrelation: the pulse's own, over samples_per_symbol, for white symbols that never end; averaged over
         fractions of a sample where the timing is not one number."""

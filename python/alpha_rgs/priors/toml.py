@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Priors from TOML files: one source each, unknown keys refused."""
+"""Priors from TOML files, one source each, unknown keys refused; and back into TOML."""
 import dataclasses
 import difflib
 import math
@@ -7,7 +7,7 @@ import pathlib
 import tomllib
 
 from ..errors import ParameterError
-from . import linear_modulation, ofdm
+from . import gmsk, linear_modulation, ofdm
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
 
 _NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
@@ -18,6 +18,9 @@ _KINDS = {
     "ofdm": (ofdm.Ofdm, {
         "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
         "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE}),
+    "gmsk": (gmsk.Gmsk, {
+        "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "span": _WHOLE, "timing": _NUMBER, "phase": _NUMBER,
+        "carrier_offset": _NUMBER, "symmetry": _WHOLE}),
 }
 _NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", (list,): "a list", (bool,): "true or false"}
 
@@ -75,3 +78,50 @@ def from_dict(table, source="prior"):
 
 def _flat(value):
     return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
+
+
+def values(prior):
+    """key -> value of a prior and its signal, as its TOML file would name them."""
+    out = {}
+    for part in (getattr(prior, "signal", None), prior):
+        if dataclasses.is_dataclass(part):
+            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
+                        if f.name not in ("signal", "table", "network")})
+    if getattr(prior, "kind", "") == "gaussian":
+        out = {"period": prior.period, "lags": prior.lags, **out}
+        if prior.period == 1:
+            del out["period_offset"]
+    return out
+
+
+def to_toml(prior, comment=""):
+    """The text of a prior file; nuisances that are not known are left out. Raises ValueError for nuisances per window."""
+    return "\n".join([f"# {line}" for line in comment.splitlines()] + toml_lines(prior)) + "\n"
+
+
+def toml_lines(prior):
+    """The lines of to_toml, without a comment."""
+    lines = [f'kind = "{prior.kind}"']
+    for key, value in values(prior).items():
+        if value is None or (key == "channel" and value == (1,)) or (key == "delay_spread" and value == len(prior.channel) - 1):
+            continue
+        if key == "symmetry" and value == 1:
+            continue
+        lines.append(f"{key} = {text_of(value)}")
+    return lines
+
+
+def text_of(value):
+    """A value as TOML writes it."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        value = "".join(c if c.isprintable() else " " for c in value)
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, complex):
+        return f"[{value.real!r}, {value.imag!r}]"
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(text_of, value))}]"
+    return repr(value)

@@ -18,12 +18,14 @@ PRESETS = ("fast", "white", "paper")
 _AGAIN = (1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
 
 
-def alpha_rgs(y, soi, interference, kappa, noise_var, preset="fast", callback=None, **options):
-    """preset "fast": smoothing in the SOI's colour, options evaluations=4, tones=None; "white": Newton steps under white
-    smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper": white smoothing as published,
-    options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the search (alternatives.py); 0: none.
+def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None, **options):
+    """preset: default "fast", or "white" where the interference's denoiser takes no colour. "fast": smoothing in the SOI's
+    colour, options evaluations=4, tones=None; "white": Newton steps under white smoothing (newton.py), options steps=3,
+    iterations=60, omega_ratio=1, tones=None; "paper": white smoothing as published, options iterations=20000,
+    step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the search (alternatives.py); 0: none.
     Raises CapabilityError, ParameterError."""
     require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
+    preset = preset or ("fast" if interference.takes_colour else "white")
     if preset not in PRESETS:
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
@@ -79,23 +81,31 @@ def _soft(y, soi, r, noise_var):
     """(r, the variance of its error [batch, 1], the waveform)."""
     alphabet = soi.signal.alphabet
     var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), noise_var / soi.signal.samples_per_symbol)
-    return r, var, soi.modulate(alphabet.mean(r, var), y.shape[1])
+
+    def modulate(a):
+        return soi.modulate(a, y.shape[1])
+
+    return r, var, modulate(soi.symbol_means(r, var, modulate, soi.matched_filter))
 
 
 def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=None, callback=None):
     """r after the levels, see _coloured. known: symbols that stay where they are `firm` (bool [batch, symbols])."""
-    alphabet, samples = soi.signal.alphabet, y.shape[1]
+    samples = y.shape[1]
     # filters depend on these two only: whole decibels keep them few
     coarse = decibels(kappa.mean())
     floor = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
     thermal = noise_var / soi.signal.samples_per_symbol
     a = torch.zeros(len(y), soi.inside(samples)[1], dtype=torch.complex64, device=y.device)
+
+    def modulate(a):
+        return soi.modulate(a, samples)
+
     for i, v in enumerate(levels):
         if known is not None:
             a = torch.where(firm, known, a)
-        b = interference.denoise((y - soi.modulate(a, samples)) / kappa, v / coarse, colour=soi, floor=floor)
+        b = interference.denoise((y - modulate(a)) / kappa, v / coarse, colour=soi, floor=floor)
         r = soi.matched_filter(y - kappa * b)
-        a = (a + alphabet.mean(r, v + thermal)) / 2
+        a = (a + soi.symbol_means(r, v + thermal, modulate, soi.matched_filter)) / 2
         if callback:
             callback(i, a, v)
     return r
@@ -105,8 +115,8 @@ def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5
     """Stochastic gradient steps with random levels, as published, with the published conventions.
 
     Levels beta = linspace(1e-4, 0.05, 50), t, u in 1 ... 49; cosine step; start at the re-modulated matched-filter
-    decision; the SOI's score adds noise inside the pulses' span (unit variance per symbol), the interference's has unit
-    variance per real component. Every window sees the same levels, and noise of its own.
+    decision; an analytic score of the SOI adds noise inside the pulses' span (unit variance per symbol), a learned one and the
+    interference's have unit variance per real component. Every window sees the same levels, and noise of its own.
     """
     alphabet, samples = soi.signal.alphabet, y.shape[1]
     snr = ALPHA_BAR / (1 - ALPHA_BAR)
@@ -121,11 +131,14 @@ def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5
 
     for i, (t, u) in enumerate(levels):
         eta = step[1] + (step[0] - step[1]) * 0.5 * (1 + math.cos(math.pi * i / iterations))
-        a = soi.matched_filter(s)
-        mean = alphabet.mean(a + draw(a.shape) / snr[t] ** 0.5, 1 / snr[t])
+        if soi.learned:
+            clean = soi.denoise(s + draw(s.shape) * (2 / snr[t]) ** 0.5, 2 / snr[t])
+        else:
+            a = soi.matched_filter(s)
+            clean = soi.modulate(alphabet.mean(a + draw(a.shape) / snr[t] ** 0.5, 1 / snr[t]), samples)
         b = (y - s) / kappa
         denoised = interference.denoise(b + draw(b.shape) * (2 / snr[u]) ** 0.5, 2 / snr[u])
-        s = s + eta * (snr[t] * (soi.modulate(mean, samples) - s) + weight * snr[u] * ((y - kappa * denoised) - s))
+        s = s + eta * (snr[t] * (clean - s) + weight * snr[u] * ((y - kappa * denoised) - s))
         if callback:
             callback(i, s, eta)
     r = soi.matched_filter(s)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..acquisition import acquire
-from ..errors import ParameterError
+from ..errors import CapabilityError, ParameterError
 from .alpha_rgs import alpha_rgs
 from .base import require
 from .basis import basis
@@ -19,9 +19,11 @@ _STRUCTURED = ("ofdm", "linear-modulation")     # linear in discrete unknowns, w
 
 
 def choose(method, soi, interference):
-    """The separator's name: `auto` takes joint where both priors are structured, alpha_rgs otherwise (ParameterError)."""
+    """The separator's name: `auto` takes joint where both priors are structured and none is learned, alpha_rgs otherwise
+    (ParameterError)."""
     if method == "auto":
-        return "joint" if soi.kind == "linear-modulation" and interference.kind in _STRUCTURED else "alpha_rgs"
+        structured = soi.kind == "linear-modulation" and interference.kind in _STRUCTURED
+        return "joint" if structured and not (soi.learned or interference.learned) else "alpha_rgs"
     if method not in METHODS:
         raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
     return method
@@ -45,6 +47,10 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     structured = name == "joint" or name == "lmmse" and options.get("covariance") != "stationary"
     if structured and interference.kind not in _STRUCTURED:
         require(interference, "ofdm", "interference", name)
+    for role, prior in (("signal of interest", soi), ("interference", interference)):
+        if structured and prior.learned:
+            raise CapabilityError(f"{name}: the {role} is a learned prior, but this method knows structure only and would not "
+                                  "ask its network; use alpha_rgs, or give the TOML file of the structure")
     if y.shape[1] < soi.signal.taps_count:
         raise ParameterError(f"window: {y.shape[1]} samples are shorter than the signal of interest's pulse, "
                              f"{soi.signal.taps_count} samples")

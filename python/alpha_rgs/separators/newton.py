@@ -56,7 +56,7 @@ def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, om
     source, alphabet, calls = _Source(soi, y), soi.signal.alphabet, 0
     sps = soi.signal.samples_per_symbol
     power = kappa.square() / omega_ratio
-    mean = alphabet.mean(source.matched_filter(y), (kappa.square() + noise_var) / sps) * source.exists
+    mean = source.means(source.matched_filter(y), (kappa.square() + noise_var) / sps)
     w = best = None
     for i, v in enumerate(np.geomspace(*levels, steps) if steps > 1 else levels[:1]):
         b = (y - source.modulate(mean)) / kappa
@@ -79,7 +79,7 @@ def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, om
             a = a / scale.clamp(0.05, 1.0)
         var = ((a - alphabet.nearest(a)).abs().square() * source.exists).sum(1, keepdim=True) / source.exists.sum(1, keepdim=True)
         var = torch.maximum(var, noise_var / sps).clamp_min(1e-4)
-        mean = alphabet.mean(a, var) * source.exists
+        mean = source.means(a, var)
         # the objective decides whether the step is kept: what the decisions leave that the interference cannot be
         b = (y - source.modulate(alphabet.nearest(a) * source.exists)) / kappa
         misfit = (b - interference.denoise(b, levels[-1])).abs().square().sum(1, keepdim=True)
@@ -142,6 +142,10 @@ class _Source:
     def matched_filter(self, x):
         """Hᴴ·x, each symbol's by its energy inside the window."""
         return self.adjoint(x) / self.energy
+
+    def means(self, a, var):
+        """E[a | a + noise of variance var]: [batch, count]."""
+        return self.soi.symbol_means(a, var, self.modulate, self.matched_filter) * self.exists
 
     def inside(self, a):
         """Those symbols that are centred in the window: [batch, count] -> [batch, n]."""

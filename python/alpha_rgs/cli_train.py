@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""alpha-rgs train: a learned prior from recordings of a source, or from the file that describes it, with a report."""
+import contextlib
+import datetime
+import os
+import pathlib
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .cli_fit import look_over
+from .errors import ParameterError
+
+_FILES = ("prior.toml", "weights.safetensors", "report.md", "denoising.png")
+_NETWORKS = ("fast", "diffwave")
+_LENGTH = 1280          # of a window, samples, about
+
+
+def train(
+    recordings: Annotated[list[pathlib.Path] | None, typer.Argument(metavar="[REC...]", help="Of the source alone: SigMF, or "
+                                                                    "raw.", show_default=False)] = None,
+    output: Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="OUT.prior", help="Folder to write, all or "
+                                                 "nothing.")] = ...,
+    synthetic: Annotated[pathlib.Path | None, typer.Option(metavar="SOURCE.toml", help="Instead of recordings: draw the source "
+                                                           "that this prior file describes.")] = None,
+    network: Annotated[str, typer.Option(help="fast, or diffwave (as the paper has it; for a GPU).")] = "fast",
+    channels: Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256.")] = 64,
+    blocks: Annotated[int | None, typer.Option(min=1, max=64, help="Of the network; default 3 for a linear modulation, else 8; "
+                                               "diffwave 30.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, max=512, help="Samples per hop of fast; a linear modulation's is its "
+                                               "samples_per_symbol; default 4.")] = None,
+    window: Annotated[int | None, typer.Option(min=64, max=65536, help="Samples of a training window; default about "
+                                               f"{_LENGTH}.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 8000,
+    batch: Annotated[int, typer.Option(min=1, help="Windows per step and process.")] = 64,
+    rate: Annotated[float, typer.Option(help="Of learning, at its peak.")] = 3e-3,
+    white: Annotated[bool, typer.Option("--white", help="Train fast on white noise only.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 (mixed).")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda where there is one.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, windows and noise.")] = 0,
+    datatype: Annotated[str | None, typer.Option(help="Of a raw file: cf32, cs16, cs8, cu8, or a SigMF name.")] = None,
+    sample_rate: Annotated[float | None, typer.Option(help="In Hz; needed where the file does not tell it.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+):
+    """Train a prior: a network that denoises one source, from recordings of it alone, or from its description.
+
+    Writes prior.toml, weights.safetensors, report.md and denoising.png into the folder OUT.prior. While it trains,
+    OUT.prior.training holds a checkpoint, from which the same command goes on after Ctrl-C or a crash, and a log for
+    TensorBoard. Several processes: torchrun --nproc-per-node 2 -m alpha_rgs.cli train ...
+    """
+    import torch
+
+    from . import recordings as files
+    from .nets import build
+    from .priors import folder as prior_folder
+    from .training import Settings, Trainer
+
+    if bool(recordings) == bool(synthetic):
+        raise ParameterError("train: give either recordings of the source or --synthetic with the file that describes it" + (
+            ", not both" if recordings else ""))
+    settings = Settings(steps, batch, rate, coloured=network == "fast" and not white, precision=_one_of(
+        "--precision", precision, ("float32", "bfloat16")), seed=seed)
+    with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
+        data = _Data(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, window, datatype, sample_rate)
+        table = _table(network, channels, blocks, data)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            denoiser = build(table)
+        denoiser.spectrum = data.source.spectrum(512)
+        work = output.with_name(output.name + ".training")
+        work.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(denoiser, data.source, settings, work, place, f"{data.about} {table}")
+        if first and trainer.step:
+            typer.echo(f"going on from step {trainer.step} of {steps}, in {work}", err=True)
+        history = _run(trainer, work, first)
+        if not first:
+            return
+        from . import report_training
+
+        prior = data.prior(trainer.finished())
+        given = {"--network": network, "--channels": channels, "--blocks": blocks, "--stride": stride, "--window": window,
+                 "--steps": steps, "--batch": batch, "--rate": rate, "--white": white or None, "--precision": precision,
+                 "--seed": seed}
+        provenance = _provenance(data, given)
+        prior_folder.write(prior, folder, provenance, table)
+        told = report_training.write(folder, prior, data, provenance, history, trainer)
+    for line in data.warnings:
+        typer.echo(f"warning: {line}", err=True)
+    for line in told:
+        typer.echo(line)
+    typer.echo(f"written to {output}")
+
+
+class _Data:
+    """What is trained on. source, held_out: as in sources.py; structure: the prior that the file describes, or None; warnings."""
+
+    def __init__(self, recordings, synthetic, network, stride, window, datatype, sample_rate):
+        from . import fitting, sources
+        from . import recordings as files
+        from .priors import load
+
+        self.names, self.warnings, self.structure, self.sample_rate = [path.name for path in recordings], [], None, None
+        self.stride = stride or 4
+        if synthetic:
+            self.structure = load(synthetic)
+            self.names = [synthetic.name]
+            self.about = repr(self.structure)
+            if self.structure.learned or self.structure.kind == "gaussian":
+                raise ParameterError(f"{synthetic}: describes no signal that could be drawn; give a TOML file of kind "
+                                     "linear-modulation, ofdm or gmsk")
+        if synthetic and self.structure.kind == "linear-modulation" and network == "fast":
+            signal = self.structure.signal
+            if stride not in (None, signal.samples_per_symbol):
+                raise ParameterError(f"--stride: {stride} must be the linear modulation's samples_per_symbol, "
+                                     f"{signal.samples_per_symbol}; leave it out")
+            self.stride = signal.samples_per_symbol
+            self.source = sources.Linear(self.structure, -(-(window or _LENGTH) // self.stride), self.kernel)
+            self.held_out = sources.Linear(self.structure, 2560 // self.stride, self.kernel)
+            return
+        samples = -(-(window or _LENGTH) // self.stride) * self.stride
+        if synthetic:
+            import torch
+
+            self.source, self.held_out = sources.Drawn(self.structure, samples), sources.Drawn(self.structure, 2560)
+            long = self.source.draw(-(-262144 // samples), torch.Generator().manual_seed(1)).s.flatten().numpy()
+            self.covariance = fitting.fit([long], 1).prior
+            return
+        loaded = [files.load(path, datatype, sample_rate) for path in recordings]
+        self.sample_rate = files.common_rate(loaded)
+        self.warnings = [line for recording in loaded for line in look_over(recording)]
+        waves = [r.samples for r in loaded]
+        self.about = " ".join(f"{r.path} {len(r.samples)}" for r in loaded)
+        self.source = sources.Recorded(waves, self.names, samples)
+        self.held_out = sources.Recorded(waves, self.names, samples, held_out=True)
+        fit = fitting.fit(waves, 1, None, self.sample_rate, self.names)
+        self.covariance = fit.prior
+        if fit.used < 0.999:
+            self.warnings.append(f"{100 * (1 - fit.used):.3g} % of the samples are silence and were left out")
+
+    @property
+    def kernel(self):
+        """Taps of fast's first layer: five hops of short ones, three of long ones."""
+        if self.structure is not None and self.structure.kind == "linear-modulation":
+            reach = 2 * -(-int(self.structure.signal.half_length) // self.stride) + 1
+            return self.stride * min(max(reach, 3), 9)
+        return self.stride * 9
+
+    def prior(self, denoiser):
+        """The learned prior."""
+        from .priors.learned import with_network
+
+        linear = self.structure is not None and self.structure.kind == "linear-modulation" and denoiser.coloured
+        return with_network(self.structure if linear else self.covariance, denoiser)
+
+
+def _table(network, channels, blocks, data):
+    """The [network] of prior.toml."""
+    from .nets.denoiser import CONDITIONS
+
+    if network == "diffwave":
+        return {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10}
+    linear = data.structure is not None and data.structure.kind == "linear-modulation"
+    blocks = blocks or (3 if linear else 8)
+    dilations = [1] * blocks if linear else [2 ** (i % 5) for i in range(blocks)]
+    return {"kind": network, "stride": data.stride, "kernel": data.kernel, "channels": channels, "dilations": dilations,
+            "conditions": CONDITIONS}
+
+
+def _run(trainer, work, first):
+    """Train under a progress bar and with a log for TensorBoard: a list of training.Progress."""
+    console, history = Console(stderr=True), []
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+               TimeRemainingColumn(), TextColumn("{task.fields[told]}"))
+    writer = _tensorboard(work, first)
+    with Progress(*columns, console=console, transient=True, disable=not (first and console.is_terminal)) as bar:
+        task = bar.add_task("", total=trainer.settings.steps, completed=trainer.step, told="")
+
+        def step(now):
+            history.append(now)
+            told = f"loss {now.loss:.3f}, error {now.error_db:.1f} dB"
+            bar.update(task, completed=now.step, told=told)
+            if first and not console.is_terminal and now.step % max(trainer.settings.steps // 10, 1) == 0:
+                console.print(f"step {now.step} of {trainer.settings.steps}: {told}, {now.seconds:.0f} s", highlight=False)
+            if writer:
+                writer.add_scalar("loss", now.loss, now.step)
+                writer.add_scalar("error_db", now.error_db, now.step)
+
+        try:
+            trainer.run(step)
+        except KeyboardInterrupt:
+            if first:
+                typer.echo(f"stopped at step {trainer.step}; the same command goes on from there ({work})", err=True)
+            raise typer.Exit(130) from None
+        finally:
+            if writer:
+                writer.close()
+    return history
+
+
+def _tensorboard(work, first):
+    if not first:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        typer.echo("no log for TensorBoard: pip install 'alpha-rgs[train]' brings it", err=True)
+        return None
+    return SummaryWriter(str(work))
+
+
+@contextlib.contextmanager
+def _processes(device):
+    """(device of this process, whether it is the first of those that torchrun started)."""
+    import torch
+
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise ParameterError(f"--device: {device!r} is not known; cpu, cuda, cuda:1 ...") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"--device: {device} is asked for, but this machine has no CUDA device that torch can use; leave it "
+                             "out, or give cpu")
+    if world == 1:
+        yield place, True
+        return
+    if place.type == "cuda":
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
+    torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield place, int(os.environ["RANK"]) == 0
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _one_of(option, value, known):
+    if value not in known:
+        raise ParameterError(f"{option}: {value!r} is not known; one of {', '.join(known)}")
+    return value
+
+
+def _provenance(data, given):
+    from . import __version__
+
+    source = ["--synthetic", *data.names] if data.structure is not None else data.names
+    command = " ".join(["alpha-rgs train", *source, *(key if value is True else f"{key} {value}" for key, value in given.items()
+                                                      if value is not None)])
+    return {"command": command, "recordings": data.names, "date": datetime.date.today().isoformat(), "version": __version__}

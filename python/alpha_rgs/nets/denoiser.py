@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A network wrapped once into a denoiser: E[s | s + noise], for any level, in white or coloured noise.
+
+`Denoiser` generalises the scalings of Karras et al. (2022, EDM) from a variance to spectra: S(f) the source's mean power
+density (mean 1), N(f) the noise's. The network sees x through 1/√(N + ε·S), which whitens the noise and spares the network what
+is drowned; the linear estimate S/(S + N)·x is what its answer adds to.
+`Scheduled` adapts a network that was trained to predict the noise on the paper's schedule (DiffWave).
+"""
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import CapabilityError, ParameterError
+from .diffwave import DiffWave
+from .fast import Fast, window
+
+BANDS = 32                  # in which the network is told of the noise's density
+_SPARED = 0.05              # ε
+_RANGE = (1e-5, 1e4)        # of densities: beyond, the network is told the end of it
+BETA = np.linspace(1e-4, 0.05, 50)
+ALPHA_BAR = np.cumprod(1 - BETA)
+CONDITIONS = BANDS + 6      # band densities, signal-to-noise ratio and its square, fraction of a sample (4)
+
+
+class _Named(nn.Module):
+    """digest: of the weights, where they come from a file: what prints alike is alike."""
+
+    digest = ""
+
+    def __repr__(self):
+        return f"{type(self.net).__name__}({self.digest or id(self)})"
+
+
+class Denoiser(_Named):
+    """net: a Fast. spectrum: S, float32 [bins], frequencies k/bins in FFT order, mean 1."""
+
+    coloured = True
+
+    def __init__(self, net, spectrum):
+        super().__init__()
+        self.net = net
+        self.register_buffer("spectrum", torch.as_tensor(spectrum, dtype=torch.float32))
+
+    @property
+    def stride(self):
+        """The grid to which the source is aligned, samples."""
+        return self.net.stride
+
+    def forward(self, x, density, fraction=None, presence=None):
+        """x complex64 [batch, samples]; density: N(f), float32 [1 or batch, 1 or bins], frequencies in FFT order; fraction: of a
+        sample, how much later than the grid the source lies [batch]; presence: float32 [batch or 1, samples], 1 observed, 0 not
+        seen, -1 nothing of the source there; default: all observed. Returns E[s | x], complex64 [batch, samples]."""
+        batch, samples = x.shape
+        presence = torch.ones(1, samples, device=x.device) if presence is None else presence
+        padded, lead = window(x, self.net.stride, self.net.kernel)
+        size = padded.shape[1]
+        s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
+        spectrum = torch.fft.fft(padded)
+        weight = 1 / (n + _SPARED * s)
+        u = torch.fft.ifft(spectrum * weight.sqrt()) / ((s + n) * weight).mean(1, keepdim=True).sqrt()
+        linear = torch.fft.ifft(spectrum * (s / (s + n)))
+        there = window(presence, self.net.stride, self.net.kernel)[0].expand(batch, -1)
+        wave, share = self.net(torch.stack([u.real, u.imag, there], 1), self.conditions(s, n, fraction, batch))
+        mean = share[:, 0] * linear + torch.complex(wave[:, 0].float(), wave[:, 1].float())
+        return mean[:, lead:lead + samples]
+
+    def conditions(self, s, n, fraction, batch):
+        """What the network is told: float32 [batch, CONDITIONS]."""
+        log = torch.log10(n).expand(-1, s.shape[1])
+        edges = torch.linspace(0, s.shape[1], BANDS + 1).round().long().tolist()
+        bands = torch.stack([log[:, a:b].mean(1) for a, b in zip(edges, edges[1:])], 1)
+        ratio = torch.log10((s / n).mean(1, keepdim=True))
+        fraction = torch.zeros(batch, device=s.device) if fraction is None else fraction.to(s).expand(batch)
+        angle = 2 * torch.pi * fraction[:, None]
+        told = torch.cat([bands / 2, ratio, (ratio / 2).square() - 0.5], 1).expand(batch, -1)
+        return torch.cat([told, fraction[:, None] * 2, 4 * fraction[:, None].square() - 1 / 3, angle.sin(), angle.cos()], 1)
+
+
+class Scheduled(_Named):
+    """net: predicts the noise in √ᾱ_t·s + √(1-ᾱ_t)·n, n of unit variance per real component, as published (DiffWave). White
+    noise alone. For x = s + √v·n per complex sample the step is that with 2·(1-ᾱ)/ᾱ = v, between the trained ones by the
+    logarithm of v; beyond them the nearest."""
+
+    coloured, stride = False, 1
+
+    def __init__(self, net, spectrum=None):
+        super().__init__()
+        self.net = net
+        self.register_buffer("spectrum", torch.ones(1) if spectrum is None else torch.as_tensor(spectrum, dtype=torch.float32))
+
+    def forward(self, x, density, fraction=None, presence=None):
+        if density.shape[1] != 1:
+            raise CapabilityError("diffwave: this network knows white noise only; one of kind fast takes coloured noise")
+        variance = np.log(2 * (1 - ALPHA_BAR) / ALPHA_BAR)
+        told = density[:, 0].double().log().cpu().numpy()
+        t = torch.as_tensor(np.interp(told, variance, np.arange(50)), dtype=torch.float32, device=x.device).expand(len(x))
+        # the paper's level for it, and x brought to the amplitude that this level has
+        v = torch.as_tensor(np.exp(np.interp(told, variance, variance)), dtype=torch.float32, device=x.device)[:, None]
+        alpha = 1 / (1 + v / 2)
+        y = x * alpha.sqrt()
+        noise = self.net(torch.stack([y.real, y.imag], 1), t)
+        return x - torch.complex(noise[:, 0].float(), noise[:, 1].float()) * (v / 2).sqrt()
+
+
+_NETS = {"fast": (Fast, Denoiser, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int}),
+         "diffwave": (DiffWave, Scheduled, {"channels": int, "layers": int, "cycle": int})}
+
+
+def build(table, bins=512):
+    """The untrained denoiser that a table describes: kind, and the keys of its network. ParameterError names the wrong key."""
+    table = dict(table)
+    kind = table.pop("kind", None)
+    if kind not in _NETS:
+        raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_NETS)}")
+    net, wrapper, keys = _NETS[kind]
+    for key, value in table.items():
+        if key not in keys:
+            raise ParameterError(f"network: unknown key {key!r} for kind {kind!r}; known keys: {', '.join(keys)}")
+        numbers = value if keys[key] is list else [value]
+        if not isinstance(value, keys[key]) or not all(type(v) is int and 0 < v < 65536 for v in numbers):
+            what = "positive whole numbers" if keys[key] is list else "a positive whole number"
+            raise ParameterError(f"network: {key}: {value!r} must be {what}")
+    missing = [key for key in keys if key not in table and kind == "fast"]
+    if missing:
+        raise ParameterError(f"network: {missing[0]} is missing")
+    if kind == "fast":
+        if table["kernel"] < table["stride"] or (table["kernel"] - table["stride"]) % 2:
+            raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
+        if table["conditions"] != CONDITIONS:
+            raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
+    return wrapper(net(**table), torch.ones(bins))
+
+
+def resampled(density, size):
+    """A periodic density [rows, bins] at `size` frequencies, by linear interpolation; a single bin (white) stays one."""
+    bins = density.shape[1]
+    if bins == 1 or bins == size:
+        return density
+    at = torch.arange(size, device=density.device) * (bins / size)
+    low = at.floor().long()
+    return torch.lerp(density[:, low % bins], density[:, (low + 1) % bins], (at - low).to(density))

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""DiffWave (Kong et al., 2021) for complex baseband, with the sizes of Jayashankar et al. (2023), appendix on training."""
+import math
+
+import torch
+from torch import nn
+
+
+class Layer(nn.Module):
+    """One residual layer: dilated convolution of h + level, gate, half goes on and half to the skip sum."""
+
+    def __init__(self, channels, dilation, embedding):
+        super().__init__()
+        self.level = nn.Linear(embedding, channels)
+        self.mix = nn.Conv1d(channels, 2 * channels, 3, padding=dilation, dilation=dilation)
+        self.out = nn.Conv1d(channels, 2 * channels, 1)
+        for layer in (self.mix, self.out):
+            nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, h, embedded):
+        gate, filtered = self.mix(h + self.level(embedded)[..., None]).chunk(2, 1)
+        on, skip = self.out(torch.sigmoid(gate) * torch.tanh(filtered)).chunk(2, 1)
+        return (h + on) / math.sqrt(2), skip
+
+
+class DiffWave(nn.Module):
+    """layers residual layers with dilations 1, 2, ... 2^(cycle-1), again and again.
+
+    forward(x, t): x float32 [batch, 2, samples]; t: step of the schedule, any real number [batch] -> the noise in x, likewise.
+    """
+
+    def __init__(self, channels=64, layers=30, cycle=10, embedding=512):
+        super().__init__()
+        self.stem = nn.Conv1d(2, channels, 1)
+        self.embed = nn.Sequential(nn.Linear(128, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.layers = nn.ModuleList(Layer(channels, 2 ** (i % cycle), embedding) for i in range(layers))
+        self.collect = nn.Conv1d(channels, channels, 1)
+        self.head = nn.Conv1d(channels, 2, 1)
+        for layer in (self.stem, self.collect):
+            nn.init.kaiming_normal_(layer.weight)
+        nn.init.zeros_(self.head.weight)
+        self.register_buffer("frequencies", 10.0 ** (torch.arange(64) * 4.0 / 63), persistent=False)
+
+    def forward(self, x, t):
+        angle = t[:, None] * self.frequencies
+        embedded = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
+        h, total = torch.relu(self.stem(x)), 0
+        for layer in self.layers:
+            h, skip = layer(h, embedded)
+            total = total + skip
+        return self.head(torch.relu(self.collect(total / math.sqrt(len(self.layers)))))

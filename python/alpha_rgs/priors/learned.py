@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Priors whose score is a trained network's.
+
+What else is known of the source stays what it is: a linear modulation's pulse, alphabet and nuisances (by which its windows
+are laid on the network's grid), a recording's covariance, by which level and noise are found in a mixture. The network denoises.
+"""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from ..nets import Denoiser, Scheduled
+from .base import carrier, column
+from .gaussian import Gaussian
+from .linear_modulation import LinearModulation
+
+_BINS = 512             # of a colour's density
+
+
+class Learned:
+    """Mixed in before a prior: its denoiser is `network`."""
+
+    learned = True
+
+    @property
+    def takes_colour(self):
+        """Whether the network was built for coloured noise."""
+        return self.network.coloured
+
+    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+        """See Prior.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under coloured noise the network is told the
+        colour's mean power density, over white noise of variance `floor`."""
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1)
+        if colour is None:
+            return self._network(x, noise_var)
+        if not self.takes_colour:
+            raise CapabilityError("diffusion: this network knows white noise only, it cannot smooth in the colour of another "
+                                  "source; use the preset white or paper")
+        if colour.kind != "linear-modulation":
+            raise CapabilityError(f"diffusion: cannot smooth in the colour of a {colour.kind} prior; it needs a "
+                                  "linear-modulation")
+        shape = _density(colour.signal, _one(colour.carrier_offset) - _one(getattr(self, "carrier_offset", 0.0)))
+        floor = torch.as_tensor(floor, dtype=torch.float32, device=x.device).reshape(-1, 1)
+        return self._network(x, noise_var * shape.to(x.device) + floor)
+
+    def reconstruct(self, x, noise_var):
+        """See Prior.reconstruct."""
+        return self.denoise(x, noise_var)
+
+    def blocks(self, shape):
+        """See Prior.blocks: a network knows of none."""
+        return None
+
+    def _network(self, x, density):
+        return self.network(x, density)
+
+
+@dataclass(eq=False)
+class LearnedLinearModulation(Learned, LinearModulation):
+    """network: a Denoiser whose stride is samples_per_symbol."""
+
+    network: Denoiser | None = None
+
+    def symbol_means(self, r, var, modulate, demodulate):
+        """See LinearModulation.symbol_means: by the network, in noise of the source's own colour."""
+        if not self.takes_colour:       # through the matched filter this is the same noise
+            return demodulate(self.denoise(modulate(r), self.signal.samples_per_symbol * torch.as_tensor(var)))
+        return demodulate(self.denoise(modulate(r), var, colour=self, floor=1e-3 * torch.as_tensor(var)))
+
+    def _network(self, x, density):
+        """Without phase and carrier, laid on the grid; samples that no symbol reaches are marked."""
+        stride, samples = self.network.stride, x.shape[1]
+        turn = carrier(self.phase, self.carrier_offset, x)
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        later = torch.round(timing - stride / 2)
+        fraction = (timing - stride / 2 - later).float()
+        lead = (-later.long()) % stride                             # so many samples in front, not seen
+        room = 0 if self.symbols is None else stride * -(-int(self.signal.half_length) // stride)
+        size = -(-(samples + int(lead.max())) // stride) * stride + 2 * room
+        n = torch.arange(size)
+        inside = (n >= room + lead[:, None]) & (n < room + lead[:, None] + samples)
+        presence = inside.float()
+        if self.symbols is not None:
+            begin = room + lead[:, None] + timing[:, None]
+            half, end = self.signal.half_length, begin + (self.symbols - 1) * stride
+            presence = torch.where((n < begin - half) | (n > end + half), -1.0, presence)
+        where = (n - room - lead[:, None]).clamp(0, samples - 1).expand(len(x), -1).to(x.device)
+        presence, lead = presence.to(x.device), lead.to(x.device)
+        y = (x * turn.conj()).gather(1, where) * (presence > 0)
+        out = self.network(y, density, fraction.to(x.device), presence) * (presence >= 0)
+        back = (torch.arange(samples, device=x.device) + room + lead[:, None]).expand(len(x), -1)
+        return out.gather(1, back) * turn
+
+
+@dataclass(eq=False)
+class LearnedGaussian(Learned, Gaussian):
+    """The denoiser of a source that is otherwise known by its covariance alone; it lies anywhere on the network's grid."""
+
+    network: Denoiser | Scheduled | None = None
+
+def _one(value):
+    """A nuisance as one float; of windows that differ, the first's."""
+    return float(torch.as_tensor(value).reshape(-1)[0])
+
+
+@lru_cache(maxsize=64)
+def _density(signal, frequency):
+    """The mean power density of a linear modulation `frequency` cycles per sample above 0: float32 [1, bins], mean 1."""
+    density = LinearModulation(signal, 0.0, 0.0, 1.0, frequency).density(_BINS)
+    return torch.tensor(density, dtype=torch.float32)[None]
+
+
+def with_network(source, network):
+    """The prior of that structure with the network as its denoiser. Raises ParameterError where they do not fit."""
+    fields = {name: getattr(source, name) for name, f in source.__dataclass_fields__.items() if f.init}
+    if source.kind == "linear-modulation":
+        if not isinstance(network, Denoiser) or network.stride != source.signal.samples_per_symbol:
+            raise ParameterError(f"network: its stride, {network.stride}, must be the source's samples_per_symbol, "
+                                 f"{source.signal.samples_per_symbol}")
+        return LearnedLinearModulation(**fields, network=network)
+    if source.kind == "gaussian":
+        return LearnedGaussian(**fields, network=network)
+    raise CapabilityError(f"diffusion: no network can stand for the denoiser of a {source.kind} prior yet")

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gaussian minimum shift keying: s(n) = exp(j*pi/2*sum_k a_k q(n - timing - k*samples_per_symbol)), a_k = ±1."""
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Gmsk:
+    """Frequency shift keying of modulation index 1/2 behind a Gaussian filter: constant modulus, a quarter turn a symbol.
+
+    samples_per_symbol: whole number, 1 or more. bandwidth_time: 3 dB bandwidth of the filter times the symbol's duration (GSM:
+    0.3, 3GPP TS 45.004, 2.5). span: length of the frequency pulse in symbols, 1 to 8, of the Gaussian filter's response to one
+    symbol; it is cut off there (at 4 and 0.3 1e-4 of its area is lost) and scaled to a quarter turn again.
+    """
+
+    samples_per_symbol: int = 4
+    bandwidth_time: float = 0.3
+    span: int = 4
+
+    def __post_init__(self):
+        sps = self.samples_per_symbol
+        if isinstance(sps, bool) or sps != int(sps) or sps < 1:
+            raise ParameterError(f"samples_per_symbol: {sps} must be a whole number, 1 or more; resample the recording first, "
+                                 "for instance with GNU Radio's Polyphase Arbitrary Resampler (filter.pfb.arb_resampler_ccf)")
+        object.__setattr__(self, "samples_per_symbol", int(sps))
+        if not 0.05 <= self.bandwidth_time <= 10:
+            raise ParameterError(f"bandwidth_time: {self.bandwidth_time} must lie between 0.05 and 10; 0.3 in GSM")
+        if isinstance(self.span, bool) or self.span != int(self.span) or not 1 <= self.span <= 8:
+            raise ParameterError(f"span: {self.span} must be a whole number of symbols, 1 to 8 (2**span waveforms a symbol)")
+        object.__setattr__(self, "span", int(self.span))
+
+    @property
+    def half_length(self):
+        """How far the frequency pulse reaches from its centre, samples."""
+        return self.span * self.samples_per_symbol / 2
+
+    def phase_pulse(self, tau):
+        """q: the share of its quarter turn that a symbol has made `tau` samples after its pulse's centre, 0 ... 1, float64
+        tensor of the same shape. A rectangle of one symbol through the Gaussian filter, integrated."""
+        sigma = 0.6931471805599453 ** 0.5 / (2 * torch.pi * self.bandwidth_time)       # symbols
+
+        def integral(u):        # of the Gaussian's distribution function
+            return u * torch.special.ndtr(u / sigma) + sigma * torch.exp(-(u / sigma) ** 2 / 2) / (2 * torch.pi) ** 0.5
+
+        half = torch.tensor(self.span / 2, dtype=torch.float64)
+        t = (torch.as_tensor(tau, dtype=torch.float64) / self.samples_per_symbol).clamp(-self.span / 2, self.span / 2)
+        q, low, high = (integral(u + 0.5) - integral(u - 0.5) for u in (t, -half.to(t.device), half.to(t.device)))
+        return (q - low) / (high - low)
+
+    def modulate(self, symbols, samples, timing):
+        """symbols ±1, real [batch, n] -> complex64 [batch, samples] of unit modulus; the pulse of symbol 0 is centred on sample
+        `timing`, any real number or one per window, [batch]. Phase 0 before symbol 0; it stands still after the last symbol."""
+        a = torch.as_tensor(symbols, dtype=torch.float64)
+        batch, count = a.shape
+        timing = torch.as_tensor(timing, dtype=torch.float64, device=a.device).reshape(-1, 1)
+        age = (torch.arange(samples, device=a.device) - timing) / self.samples_per_symbol + self.span / 2
+        latest = torch.floor(age).long().expand(batch, samples)         # the symbol whose pulse began last, `since` symbols ago
+        since = age - torch.floor(age)
+        a, total = torch.nn.functional.pad(a, (1, 1)), torch.nn.functional.pad(a.cumsum(1), (1, 0))
+        turn = total.gather(1, (latest - self.span + 1).clamp(0, count))
+        for j in range(self.span):
+            share = self.phase_pulse((since + j) * self.samples_per_symbol - self.half_length)
+            turn = turn + a.gather(1, (latest - j + 1).clamp(0, count + 1)) * share
+        angle = torch.pi / 2 * (turn % 4)
+        return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What networks are trained on: windows of one source alone, without end, and noise of random level and colour.
+
+A source whose structure is known is drawn by the signals themselves, a linear modulation on the network's grid (symbols centred
+in the middle of a hop, but for a fraction of a sample that the network is told); one that is not is cut out of recordings at
+random, turned by a random phase and a small carrier offset. The first 80 % of a recording train, the rest validates: split by
+time, so that no window of one overlaps one of the other.
+"""
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from . import mixtures
+from .errors import ParameterError
+from .fitting import active, split
+from .nets.denoiser import resampled
+from .nets.fast import window
+
+LEVELS = (3e-3, 100.0)          # of the noise's density, log-uniform
+_BAND, _COLOURED = 0.35, 0.5     # shares of noises: a band, and together with those of the source's own spectrum
+_DEPTH = 4.0                    # decades between a coloured noise's peak and its floor, at most
+_BURSTS, _UNSEEN = 0.35, 0.5    # shares of windows that a burst begins or ends in, and of those that begin between hops
+_TIMING, _PHASE = 0.01, 0.005   # errors of timing (samples) and phase (rad) as acquisition makes them, standard deviations
+_OFFSET = 1e-4                  # cycles per sample, of recordings
+
+
+@dataclass
+class Batch:
+    """s complex64 [batch, samples], the truth; fraction float32 [batch] of a sample that it lies later than the grid; presence
+    float32 [batch, samples] as nets.Denoiser has it."""
+
+    s: torch.Tensor
+    fraction: torch.Tensor
+    presence: torch.Tensor
+
+
+class Linear:
+    """A linear modulation (prior: whatever timing, phase and length it has play no part) in windows of `hops` symbols."""
+
+    def __init__(self, prior, hops, kernel):
+        self.prior = replace(prior, timing=0.0, phase=0.0, gain=1.0, carrier_offset=0.0, symbols=None)
+        self.stride, self.samples = prior.signal.samples_per_symbol, hops * prior.signal.samples_per_symbol
+        self.room = window(torch.zeros(self.samples), self.stride, kernel)[1]
+
+    def spectrum(self, bins):
+        """S: float32 [bins]."""
+        return torch.tensor(self.prior.density(bins).clip(1e-6), dtype=torch.float32)
+
+    def draw(self, batch, generator, exact=False):
+        """A Batch. exact: no errors of timing and phase, every window full (to be compared with exact posterior means)."""
+        signal, alphabet, samples = self.prior.signal, self.prior.signal.alphabet, self.samples
+        timing = self.stride / 2 + torch.rand(batch, generator=generator, dtype=torch.float64) - 0.5
+        here = replace(self.prior, timing=timing)
+        first, count = here.reaching(samples)
+        symbols = alphabet.map(torch.randint(0, 2, (batch, count * alphabet.bits_per_symbol), generator=generator))
+        presence, n = torch.ones(batch, samples), torch.arange(samples)
+        if not exact:
+            number = first[:, None] + torch.arange(count)
+            begin, end = self._ends(batch, generator)
+            symbols = symbols * ((number >= begin) & (number < end))
+            low = timing[:, None] + begin * self.stride - signal.half_length
+            high = timing[:, None] + (end - 1) * self.stride + signal.half_length
+            presence[(n < low) | (n > high)] = -1
+            cut = torch.rand(batch, 1, generator=generator) < _UNSEEN
+            lead = torch.randint(0, self.stride, (batch, 1), generator=generator)
+            presence[cut & ((n < lead) | (n >= samples - self.stride + lead)) & (presence > 0)] = 0
+        s = signal.modulate(symbols, samples, here.timing_of(first))
+        fraction = (timing - self.stride / 2).float()
+        if exact:
+            return Batch(s, fraction, presence)
+        fraction = fraction + _TIMING * torch.randn(batch, generator=generator)
+        turn = _PHASE * torch.randn(batch, 1, generator=generator)
+        return Batch(s * torch.polar(torch.ones_like(turn), turn), fraction, presence)
+
+    def _ends(self, batch, generator):
+        """Numbers of the first symbol and of the one after the last, int64 [batch, 1]: beyond the window, or a burst's: often
+        as a burst lies that fills a window of its own, its ends in the room that is padded."""
+        hops, room = self.samples // self.stride, self.room // self.stride
+        places = torch.randint(0, hops // 2, (2, batch, 1), generator=generator)
+        places = torch.where(torch.rand(2, batch, 1, generator=generator) < 0.7, room, places)
+        there = torch.rand(2, batch, 1, generator=generator) < _BURSTS
+        begin = torch.where(there[0], places[0], -10 * hops)
+        return begin, torch.where(there[1], hops - places[1], 10 * hops)
+
+
+class Drawn:
+    """Any source that mixtures can draw, its nuisances drawn too where its prior lacks them, in windows of `samples`."""
+
+    stride = 1
+
+    def __init__(self, prior, samples):
+        self.prior, self.samples = prior, samples
+
+    def spectrum(self, bins):
+        """S: float32 [bins]."""
+        return averaged(self.draw(512, torch.Generator().manual_seed(0)).s, bins)
+
+    def draw(self, batch, generator, exact=False):
+        """A Batch."""
+        s = mixtures.alone(self.prior, batch, self.samples, generator)[0]
+        return Batch(s, torch.zeros(batch), torch.ones(1, self.samples).expand(batch, -1))
+
+
+class Recorded:
+    """Windows of `samples` from recordings, a list of complex arrays; names: of the recordings, for errors. held_out: from the
+    last 20 % of each. Unit mean power over all of what is not silence; stretches shorter than a window are not used."""
+
+    stride = 1
+
+    def __init__(self, recordings, names, samples, held_out=False):
+        self.samples, self.pieces = samples, []
+        for name, x in zip(names, recordings):
+            if len(x) < 2 * samples:
+                raise ParameterError(f"{name}: holds {len(x)} samples, but a window takes {samples} and two are needed, one to "
+                                     "train on and one to validate; give a longer recording, or a smaller --window")
+            pieces = [p for p in split(active(name, np.asarray(x)))[held_out] if len(p) >= samples]
+            if not pieces:
+                raise ParameterError(f"{name}: its {'last 20' if held_out else 'first 80'} % hold no stretch of {samples} "
+                                     "samples without silence; give a longer recording, or a smaller --window")
+            self.pieces += [torch.from_numpy(p).to(torch.complex64) for p in pieces]
+        weight = np.array([len(p) - samples + 1 for p in self.pieces], float)
+        self.edges = torch.as_tensor(np.cumsum(weight))
+
+    def spectrum(self, bins):
+        """S: float32 [bins]."""
+        return averaged(self.draw(512, torch.Generator().manual_seed(0)).s, bins)
+
+    def draw(self, batch, generator, exact=False):
+        """A Batch. exact: as recorded, neither turned nor shifted in frequency."""
+        at = (torch.rand(batch, generator=generator, dtype=torch.float64) * self.edges[-1]).floor()
+        which = torch.searchsorted(self.edges, at, right=True)
+        start = (at - torch.cat([torch.zeros(1), self.edges])[which]).long()
+        s = torch.stack([self.pieces[w][i:i + self.samples] for w, i in zip(which.tolist(), start.tolist())])
+        if not exact:
+            angle = 2 * torch.pi * torch.rand(batch, 1, generator=generator)
+            angle = angle + 2 * torch.pi * _OFFSET * torch.randn(batch, 1, generator=generator) * torch.arange(self.samples)
+            s = s * torch.polar(torch.ones_like(angle), angle)
+        return Batch(s, torch.zeros(batch), torch.ones(1, self.samples).expand(batch, -1))
+
+
+def averaged(s, bins):
+    """The mean power density of windows [batch, samples]: float32 [bins], mean 1, no bin below -50 dB."""
+    taper = torch.hann_window(bins)
+    s = torch.nn.functional.pad(s, (0, max(0, bins - s.shape[1])))
+    pieces = s.unfold(1, bins, max(bins // 2, 1))
+    density = torch.fft.fft(pieces * taper).abs().square().mean((0, 1))
+    density = density / density.mean()
+    density = density.clamp_min(1e-5)
+    return density / density.mean()
+
+
+def densities(batch, spectrum, generator, coloured):
+    """Random noise densities N(f), float32 [batch, bins], and which of them are coloured, bool [batch].
+
+    Levels log-uniform over LEVELS. coloured: half of them are not white: a band of random place and width, or the source's own
+    spectrum (as when a source is smoothed in its own colour), over a floor.
+    """
+    bins = len(spectrum)
+
+    def uniform(low, high):
+        return low + (high - low) * torch.rand(batch, 1, generator=generator)
+
+    level = 10 ** uniform(*np.log10(LEVELS))
+    if not coloured:
+        return level, torch.zeros(batch, dtype=torch.bool)
+    centre, width = uniform(-0.5, 0.5), 10 ** uniform(-1.7, -0.2)
+    distance = ((torch.arange(bins) / bins - centre + 0.5) % 1 - 0.5).abs()
+    edge = uniform(0.05, 1.0) * width / 2            # raised cosine, as wide as this
+    band = 0.5 * (1 + torch.cos(torch.pi * ((distance - width / 2 + edge / 2) / edge).clamp(0, 1)))
+    kind = torch.rand(batch, 1, generator=generator)
+    shape = torch.where(kind < _BAND, band, (spectrum / spectrum.max())[None])
+    floor, white = 10 ** -uniform(0, _DEPTH), kind >= _COLOURED
+    density = torch.where(white, level, level * (floor + (1 - floor) * shape))
+    return density, ~white[:, 0]
+
+
+def noise(density, samples, generator):
+    """Gaussian noise of that density: complex64 [batch, samples]."""
+    n = mixtures.noise((len(density), samples), generator)
+    return torch.fft.ifft(torch.fft.fft(n) * resampled(density, samples).sqrt()) if density.shape[1] > 1 else n * density.sqrt()

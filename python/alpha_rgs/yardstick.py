@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How good a denoiser is: its error at every level against the least there can be, and against the best linear one.
+
+The least error is that of the exact posterior mean (timing, phase and alphabet known), for sources whose prior has one.
+"""
+from dataclasses import dataclass, replace
+
+import torch
+
+from . import mixtures, sources
+from .priors import LinearModulation
+from .signals import LinearModulation as Signal
+
+LEVELS = (30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.8, 0.5, 0.3, 0.1, 0.03, 0.01)
+COLOUR = LinearModulation(Signal("qpsk", 16, "rrc", 0.5, 4), 8.0, 0.0, 1.0)     # the signal of interest of the paper
+_FLOOR = 0.01           # of white noise beside the coloured
+
+
+@dataclass
+class Point:
+    """noise_var: per complex sample. Errors relative to the source's power, dB: network; exact (None: no closed form); linear, of
+    the best time-invariant filter."""
+
+    noise_var: float
+    network: float
+    exact: float | None
+    linear: float
+
+    @property
+    def gap(self):
+        """dB above the exact one."""
+        return None if self.exact is None else self.network - self.exact
+
+
+def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colour=None, chunk=16):
+    """Points, from the noisiest level on. source: as in sources.py, drawn with its `exact`. prior: whose exact posterior mean to
+    compare with, a LinearModulation or what mixtures can draw; None: there is none.
+
+    colour: None for white noise; else noise in the span of that linear modulation's pulses, over white noise of variance 0.01.
+    All levels see the same windows; noise by a generator of `seed`.
+    """
+    generator, points = torch.Generator().manual_seed(seed), []
+    batch, truth = _draw(source, prior, windows, generator)
+    spectrum = denoiser.spectrum[None]
+    for level in levels:
+        density = torch.tensor([[level]]) if colour is None else torch.tensor(
+            level * colour.density(512), dtype=torch.float32)[None] + _FLOOR
+        noise = _noise(batch.s.shape, level, colour, generator)
+        total = torch.zeros(3, dtype=torch.float64)
+        for i in range(0, windows, chunk):
+            rows = slice(i, i + chunk)
+            s, x = batch.s[rows], batch.s[rows] + noise[rows]
+            with torch.inference_mode():
+                found = [denoiser(x, density, batch.fraction[rows], batch.presence[rows]), _linear(x, spectrum, density)]
+                if truth is not None:
+                    here = truth.rows(rows)
+                    found.append(here.denoise(x, level) if colour is None else here.denoise(x, level, colour, _FLOOR))
+            for k, mean in enumerate(found):
+                total[k] += float((mean - s).abs().square().sum())
+        error = 10 * torch.log10(total / batch.s.abs().square().sum() + 1e-12)
+        points.append(Point(level, float(error[0]), float(error[2]) if truth is not None else None, float(error[1])))
+    return points
+
+
+def _draw(source, prior, windows, generator):
+    """(Batch, the prior as it truly is or None)."""
+    if isinstance(source, sources.Drawn):
+        s, truth = mixtures.alone(source.prior, windows, source.samples, generator)
+        return sources.Batch(s, torch.zeros(windows), torch.ones(windows, source.samples)), truth
+    batch = source.draw(windows, generator, exact=True)
+    if prior is None:
+        return batch, None
+    return batch, replace(prior, timing=source.stride / 2 + batch.fraction.double(), phase=0.0, gain=1.0, carrier_offset=0.0,
+                          symbols=None)
+
+
+def _noise(shape, level, colour, generator):
+    if colour is None:
+        return level ** 0.5 * mixtures.noise(shape, generator)
+    count = colour.reaching(shape[1])[1]
+    return level ** 0.5 * colour.modulate_reaching(mixtures.noise((shape[0], count), generator), shape[1]) + (
+        _FLOOR ** 0.5 * mixtures.noise(shape, generator))
+
+
+def _linear(x, spectrum, density):
+    size = x.shape[1]
+    s, n = sources.resampled(spectrum, size), sources.resampled(density, size)
+    return torch.fft.ifft(torch.fft.fft(x) * (s / (s + n)))
