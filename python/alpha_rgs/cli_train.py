@@ -25,6 +25,10 @@ def train(
                                                  "nothing.")] = ...,
     synthetic: Annotated[pathlib.Path | None, typer.Option(metavar="SOURCE.toml", help="Instead of recordings: draw the source "
                                                            "that this prior file describes.")] = None,
+    against: Annotated[pathlib.Path | None, typer.Option(metavar="SOI", help="Train on mixtures with this signal of interest (a "
+                                                         "prior), for one pass: --method amortised.")] = None,
+    sir_db: Annotated[str, typer.Option("--sir-db", help="With --against: least and greatest ratio of the signal of interest to "
+                                        "this source.")] = "-27,0",
     network: Annotated[str, typer.Option(help="fast, or diffwave (as the paper has it; for a GPU).")] = "fast",
     channels: Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256.")] = 64,
     blocks: Annotated[int | None, typer.Option(min=1, max=64, help="Of the network; default 3 for a linear modulation, else 8; "
@@ -71,7 +75,8 @@ def train(
         denoiser.spectrum = data.source.spectrum(512)
         work = output.with_name(output.name + ".training")
         work.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(denoiser, data.source, settings, work, place, f"{data.about} {table}")
+        noise, about = _against(against, sir_db, network)
+        trainer = Trainer(denoiser, data.source, settings, work, place, f"{data.about} {about} {table}", noise)
         if first and trainer.step:
             typer.echo(f"going on from step {trainer.step} of {steps}, in {work}", err=True)
         history = _run(trainer, work, first)
@@ -80,12 +85,13 @@ def train(
         from . import report_training
 
         prior = data.prior(trainer.finished())
-        given = {"--network": network, "--channels": channels, "--blocks": blocks, "--stride": stride, "--window": window,
+        given = {"--network": network, "--channels": channels, "--against": against and against.name,
+                 "--sir-db": sir_db if against else None, "--blocks": blocks, "--stride": stride, "--window": window,
                  "--steps": steps, "--batch": batch, "--rate": rate, "--white": white or None, "--precision": precision,
                  "--seed": seed}
         provenance = _provenance(data, given)
         prior_folder.write(prior, folder, provenance, table)
-        told = report_training.write(folder, prior, data, provenance, history, trainer)
+        told = report_training.write(folder, prior, data, provenance, history, trainer, noise)
     for line in data.warnings:
         typer.echo(f"warning: {line}", err=True)
     for line in told:
@@ -153,6 +159,25 @@ class _Data:
 
         linear = self.structure is not None and self.structure.kind == "linear-modulation" and denoiser.coloured
         return with_network(self.structure if linear else self.covariance, denoiser)
+
+
+def _against(path, sir_db, network):
+    """(what is drawn as noise, or None for Gaussian noise, and a text that tells of it)."""
+    from . import sources
+    from .priors import load
+
+    if path is None:
+        return None, ""
+    try:
+        low, high = (float(value) for value in sir_db.split(","))
+    except ValueError:
+        raise ParameterError(f"--sir-db: {sir_db!r} must be two numbers of decibels, the least and the greatest") from None
+    prior = load(path)
+    if prior.kind != "linear-modulation":
+        raise ParameterError(f"{path}: kind: {prior.kind!r} must be 'linear-modulation' to train against")
+    if network != "fast":
+        raise ParameterError(f"--network: {network} knows white noise only; --against needs fast")
+    return sources.SignalNoise(prior, (low, high)), f"against {prior.signal} {low} {high}"
 
 
 def _table(network, channels, blocks, data):

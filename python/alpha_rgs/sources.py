@@ -18,6 +18,7 @@ from .nets.denoiser import resampled
 from .nets.fast import window
 
 LEVELS = (3e-3, 100.0)          # of the noise's density, log-uniform
+FLOORS = (1e-4, 1.0)            # of white noise beside another source
 _BAND, _COLOURED = 0.35, 0.5     # shares of noises: a band, and together with those of the source's own spectrum
 _DEPTH = 4.0                    # decades between a coloured noise's peak and its floor, at most
 _BURSTS, _UNSEEN = 0.35, 0.5    # shares of windows that a burst begins or ends in, and of those that begin between hops
@@ -150,32 +151,57 @@ def averaged(s, bins):
     return density / density.mean()
 
 
-def densities(batch, spectrum, generator, coloured):
-    """Random noise densities N(f), float32 [batch, bins], and which of them are coloured, bool [batch].
+class GaussianNoise:
+    """What a denoiser learns to take off: Gaussian noise of random level, and of random colour where `coloured` is set (half of
+    the time: a band of random place and width, or the source's own spectrum, over a floor)."""
 
-    Levels log-uniform over LEVELS. coloured: half of them are not white: a band of random place and width, or the source's own
-    spectrum (as when a source is smoothed in its own colour), over a floor.
-    """
-    bins = len(spectrum)
+    def __init__(self, spectrum, coloured):
+        self.spectrum, self.coloured = spectrum, coloured
 
-    def uniform(low, high):
-        return low + (high - low) * torch.rand(batch, 1, generator=generator)
+    def densities(self, batch, generator):
+        """N(f), float32 [batch, bins or 1], levels log-uniform over LEVELS, and which are coloured, bool [batch]."""
+        bins = len(self.spectrum)
+        level = 10 ** _uniform(batch, *np.log10(LEVELS), generator)
+        if not self.coloured:
+            return level, torch.zeros(batch, dtype=torch.bool)
+        centre, width = _uniform(batch, -0.5, 0.5, generator), 10 ** _uniform(batch, -1.7, -0.2, generator)
+        distance = ((torch.arange(bins) / bins - centre + 0.5) % 1 - 0.5).abs()
+        edge = _uniform(batch, 0.05, 1.0, generator) * width / 2            # raised cosine, as wide as this
+        band = 0.5 * (1 + torch.cos(torch.pi * ((distance - width / 2 + edge / 2) / edge).clamp(0, 1)))
+        kind = _uniform(batch, 0, 1, generator)
+        shape = torch.where(kind < _BAND, band, (self.spectrum / self.spectrum.max())[None])
+        floor, white = 10 ** -_uniform(batch, 0, _DEPTH, generator), kind >= _COLOURED
+        return torch.where(white, level, level * (floor + (1 - floor) * shape)), ~white[:, 0]
 
-    level = 10 ** uniform(*np.log10(LEVELS))
-    if not coloured:
-        return level, torch.zeros(batch, dtype=torch.bool)
-    centre, width = uniform(-0.5, 0.5), 10 ** uniform(-1.7, -0.2)
-    distance = ((torch.arange(bins) / bins - centre + 0.5) % 1 - 0.5).abs()
-    edge = uniform(0.05, 1.0) * width / 2            # raised cosine, as wide as this
-    band = 0.5 * (1 + torch.cos(torch.pi * ((distance - width / 2 + edge / 2) / edge).clamp(0, 1)))
-    kind = torch.rand(batch, 1, generator=generator)
-    shape = torch.where(kind < _BAND, band, (spectrum / spectrum.max())[None])
-    floor, white = 10 ** -uniform(0, _DEPTH), kind >= _COLOURED
-    density = torch.where(white, level, level * (floor + (1 - floor) * shape))
-    return density, ~white[:, 0]
+    def draw(self, batch, samples, generator):
+        """(noise complex64 [batch, samples], its density, which windows' is coloured)."""
+        density, coloured = self.densities(batch, generator)
+        n = mixtures.noise((batch, samples), generator)
+        if density.shape[1] > 1:
+            n = torch.fft.ifft(torch.fft.fft(n) * resampled(density, samples).sqrt())
+        else:
+            n = n * density.sqrt()
+        return n, density, coloured
 
 
-def noise(density, samples, generator):
-    """Gaussian noise of that density: complex64 [batch, samples]."""
-    n = mixtures.noise((len(density), samples), generator)
-    return torch.fft.ifft(torch.fft.fft(n) * resampled(density, samples).sqrt()) if density.shape[1] > 1 else n * density.sqrt()
+class SignalNoise:
+    """Another source, at random timing and phase, and white noise under both: so a network learns from mixtures drawn from two
+    priors. prior: of the other; sir_db: (least, greatest) power of the other over the source."""
+
+    def __init__(self, prior, sir_db, bins=512):
+        nuisances = {name: None for name in ("timing", "phase", "frame_offset") if hasattr(prior, name)}
+        self.prior = replace(prior, **nuisances, **({"symbols": None} if hasattr(prior, "symbols") else {}))
+        self.sir_db, self.shape = sir_db, torch.tensor(prior.density(bins), dtype=torch.float32)
+
+    def draw(self, batch, samples, generator):
+        """As GaussianNoise.draw; the density is the other's mean one, and the noise's."""
+        other = mixtures.alone(self.prior, batch, samples, generator)[0]
+        level = 10 ** (_uniform(batch, *self.sir_db, generator) / 10)
+        floor = 10 ** _uniform(batch, *np.log10(FLOORS), generator)
+        density = level * self.shape + floor
+        return level.sqrt() * other + floor.sqrt() * mixtures.noise((batch, samples), generator), density, torch.ones(
+            batch, dtype=torch.bool)
+
+
+def _uniform(batch, low, high, generator):
+    return low + (high - low) * torch.rand(batch, 1, generator=generator)

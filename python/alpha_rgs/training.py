@@ -50,10 +50,10 @@ class Progress:
 
 
 class Trainer:
-    """denoiser: trained in place; average: its running mean, which is what is kept. source: as in sources.py. folder: of the
-    checkpoint. Goes on from a checkpoint that is there; ParameterError if it is another's."""
+    """denoiser: trained in place; average: its running mean, which is what is kept. source, noise (default: Gaussian): as in
+    sources.py. folder: of the checkpoint. Goes on from a checkpoint that is there; ParameterError if it is another's."""
 
-    def __init__(self, denoiser, source, settings, folder, device="cpu", about=""):
+    def __init__(self, denoiser, source, settings, folder, device="cpu", about="", noise=None):
         self.device, self.settings, self.source = torch.device(device), settings, source
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.denoiser, self.path = denoiser.to(self.device), pathlib.Path(folder) / f"checkpoint{self.rank or ''}.safetensors"
@@ -64,6 +64,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(settings.seed * 1000 + self.rank)
         self.errors = torch.full((2, _BINS), math.nan)
         self.step, self.seconds = 0, 0.0
+        self.noise = noise or sources.GaussianNoise(self.denoiser.spectrum.cpu(), settings.coloured)
         if self.path.exists():
             self._restore()
 
@@ -91,8 +92,8 @@ class Trainer:
         """One step: (mean relative error, mean error in dB)."""
         settings, g = self.settings, self.generator
         batch = self.source.draw(settings.batch, g)
-        density, coloured = sources.densities(settings.batch, self.denoiser.spectrum.cpu(), g, settings.coloured)
-        x = batch.s + sources.noise(density, batch.s.shape[1], g)
+        noise, density, coloured = self.noise.draw(settings.batch, batch.s.shape[1], g)
+        x = batch.s + noise
         there = (batch.presence > 0).float()
         ratio = torch.log10((self.denoiser.spectrum.cpu() / density).mean(1))
         s, x, there, density, fraction, presence = (

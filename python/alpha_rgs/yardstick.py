@@ -32,7 +32,7 @@ class Point:
         return None if self.exact is None else self.network - self.exact
 
 
-def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colour=None, chunk=16):
+def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colour=None, chunk=64):
     """Points, from the noisiest level on. source: as in sources.py, drawn with its `exact`. prior: whose exact posterior mean to
     compare with, a LinearModulation or what mixtures can draw; None: there is none.
 
@@ -60,6 +60,27 @@ def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colou
         error = 10 * torch.log10(total / batch.s.abs().square().sum() + 1e-12)
         points.append(Point(level, float(error[0]), float(error[2]) if truth is not None else None, float(error[1])))
     return points
+
+
+def left_over(denoiser, source, noise, sirs_db, floor=0.045, windows=64, seed=1):
+    """What one pass leaves of the source in the other signal's band, dB over that one's power there: [(SIR, network, linear)].
+
+    noise: a sources.SignalNoise; floor: variance of white noise per unit power of the source, 0.045 being -13.5 dB.
+    """
+    generator, rows, spectrum = torch.Generator().manual_seed(seed), [], denoiser.spectrum[None]
+    batch = source.draw(windows, generator, exact=True)
+    for sir in sirs_db:
+        level = 10 ** (sir / 10)
+        other = mixtures.alone(noise.prior, *batch.s.shape, generator)[0]
+        x = batch.s + level ** 0.5 * other + floor ** 0.5 * mixtures.noise(batch.s.shape, generator)
+        density = level * noise.shape[None] + floor
+        with torch.inference_mode():
+            found = denoiser(x, density, batch.fraction, batch.presence), _linear(x, spectrum, density)
+        shape = sources.resampled(noise.shape[None], x.shape[1])
+        left = [(torch.fft.fft(mean - batch.s).abs().square() * shape).sum() for mean in found]
+        own = (torch.fft.fft(level ** 0.5 * other).abs().square() * shape).sum()
+        rows.append((sir, *(float(10 * torch.log10(e / own)) for e in left)))
+    return rows
 
 
 def _draw(source, prior, windows, generator):

@@ -8,6 +8,7 @@ is drowned; the linear estimate S/(S + N)·x is what its answer adds to.
 """
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch import nn
 
 from ..errors import CapabilityError, ParameterError
@@ -53,12 +54,12 @@ class Denoiser(_Named):
         batch, samples = x.shape
         presence = torch.ones(1, samples, device=x.device) if presence is None else presence
         padded, lead = window(x, self.net.stride, self.net.kernel)
-        size = padded.shape[1]
+        long, size = padded.shape[1], next_fast_len(padded.shape[1])
         s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
-        spectrum = torch.fft.fft(padded)
+        spectrum = torch.fft.fft(padded, size)
         weight = 1 / (n + _SPARED * s)
-        u = torch.fft.ifft(spectrum * weight.sqrt()) / ((s + n) * weight).mean(1, keepdim=True).sqrt()
-        linear = torch.fft.ifft(spectrum * (s / (s + n)))
+        scale = (weight / ((s + n) * weight).mean(1, keepdim=True)).sqrt()
+        u, linear = torch.fft.ifft(spectrum * scale)[:, :long], torch.fft.ifft(spectrum * (s / (s + n)))[:, :long]
         there = window(presence, self.net.stride, self.net.kernel)[0].expand(batch, -1)
         wave, share = self.net(torch.stack([u.real, u.imag, there], 1), self.conditions(s, n, fraction, batch))
         mean = share[:, 0] * linear + torch.complex(wave[:, 0].float(), wave[:, 1].float())

@@ -102,10 +102,13 @@ class Gmsk(Prior):
         distance = abs(np.asarray(lags))
         return np.where(distance < reach, table[np.minimum(distance, reach)], 0) * rotation(self.carrier_offset, lags)
 
-    def denoise(self, x, noise_var, colour=None):
-        """See Prior.denoise: the exact posterior mean; noise_var a float or [batch]. An unknown timing and phase, constant over
-        the window, are integrated over: on a grid, made finer about the values that the samples leave possible (_hypotheses).
-        16 windows of 2560 samples take 0.05 s on one core, 3 to 7 s with timing and phase unknown."""
+    def denoise(self, x, noise_var, colour=None, floor=None):
+        """See Prior.denoise: the exact posterior mean; noise_var a float or [batch]; no colour, so `floor` means nothing.
+
+        An unknown timing and phase, constant over the window, are integrated over: on a grid, made finer about the values that
+        the samples leave possible (_hypotheses). 16 windows of 2560 samples take 0.05 s on one core, 3 to 7 s with timing and
+        phase unknown.
+        """
         if colour is not None:
             raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
@@ -150,7 +153,8 @@ class Gmsk(Prior):
         if self.phase is not None and self.symmetry == 4:       # of either parity: the timing is found for both together
             size[1] = 2
         seam = self.signal.half_length + period[0] / size[0] / 2      # midpoints: a known phase jumps where `first` does
-        low = [torch.full((batch,), v, dtype=torch.float64, device=device) if g is None else g for v, g in zip((seam, 0.0), given)]
+        zeros = torch.zeros(batch, dtype=torch.float64, device=device)
+        low = [zeros + v if g is None else g for v, g in zip((seam, 0.0), given)]
         step = [torch.full_like(v, p / n) for v, p, n in zip(low, period, size)]
         free = [v is None for v in given]
         points = [torch.arange(n, device=device) for n in size]

@@ -6,6 +6,7 @@ import torch
 from ..acquisition import acquire
 from ..errors import CapabilityError, ParameterError
 from .alpha_rgs import alpha_rgs
+from .amortised import amortised
 from .base import require
 from .basis import basis
 from .joint import joint, lmmse
@@ -13,7 +14,7 @@ from .matched_filter import matched_filter
 from .reverse_diffusion import reverse_diffusion
 
 METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
-           "reverse_diffusion": reverse_diffusion}
+           "reverse_diffusion": reverse_diffusion, "amortised": amortised}
 
 _STRUCTURED = ("ofdm", "linear-modulation")     # linear in discrete unknowns, which joint detection needs
 

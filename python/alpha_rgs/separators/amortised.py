@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One pass: the SOI is noise of its own colour to the interference's denoiser, which is asked once.
+
+b̂ = E[b | y/kappa], what is not b taken as Gaussian of the density of (SOI + noise)/kappa²; then the matched filter on
+y - kappa·b̂. A network trained on mixtures (`alpha-rgs train --against`) knows better what the SOI looks like, and may be small.
+"""
+import torch
+
+from ..errors import CapabilityError
+from ..priors import with_network
+from .base import decibels, require, soft_output
+
+
+def amortised(y, soi, interference, kappa, noise_var, network=None):
+    """network: a learned prior of the interference that is asked instead of `interference`, laid where that one lies.
+
+    evaluations: 1. Raises CapabilityError for a denoiser that takes no colour.
+    """
+    require(soi, "linear-modulation", "signal of interest", "amortised")
+    one = first_pass(y, soi, interference, kappa, noise_var, network)
+    gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
+    rest = y - kappa[:, None] * one
+    r = soi.matched_filter(rest, gain)
+    alphabet, floor = soi.signal.alphabet, noise_var[:, None] / gain.square() / soi.signal.samples_per_symbol
+    var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), floor)
+    s = gain * soi.modulate(alphabet.mean(r, var), y.shape[1])
+    # decisions can be wrong: what symbols and b̂ leave of the mixture tells (4: as in alpha_rgs)
+    excess = ((rest - s).abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
+    return soft_output(soi, r, torch.maximum(var, excess / soi.signal.samples_per_symbol), soi=s,
+                       interference=kappa[:, None] * one, evaluations=1, kappa=kappa, noise_var=noise_var)
+
+
+def first_pass(y, soi, interference, kappa, noise_var, network=None):
+    """b̂, complex64 [batch, samples]. kappa, noise_var: [batch] or [batch, 1], y and they in the same units as the SOI's gain."""
+    if network is not None:
+        interference = with_network(interference, network.network)
+    if not interference.takes_colour:
+        raise CapabilityError("amortised: the interference's denoiser knows white noise only; give one that takes a colour")
+    scale = kappa.reshape(-1, 1).clamp_min(1e-6)
+    gain = float(torch.as_tensor(soi.gain, dtype=torch.float32).mean())
+    level, floor = (gain / scale).square(), noise_var.reshape(-1, 1) / scale.square()
+    if not interference.learned:        # its filters are made for one level and kept
+        level, floor = decibels(level.mean()), max(decibels(floor.mean()), 1e-4)
+    return interference.denoise(y / scale, level, colour=soi, floor=floor)
