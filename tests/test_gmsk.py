@@ -158,6 +158,7 @@ def test_shifted_is_how_a_later_window_sees_the_signal(start):
 def test_colours_are_refused():
     with pytest.raises(CapabilityError, match="gmsk: .* linear-modulation"):
         Gmsk(timing=0.0, phase=0.0).denoise(torch.zeros(1, 100), 1.0, colour=paper_priors()[0])
+    assert not Gmsk().takes_colour
 
 
 # files and mixtures

@@ -1,7 +1,7 @@
 # Copyright 2026 gr-scoresep developers
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GNU Radio Companion: the block descriptions agree with the code, and the example compiles."""
+"""GNU Radio Companion: the block descriptions agree with the code, and the examples compile."""
 
 import os
 import pathlib
@@ -29,16 +29,17 @@ def test_block_descriptions_fit_the_code():
 
 
 @pytest.mark.timeout(100)
-def test_the_example_flowgraph_compiles(tmp_path):
-    """grcc finds no error in it, and its script is Python."""
+@pytest.mark.parametrize("name", ["separate_qpsk_ofdm", "separate_learned"])
+def test_the_example_flowgraphs_compile(tmp_path, name):
+    """grcc finds no error in them, and their scripts are Python."""
     from shutil import which
 
     if which("grcc") is None:
         pytest.skip("grcc is not installed")
     paths = os.pathsep.join([str(ROOT / "grc"), os.environ.get("GRC_BLOCKS_PATH", "")]).strip(os.pathsep)
-    done = subprocess.run([sys.executable, which("grcc"), "-o", str(tmp_path), str(ROOT / "examples/separate_qpsk_ofdm.grc")],
+    done = subprocess.run([sys.executable, which("grcc"), "-o", str(tmp_path), str(ROOT / f"examples/{name}.grc")],
                           env=dict(os.environ, GRC_BLOCKS_PATH=paths), capture_output=True, text=True, timeout=90)
-    script = tmp_path / "separate_qpsk_ofdm.py"
+    script = tmp_path / f"{name}.py"
     assert done.returncode == 0 and script.is_file(), done.stdout + done.stderr
     assert "scoresep.separator(" in script.read_text()
     compile(script.read_text(), str(script), "exec")

@@ -21,7 +21,7 @@ from .errors import AlphaRgsError, ParameterError, RecordingError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Take two signals on one frequency apart, each known only separately.")
 app.add_typer(cli_evaluate.app, name="evaluate")
-METHODS = ("auto", "joint", "alpha_rgs", "lmmse", "matched_filter")
+METHODS = ("auto", "joint", "alpha_rgs", "amortised", "lmmse", "matched_filter")
 
 Output = Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into, all files or none.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")]
@@ -83,7 +83,8 @@ def separate(
     interference: Annotated[pathlib.Path, typer.Option(metavar="INT.toml", help="Prior of the interference: TOML, or a folder.")],
     output: Output,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "auto",
-    preset: Annotated[str | None, typer.Option(help="Of alpha_rgs: fast (default) or paper.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Of alpha_rgs: fast, white or paper; default fast, white where the "
+                                                    "interference's network knows no colour.")] = None,
     sir_db: Annotated[float | None, typer.Option(help="Power of the signal over the interference; else estimated.")] = None,
     snr_db: Annotated[float | None, typer.Option(help="Power of the signal over noise, per sample; else estimated.")] = None,
     window: Annotated[int, typer.Option(help="Samples solved at once.")] = 2560,
@@ -249,7 +250,8 @@ def _method(asked, soi, interference):
     name = choose(asked, soi, interference)
     if asked != "auto":
         return name, "as asked"
-    return name, "auto: both priors are structured" if name == "joint" else f"auto: {soi.kind} under {interference.kind}"
+    words = [f"{'learned ' if prior.learned else ''}{prior.kind}" for prior in (soi, interference)]
+    return name, "auto: both priors are structured" if name == "joint" else f"auto: {' under '.join(words)}"
 
 
 def _levels(soi, sir_db, snr_db):

@@ -57,6 +57,67 @@ def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds rea
     _table(save, cases, lambda case: evaluation.recorded(folder, case[1], case[0], seeds, method, **_options(passes=passes)))
 
 
+@app.command()
+def learned(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the learned priors.")] = pathlib.Path("priors"),
+            cases: Annotated[str, typer.Option(help="case:SIR, comma-separated.")] = "dsss-noise:-18,ofdm-qpsk:-12",
+            windows: Annotated[int, typer.Option(min=2)] = 128,
+            iterations: Annotated[str, typer.Option(help="Of the published setting.")] = "30,100,300,1000", seed: Seed = 1,
+            figure: Annotated[pathlib.Path | None, typer.Option(help="Draw the rows into this PNG.")] = None, save: Save = None):
+    """Learned priors: bit error rate against time per window, on two cores."""
+    from . import evaluation_learned as study
+    from .errors import AlphaRgsError
+
+    rows = []
+    try:
+        for text in cases.split(","):
+            case, _, sir = text.partition(":")
+            rows += study.cost(priors, case, float(sir), windows, [int(n) for n in iterations.split(",") if n], seed,
+                               _tell)
+            if save:
+                save.write_text(json.dumps(rows, indent=1) + "\n")
+    except (AlphaRgsError, ValueError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    if figure:
+        study.draw(rows, figure)
+
+
+@app.command()
+def denoising(
+    prior: Annotated[pathlib.Path, typer.Argument(metavar="PRIOR", help="Whose denoiser is judged.")],
+    recording: Annotated[pathlib.Path, typer.Argument(metavar="REC", help="Of its source alone.")],
+    reference: Annotated[pathlib.Path, typer.Option(metavar="REF.toml", help="An exact prior of the same source.")],
+    window: Annotated[int, typer.Option(min=16, help="Samples denoised at once.")] = 2560,
+    hop: Annotated[int | None, typer.Option(min=1, help="From one window's first sample to the next's; default window.")] = None,
+    first: Annotated[int, typer.Option(min=0, help="First sample of the first window.")] = 0,
+    resample: Annotated[str | None, typer.Option(help="P/Q: to be done first; all else refers to the new rate.")] = None,
+    carrier_offset: Annotated[float, typer.Option(help="Of the recording, taken off, cycles per sample.")] = 0.0,
+    datatype: Annotated[str | None, typer.Option(help="Of a raw file.")] = None,
+    sample_rate: Annotated[float | None, typer.Option(help="In Hz, where the file does not tell it.")] = None, save: Save = None,
+):
+    """Noise added to a recording and taken off again, by a prior and by an exact one; windows of a tenth of the median power and
+    less are left out."""
+    from . import yardstick
+    from .errors import AlphaRgsError
+    from .priors import load
+    from .recordings import windows_of_recording
+
+    try:
+        cut = windows_of_recording(recording, window, hop or window, first, resample, carrier_offset, datatype, sample_rate)
+        points = yardstick.recorded(load(prior), load(reference), cut)
+    except AlphaRgsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    _table(save, points, lambda p: dict(noise_var=p.noise_var, noisy_db=p.linear, prior_db=p.network, exact_db=p.exact,
+                                        gap_db=p.gap, windows=len(cut)))
+
+
+def _tell(row):
+    ber = "" if row["ber"] is None else f", BER {row['ber']:.3g} ±{row['ber_se']:.2g}"
+    typer.echo(f"{row['case']} {row['sir_db']:g} dB, {row['label']}: {row['evaluations']} evaluations, "
+               f"{row['ms_per_window']:.3g} ms per window{ber}")
+
+
 def _options(**given):
     return {key: value for key, value in given.items() if value is not None}
 

@@ -33,7 +33,7 @@ def fit(
     from . import recordings as files
     from .priors import folder as prior_folder
 
-    wanted = _period(period, stationary)
+    wanted = chosen_period(period, stationary)
     with files.all_or_nothing(output, _FILES, overwrite) as folder:
         loaded = [files.load(path, datatype, sample_rate) for path in recordings]
         rate = files.common_rate(loaded)
@@ -61,7 +61,7 @@ def fit(
     typer.echo(f"written to {output}")
 
 
-def _period(period, stationary):
+def chosen_period(period, stationary):
     """1 for stationary, None to be found, or the period."""
     if stationary and period is not None:
         raise ParameterError("--stationary: excludes --period; give one of them")

@@ -4,13 +4,14 @@ import contextlib
 import datetime
 import os
 import pathlib
+import zlib
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .cli_fit import look_over
+from .cli_fit import chosen_period, look_over
 from .errors import ParameterError
 
 _FILES = ("prior.toml", "weights.safetensors", "report.md", "denoising.png")
@@ -35,6 +36,8 @@ def train(
                                                "diffwave 30.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, max=512, help="Samples per hop of fast; a linear modulation's is its "
                                                "samples_per_symbol; default 4.")] = None,
+    period: Annotated[str | None, typer.Option(help="Of recordings: samples after which the statistics repeat, or auto (found); "
+                                               "the stride then, and where periods begin is found in each window.")] = None,
     window: Annotated[int | None, typer.Option(min=64, max=65536, help="Samples of a training window; default about "
                                                f"{_LENGTH}.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 8000,
@@ -64,10 +67,13 @@ def train(
     if bool(recordings) == bool(synthetic):
         raise ParameterError("train: give either recordings of the source or --synthetic with the file that describes it" + (
             ", not both" if recordings else ""))
+    if not 0 < rate < float("inf"):
+        raise ParameterError(f"--rate: {rate} must be a positive number")
     settings = Settings(steps, batch, rate, coloured=network == "fast" and not white, precision=_one_of(
         "--precision", precision, ("float32", "bfloat16")), seed=seed)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
-        data = _Data(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, window, datatype, sample_rate)
+        data = _Data(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, period, window, datatype,
+                     sample_rate)
         table = _table(network, channels, blocks, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -76,21 +82,22 @@ def train(
         work = output.with_name(output.name + ".training")
         work.mkdir(parents=True, exist_ok=True)
         noise, about = _against(against, sir_db, network)
-        trainer = Trainer(denoiser, data.source, settings, work, place, f"{data.about} {about} {table}", noise)
+        trainer = Trainer(denoiser, data.source, settings, work, place, " ".join(filter(None, (data.about, about, str(table)))),
+                          noise)
         if first and trainer.step:
             typer.echo(f"going on from step {trainer.step} of {steps}, in {work}", err=True)
         history = _run(trainer, work, first)
         if not first:
-            return
+            raise typer.Exit()      # the folder is the first one's to move into place
         from . import report_training
 
         prior = data.prior(trainer.finished())
-        given = {"--network": network, "--channels": channels, "--against": against and against.name,
-                 "--sir-db": sir_db if against else None, "--blocks": blocks, "--stride": stride, "--window": window,
+        given = {"--against": against and against.name, "--sir-db": sir_db if against else None, "--network": network,
+                 "--channels": channels, "--blocks": blocks, "--stride": stride, "--period": period, "--window": window,
                  "--steps": steps, "--batch": batch, "--rate": rate, "--white": white or None, "--precision": precision,
                  "--seed": seed}
         provenance = _provenance(data, given)
-        prior_folder.write(prior, folder, provenance, table)
+        prior_folder.write(prior, folder, provenance)
         told = report_training.write(folder, prior, data, provenance, history, trainer, noise)
     for line in data.warnings:
         typer.echo(f"warning: {line}", err=True)
@@ -102,13 +109,16 @@ def train(
 class _Data:
     """What is trained on. source, held_out: as in sources.py; structure: the prior that the file describes, or None; warnings."""
 
-    def __init__(self, recordings, synthetic, network, stride, window, datatype, sample_rate):
+    def __init__(self, recordings, synthetic, network, stride, period, window, datatype, sample_rate):
         from . import fitting, sources
         from . import recordings as files
         from .priors import load
 
         self.names, self.warnings, self.structure, self.sample_rate = [path.name for path in recordings], [], None, None
         self.stride = stride or 4
+        if period is not None and (synthetic or stride):
+            raise ParameterError("--period: is for recordings, and is the stride then; leave out " + (
+                "--synthetic" if synthetic else "--stride"))
         if synthetic:
             self.structure = load(synthetic)
             self.names = [synthetic.name]
@@ -137,11 +147,17 @@ class _Data:
         self.sample_rate = files.common_rate(loaded)
         self.warnings = [line for recording in loaded for line in look_over(recording)]
         waves = [r.samples for r in loaded]
-        self.about = " ".join(f"{r.path} {len(r.samples)}" for r in loaded)
-        self.source = sources.Recorded(waves, self.names, samples)
-        self.held_out = sources.Recorded(waves, self.names, samples, held_out=True)
-        fit = fitting.fit(waves, 1, None, self.sample_rate, self.names)
-        self.covariance = fit.prior
+        self.about = " ".join(f"{r.path} {len(r.samples)} {zlib.crc32(r.samples.tobytes())}" for r in loaded)
+        fit = fitting.fit(waves, chosen_period(period, False), None, self.sample_rate, self.names)
+        self.covariance, periodic = fit.prior, fit.prior.period > 1
+        if periodic:
+            self.stride = fit.prior.period
+            samples = -(-(window or _LENGTH) // self.stride) * self.stride
+        elif period:
+            self.warnings.append("no clear period was found; the network lies anywhere")
+        known = fit.prior if periodic else None
+        self.source = sources.Recorded(waves, self.names, samples, prior=known)
+        self.held_out = sources.Recorded(waves, self.names, samples, held_out=True, prior=known)
         if fit.used < 0.999:
             self.warnings.append(f"{100 * (1 - fit.used):.3g} % of the samples are silence and were left out")
 
@@ -151,7 +167,7 @@ class _Data:
         if self.structure is not None and self.structure.kind == "linear-modulation":
             reach = 2 * -(-int(self.structure.signal.half_length) // self.stride) + 1
             return self.stride * min(max(reach, 3), 9)
-        return self.stride * 9
+        return self.stride * (9 if self.stride < 16 else 3)
 
     def prior(self, denoiser):
         """The learned prior."""
@@ -246,7 +262,9 @@ def _processes(device):
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise ParameterError(f"--device: {device!r} is not known; cpu, cuda, cuda:1 ...") from None
+        place = None
+    if place is None or place.type not in ("cpu", "cuda"):
+        raise ParameterError(f"--device: {device!r} is not known; cpu, cuda, cuda:1 ...")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ParameterError(f"--device: {device} is asked for, but this machine has no CUDA device that torch can use; leave it "
                              "out, or give cpu")

@@ -69,7 +69,7 @@ def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=
     train = [x for x in train if len(x) >= lags + 2 * period]
     if sum(map(len, train)) < 20 * max(period, lags):
         raise ParameterError(f"{names[0]}: has too few stretches of {lags + 2 * period} samples without silence for a period of "
-                             f"{period} and {lags} lags; give a longer recording, or a smaller --length")
+                             f"{period} and {lags} lags; give a longer recording, or fewer lags (--length of alpha-rgs fit)")
     train.sort(key=len, reverse=True)
     offsets = np.zeros(len(train), int)
     if period > 1 and len(train) > 1:       # every burst begins its own period

@@ -69,6 +69,28 @@ def load(path, datatype=None, sample_rate=None):
                      handle.get_global_info().get("core:description", ""))
 
 
+def windows_of_recording(path, window, hop, first=0, resample=None, carrier_offset=0.0, datatype=None, sample_rate=None):
+    """Windows of a recording, complex64 [n, window], each of unit power; those of less than a tenth of the median power are left
+    out. resample: "P/Q" or None, carrier_offset: cycles per (new) sample, both done first. Raises RecordingError."""
+    from scipy.signal import resample_poly
+
+    x = load(path, datatype, sample_rate).samples
+    if resample:
+        try:
+            up, down = (int(part) for part in resample.split("/"))
+            x = resample_poly(x, up, down)
+        except ValueError:
+            raise RecordingError(f"--resample: {resample!r} must be P/Q, two whole numbers, such as 3/2") from None
+    x = x * np.exp(-2j * np.pi * carrier_offset * np.arange(len(x)))
+    starts = range(first, len(x) - window + 1, hop)
+    if not starts:
+        raise RecordingError(f"{path}: {len(x)} samples hold no window of {window} from sample {first} on")
+    cut = np.stack([x[i:i + window] for i in starts])
+    power = np.mean(abs(cut) ** 2, 1, keepdims=True)
+    keep = power[:, 0] >= 0.1 * np.median(power)
+    return (cut / np.sqrt(np.maximum(power, 1e-30)))[keep].astype(np.complex64)
+
+
 def common_rate(loaded):
     """The sample rate of Recordings, Hz. Raises RecordingError naming the one that differs from the first."""
     for other in loaded[1:]:

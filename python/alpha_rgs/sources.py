@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from . import mixtures
+from .acquisition_gaussian import period_offset
 from .errors import ParameterError
 from .fitting import active, split
 from .nets.denoiser import resampled
@@ -23,6 +24,7 @@ _BAND, _COLOURED = 0.35, 0.5     # shares of noises: a band, and together with t
 _DEPTH = 4.0                    # decades between a coloured noise's peak and its floor, at most
 _BURSTS, _UNSEEN = 0.35, 0.5    # shares of windows that a burst begins or ends in, and of those that begin between hops
 _TIMING, _PHASE = 0.01, 0.005   # errors of timing (samples) and phase (rad) as acquisition makes them, standard deviations
+_STRETCH = 8192         # samples over which a period stays where it is
 _OFFSET = 1e-4                  # cycles per sample, of recordings
 
 
@@ -40,6 +42,9 @@ class Linear:
     """A linear modulation (prior: whatever timing, phase and length it has play no part) in windows of `hops` symbols."""
 
     def __init__(self, prior, hops, kernel):
+        if hops < 2:
+            raise ParameterError(f"--window: {hops * prior.signal.samples_per_symbol} samples hold {hops} symbol; give "
+                                 f"{2 * prior.signal.samples_per_symbol} or more")
         self.prior = replace(prior, timing=0.0, phase=0.0, gain=1.0, carrier_offset=0.0, symbols=None)
         self.stride, self.samples = prior.signal.samples_per_symbol, hops * prior.signal.samples_per_symbol
         self.room = window(torch.zeros(self.samples), self.stride, kernel)[1]
@@ -105,12 +110,16 @@ class Drawn:
 
 class Recorded:
     """Windows of `samples` from recordings, a list of complex arrays; names: of the recordings, for errors. held_out: from the
-    last 20 % of each. Unit mean power over all of what is not silence; stretches shorter than a window are not used."""
+    last 20 % of each. Unit mean power over all of what is not silence; stretches shorter than a window are not used.
 
-    stride = 1
+    prior: a Gaussian of some period, where windows are to begin as a period does; where that is, is found anew every 8192
+    samples, since clocks drift.
+    """
 
-    def __init__(self, recordings, names, samples, held_out=False):
+    def __init__(self, recordings, names, samples, held_out=False, prior=None):
         self.samples, self.pieces = samples, []
+        self.stride = 1 if prior is None else prior.period
+        samples = samples + self.stride - 1         # there is room to begin later
         for name, x in zip(names, recordings):
             if len(x) < 2 * samples:
                 raise ParameterError(f"{name}: holds {len(x)} samples, but a window takes {samples} and two are needed, one to "
@@ -120,6 +129,7 @@ class Recorded:
                 raise ParameterError(f"{name}: its {'last 20' if held_out else 'first 80'} % hold no stretch of {samples} "
                                      "samples without silence; give a longer recording, or a smaller --window")
             self.pieces += [torch.from_numpy(p).to(torch.complex64) for p in pieces]
+        self.begin = None if prior is None else [self._begins(p.numpy(), prior) for p in self.pieces]
         weight = np.array([len(p) - samples + 1 for p in self.pieces], float)
         self.edges = torch.as_tensor(np.cumsum(weight))
 
@@ -132,12 +142,26 @@ class Recorded:
         at = (torch.rand(batch, generator=generator, dtype=torch.float64) * self.edges[-1]).floor()
         which = torch.searchsorted(self.edges, at, right=True)
         start = (at - torch.cat([torch.zeros(1), self.edges])[which]).long()
-        s = torch.stack([self.pieces[w][i:i + self.samples] for w, i in zip(which.tolist(), start.tolist())])
+        places = zip(which.tolist(), start.tolist())
+        if self.begin is not None:
+            places = [(w, i + (int(self.begin[w][min(i // _STRETCH, len(self.begin[w]) - 1)]) - i) % self.stride)
+                      for w, i in places]
+        s = torch.stack([self.pieces[w][i:i + self.samples] for w, i in places])
         if not exact:
             angle = 2 * torch.pi * torch.rand(batch, 1, generator=generator)
             angle = angle + 2 * torch.pi * _OFFSET * torch.randn(batch, 1, generator=generator) * torch.arange(self.samples)
             s = s * torch.polar(torch.ones_like(angle), angle)
         return Batch(s, torch.zeros(batch), torch.ones(1, self.samples).expand(batch, -1))
+
+    @staticmethod
+    def _begins(x, prior):
+        """Where a period begins, modulo the period, in each stretch of a piece: int64 [stretches]."""
+        found = []
+        for i in range(0, max(len(x) - _STRETCH // 2, 1), _STRETCH):
+            part = x[i:i + _STRETCH].astype(complex)
+            offset = period_offset(part[None], prior, prior.spectrum(len(part))[None] + 1e-2)[0]
+            found.append((int(offset) + i) % prior.period)
+        return np.array(found)
 
 
 def averaged(s, bins):

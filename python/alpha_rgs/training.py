@@ -4,10 +4,13 @@
 The loss is the denoising error relative to what it lately was at such a signal-to-noise ratio, so that every level is driven
 down in decibels alike, from where decisions are clear to where all is drowned.
 """
+import contextlib
 import json
 import math
 import os
 import pathlib
+import signal
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 
@@ -49,6 +52,28 @@ class Progress:
     losses: list = field(default_factory=list)
 
 
+@contextlib.contextmanager
+def _whole():
+    """Ctrl-C waits until what is inside is done: half a step of the optimizer cannot be resumed. A second one does not wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+
+    def wait(*_):
+        if came:
+            raise KeyboardInterrupt
+        came.append(True)
+
+    before = signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
 class Trainer:
     """denoiser: trained in place; average: its running mean, which is what is kept. source, noise (default: Gaussian): as in
     sources.py. folder: of the checkpoint. Goes on from a checkpoint that is there; ParameterError if it is another's."""
@@ -65,8 +90,9 @@ class Trainer:
         self.errors = torch.full((2, _BINS), math.nan)
         self.step, self.seconds = 0, 0.0
         self.noise = noise or sources.GaussianNoise(self.denoiser.spectrum.cpu(), settings.coloured)
-        if self.path.exists():
-            self._restore()
+        lead = self.path.with_name("checkpoint.safetensors")
+        if lead.exists():
+            self._restore(lead)
 
     def run(self, progress=None, every=50):
         """Train to the last step; progress(Progress) now and then. On KeyboardInterrupt a checkpoint is written and it is raised
@@ -74,7 +100,8 @@ class Trainer:
         began, losses, decibels = time.perf_counter() - self.seconds, [], []
         try:
             while self.step < self.settings.steps:
-                loss, error = self._step()
+                with _whole():
+                    loss, error = self._step()
                 losses.append(loss)
                 decibels.append(error)
                 self.seconds = time.perf_counter() - began
@@ -113,7 +140,9 @@ class Trainer:
             for p in self.parameters.values():
                 torch.distributed.all_reduce(p.grad)
                 p.grad /= self.world
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), _CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), _CLIP)
+        if not math.isfinite(float(norm)):          # before the weights take it up: the last checkpoint stays good
+            raise ParameterError(f"training diverged at step {self.step + 1}: the gradient is not finite; give a smaller --rate")
         self.optimizer.step()
         self.step += 1
         keep = min(1 - 1 / settings.average, self.step / (self.step + 10))
@@ -160,23 +189,34 @@ class Trainer:
             raise RecordingError(f"{self.path}: cannot be written: {error.strerror or error}; the checkpoint before it is left "
                                  "as it was") from None
 
-    def _restore(self):
+    def _read(self, path):
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(self.path, "pt") as f:
+            with safe_open(path, "pt") as f:
                 about, state = f.metadata() or {}, {key: f.get_tensor(key) for key in f.keys()}
         except (SafetensorError, OSError) as error:
-            raise ParameterError(f"{self.path}: is no checkpoint: {error}; remove it to begin anew") from None
+            raise ParameterError(f"{path}: is no checkpoint: {error}; remove it to begin anew") from None
         if about.get("about") != self.about:
-            raise ParameterError(f"{self.path}: is a checkpoint of other settings or another source; give the command that it "
+            raise ParameterError(f"{path}: is a checkpoint of other settings or another source; give the command that it "
                                  "was begun with, or remove it to begin anew")
+        wanted = {f"{kind}.{name}": p.shape for name, p in self.parameters.items() for kind in ("weight", "average")}
+        if not all(key in state and state[key].shape == shape for key, shape in wanted.items()):
+            raise ParameterError(f"{path}: is a checkpoint of another network, or not whole; remove it to begin anew")
+        return state
+
+    def _restore(self, lead):
+        """lead: the first process's checkpoint. The others were perhaps stopped a step sooner or later than it: of theirs only
+        the generator and the running errors go on."""
+        state = self._read(lead)
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(state[f"weight.{name}"])
                 self.average[name].copy_(state[f"average.{name}"])
                 self.optimizer.state[p] = {key: state[f"adam.{key}.{name}"].to(p.device if key != "step" else "cpu")
                                            for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in state}
-        self.generator.set_state(state["generator"])
-        self.errors = state["errors"]
         self.step, self.seconds = int(state["spent"][0]), float(state["spent"][1])
+        if self.path == lead or self.path.exists():
+            own = state if self.path == lead else self._read(self.path)
+            self.generator.set_state(own["generator"])
+            self.errors = own["errors"]

@@ -62,6 +62,25 @@ def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colou
     return points
 
 
+def recorded(prior, reference, windows, levels=LEVELS[4:12], clean=0.05, seed=1):
+    """Points of windows of a recording, complex [n, samples], each of unit power: noise is added, and taken off by both priors.
+
+    The truth is the reference's estimate of the recording as it is, whose own errors count as noise of variance `clean`: the
+    nearest signal of that kind. exact: the reference's error; linear: that of the recording itself, with the noise on it.
+    """
+    x = torch.as_tensor(windows).to(torch.complex64)
+    generator, points = torch.Generator().manual_seed(seed), []
+    with torch.inference_mode():
+        truth = reference.denoise(x, clean)
+        for level in levels:
+            noisy = x + level ** 0.5 * mixtures.noise(x.shape, generator)
+            found = prior.denoise(noisy, level + clean), reference.denoise(noisy, level + clean), noisy
+            network, exact, raw = (float(10 * torch.log10((m - truth).abs().square().mean() / truth.abs().square().mean()))
+                                   for m in found)
+            points.append(Point(level, network, exact, raw))
+    return points
+
+
 def left_over(denoiser, source, noise, sirs_db, floor=0.045, windows=64, seed=1):
     """What one pass leaves of the source in the other signal's band, dB over that one's power there: [(SIR, network, linear)].
 
@@ -87,7 +106,8 @@ def _draw(source, prior, windows, generator):
     """(Batch, the prior as it truly is or None)."""
     if isinstance(source, sources.Drawn):
         s, truth = mixtures.alone(source.prior, windows, source.samples, generator)
-        return sources.Batch(s, torch.zeros(windows), torch.ones(windows, source.samples)), truth
+        truth = source.prior if source.prior.kind == "gmsk" else truth      # GMSK's is exact for unknown nuisances too
+        return sources.Batch(s, torch.zeros(windows), torch.ones(windows, source.samples)), None if prior is None else truth
     batch = source.draw(windows, generator, exact=True)
     if prior is None:
         return batch, None

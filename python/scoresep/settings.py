@@ -14,7 +14,7 @@ def prior(path):
     """The path of a prior file, or of a folder that holds prior.toml, checked to be there; `path` itself where it is a prior.
 
     A relative path is looked for in the working directory, then beside the running script, then among the installed
-    examples. Raises ValueError where the file is nowhere, or is no TOML.
+    examples, where the trained priors (priors/*.prior) lie too. Raises ValueError where the file is nowhere, or is no TOML.
     """
     if not isinstance(path, (str, os.PathLike)):
         return path
@@ -25,17 +25,21 @@ def prior(path):
         candidate = os.path.join(folder, path)
         if path and (os.path.isfile(candidate) or os.path.isfile(os.path.join(candidate, "prior.toml"))):
             return candidate if folder != os.curdir else path
-    raise ValueError(f"{path or 'prior'}: no such prior file; give the path of a TOML file (looked in "
+    raise ValueError(f"{path or 'prior'}: no such prior file; give the path of a TOML file or of a prior's folder (looked in "
                      f"{', '.join(os.path.abspath(folder) for folder in folders)})")
 
 
 def prior_table(path):
-    """The keys of a prior file, as they stand there. Raises ValueError where it is no TOML."""
+    """What a prior file, or a folder's prior.toml, says of the source: its keys, as they stand there; of a learned prior those
+    of [source]. Raises ValueError where it is no TOML.
+    """
     try:
         with open(os.path.join(path, "prior.toml") if os.path.isdir(path) else path, "rb") as file:
-            return tomllib.load(file)
+            table = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not TOML: {error}") from None
+    source = table.get("source") if table.get("kind") == "diffusion" else None
+    return source if isinstance(source, dict) else table
 
 
 def engine(name="default", **settings):
@@ -53,7 +57,7 @@ def engine_settings(name):
 
 
 def _examples():
-    """Where the module's example files may be installed: share/gnuradio/examples/scoresep of its own prefix."""
+    """Where the module's example files and priors may be installed: share/gnuradio/examples/scoresep of its own prefix."""
     here = os.path.abspath(__file__)  # PREFIX/lib/python3.N/site-packages/gnuradio/scoresep/settings.py
     prefixes = dict.fromkeys([os.path.normpath(os.path.join(here, *[os.pardir] * 6)), sys.prefix])
     return [os.path.join(prefix, "share", "gnuradio", "examples", "scoresep") for prefix in prefixes]

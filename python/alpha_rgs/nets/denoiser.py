@@ -24,9 +24,9 @@ CONDITIONS = BANDS + 6      # band densities, signal-to-noise ratio and its squa
 
 
 class _Named(nn.Module):
-    """digest: of the weights, where they come from a file: what prints alike is alike."""
+    """digest: of the weights, where they come from a file: what prints alike is alike. table: what `build` made it from."""
 
-    digest = ""
+    digest, table = "", None
 
     def __repr__(self):
         return f"{type(self.net).__name__}({self.digest or id(self)})"
@@ -68,8 +68,8 @@ class Denoiser(_Named):
     def conditions(self, s, n, fraction, batch):
         """What the network is told: float32 [batch, CONDITIONS]."""
         log = torch.log10(n).expand(-1, s.shape[1])
-        edges = torch.linspace(0, s.shape[1], BANDS + 1).round().long().tolist()
-        bands = torch.stack([log[:, a:b].mean(1) for a, b in zip(edges, edges[1:])], 1)
+        edges, last = torch.linspace(0, s.shape[1], BANDS + 1).round().long().tolist(), s.shape[1] - 1
+        bands = torch.stack([log[:, min(a, last):max(a + 1, b)].mean(1) for a, b in zip(edges, edges[1:])], 1)
         ratio = torch.log10((s / n).mean(1, keepdim=True))
         fraction = torch.zeros(batch, device=s.device) if fraction is None else fraction.to(s).expand(batch)
         angle = 2 * torch.pi * fraction[:, None]
@@ -111,7 +111,7 @@ def build(table, bins=512):
     """The untrained denoiser that a table describes: kind, and the keys of its network. ParameterError names the wrong key."""
     table = dict(table)
     kind = table.pop("kind", None)
-    if kind not in _NETS:
+    if kind not in tuple(_NETS):
         raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_NETS)}")
     net, wrapper, keys = _NETS[kind]
     for key, value in table.items():
@@ -129,7 +129,9 @@ def build(table, bins=512):
             raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
         if table["conditions"] != CONDITIONS:
             raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
-    return wrapper(net(**table), torch.ones(bins))
+    denoiser = wrapper(net(**table), torch.ones(bins))
+    denoiser.table = {"kind": kind, **table}
+    return denoiser
 
 
 def resampled(density, size):

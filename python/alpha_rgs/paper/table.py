@@ -64,6 +64,10 @@ ROWS = (
     Row("α-RGS published, learned both", "alpha_rgs", {"preset": "paper"}, "#9ecae1", "", ("soi", "interference"), **_PAPER),
     Row(WHITE, "alpha_rgs", {"preset": "white"}, "#2ca02c", seconds=0.1),
     Row(COLOUR, "alpha_rgs", {"preset": "fast"}, "#d62728"),
+    Row("α-RGS accelerated, learned SOI", "alpha_rgs", {"preset": "fast"}, "#ff9896", needs=("soi",)),
+    Row("α-RGS accelerated, learned both", "alpha_rgs", {"preset": "fast"}, "#f7b6d2", needs=("soi", "interference")),
+    Row("α-RGS white, learned both", "alpha_rgs", {"preset": "white"}, "#98df8a", needs=("soi", "interference")),
+    Row("amortised, one pass", "amortised", {}, "#aec7e8", needs=("soi", "once")),
     Row(JOINT, "joint", {}, "#9467bd"),
     Row("U-Net, supervised", "supervised", {}, "#17becf", "unet_supervised", ("unet",)),
 )
@@ -98,7 +102,8 @@ def select_cases(text):
 def trained(row, case, folder):
     """(files, trouble) of a row that needs trained priors: role -> path, and "" or what is amiss with them, in words."""
     source = case.removesuffix("-noise")
-    names = {"soi": "rrc-qpsk.prior", "interference": f"{source}.prior", "unet": f"unet-{source}.prior"}
+    names = {"soi": "rrc-qpsk.prior", "interference": f"{source}.prior", "once": f"{source}-once.prior",
+             "unet": f"unet-{source}.prior"}
     paths = {role: pathlib.Path(folder) / names[role] for role in row.needs}
     for path in paths.values():
         if not path.exists():
@@ -106,7 +111,7 @@ def trained(row, case, folder):
         trouble = _unreadable(path)
         if trouble:
             return {}, trouble
-    return {"interference" if role == "unet" else role: str(path) for role, path in paths.items()}, ""
+    return {"interference" if role in ("unet", "once") else role: str(path) for role, path in paths.items()}, ""
 
 
 @functools.lru_cache(maxsize=32)

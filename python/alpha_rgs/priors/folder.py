@@ -22,7 +22,7 @@ import tomllib
 import numpy as np
 import torch
 
-from ..errors import ParameterError
+from ..errors import AlphaRgsError, ParameterError
 from .gaussian import Gaussian
 
 FORMAT = 1
@@ -99,7 +99,7 @@ def _learned(file, weights, table, tensors, source):
     try:
         network = build(table["network"])
         prior = with_network(source, network)
-    except ParameterError as error:
+    except AlphaRgsError as error:
         raise ParameterError(f"{file}: {error}") from None
     given = {key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")}
     wanted = network.state_dict()
@@ -110,10 +110,14 @@ def _learned(file, weights, table, tensors, source):
             meant = "none" if key not in wanted else f"one of shape {list(wanted[key].shape)}"
             raise ParameterError(f"{weights}: is of another network than {HEADER} describes: it holds {told} named "
                                  f"network.{key}, where there should be {meant}")
-    network.spectrum = wanted["spectrum"].float().clone()
+        if not bool(torch.isfinite(given[key]).all()):
+            raise ParameterError(f"{weights}: holds NaN or infinite weights (network.{key}); train it again")
+    density = wanted["spectrum"]
+    if density.ndim != 1 or not len(density) or bool((density < 0).any()) or not bool(density.sum() > 0):
+        raise ParameterError(f"{weights}: network.spectrum must be a power density, of shape [bins] and not negative; train it "
+                             "again")
+    network.spectrum = density.float().clone()
     network.load_state_dict({key: value.float() for key, value in given.items()})
-    if not all(bool(torch.isfinite(value).all()) for value in given.values()):
-        raise ParameterError(f"{weights}: holds NaN or infinite weights; train it again")
     network.digest = table["sha256"][:16]
     network.eval().requires_grad_(False)
     return prior
@@ -151,9 +155,8 @@ def _weights(folder, path, sha256):
         raise ParameterError(f"{path}: is no safetensors file: {error}") from None
 
 
-def write(prior, folder, provenance=None, network=None):
-    """Write prior.toml and weights.safetensors of a Gaussian or a learned prior into a folder that is there. See save. network:
-    the table from which nets.build makes a learned prior's."""
+def write(prior, folder, provenance=None):
+    """Write prior.toml and weights.safetensors of a Gaussian or a learned prior into a folder that is there. See save."""
     from safetensors.torch import save as serialise
 
     from .toml import text_of, toml_lines
@@ -164,7 +167,7 @@ def write(prior, folder, provenance=None, network=None):
         lines.append(f"sample_rate = {float(prior.sample_rate)!r}")
     if prior.learned:
         tensors = {f"network.{key}": value.contiguous() for key, value in prior.network.state_dict().items()}
-        tables["network"] = [f"{key} = {text_of(value)}" for key, value in network.items()]
+        tables["network"] = [f"{key} = {text_of(value)}" for key, value in prior.network.table.items()]
     if prior.kind == "gaussian":
         pairs = np.stack([prior.table.real, prior.table.imag], -1).astype(np.float32)
         tensors["covariance"] = torch.from_numpy(np.ascontiguousarray(pairs))
@@ -183,10 +186,12 @@ def write(prior, folder, provenance=None, network=None):
     (folder / HEADER).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def save(prior, path, provenance=None, overwrite=False, network=None):
-    """Write a prior made from data as the folder `path`, whole or not at all. provenance: texts and lists of texts; network: see
-    write. Raises RecordingError where it cannot be written (disk full), or is there already and overwrite is False."""
+def save(prior, path, provenance=None, overwrite=False):
+    """Write a prior made from data as the folder `path`, whole or not at all. provenance: texts and lists of texts.
+
+    Raises RecordingError where it cannot be written (disk full), or is there already and overwrite is False.
+    """
     from ..recordings import all_or_nothing
 
     with all_or_nothing(path, [HEADER, WEIGHTS], overwrite) as folder:
-        write(prior, folder, provenance, network)
+        write(prior, folder, provenance)

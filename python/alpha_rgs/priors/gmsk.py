@@ -40,6 +40,7 @@ class Gmsk(Prior):
     symmetry: int = 1
 
     kind = "gmsk"
+    takes_colour = False
 
     def __post_init__(self):
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import torch
 
+from ..acquisition_gaussian import period_offset
 from ..errors import CapabilityError, ParameterError
 from ..nets import Denoiser, Scheduled
 from .base import carrier, column
@@ -53,7 +54,10 @@ class Learned:
         return None
 
     def _network(self, x, density):
-        return self.network(x, density)
+        """The network's answer; it goes where the samples are."""
+        if self.network.spectrum.device != x.device:
+            self.network.to(x.device)
+        return self._laid(x, density)
 
 
 @dataclass(eq=False)
@@ -67,36 +71,53 @@ class LearnedLinearModulation(Learned, LinearModulation):
         pulses' own colour it is 0.4 dB worse (RRC-QPSK)."""
         return demodulate(self.denoise(modulate(r), self.signal.samples_per_symbol * torch.as_tensor(var)))
 
-    def _network(self, x, density):
+    def _laid(self, x, density):
         """Without phase and carrier, laid on the grid; samples that no symbol reaches are marked."""
-        stride, samples = self.network.stride, x.shape[1]
-        turn = carrier(self.phase, self.carrier_offset, x)
+        turn, stride, half = carrier(self.phase, self.carrier_offset, x), self.network.stride, self.signal.half_length
         timing = column(self.timing, torch.empty(0))[:, 0]
         later = torch.round(timing - stride / 2)
-        fraction = (timing - stride / 2 - later).float()
-        lead = (-later.long()) % stride                             # so many samples in front, not seen
-        room = 0 if self.symbols is None else stride * -(-int(self.signal.half_length) // stride)
-        size = -(-(samples + int(lead.max())) // stride) * stride + 2 * room
-        n = torch.arange(size)
-        inside = (n >= room + lead[:, None]) & (n < room + lead[:, None] + samples)
-        presence = inside.float()
+        room, absent = 0, None
         if self.symbols is not None:
-            begin = room + lead[:, None] + timing[:, None]
-            half, end = self.signal.half_length, begin + (self.symbols - 1) * stride
-            presence = torch.where((n < begin - half) | (n > end + half), -1.0, presence)
-        where = (n - room - lead[:, None]).clamp(0, samples - 1).expand(len(x), -1).to(x.device)
-        presence, lead = presence.to(x.device), lead.to(x.device)
-        y = (x * turn.conj()).gather(1, where) * (presence > 0)
-        out = self.network(y, density, fraction.to(x.device), presence) * (presence >= 0)
-        back = (torch.arange(samples, device=x.device) + room + lead[:, None]).expand(len(x), -1)
-        return out.gather(1, back) * turn
+            room, end = stride * -(-int(half) // stride), timing + (self.symbols - 1) * stride
+
+            def absent(n):
+                return (n < timing[:, None] - half) | (n > end[:, None] + half)
+        return turn * _on_grid(self.network, x * turn.conj(), density, later, (timing - stride / 2 - later).float(), room, absent)
 
 
 @dataclass(eq=False)
 class LearnedGaussian(Learned, Gaussian):
-    """The denoiser of a source that is otherwise known by its covariance alone; it lies anywhere on the network's grid."""
+    """The denoiser of a source that is otherwise known by its covariance alone."""
 
     network: Denoiser | Scheduled | None = None
+
+    def _laid(self, x, density):
+        """Where the network was trained on periods that begin on its grid they are laid there; where they begin is found in x
+        itself, if nobody has told."""
+        if self.period == 1 or self.network.stride != self.period:
+            return self.network(x, density)
+        offset = self.period_offset
+        if offset is None:
+            clean = x.detach().cpu().numpy()
+            offset = period_offset(clean, self, self.spectrum(x.shape[1])[None] + density.mean(1, keepdim=True).cpu().numpy())
+        return _on_grid(self.network, x, density, torch.as_tensor(offset).reshape(-1))
+
+
+def _on_grid(network, x, density, later, fraction=None, room=0, absent=None):
+    """The network's answer for windows whose source lies `later` samples (whole, [batch] or [1]) behind its grid: so many unseen
+    samples are put before x that it lies on it. room: samples that are added at both ends besides; absent: tells of numbers of
+    samples [batch, n] where there is nothing of the source."""
+    stride, samples = network.stride, x.shape[1]
+    lead = room + (-later.long()) % stride
+    size = -(-(samples + int(lead.max())) // stride) * stride + room
+    n = torch.arange(size) - lead[:, None]
+    presence = ((n >= 0) & (n < samples)).float()
+    if absent is not None:
+        presence = torch.where(absent(n), -1.0, presence)
+    presence, where, lead = presence.to(x.device), n.clamp(0, samples - 1).expand(len(x), -1).to(x.device), lead.to(x.device)
+    fraction = None if fraction is None else fraction.to(x.device)
+    out = network(x.gather(1, where) * (presence > 0), density, fraction, presence) * (presence >= 0)
+    return out.gather(1, (torch.arange(samples, device=x.device) + lead[:, None]).expand(len(x), -1))
 
 
 def _one(value):

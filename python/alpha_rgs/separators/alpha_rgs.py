@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
+from ..priors import with_network
 from .alternatives import search
+from .amortised import first_pass
 from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
 from .newton import newton
 
@@ -20,10 +22,10 @@ _AGAIN = (1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None, **options):
     """preset: default "fast", or "white" where the interference's denoiser takes no colour. "fast": smoothing in the SOI's
-    colour, options evaluations=4, tones=None; "white": Newton steps under white smoothing (newton.py), options steps=3,
-    iterations=60, omega_ratio=1, tones=None; "paper": white smoothing as published, options iterations=20000,
-    step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the search (alternatives.py); 0: none.
-    Raises CapabilityError, ParameterError."""
+    colour, options evaluations=4, tones=None, start=None (a learned prior of the interference, for a first pass: amortised.py);
+    "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
+    white smoothing as published, options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the
+    search (alternatives.py); 0: none. Raises CapabilityError, ParameterError."""
     require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
     preset = preset or ("fast" if interference.takes_colour else "white")
     if preset not in PRESETS:
@@ -42,7 +44,7 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None
                        noise_var=noise_var)
 
 
-def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0, 0.02), tones=None, callback=None):
+def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0, 0.02), tones=None, start=None, callback=None):
     """Iterate in symbol space, both sources smoothed by noise in the span of the SOI's pulses.
 
     a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically. Then what
@@ -50,8 +52,12 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0
     the search cannot tell, are iterated once more beside it.
     """
     state = (y, soi, interference, kappa, noise_var)
-    r = _iterate(*state, np.geomspace(*levels, evaluations), callback=callback)
+    first = None
+    if start is not None:
+        first = soi.matched_filter(y - kappa * first_pass(y, soi, with_network(interference, start.network), kappa, noise_var))
+    r = _iterate(*state, np.geomspace(*levels, evaluations), first=first, callback=callback)
     r, calls = _searched(r, *state, tones, _AGAIN if soi.symbols is not None else ())
+    calls += start is not None
     return *_soft(y, soi, r, noise_var), evaluations + calls
 
 
@@ -88,17 +94,23 @@ def _soft(y, soi, r, noise_var):
     return r, var, modulate(soi.symbol_means(r, var, modulate, soi.matched_filter))
 
 
-def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=None, callback=None):
-    """r after the levels, see _coloured. known: symbols that stay where they are `firm` (bool [batch, symbols])."""
-    samples = y.shape[1]
+def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=None, first=None, callback=None):
+    """r after the levels, see _coloured. known: symbols that stay where they are `firm` (bool [batch, symbols]); first: soft
+    symbols to begin with."""
+    alphabet, samples = soi.signal.alphabet, y.shape[1]
     # filters depend on these two only: whole decibels keep them few
     coarse = decibels(kappa.mean())
     floor = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
     thermal = noise_var / soi.signal.samples_per_symbol
-    a = torch.zeros(len(y), soi.inside(samples)[1], dtype=torch.complex64, device=y.device)
 
     def modulate(a):
         return soi.modulate(a, samples)
+
+    if first is None:
+        a = torch.zeros(len(y), soi.inside(samples)[1], dtype=torch.complex64, device=y.device)
+    else:
+        scatter = (first - alphabet.nearest(first)).abs().square().mean(1, keepdim=True)
+        a = soi.symbol_means(first, torch.maximum(scatter, thermal), modulate, soi.matched_filter)
 
     for i, v in enumerate(levels):
         if known is not None:

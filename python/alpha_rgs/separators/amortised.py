@@ -7,17 +7,13 @@ y - kappa·b̂. A network trained on mixtures (`alpha-rgs train --against`) know
 import torch
 
 from ..errors import CapabilityError
-from ..priors import with_network
 from .base import decibels, require, soft_output
 
 
-def amortised(y, soi, interference, kappa, noise_var, network=None):
-    """network: a learned prior of the interference that is asked instead of `interference`, laid where that one lies.
-
-    evaluations: 1. Raises CapabilityError for a denoiser that takes no colour.
-    """
+def amortised(y, soi, interference, kappa, noise_var):
+    """evaluations: 1. Raises CapabilityError for a denoiser that takes no colour."""
     require(soi, "linear-modulation", "signal of interest", "amortised")
-    one = first_pass(y, soi, interference, kappa, noise_var, network)
+    one = first_pass(y, soi, interference, kappa, noise_var)
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     rest = y - kappa[:, None] * one
     r = soi.matched_filter(rest, gain)
@@ -30,10 +26,8 @@ def amortised(y, soi, interference, kappa, noise_var, network=None):
                        interference=kappa[:, None] * one, evaluations=1, kappa=kappa, noise_var=noise_var)
 
 
-def first_pass(y, soi, interference, kappa, noise_var, network=None):
+def first_pass(y, soi, interference, kappa, noise_var):
     """b̂, complex64 [batch, samples]. kappa, noise_var: [batch] or [batch, 1], y and they in the same units as the SOI's gain."""
-    if network is not None:
-        interference = with_network(interference, network.network)
     if not interference.takes_colour:
         raise CapabilityError("amortised: the interference's denoiser knows white noise only; give one that takes a colour")
     scale = kappa.reshape(-1, 1).clamp_min(1e-6)
