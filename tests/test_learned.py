@@ -184,7 +184,7 @@ BAD_LINEAR = {
     "other kernel": (_line("kernel = 24", "kernel = 40"), [WEIGHTS, "network.net.head.weight", "[4, 2, 24]", "[4, 2, 40]"]),
     "more blocks": (_line("dilations = [1]", "dilations = [1, 1]"), [WEIGHTS, "no tensor named network.net.blocks.1."]),
     "fewer blocks": (_line("dilations = [1]", "dilations = []"), [WEIGHTS, "network.net.blocks.0.", "should be none"]),
-    "other kind": (_line('kind = "fast"', 'kind = "diffwave"'), [HEADER, "network", "'stride'", "'diffwave'"]),
+    "other kind": (_line('kind = "fast"', 'kind = "diffwave"'), [HEADER, "network", "'kernel'", "'diffwave'"]),
     "tensor missing": (_tensors(network__net__stem__weight=None), [WEIGHTS, "no tensor named network.net.stem.weight"]),
     "tensor too many": (_tensors(network__extra=torch.ones(2)), [WEIGHTS, "network.extra", "should be none"]),
     "tensor of another shape": (_tensors(network__net__stem__bias=torch.ones(5)), [WEIGHTS, "net.stem.bias", "[5]", "[4]"]),

@@ -177,8 +177,8 @@ def test_a_key_that_is_missing_is_named(key):
     """A network of kind fast has no defaults: a file tells all of it."""
     with pytest.raises(ParameterError, match=f"network: {key} is missing"):
         build({k: v for k, v in FAST.items() if k != key})
-    with pytest.raises(ParameterError, match="'stride' for kind 'diffwave'"):
-        build({**DIFFWAVE, "stride": 1})
+    with pytest.raises(ParameterError, match="'kernel' for kind 'diffwave'"):
+        build({**DIFFWAVE, "kernel": 1})
 
 
 def test_diffwave_is_the_published_one():

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from .errors import ParameterError
 
-_DC, _CLIPPED, _USED = 0.01, 1e-3, 0.999     # shares of power and of samples beyond which there is a warning
+_USED = 0.999           # share of samples that are not silence, below which there is a warning
 _FILES = ("prior.toml", "weights.safetensors", "report.md", "spectrum.png")
 
 
@@ -29,7 +29,7 @@ def fit(
 
     Writes prior.toml, weights.safetensors, report.md and spectrum.png into the folder OUT.prior.
     """
-    from . import fitting
+    from . import describe, fitting
     from . import recordings as files
     from .priors import folder as prior_folder
 
@@ -37,7 +37,7 @@ def fit(
     with files.all_or_nothing(output, _FILES, overwrite) as folder:
         loaded = [files.load(path, datatype, sample_rate) for path in recordings]
         rate = files.common_rate(loaded)
-        warnings = [line for recording in loaded for line in look_over(recording)]
+        warnings = [line for recording in loaded for line in describe.oddities(recording)]
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("fitting", total=5)
@@ -71,24 +71,6 @@ def chosen_period(period, stationary):
         return int(period)
     except ValueError:
         raise ParameterError(f"--period: {period!r} must be a whole number of samples, or auto") from None
-
-
-def look_over(recording):
-    """What is odd about a recording, sentences."""
-    import numpy as np
-
-    from . import describe
-
-    x, name, out = recording.samples, pathlib.Path(recording.path).name, []
-    power = float(np.mean(abs(x.astype(complex)) ** 2))
-    dc = abs(complex(np.mean(x, dtype=complex))) ** 2 / power if power > 0 else 0.0
-    if dc > _DC:
-        out.append(f"{name}: {100 * dc:.3g} % of the power is DC, and taken for a part of the source; remove it if it is the "
-                   "receiver's")
-    clipped = describe.clipped(recording)
-    if clipped > _CLIPPED:
-        out.append(f"{name}: {100 * clipped:.3g} % of the samples are clipped; record again at a lower gain")
-    return out
 
 
 def _found(result, wanted):

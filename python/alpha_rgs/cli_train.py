@@ -4,19 +4,17 @@ import contextlib
 import datetime
 import os
 import pathlib
-import zlib
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .cli_fit import chosen_period, look_over
+from .cli_fit import chosen_period
 from .errors import ParameterError
 
 _FILES = ("prior.toml", "weights.safetensors", "report.md", "denoising.png")
 _NETWORKS = ("fast", "diffwave")
-_LENGTH = 1280          # of a window, samples, about
 
 
 def train(
@@ -39,7 +37,7 @@ def train(
     period: Annotated[str | None, typer.Option(help="Of recordings: samples after which the statistics repeat, or auto (found); "
                                                "the stride then, and where periods begin is found in each window.")] = None,
     window: Annotated[int | None, typer.Option(min=64, max=65536, help="Samples of a training window; default about "
-                                               f"{_LENGTH}.")] = None,
+                                               "1280.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 8000,
     batch: Annotated[int, typer.Option(min=1, help="Windows per step and process.")] = 64,
     rate: Annotated[float, typer.Option(help="Of learning, at its peak.")] = 3e-3,
@@ -60,6 +58,7 @@ def train(
     import torch
 
     from . import recordings as files
+    from .corpus import Corpus
     from .nets import build
     from .priors import folder as prior_folder
     from .training import Settings, Trainer
@@ -72,13 +71,15 @@ def train(
     settings = Settings(steps, batch, rate, coloured=network == "fast" and not white, precision=_one_of(
         "--precision", precision, ("float32", "bfloat16")), seed=seed)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
-        data = _Data(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, period, window, datatype,
-                     sample_rate)
-        table = _table(network, channels, blocks, data)
+        data = Corpus(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, chosen_period(period, False),
+                      window, datatype, sample_rate)
+        table = _table(network, channels, blocks, white, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             denoiser = build(table)
         denoiser.spectrum = data.source.spectrum(512)
+        if data.pseudo is not None:
+            denoiser.pseudo = torch.view_as_real(data.pseudo).float().contiguous()
         work = output.with_name(output.name + ".training")
         work.mkdir(parents=True, exist_ok=True)
         noise, about = _against(against, sir_db, network)
@@ -106,77 +107,6 @@ def train(
     typer.echo(f"written to {output}")
 
 
-class _Data:
-    """What is trained on. source, held_out: as in sources.py; structure: the prior that the file describes, or None; warnings."""
-
-    def __init__(self, recordings, synthetic, network, stride, period, window, datatype, sample_rate):
-        from . import fitting, sources
-        from . import recordings as files
-        from .priors import load
-
-        self.names, self.warnings, self.structure, self.sample_rate = [path.name for path in recordings], [], None, None
-        self.stride = stride or 4
-        if period is not None and (synthetic or stride):
-            raise ParameterError("--period: is for recordings, and is the stride then; leave out " + (
-                "--synthetic" if synthetic else "--stride"))
-        if synthetic:
-            self.structure = load(synthetic)
-            self.names = [synthetic.name]
-            self.about = repr(self.structure)
-            if self.structure.learned or self.structure.kind == "gaussian":
-                raise ParameterError(f"{synthetic}: describes no signal that could be drawn; give a TOML file of kind "
-                                     "linear-modulation, ofdm or gmsk")
-        if synthetic and self.structure.kind == "linear-modulation" and network == "fast":
-            signal = self.structure.signal
-            if stride not in (None, signal.samples_per_symbol):
-                raise ParameterError(f"--stride: {stride} must be the linear modulation's samples_per_symbol, "
-                                     f"{signal.samples_per_symbol}; leave it out")
-            self.stride = signal.samples_per_symbol
-            self.source = sources.Linear(self.structure, -(-(window or _LENGTH) // self.stride), self.kernel)
-            self.held_out = sources.Linear(self.structure, 2560 // self.stride, self.kernel)
-            return
-        samples = -(-(window or _LENGTH) // self.stride) * self.stride
-        if synthetic:
-            import torch
-
-            self.source, self.held_out = sources.Drawn(self.structure, samples), sources.Drawn(self.structure, 2560)
-            long = self.source.draw(-(-262144 // samples), torch.Generator().manual_seed(1)).s.flatten().numpy()
-            self.covariance = fitting.fit([long], 1).prior
-            return
-        loaded = [files.load(path, datatype, sample_rate) for path in recordings]
-        self.sample_rate = files.common_rate(loaded)
-        self.warnings = [line for recording in loaded for line in look_over(recording)]
-        waves = [r.samples for r in loaded]
-        self.about = " ".join(f"{r.path} {len(r.samples)} {zlib.crc32(r.samples.tobytes())}" for r in loaded)
-        fit = fitting.fit(waves, chosen_period(period, False), None, self.sample_rate, self.names)
-        self.covariance, periodic = fit.prior, fit.prior.period > 1
-        if periodic:
-            self.stride = fit.prior.period
-            samples = -(-(window or _LENGTH) // self.stride) * self.stride
-        elif period:
-            self.warnings.append("no clear period was found; the network lies anywhere")
-        known = fit.prior if periodic else None
-        self.source = sources.Recorded(waves, self.names, samples, prior=known)
-        self.held_out = sources.Recorded(waves, self.names, samples, held_out=True, prior=known)
-        if fit.used < 0.999:
-            self.warnings.append(f"{100 * (1 - fit.used):.3g} % of the samples are silence and were left out")
-
-    @property
-    def kernel(self):
-        """Taps of fast's first layer: five hops of short ones, three of long ones."""
-        if self.structure is not None and self.structure.kind == "linear-modulation":
-            reach = 2 * -(-int(self.structure.signal.half_length) // self.stride) + 1
-            return self.stride * min(max(reach, 3), 9)
-        return self.stride * (9 if self.stride < 16 else 3)
-
-    def prior(self, denoiser):
-        """The learned prior."""
-        from .priors.learned import with_network
-
-        linear = self.structure is not None and self.structure.kind == "linear-modulation" and denoiser.coloured
-        return with_network(self.structure if linear else self.covariance, denoiser)
-
-
 def _against(path, sir_db, network):
     """(what is drawn as noise, or None for Gaussian noise, and a text that tells of it)."""
     from . import sources
@@ -196,17 +126,17 @@ def _against(path, sir_db, network):
     return sources.SignalNoise(prior, (low, high)), f"against {prior.signal} {low} {high}"
 
 
-def _table(network, channels, blocks, data):
+def _table(network, channels, blocks, white, data):
     """The [network] of prior.toml."""
     from .nets.denoiser import CONDITIONS
 
     if network == "diffwave":
-        return {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10}
-    linear = data.structure is not None and data.structure.kind == "linear-modulation"
-    blocks = blocks or (3 if linear else 8)
-    dilations = [1] * blocks if linear else [2 ** (i % 5) for i in range(blocks)]
-    return {"kind": network, "stride": data.stride, "kernel": data.kernel, "channels": channels, "dilations": dilations,
-            "conditions": CONDITIONS}
+        return {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10, "stride": data.grid}
+    laid = data.grid > 1 or data.pseudo is not None
+    blocks = blocks or (3 if laid else 8)
+    table = {"kind": network, "stride": data.stride, "kernel": data.kernel, "channels": channels,
+             "dilations": [1] * blocks if laid else [2 ** (i % 5) for i in range(blocks)], "conditions": CONDITIONS}
+    return table | ({} if data.pseudo is None else {"pseudo_lags": data.pseudo.shape[1]}) | ({"white": True} if white else {})
 
 
 def _run(trainer, work, first):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Priors and results in words, for reports and for people."""
 import math
+import pathlib
 import tomllib
 
 import numpy as np
@@ -34,6 +35,7 @@ _MEANING = {
 }
 _ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",), "gmsk": ("timing", "phase")}
 _REQUIRED = ("timing", "phase", "gain")
+_DC, _CLIPPED = 0.01, 1e-3     # shares of power and of samples beyond which there is a warning
 _TURN = {2: "half turn", 4: "quarter turn"}
 
 
@@ -140,6 +142,20 @@ def clipped(recording):
     full = 1 - 2.0 ** (1 - int(digits)) if "f" not in recording.datatype else largest
     count = int((parts >= full).reshape(-1, 2).any(1).sum()) if largest > 0 else 0
     return 0.0 if "f" in recording.datatype and count <= 2 else count / len(recording.samples)
+
+
+def oddities(recording):
+    """What is odd about a recording, sentences."""
+    x, name, out = recording.samples, pathlib.Path(recording.path).name, []
+    power = float(np.mean(abs(x.astype(complex)) ** 2))
+    dc = abs(complex(np.mean(x, dtype=complex))) ** 2 / power if power > 0 else 0.0
+    if dc > _DC:
+        out.append(f"{name}: {100 * dc:.3g} % of the power is DC, and taken for a part of the source; remove it if it is the "
+                   "receiver's")
+    share = clipped(recording)
+    if share > _CLIPPED:
+        out.append(f"{name}: {100 * share:.3g} % of the samples are clipped; record again at a lower gain")
+    return out
 
 
 def recording_table(recording):

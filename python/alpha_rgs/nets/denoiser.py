@@ -12,6 +12,7 @@ from scipy.fft import next_fast_len
 from torch import nn
 
 from ..errors import CapabilityError, ParameterError
+from .alignment import locate, on_grid
 from .diffwave import DiffWave
 from .fast import Fast, window
 
@@ -35,7 +36,7 @@ class _Named(nn.Module):
 class Denoiser(_Named):
     """net: a Fast. spectrum: S, float32 [bins], frequencies k/bins in FFT order, mean 1."""
 
-    coloured = True
+    coloured, finds = True, False
 
     def __init__(self, net, spectrum):
         super().__init__()
@@ -77,16 +78,42 @@ class Denoiser(_Named):
         return torch.cat([told, fraction[:, None] * 2, 4 * fraction[:, None].square() - 1 / 3, angle.sin(), angle.cos()], 1)
 
 
+class Finder(Denoiser):
+    """A Denoiser that finds timing and phase of an improper source in each window by its complementary covariance (alignment.py),
+    pseudo, float32 [stride, lags, 2], real and imaginary parts. The phase is known up to half a turn, so the source must be the
+    same turned by it. presence and fraction are not asked for."""
+
+    finds = True
+
+    def __init__(self, net, spectrum, lags):
+        super().__init__(net, spectrum)
+        self.register_buffer("pseudo", torch.zeros(net.stride, lags, 2))
+
+    def forward(self, x, density, fraction=None, presence=None):
+        size = next_fast_len(x.shape[1])
+        with torch.no_grad():
+            s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
+            z = torch.fft.ifft(torch.fft.fft(x, size) / (s + n + _SPARED))[:, :x.shape[1]]
+            timing, phase = locate(z, torch.view_as_complex(self.pseudo))
+            later = timing.round()
+            turn = torch.polar(torch.ones_like(phase), phase)[:, None]
+
+        def network(y, there):
+            return super(Finder, self).forward(y, density, timing - later, there)
+
+        return turn * on_grid(network, self.stride, x * turn.conj(), later)
+
+
 class Scheduled(_Named):
     """net: predicts the noise in √ᾱ_t·s + √(1-ᾱ_t)·n, n of unit variance per real component, as published (DiffWave). White
     noise alone. For x = s + √v·n per complex sample the step is that with 2·(1-ᾱ)/ᾱ = v, between the trained ones by the
     logarithm of v; beyond them the nearest."""
 
-    coloured, stride = False, 1
+    coloured, finds = False, False
 
-    def __init__(self, net, spectrum=None):
+    def __init__(self, net, spectrum=None, stride=1):
         super().__init__()
-        self.net = net
+        self.net, self.stride = net, stride
         self.register_buffer("spectrum", torch.ones(1) if spectrum is None else torch.as_tensor(spectrum, dtype=torch.float32))
 
     def forward(self, x, density, fraction=None, presence=None):
@@ -103,34 +130,42 @@ class Scheduled(_Named):
         return x - torch.complex(noise[:, 0].float(), noise[:, 1].float()) * (v / 2).sqrt()
 
 
-_NETS = {"fast": (Fast, Denoiser, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int}),
-         "diffwave": (DiffWave, Scheduled, {"channels": int, "layers": int, "cycle": int})}
+_NETS = {"fast": (Fast, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int,
+                                   "pseudo_lags": int, "white": bool}),
+         "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int})}
 
 
 def build(table, bins=512):
-    """The untrained denoiser that a table describes: kind, and the keys of its network. ParameterError names the wrong key."""
+    """The untrained denoiser that a table describes: kind, and the keys of its network; for fast also pseudo_lags (a Finder) and
+    white (it takes no colour). ParameterError names the wrong key."""
     table = dict(table)
     kind = table.pop("kind", None)
     if kind not in tuple(_NETS):
         raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_NETS)}")
-    net, wrapper, keys = _NETS[kind]
+    net, keys = _NETS[kind]
     for key, value in table.items():
         if key not in keys:
             raise ParameterError(f"network: unknown key {key!r} for kind {kind!r}; known keys: {', '.join(keys)}")
-        numbers = value if keys[key] is list else [value]
+        numbers = [] if keys[key] is bool else value if keys[key] is list else [value]
         if not isinstance(value, keys[key]) or not all(type(v) is int and 0 < v < 65536 for v in numbers):
-            what = "positive whole numbers" if keys[key] is list else "a positive whole number"
+            what = {list: "positive whole numbers", int: "a positive whole number", bool: "true or false"}[keys[key]]
             raise ParameterError(f"network: {key}: {value!r} must be {what}")
-    missing = [key for key in keys if key not in table and kind == "fast"]
-    if missing:
+    missing = [key for key in keys if key not in table and key not in ("pseudo_lags", "white")]
+    if missing and kind == "fast":
         raise ParameterError(f"network: {missing[0]} is missing")
     if kind == "fast":
         if table["kernel"] < table["stride"] or (table["kernel"] - table["stride"]) % 2:
             raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
         if table["conditions"] != CONDITIONS:
             raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
-    denoiser = wrapper(net(**table), torch.ones(bins))
+    own = ("pseudo_lags", "white") if kind == "fast" else ("stride",)
+    network, rest = net(**{key: value for key, value in table.items() if key not in own}), torch.ones(bins)
+    if kind == "diffwave":
+        denoiser = Scheduled(network, rest, table.get("stride", 1))
+    else:
+        denoiser = Finder(network, rest, table["pseudo_lags"]) if "pseudo_lags" in table else Denoiser(network, rest)
     denoiser.table = {"kind": kind, **table}
+    denoiser.coloured = denoiser.coloured and not table.get("white", False)
     return denoiser
 
 

@@ -12,6 +12,7 @@ import torch
 from ..acquisition_gaussian import period_offset
 from ..errors import CapabilityError, ParameterError
 from ..nets import Denoiser, Scheduled
+from ..nets.alignment import on_grid
 from .base import carrier, column
 from .gaussian import Gaussian
 from .linear_modulation import LinearModulation
@@ -62,9 +63,9 @@ class Learned:
 
 @dataclass(eq=False)
 class LearnedLinearModulation(Learned, LinearModulation):
-    """network: a Denoiser whose stride is samples_per_symbol."""
+    """network: one whose stride is samples_per_symbol."""
 
-    network: Denoiser | None = None
+    network: Denoiser | Scheduled | None = None
 
     def symbol_means(self, r, var, modulate, demodulate):
         """See LinearModulation.symbol_means: by the network, as if white noise had gone through the matched filter; told the
@@ -82,7 +83,9 @@ class LearnedLinearModulation(Learned, LinearModulation):
 
             def absent(n):
                 return (n < timing[:, None] - half) | (n > end[:, None] + half)
-        return turn * _on_grid(self.network, x * turn.conj(), density, later, (timing - stride / 2 - later).float(), room, absent)
+        fraction = (timing - stride / 2 - later).float().to(x.device)
+        return turn * on_grid(lambda y, presence: self.network(y, density, fraction, presence), stride, x * turn.conj(), later,
+                              room, absent)
 
 
 @dataclass(eq=False)
@@ -94,30 +97,14 @@ class LearnedGaussian(Learned, Gaussian):
     def _laid(self, x, density):
         """Where the network was trained on periods that begin on its grid they are laid there; where they begin is found in x
         itself, if nobody has told."""
-        if self.period == 1 or self.network.stride != self.period:
+        if self.period == 1 or self.network.stride != self.period or self.network.finds:
             return self.network(x, density)
         offset = self.period_offset
         if offset is None:
             clean = x.detach().cpu().numpy()
             offset = period_offset(clean, self, self.spectrum(x.shape[1])[None] + density.mean(1, keepdim=True).cpu().numpy())
-        return _on_grid(self.network, x, density, torch.as_tensor(offset).reshape(-1))
-
-
-def _on_grid(network, x, density, later, fraction=None, room=0, absent=None):
-    """The network's answer for windows whose source lies `later` samples (whole, [batch] or [1]) behind its grid: so many unseen
-    samples are put before x that it lies on it. room: samples that are added at both ends besides; absent: tells of numbers of
-    samples [batch, n] where there is nothing of the source."""
-    stride, samples = network.stride, x.shape[1]
-    lead = room + (-later.long()) % stride
-    size = -(-(samples + int(lead.max())) // stride) * stride + room
-    n = torch.arange(size) - lead[:, None]
-    presence = ((n >= 0) & (n < samples)).float()
-    if absent is not None:
-        presence = torch.where(absent(n), -1.0, presence)
-    presence, where, lead = presence.to(x.device), n.clamp(0, samples - 1).expand(len(x), -1).to(x.device), lead.to(x.device)
-    fraction = None if fraction is None else fraction.to(x.device)
-    out = network(x.gather(1, where) * (presence > 0), density, fraction, presence) * (presence >= 0)
-    return out.gather(1, (torch.arange(samples, device=x.device) + lead[:, None]).expand(len(x), -1))
+        return on_grid(lambda y, presence: self.network(y, density, None, presence), self.period, x,
+                       torch.as_tensor(offset).reshape(-1))
 
 
 def _one(value):
@@ -136,7 +123,7 @@ def with_network(source, network):
     """The prior of that structure with the network as its denoiser. Raises ParameterError where they do not fit."""
     fields = {name: getattr(source, name) for name, f in source.__dataclass_fields__.items() if f.init and name != "network"}
     if source.kind == "linear-modulation":
-        if not isinstance(network, Denoiser) or network.stride != source.signal.samples_per_symbol:
+        if network.stride != source.signal.samples_per_symbol:
             raise ParameterError(f"network: its stride, {network.stride}, must be the source's samples_per_symbol, "
                                  f"{source.signal.samples_per_symbol}")
         return LearnedLinearModulation(**fields, network=network)

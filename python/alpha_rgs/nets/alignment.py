@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Laying a window on a network's grid: where the source lies, told or found in the window itself.
+
+A source whose squares do not average out (BPSK, DSSS, GMSK) has a complementary covariance K(m, l) = E[s(n + l)·s(n)], m = n
+modulo a period P: by it timing and phase (up to half a turn) are found, symbols unknown. With z = x whitened by 1/(S + N),
+    M(t) = Σ_l Σ_m conj(K(m, l))·Z(m + t, l),    Z(m, l) = Σ_{n ≡ m} z(n + l)·z(n),    timing = argmax |M|, phase = arg(M)/2,
+the derivative of the likelihood at a weak source (Gardner, 1988, for the proper kind); fractions of a sample by Fourier series.
+"""
+import torch
+
+_FINE = 16          # grid points per sample
+
+
+def pseudo_covariance(x, period, lags):
+    """K of a long wave, complex [samples], that lies still: complex64 [period, lags]."""
+    x = torch.as_tensor(x).to(torch.complex128).reshape(1, -1)
+    count = torch.as_tensor([[len(range(m, x.shape[1] - lag, period)) for lag in range(lags)] for m in range(period)])
+    return (_folded(x, period, lags)[0] / count.clamp_min(1)).to(torch.complex64)
+
+
+def improper(table, samples):
+    """By how much K's energy exceeds what chance would give over so many samples of unit power, a ratio of powers."""
+    return float(table.abs().square().mean() * samples / len(table))
+
+
+def locate(z, table):
+    """Timing float32 [batch], 0 … P, and phase float32 [batch] of whitened windows z, complex64 [batch, samples]."""
+    period, lags = table.shape
+    folded = torch.fft.fft(_folded(z, period, lags), dim=1)
+    weight = torch.full((lags,), 2.0, device=z.device)
+    weight[0] = 1.0
+    lines = (folded * torch.fft.fft(table, dim=0).conj() * weight).sum(2)              # [batch, P]
+    k = torch.arange(period, device=z.device)
+    k = torch.where(k > (period - 1) // 2, k - period, k)
+    even = period % 2 == 0
+    if even:                                        # the line in the middle belongs to both sides
+        lines = torch.cat([lines, lines[:, period // 2:period // 2 + 1]], 1)
+        k = torch.cat([k, torch.tensor([period // 2], device=z.device)])
+        lines[:, [period // 2, -1]] = lines[:, [period // 2, -1]] / 2
+    size = _FINE * period
+    spread = torch.zeros(len(z), size, dtype=lines.dtype, device=z.device).index_add_(1, k % size, lines)
+    metric = torch.fft.ifft(spread).abs()
+    best = metric.argmax(1)
+    low, top, high = (metric.gather(1, ((best + d) % size)[:, None])[:, 0] for d in (-1, 0, 1))
+    step = (0.5 * (low - high) / (low - 2 * top + high).clamp_max(-1e-20)).clamp(-0.5, 0.5).nan_to_num(0.0)
+    timing = (best + step) / _FINE
+    value = (lines * torch.polar(torch.ones_like(timing)[:, None], 2 * torch.pi * k * timing[:, None] / period)).sum(1)
+    return timing.float(), (torch.angle(value) / 2).float()
+
+
+def _folded(z, period, lags):
+    """Z(m, l): complex [batch, period, lags]."""
+    samples = z.shape[1]
+    whole, out = -(-samples // period) * period, []
+    for lag in range(lags):
+        product = torch.nn.functional.pad(z[:, lag:] * z[:, :samples - lag], (0, whole - samples + lag))
+        out.append(product.unflatten(1, (-1, period)).sum(1))
+    return torch.stack(out, 2)
+
+
+def on_grid(network, stride, x, later, room=0, absent=None):
+    """network(x', presence) for windows whose source lies `later` samples (whole, [batch] or [1]) behind its grid of `stride`:
+    so many unseen samples are put before x, complex64 [batch, samples], that it lies on it. room: samples that are added at both
+    ends besides; absent: tells of numbers of samples [batch, n] where there is nothing of the source."""
+    samples = x.shape[1]
+    lead = room + (-later.long().cpu()) % stride
+    size = -(-(samples + int(lead.max())) // stride) * stride + room
+    n = torch.arange(size) - lead[:, None]
+    presence = ((n >= 0) & (n < samples)).float()
+    if absent is not None:
+        presence = torch.where(absent(n), -1.0, presence)
+    presence, where, lead = presence.to(x.device), n.clamp(0, samples - 1).expand(len(x), -1).to(x.device), lead.to(x.device)
+    out = network(x.gather(1, where) * (presence > 0), presence) * (presence >= 0)
+    return out.gather(1, (torch.arange(samples, device=x.device) + lead[:, None]).expand(len(x), -1))
