@@ -115,6 +115,12 @@ def find_period(pieces):
     for period, where in enumerate(at, 2):
         score[period] = ((high[:, where] - mean[:, None]).sum(1) / (spread * np.sqrt(period - 1))).max()
     best = int(np.flatnonzero(score >= 0.75 * score.max())[0])      # 239 may look a little like 240
+    for multiple in range(2 * best, len(at) + 2, best):             # a divisor whose lines are the strongest is not all
+        more = at[multiple - 2][np.arange(1, multiple) % (multiple // best) > 0]
+        clear = ((high[:, more] - mean[:, None]).sum(1) / (spread * np.sqrt(len(more)))).max()
+        if clear >= max(_CLEAR, 0.05 * score[best]):
+            best, score[multiple] = multiple, max(score[multiple], clear)
+            break
     others = score.copy()
     others[[p for p in range(len(score)) if np.gcd(p, best) > 1 or abs(p - best) <= 2]] = 0
     return (best if score[best] >= _CLEAR else None), float(score[best]), int(others.argmax()), float(others.max())
