@@ -171,8 +171,8 @@ def simulate(
             _require_kind(soi, soi_prior, "linear-modulation")
         if interference:
             interference_prior = _prior(interference)[0]
-            _require_kind(interference, interference_prior, "ofdm")
-            if interference_prior.signal.alphabet.symmetry is None:
+            _require_kind(interference, interference_prior, "ofdm", "linear-modulation", "gmsk")
+            if interference_prior.kind == "ofdm" and interference_prior.signal.alphabet.symmetry is None:
                 raise ParameterError(f"{interference}: constellation: 'gaussian' says that it is not known; name one to simulate")
         _levels(soi_prior, sir_db, snr_db)
         drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
@@ -191,7 +191,7 @@ def simulate(
         (folder / "soi.toml").write_text(describe.to_toml(drawn.soi, "The signal of interest, as it was simulated."))
         (folder / "interference.toml").write_text(describe.to_toml(
             drawn.interference, "The interference, as it was simulated.\n"
-            "Remove frame_offset and phase to have them estimated from the mixture."))
+            "Remove what alone this recording has (frame_offset or timing, phase) to have it estimated from the mixture."))
         _write_json(folder / "truth.json", truth)
     typer.echo(f"{output}: {samples} samples, {comment}")
     typer.echo(f"separate them: alpha-rgs separate {output / 'mixture.sigmf-meta'} --soi {output / 'soi.toml'} "
@@ -238,9 +238,10 @@ def _check_soi(path, prior):
                                  "must give it")
 
 
-def _require_kind(path, prior, kind):
-    if prior.kind != kind:
-        raise ParameterError(f"{path}: kind: {prior.kind!r} cannot be simulated here; give a {kind!r} prior")
+def _require_kind(path, prior, *kinds):
+    if prior.kind not in kinds:
+        raise ParameterError(f"{path}: kind: {prior.kind!r} cannot be simulated here; give a prior of kind "
+                             f"{' or '.join(map(repr, kinds))}")
 
 
 def _method(asked, soi, interference):

@@ -97,12 +97,7 @@ def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambl
     inside = inside[(centre >= 0) & (centre < samples) & (inside >= max(first, 0))]
     bits = bits.reshape(batch, count, -1)[:, inside].flatten(1)
 
-    if interference.kind == "gmsk":
-        b, truth = interference.draw(batch, samples, g)
-    elif interference.kind == "ofdm":
-        b, truth = _ofdm(interference, batch, n, g)
-    else:
-        b, truth = _linear(interference, batch, n, g, scrambled)
+    b, truth = alone(interference, batch, samples, g, scrambled)
     kappa = 0.0 if sir_db is None else float(soi.gain) * 10 ** (-sir_db / 20)
     noise_var = 0.0 if snr_db is None else float(soi.gain) ** 2 * 10 ** (-snr_db / 10)
     y = s + kappa * b + noise_var ** 0.5 * noise((batch, samples), g)
