@@ -71,7 +71,19 @@ class Fast(nn.Module):
         h = self.stem_gains(self.stem(x), embedded)
         for block in self.blocks:
             h = block(h, embedded)
-        return self.head(self.head_gains(h, embedded)), self.linear(embedded)[..., None]
+        return self._pulses(self.head_gains(h, embedded)), self.linear(embedded)[..., None]
+
+    def _pulses(self, h):
+        """The head; where its taps are a whole number of hops, as a product and shifted sums, a fifth of the time of all."""
+        reach, rest = divmod(self.kernel, self.stride)
+        if rest:
+            return self.head(h)
+        count = h.shape[2]
+        parts = (h.mT @ self.head.weight.flatten(1)).unflatten(2, (2, reach, self.stride))     # [batch, hops, 2, reach, stride]
+        out = parts.new_zeros(len(h), 2, count + reach - 1, self.stride)
+        for i in range(reach):
+            out[:, :, i:i + count] += parts[:, :, :, i].movedim(1, 2)
+        return out[:, :, (reach - 1) // 2:(reach - 1) // 2 + count].flatten(2)
 
 
 def window(x, stride, kernel):

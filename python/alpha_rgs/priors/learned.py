@@ -33,7 +33,7 @@ class Learned:
     def denoise(self, x, noise_var, colour=None, floor=1e-4):
         """See Prior.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under coloured noise the network is told the
         colour's mean power density, over white noise of variance `floor`."""
-        noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1)
+        noise_var = _rows(noise_var, x.device)
         if colour is None:
             return self._network(x, noise_var)
         if not self.takes_colour:
@@ -43,7 +43,7 @@ class Learned:
             raise CapabilityError(f"diffusion: cannot smooth in the colour of a {colour.kind} prior; it needs a "
                                   "linear-modulation")
         shape = _density(colour.signal, _one(colour.carrier_offset) - _one(getattr(self, "carrier_offset", 0.0)))
-        floor = torch.as_tensor(floor, dtype=torch.float32, device=x.device).reshape(-1, 1)
+        floor = _rows(floor, x.device)
         return self._network(x, noise_var * shape.to(x.device) + floor)
 
     def reconstruct(self, x, noise_var):
@@ -105,6 +105,13 @@ class LearnedGaussian(Learned, Gaussian):
             offset = period_offset(clean, self, self.spectrum(x.shape[1])[None] + density.mean(1, keepdim=True).cpu().numpy())
         return on_grid(lambda y, presence: self.network(y, density, None, presence), self.period, x,
                        torch.as_tensor(offset).reshape(-1))
+
+
+def _rows(level, device):
+    """A level, float or per window, as float32 [batch, 1], or [1, 1] where windows differ by less than 5 %: filters are then made
+    once for all."""
+    level = torch.as_tensor(level, dtype=torch.float32, device=device).reshape(-1, 1)
+    return level.mean(0, keepdim=True) if bool(level.max() - level.min() <= 0.05 * level.min()) else level
 
 
 def _one(value):
