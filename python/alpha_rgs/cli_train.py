@@ -73,7 +73,7 @@ def train(
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
         data = Corpus(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, chosen_period(period, False),
                       window, datatype, sample_rate)
-        table = _table(network, channels, blocks, white, data)
+        table = _table(network, channels, blocks, white, against, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             denoiser = build(table)
@@ -126,7 +126,7 @@ def _against(path, sir_db, network):
     return sources.SignalNoise(prior, (low, high)), f"against {prior.signal} {low} {high}"
 
 
-def _table(network, channels, blocks, white, data):
+def _table(network, channels, blocks, white, against, data):
     """The [network] of prior.toml."""
     from .nets.denoiser import CONDITIONS
 
@@ -136,12 +136,13 @@ def _table(network, channels, blocks, white, data):
     blocks = blocks or (3 if laid else 8)
     table = {"kind": network, "stride": data.stride, "kernel": data.kernel, "channels": channels,
              "dilations": [1] * blocks if laid else [2 ** (i % 5) for i in range(blocks)], "conditions": CONDITIONS}
+    table |= {"plain": True} if against else {}
     return table | ({} if data.pseudo is None else {"pseudo_lags": data.pseudo.shape[1]}) | ({"white": True} if white else {})
 
 
 def _run(trainer, work, first):
     """Train under a progress bar and with a log for TensorBoard: a list of training.Progress."""
-    console, history = Console(stderr=True), []
+    console = Console(stderr=True)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
                TimeRemainingColumn(), TextColumn("{task.fields[told]}"))
     writer = _tensorboard(work, first)
@@ -149,7 +150,6 @@ def _run(trainer, work, first):
         task = bar.add_task("", total=trainer.settings.steps, completed=trainer.step, told="")
 
         def step(now):
-            history.append(now)
             told = f"loss {now.loss:.3f}, error {now.error_db:.1f} dB"
             bar.update(task, completed=now.step, told=told)
             if first and not console.is_terminal and now.step % max(trainer.settings.steps // 10, 1) == 0:
@@ -167,7 +167,7 @@ def _run(trainer, work, first):
         finally:
             if writer:
                 writer.close()
-    return history
+    return trainer.history
 
 
 def _tensorboard(work, first):

@@ -12,7 +12,7 @@ import pathlib
 import signal
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass
 
 import torch
 
@@ -49,7 +49,6 @@ class Progress:
     loss: float
     error_db: float
     seconds: float
-    losses: list = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -88,7 +87,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=settings.rate, betas=(0.9, 0.99))
         self.generator = torch.Generator().manual_seed(settings.seed * 1000 + self.rank)
         self.errors = torch.full((2, _BINS), math.nan)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.history = 0, 0.0, []
         self.noise = noise or sources.GaussianNoise(self.denoiser.spectrum.cpu(), settings.coloured)
         lead = self.path.with_name("checkpoint.safetensors")
         if lead.exists():
@@ -105,9 +104,12 @@ class Trainer:
                 losses.append(loss)
                 decibels.append(error)
                 self.seconds = time.perf_counter() - began
-                if progress and (self.step % every == 0 or self.step == self.settings.steps):
-                    progress(Progress(self.step, sum(losses) / len(losses), sum(decibels) / len(decibels), self.seconds))
+                if self.step % every == 0 or self.step == self.settings.steps:
+                    now = Progress(self.step, sum(losses) / len(losses), sum(decibels) / len(decibels), self.seconds)
                     losses, decibels = [], []
+                    self.history.append(now)
+                    if progress:
+                        progress(now)
                 if self.step % self.settings.checkpoint == 0:
                     self.save()
         except KeyboardInterrupt:
@@ -178,6 +180,7 @@ class Trainer:
             for key, value in self.optimizer.state.get(p, {}).items():
                 state[f"adam.{key}.{name}"] = value
         state |= {"generator": self.generator.get_state(), "errors": self.errors,
+                  "history": torch.tensor([astuple(p) for p in self.history], dtype=torch.float64).reshape(-1, 4),
                   "spent": torch.tensor([self.step, self.seconds], dtype=torch.float64)}
         state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
         new = self.path.with_suffix(".new")
@@ -216,6 +219,7 @@ class Trainer:
                 self.optimizer.state[p] = {key: state[f"adam.{key}.{name}"].to(p.device if key != "step" else "cpu")
                                            for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in state}
         self.step, self.seconds = int(state["spent"][0]), float(state["spent"][1])
+        self.history = [Progress(int(row[0]), *row[1:]) for row in state["history"].tolist()] if "history" in state else []
         if self.path == lead or self.path.exists():
             own = state if self.path == lead else self._read(self.path)
             self.generator.set_state(own["generator"])

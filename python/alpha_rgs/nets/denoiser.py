@@ -3,7 +3,8 @@
 
 `Denoiser` generalises the scalings of Karras et al. (2022, EDM) from a variance to spectra: S(f) the source's mean power
 density (mean 1), N(f) the noise's. The network sees x through 1/√(N + ε·S), which whitens the noise and spares the network what
-is drowned; the linear estimate S/(S + N)·x is what its answer adds to.
+is drowned; the linear estimate S/(S + N)·x is what its answer adds to. (A plain one, for one pass in one colour, learns the
+filters too.)
 `Scheduled` adapts a network that was trained to predict the noise on the paper's schedule (DiffWave).
 """
 import numpy as np
@@ -36,7 +37,7 @@ class _Named(nn.Module):
 class Denoiser(_Named):
     """net: a Fast. spectrum: S, float32 [bins], frequencies k/bins in FFT order, mean 1."""
 
-    coloured, finds = True, False
+    coloured, finds, plain = True, False, False
 
     def __init__(self, net, spectrum):
         super().__init__()
@@ -55,13 +56,19 @@ class Denoiser(_Named):
         batch, samples = x.shape
         presence = torch.ones(1, samples, device=x.device) if presence is None else presence
         padded, lead = window(x, self.net.stride, self.net.kernel)
+        there = window(presence, self.net.stride, self.net.kernel)[0].expand(batch, -1)
+        if self.plain:
+            bins = len(self.spectrum)
+            s, n = self.spectrum[None], resampled(density, bins).clamp(*_RANGE)
+            u = padded / (s + n).mean(1, keepdim=True).sqrt()
+            wave, _ = self.net(torch.stack([u.real, u.imag, there], 1), self.conditions(s, n, fraction, batch))
+            return torch.complex(wave[:, 0].float(), wave[:, 1].float())[:, lead:lead + samples]
         long, size = padded.shape[1], next_fast_len(padded.shape[1])
         s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
         spectrum = torch.fft.fft(padded, size)
         weight = 1 / (n + _SPARED * s)
         scale = (weight / ((s + n) * weight).mean(1, keepdim=True)).sqrt()
         u, linear = torch.fft.ifft(spectrum * scale)[:, :long], torch.fft.ifft(spectrum * (s / (s + n)))[:, :long]
-        there = window(presence, self.net.stride, self.net.kernel)[0].expand(batch, -1)
         wave, share = self.net(torch.stack([u.real, u.imag, there], 1), self.conditions(s, n, fraction, batch))
         mean = share[:, 0] * linear + torch.complex(wave[:, 0].float(), wave[:, 1].float())
         return mean[:, lead:lead + samples]
@@ -130,14 +137,15 @@ class Scheduled(_Named):
         return x - torch.complex(noise[:, 0].float(), noise[:, 1].float()) * (v / 2).sqrt()
 
 
+_OPTIONAL = ("pseudo_lags", "white", "plain")       # keys of fast
 _NETS = {"fast": (Fast, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int,
-                                   "pseudo_lags": int, "white": bool}),
+                                   "pseudo_lags": int, "white": bool, "plain": bool}),
          "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int})}
 
 
 def build(table, bins=512):
-    """The untrained denoiser that a table describes: kind, and the keys of its network; for fast also pseudo_lags (a Finder) and
-    white (it takes no colour). ParameterError names the wrong key."""
+    """The untrained denoiser that a table describes: kind, and the keys of its network; for fast also pseudo_lags (a Finder),
+    white (it takes no colour) and plain (no filters before and beside the network). ParameterError names the wrong key."""
     table = dict(table)
     kind = table.pop("kind", None)
     if kind not in tuple(_NETS):
@@ -150,7 +158,7 @@ def build(table, bins=512):
         if not isinstance(value, keys[key]) or not all(type(v) is int and 0 < v < 65536 for v in numbers):
             what = {list: "positive whole numbers", int: "a positive whole number", bool: "true or false"}[keys[key]]
             raise ParameterError(f"network: {key}: {value!r} must be {what}")
-    missing = [key for key in keys if key not in table and key not in ("pseudo_lags", "white")]
+    missing = [key for key in keys if key not in table and key not in _OPTIONAL]
     if missing and kind == "fast":
         raise ParameterError(f"network: {missing[0]} is missing")
     if kind == "fast":
@@ -158,7 +166,7 @@ def build(table, bins=512):
             raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
         if table["conditions"] != CONDITIONS:
             raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
-    own = ("pseudo_lags", "white") if kind == "fast" else ("stride",)
+    own = _OPTIONAL if kind == "fast" else ("stride",)
     network, rest = net(**{key: value for key, value in table.items() if key not in own}), torch.ones(bins)
     if kind == "diffwave":
         denoiser = Scheduled(network, rest, table.get("stride", 1))
@@ -166,6 +174,7 @@ def build(table, bins=512):
         denoiser = Finder(network, rest, table["pseudo_lags"]) if "pseudo_lags" in table else Denoiser(network, rest)
     denoiser.table = {"kind": kind, **table}
     denoiser.coloured = denoiser.coloured and not table.get("white", False)
+    denoiser.plain = table.get("plain", False)
     return denoiser
 
 
