@@ -75,9 +75,14 @@ class Denoiser(_Named):
 
     def conditions(self, s, n, fraction, batch):
         """What the network is told: float32 [batch, CONDITIONS]."""
-        log = torch.log10(n).expand(-1, s.shape[1])
-        edges, last = torch.linspace(0, s.shape[1], BANDS + 1).round().long().tolist(), s.shape[1] - 1
-        bands = torch.stack([log[:, min(a, last):max(a + 1, b)].mean(1) for a, b in zip(edges, edges[1:])], 1)
+        bands = torch.log10(n)
+        if n.shape[1] == 1:
+            bands = bands.expand(-1, BANDS)
+        elif n.shape[1] % BANDS == 0:
+            bands = bands.unflatten(1, (BANDS, -1)).mean(2)
+        else:
+            edges, last = torch.linspace(0, n.shape[1], BANDS + 1).round().long().tolist(), n.shape[1] - 1
+            bands = torch.stack([bands[:, min(a, last):max(a + 1, b)].mean(1) for a, b in zip(edges, edges[1:])], 1)
         ratio = torch.log10((s / n).mean(1, keepdim=True))
         fraction = torch.zeros(batch, device=s.device) if fraction is None else fraction.to(s).expand(batch)
         angle = 2 * torch.pi * fraction[:, None]

@@ -5,6 +5,7 @@ Minimise -E_t log p(s̃_t) - omega·E_u log p(b̃_u) over s with b = (y - s)/kap
     s ← s + step·[SNR_t·(ŝ_t - s) + (omega/kappa²)·SNR_u·((y - kappa·b̂_u) - s)].
 """
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -54,7 +55,8 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0
     state = (y, soi, interference, kappa, noise_var)
     first = None
     if start is not None:
-        first = soi.matched_filter(y - kappa * first_pass(y, soi, with_network(interference, start.network), kappa, noise_var))
+        unit, once = replace(soi, gain=1.0), with_network(interference, start.network)      # y is in units of the SOI's gain
+        first = soi.matched_filter(y - kappa * first_pass(y, unit, once, kappa, noise_var))
     r = _iterate(*state, np.geomspace(*levels, evaluations), first=first, callback=callback)
     r, calls = _searched(r, *state, tones, _AGAIN if soi.symbols is not None else ())
     calls += start is not None
