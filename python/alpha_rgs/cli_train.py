@@ -68,6 +68,8 @@ def train(
             ", not both" if recordings else ""))
     if not 0 < rate < float("inf"):
         raise ParameterError(f"--rate: {rate} must be a positive number")
+    if against and white:
+        raise ParameterError("--white: a network for one pass (--against) takes the colour of mixtures; leave one of the two out")
     settings = Settings(steps, batch, rate, coloured=network == "fast" and not white, precision=_one_of(
         "--precision", precision, ("float32", "bfloat16")), seed=seed)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):

@@ -15,7 +15,7 @@ from .priors import load, with_network
 
 _LENGTH = 1280                  # of a window, samples, about
 _STILL, _LAGS = 1 << 17, 32     # samples in which timing and phase stay where they are; lags of a complementary covariance
-_CLEAR = 4.0                    # energy of one, in units of chance's, below which there is none
+_CLEAR = 10.0                   # energy of one, in units of chance's, below which there is none: of QPSK 1 in 20 exceeds 3
 
 
 class Corpus:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from . import mixtures, sources
+from .errors import ParameterError
 from .priors import LinearModulation
 from .signals import LinearModulation as Signal
 
@@ -66,8 +67,13 @@ def recorded(prior, reference, windows, levels=LEVELS[4:12], clean=0.05, seed=1)
     """Points of windows of a recording, complex [n, samples], each of unit power: noise is added, and taken off by both priors.
 
     The truth is the reference's estimate of the recording as it is, whose own errors count as noise of variance `clean`: the
-    nearest signal of that kind. exact: the reference's error; linear: that of the recording itself, with the noise on it.
+    nearest signal of that kind. exact: the reference's error; linear: that of the recording itself, with the noise on it. Raises
+    ParameterError where timing, phase or frame offset would have to be given.
     """
+    for given in (prior, reference):
+        unknown = [name for name in ("timing", "frame_offset", "phase") if getattr(given, name, 0) is None]
+        if unknown and given.kind != "gmsk":
+            raise ParameterError(f"{given.kind}: {unknown[0]} is missing and not looked for in recordings; set it in its file")
     x = torch.as_tensor(windows).to(torch.complex64)
     generator, points = torch.Generator().manual_seed(seed), []
     with torch.inference_mode():

@@ -53,8 +53,8 @@ def _folded(z, period, lags):
     samples = z.shape[1]
     whole, out = -(-samples // period) * period, []
     for lag in range(lags):
-        product = torch.nn.functional.pad(z[:, lag:] * z[:, :samples - lag], (0, whole - samples + lag))
-        out.append(product.unflatten(1, (-1, period)).sum(1))
+        product = z[:, lag:] * z[:, :max(samples - lag, 0)]         # none where the window is shorter than the lag
+        out.append(torch.nn.functional.pad(product, (0, whole - product.shape[1])).unflatten(1, (-1, period)).sum(1))
     return torch.stack(out, 2)
 
 
