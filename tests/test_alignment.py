@@ -311,8 +311,9 @@ def test_a_prior_trained_in_white_noise_alone_is_separated_with_in_white_noise(t
 
 def test_a_network_for_one_pass_is_not_trained_in_white_noise_alone(tmp_path):
     """amortised would refuse it: said before hours of training."""
-    result = CliRunner().invoke(app, list(map(str, (
-        "train", "--synthetic", SHIPPED / "dsss.toml", "--against", SHIPPED / "rrc-qpsk.toml", "--white", "-o", tmp_path / "x.prior"))))
+    files = {"--synthetic": SHIPPED / "dsss.toml", "--against": SHIPPED / "rrc-qpsk.toml", "-o": tmp_path / "x.prior"}
+    arguments = ["--white", *(word for pair in files.items() for word in pair)]
+    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
     assert result.exit_code == 1 and result.stderr.startswith("error: --white: ") and "--against" in result.stderr
     assert result.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
 
@@ -350,6 +351,14 @@ def test_the_whole_period_of_dsss_is_found_and_not_its_divisor(seed):
     assert found[0] == 25 and found[1] > 8
 
 
+@pytest.mark.parametrize(("weak", "period"), [(0.25, 25), (0.0, 5)])
+def test_a_divisor_is_the_period_only_where_nothing_lies_between_its_lines(weak, period):
+    """Noise whose power has a strong line at 1/5 and a weak one at 1/25, or none: 25, or 5 and none of its multiples."""
+    n = torch.arange(60_000)
+    power = 1 + 0.7 * torch.cos(2 * torch.pi * n / 5) + weak * torch.cos(2 * torch.pi * n / 25)
+    assert fitting.find_period([(noise((1, 60_000), generator())[0] * power.sqrt()).numpy()])[0] == period
+
+
 def test_a_recording_of_qpsk_gets_windows_that_begin_with_a_period(waves):
     """Its squares average out: where periods begin is found by what is not squared, before the network."""
     data = corpus(waves["qpsk"], "auto")
@@ -377,19 +386,19 @@ def places(batch, x):
 
 
 def test_recorded_windows_begin_at_multiples_of_the_period():
-    """Noise whose power repeats after 16 samples: every window begins with a period, of those held out too; also after the
+    """Noise whose power repeats after 20 samples: every window begins with a period, of those held out too; also after the
     recorder has lost some samples, since that is looked for anew along the recording."""
-    power = 0.1 + (np.arange(16) < 5) * np.linspace(1, 2, 16)
-    x = noise((1, 64_000), generator())[0].numpy().astype(complex) * np.tile(power, 4000)
+    power = 0.1 + (np.arange(20) < 6) * np.linspace(1, 2, 20)
+    x = noise((1, 64_000), generator())[0].numpy().astype(complex) * np.tile(power, 3200)
     x = np.delete(x, np.arange(24_576, 24_579))                 # three less: periods begin 3 samples earlier
-    prior = fitting.fit([x[:24_000]], 16).prior
+    prior = fitting.fit([x[:24_000]], 20).prior
     train, held = (sources.Recorded([x], ["r"], 128, held_out=held_out, prior=prior) for held_out in (False, True))
-    assert train.stride == held.stride == 16
+    assert train.stride == held.stride == 20
     at = places(train.draw(300, generator(), exact=True), x)
     before, after = at[at < 24_000], at[at > 25_000]
     assert len(before) > 50 and len(after) > 50
-    assert set(before % 16) == {0} and set(after % 16) == {13}
+    assert set(before % 20) == {0} and set(after % 20) == {17}
     last = places(held.draw(100, generator(), exact=True), x)
-    assert set(last % 16) == {13} and last.min() >= int(0.8 * len(x)) and at.max() + 128 <= int(0.8 * len(x))
-    free = places(sources.Recorded([x], ["r"], 128).draw(100, generator(), exact=True), x)
-    assert len(set(free % 16)) == 16
+    assert set(last % 20) == {17} and last.min() >= int(0.8 * len(x)) and at.max() + 128 <= int(0.8 * len(x))
+    free = places(sources.Recorded([x], ["r"], 128).draw(200, generator(), exact=True), x)
+    assert len(set(free % 20)) == 20

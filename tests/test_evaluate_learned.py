@@ -167,8 +167,8 @@ def test_priors_of_unknown_place_are_one_line(tmp_path, gmsk):
     """Nobody tells where the symbols or frames of a recording lie, but for a prior that finds it (GMSK, or a network): names
     what is missing, prior or reference."""
     (tmp_path / "ofdm.toml").write_text('kind = "ofdm"\n')
-    toml = FOLDER / "gmsk.toml"
-    for unknown, *words in ((FOLDER / "dsss.toml", "linear-modulation", "timing"), (tmp_path / "ofdm.toml", "ofdm", "frame_offset")):
+    toml, cases = FOLDER / "gmsk.toml", {FOLDER / "dsss.toml": ("linear", "timing"), tmp_path / "ofdm.toml": ("ofdm", "offset")}
+    for unknown, words in cases.items():
         fails(run("denoising", toml, gmsk, "--reference", unknown, "--window", 256), *words)
         fails(run("denoising", unknown, gmsk, "--reference", toml, "--window", 256), *words)
 
