@@ -8,12 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 from alpha_rgs import priors, sources, yardstick
-from alpha_rgs.acquisition import acquire
 from alpha_rgs.errors import CapabilityError
 from alpha_rgs.mixtures import draw_case, paper_case
 from alpha_rgs.nets import build
 from alpha_rgs.priors import Gaussian, Gmsk, with_network
-from alpha_rgs.separators import METHODS, separate
+from alpha_rgs.separators import separate
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "priors"
 SHIPPED = sorted(path.name for path in FOLDER.glob("*.prior"))
@@ -50,10 +49,8 @@ def sinr_db(out, m):
 
 
 def run(method, y, soi, interference, **options):
-    """As separate, for options of a name that it takes for itself (start)."""
-    there, kappa, noise_var, _ = acquire(y, soi, interference)
-    with torch.inference_mode():
-        return METHODS[method](y, soi, there, kappa, noise_var, **options)
+    """separate, the method first."""
+    return separate(y, soi, interference, method, **options)
 
 
 # ---- one pass ---------------------------------------------------------------------------------------------------------------
@@ -119,7 +116,7 @@ def test_a_louder_mixture_is_separated_alike(gain):
     """Gain is all that differs: the same symbols, by one pass and by iterations that begin with one."""
     m, soi = mixture(-3, 4), learned(SOI, "rrc-qpsk")
     for method, interference, options in (("amortised", learned(DSSS, "dsss-once"), {}), ("alpha_rgs", learned(DSSS, "dsss"), {
-            "preset": "fast", "evaluations": 1, "tones": 0, "start": load("dsss-once")})):
+            "preset": "fast", "evaluations": 1, "tones": 0, "amortised": load("dsss-once")})):
         one, other = (run(method, g * m.y, replace(soi, gain=g), interference, **options) for g in (1.0, gain))
         assert torch.allclose(other.symbols, one.symbols, atol=1e-4) and torch.allclose(other.soi / gain, one.soi, atol=1e-3)
 
@@ -153,12 +150,12 @@ def test_quality_is_the_error_that_was_made():
 
 @pytest.mark.parametrize("sir_db", [-12, -18])
 def test_a_first_pass_costs_one_evaluation_and_no_errors(sir_db):
-    """`start`: one evaluation more, and with one of the iterations' own no more errors than without it, but for one in 300."""
+    """Option `amortised`: one evaluation more, and with one of the iterations' own no more errors, but for one in 300."""
     m, soi, interference = mixture(sir_db), learned(SOI, "rrc-qpsk"), learned(DSSS, "dsss")
     for more, count in (({"evaluations": 1}, 1), ({"evaluations": 1, "levels": (0.3, 0.3)}, 1), ({}, 4)):
         options = {"preset": "fast", "tones": 0, **more}
         without, started = (run("alpha_rgs", m.y, soi, interference, **options, **first) for first in (
-            {}, {"start": load("dsss-once")}))
+            {}, {"amortised": load("dsss-once")}))
         assert (without.evaluations, started.evaluations) == (count, count + 1)
         assert wrong(started, m) <= 1.05 * wrong(without, m) + 1
 
@@ -168,7 +165,7 @@ def test_a_first_pass_is_told_the_same_whatever_the_gain():
     m, told, once = mixture(-3, 4), [], load("dsss-once")
     handle = once.network.register_forward_pre_hook(lambda module, arguments: told.append(arguments[1]))
     for gain in (1.0, 10.0):
-        run("alpha_rgs", gain * m.y, replace(SOI, gain=gain), learned(DSSS, "dsss"), evaluations=1, tones=0, start=once)
+        run("alpha_rgs", gain * m.y, replace(SOI, gain=gain), learned(DSSS, "dsss"), evaluations=1, tones=0, amortised=once)
     handle.remove()
     assert len(told) == 2 and torch.allclose(told[0], told[1], rtol=1e-3)
     shape = torch.tensor(SOI.density(512), dtype=torch.float32)

@@ -55,7 +55,7 @@ def test_the_cost_of_learned_priors_is_measured_and_drawn(tmp_path):
     assert rows[0]["ber"] is None and rows[0]["evaluations"] == 0
     by_label = {}
     for row in rows[1:]:
-        assert 0 <= row["ber"] < 0.5 and row["ber_se"] >= 0 and "start" not in row["options"]
+        assert 0 <= row["ber"] < 0.5 and row["ber_se"] >= 0 and "amortised" not in row["options"]
         by_label.setdefault(row["label"], []).append(row)
     assert [row["evaluations"] for row in by_label["α-RGS, SOI colour"]] == list(study.EVALUATIONS)
     assert [row["evaluations"] for row in by_label["α-RGS as published"]] == [3]

@@ -28,7 +28,7 @@ def methods(learned_interference, once, iterations):
         rows.append(("one pass of the same network", "#17becf", "amortised", {}))
     if once:
         rows += [(ONCE, "black", "amortised", {}), ("one pass so, and one of α-RGS", "#bcbd22", "alpha_rgs", {
-            "preset": "fast", "evaluations": 1, "tones": 0, "levels": (0.3, 0.3), "start": once})]
+            "preset": "fast", "evaluations": 1, "tones": 0, "levels": (0.3, 0.3), "amortised": once})]
     return rows
 
 
@@ -52,7 +52,7 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
     halves = [slice(i, min(i + _BATCH // 2, windows)) for i in range(0, windows, _BATCH // 2)]
 
     def add(label, options, ms, evaluations=0, errors=None):
-        rows.append(dict(case=case, sir_db=sir_db, label=label, options={k: v for k, v in options.items() if k != "start"},
+        rows.append(dict(case=case, sir_db=sir_db, label=label, options={k: v for k, v in options.items() if k != "amortised"},
                          evaluations=evaluations, ms_per_window=ms, ber=None if errors is None else float(errors.mean()),
                          ber_se=None if errors is None else float(errors.std() / len(errors) ** 0.5)))
         if tell:

@@ -23,7 +23,7 @@ _AGAIN = (1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
 
 def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None, **options):
     """preset: default "fast", or "white" where the interference's denoiser takes no colour. "fast": smoothing in the SOI's
-    colour, options evaluations=4, tones=None, start=None (a learned prior of the interference, for a first pass: amortised.py);
+    colour, options evaluations=4, tones=None, amortised=None (a learned prior of the interference, asked first: amortised.py);
     "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
     white smoothing as published, options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the
     search (alternatives.py); 0: none. Raises CapabilityError, ParameterError."""
@@ -45,7 +45,8 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None
                        noise_var=noise_var)
 
 
-def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0, 0.02), tones=None, start=None, callback=None):
+def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0, 0.02), tones=None, amortised=None,
+              callback=None):
     """Iterate in symbol space, both sources smoothed by noise in the span of the SOI's pulses.
 
     a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically. Then what
@@ -54,12 +55,12 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0
     """
     state = (y, soi, interference, kappa, noise_var)
     first = None
-    if start is not None:
-        unit, once = replace(soi, gain=1.0), with_network(interference, start.network)      # y is in units of the SOI's gain
+    if amortised is not None:
+        unit, once = replace(soi, gain=1.0), with_network(interference, amortised.network)   # y is in units of the SOI's gain
         first = soi.matched_filter(y - kappa * first_pass(y, unit, once, kappa, noise_var))
     r = _iterate(*state, np.geomspace(*levels, evaluations), first=first, callback=callback)
     r, calls = _searched(r, *state, tones, _AGAIN if soi.symbols is not None else ())
-    calls += start is not None
+    calls += amortised is not None
     return *_soft(y, soi, r, noise_var), evaluations + calls
 
 

@@ -62,7 +62,7 @@ def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, om
     for i, v in enumerate(np.geomspace(*levels, steps) if steps > 1 else levels[:1]):
         b = (y - source.modulate(mean)) / kappa
         denoised = interference.denoise(b, v)
-        floor = torch.maximum(noise_var, power * v * (_LEARNED if interference.learned else _EPS))
+        floor = torch.maximum(noise_var, power * v * (_LEARNED if getattr(interference, "learned", False) else _EPS))
 
         def apply(d, b=b, denoised=denoised, v=v, floor=floor):
             size = d.abs().square().mean(1, keepdim=True).sqrt().clamp_min(1e-20) / _NUDGE
