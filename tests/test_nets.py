@@ -235,3 +235,15 @@ def test_a_window_is_padded_by_whole_hops(stride, kernel, samples):
     assert padded.shape[1] % stride == 0 and lead % stride == 0
     assert torch.equal(padded[:, lead:lead + samples], x) and padded.sum() == x.sum()
     assert min(lead, padded.shape[1] - lead - samples) >= (kernel - stride) // 2 and lead < (kernel - stride) // 2 + stride
+
+
+def test_a_diffwave_with_conditions_is_a_denoiser_that_takes_colour():
+    """The published layers, told the noise's density: before training the linear estimate, and every condition reaches them."""
+    denoiser = build({**DIFFWAVE, "stride": 4, "conditions": CONDITIONS})
+    assert isinstance(denoiser, Denoiser) and denoiser.coloured and denoiser.stride == 4
+    x = torch.randn(2, 102, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.allclose(denoiser(x, torch.ones(1, 1)), x / 2, atol=1e-5)
+        torch.nn.init.normal_(denoiser.net.head.weight)
+        one, other = denoiser(x, torch.ones(1, 1)), denoiser(x, torch.linspace(0.5, 2, 64)[None])
+    assert one.shape == x.shape and not torch.allclose(one, other, atol=1e-3)

@@ -42,6 +42,8 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Windows per step and process.")] = 64,
     rate: Annotated[float, typer.Option(help="Of learning, at its peak.")] = 3e-3,
     white: Annotated[bool, typer.Option("--white", help="Train fast on white noise only.")] = False,
+    colour: Annotated[bool, typer.Option("--colour", help="Train diffwave on noise of random colour too, and tell it "
+                                         "which: as a denoiser, not by the paper's noise prediction.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 (mixed).")] = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda where there is one.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of weights, windows and noise.")] = 0,
@@ -70,12 +72,12 @@ def train(
         raise ParameterError(f"--rate: {rate} must be a positive number")
     if against and white:
         raise ParameterError("--white: a network for one pass (--against) takes the colour of mixtures; leave one of the two out")
-    settings = Settings(steps, batch, rate, coloured=network == "fast" and not white, precision=_one_of(
+    settings = Settings(steps, batch, rate, coloured=(network == "fast" or colour) and not white, precision=_one_of(
         "--precision", precision, ("float32", "bfloat16")), seed=seed)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
         data = Corpus(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, chosen_period(period, False),
                       window, datatype, sample_rate)
-        table = _table(network, channels, blocks, white, against, data)
+        table = _table(network, channels, blocks, white, colour, against, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             denoiser = build(table)
@@ -97,8 +99,8 @@ def train(
         prior = data.prior(trainer.finished())
         given = {"--against": against and against.name, "--sir-db": sir_db if against else None, "--network": network,
                  "--channels": channels, "--blocks": blocks, "--stride": stride, "--period": period, "--window": window,
-                 "--steps": steps, "--batch": batch, "--rate": rate, "--white": white or None, "--precision": precision,
-                 "--seed": seed}
+                 "--steps": steps, "--batch": batch, "--rate": rate, "--white": white or None, "--colour": colour or None,
+                 "--precision": precision, "--seed": seed}
         provenance = _provenance(data, given)
         prior_folder.write(prior, folder, provenance)
         told = report_training.write(folder, prior, data, provenance, history, trainer, noise)
@@ -128,12 +130,13 @@ def _against(path, sir_db, network):
     return sources.SignalNoise(prior, (low, high)), f"against {prior.signal} {low} {high}"
 
 
-def _table(network, channels, blocks, white, against, data):
+def _table(network, channels, blocks, white, colour, against, data):
     """The [network] of prior.toml."""
     from .nets.denoiser import CONDITIONS
 
     if network == "diffwave":
-        return {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10, "stride": data.grid}
+        table = {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10, "stride": data.grid}
+        return table | ({"conditions": CONDITIONS} if colour else {})
     laid = data.grid > 1 or data.pseudo is not None
     blocks = blocks or (3 if laid else 8)
     table = {"kind": network, "stride": data.stride, "kernel": data.kernel, "channels": channels,

@@ -35,7 +35,7 @@ class _Named(nn.Module):
 
 
 class Denoiser(_Named):
-    """net: a Fast. spectrum: S, float32 [bins], frequencies k/bins in FFT order, mean 1."""
+    """net: a Fast, or a DiffWave with conditions. spectrum: S, float32 [bins], frequencies k/bins in FFT order, mean 1."""
 
     coloured, finds, plain = True, False, False
 
@@ -145,12 +145,13 @@ class Scheduled(_Named):
 _OPTIONAL = ("pseudo_lags", "white", "plain")       # keys of fast
 _NETS = {"fast": (Fast, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int,
                                    "pseudo_lags": int, "white": bool, "plain": bool}),
-         "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int})}
+         "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int, "conditions": int})}
 
 
 def build(table, bins=512):
     """The untrained denoiser that a table describes: kind, and the keys of its network; for fast also pseudo_lags (a Finder),
-    white (it takes no colour) and plain (no filters before and beside the network). ParameterError names the wrong key."""
+    white (it takes no colour) and plain (no filters before and beside the network); a diffwave with conditions takes colour.
+    ParameterError names the wrong key."""
     table = dict(table)
     kind = table.pop("kind", None)
     if kind not in tuple(_NETS):
@@ -169,11 +170,11 @@ def build(table, bins=512):
     if kind == "fast":
         if table["kernel"] < table["stride"] or (table["kernel"] - table["stride"]) % 2:
             raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
-        if table["conditions"] != CONDITIONS:
-            raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
-    own = _OPTIONAL if kind == "fast" else ("stride",)
+    if table.get("conditions", CONDITIONS) != CONDITIONS:
+        raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
+    own = _OPTIONAL if kind == "fast" else () if "conditions" in table else ("stride",)
     network, rest = net(**{key: value for key, value in table.items() if key not in own}), torch.ones(bins)
-    if kind == "diffwave":
+    if kind == "diffwave" and "conditions" not in table:
         denoiser = Scheduled(network, rest, table.get("stride", 1))
     else:
         denoiser = Finder(network, rest, table["pseudo_lags"]) if "pseudo_lags" in table else Denoiser(network, rest)

@@ -27,25 +27,37 @@ class DiffWave(nn.Module):
     """layers residual layers with dilations 1, 2, ... 2^(cycle-1), again and again.
 
     forward(x, t): x float32 [batch, 2, samples]; t: step of the schedule, any real number [batch] -> the noise in x, likewise.
+    With `conditions`, how many numbers describe noise and alignment, it is called as Fast is: x has a third channel, presence,
+    the conditions stand for the step, and it answers with a waveform and the linear estimate's share.
     """
 
-    def __init__(self, channels=64, layers=30, cycle=10, embedding=512):
+    def __init__(self, channels=64, layers=30, cycle=10, embedding=512, conditions=0, stride=1):
         super().__init__()
-        self.stem = nn.Conv1d(2, channels, 1)
-        self.embed = nn.Sequential(nn.Linear(128, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.conditions, self.stride, self.kernel = conditions, stride, stride
+        self.stem = nn.Conv1d(3 if conditions else 2, channels, 1)
+        self.embed = nn.Sequential(nn.Linear(conditions or 128, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         self.layers = nn.ModuleList(Layer(channels, 2 ** (i % cycle), embedding) for i in range(layers))
         self.collect = nn.Conv1d(channels, channels, 1)
         self.head = nn.Conv1d(channels, 2, 1)
         for layer in (self.stem, self.collect):
             nn.init.kaiming_normal_(layer.weight)
         nn.init.zeros_(self.head.weight)
+        if conditions:
+            nn.init.zeros_(self.head.bias)
+            self.linear = nn.Linear(embedding, 1)
+            nn.init.zeros_(self.linear.weight)
+            nn.init.ones_(self.linear.bias)
         self.register_buffer("frequencies", 10.0 ** (torch.arange(64) * 4.0 / 63), persistent=False)
 
     def forward(self, x, t):
-        angle = t[:, None] * self.frequencies
-        embedded = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
+        if self.conditions:
+            embedded = self.embed(t)
+        else:
+            angle = t[:, None] * self.frequencies
+            embedded = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
         h, total = torch.relu(self.stem(x)), 0
         for layer in self.layers:
             h, skip = layer(h, embedded)
             total = total + skip
-        return self.head(torch.relu(self.collect(total / math.sqrt(len(self.layers)))))
+        out = self.head(torch.relu(self.collect(total / math.sqrt(len(self.layers)))))
+        return (out, self.linear(embedded)[..., None]) if self.conditions else out
