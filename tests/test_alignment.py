@@ -338,7 +338,7 @@ def test_a_recording_of_dsss_gets_a_network_that_finds(waves):
     for period in ("25", "auto"):
         data = corpus(waves["dsss"], period)
         assert (data.stride, data.grid, data.kernel) == (25, 1, 75) and data.pseudo.shape == (25, 32) and not data.warnings
-        table = _table("fast", 8, None, False, None, data)
+        table = _table("fast", 8, None, False, False, None, data)
         assert table["pseudo_lags"] == 32 and type(build(table)) is Finder and table["dilations"] == [1, 1, 1]
     assert corpus(waves["dsss"], None).pseudo is None           # nobody asked for a period
 
@@ -363,7 +363,7 @@ def test_a_recording_of_qpsk_gets_windows_that_begin_with_a_period(waves):
     """Its squares average out: where periods begin is found by what is not squared, before the network."""
     data = corpus(waves["qpsk"], "auto")
     assert (data.stride, data.grid, data.pseudo) == (16, 16, None) and data.source.samples % 16 == 0
-    table = _table("fast", 8, None, False, None, data)
+    table = _table("fast", 8, None, False, False, None, data)
     assert "pseudo_lags" not in table and type(build(table)) is Denoiser
 
 
