@@ -72,6 +72,8 @@ def train(
         raise ParameterError(f"--rate: {rate} must be a positive number")
     if against and white:
         raise ParameterError("--white: a network for one pass (--against) takes the colour of mixtures; leave one of the two out")
+    if colour and (network != "diffwave" or white):
+        raise ParameterError("--colour: is for --network diffwave, and excludes --white; fast takes colour anyway")
     settings = Settings(steps, batch, rate, coloured=(network == "fast" or colour) and not white, precision=_one_of(
         "--precision", precision, ("float32", "bfloat16")), seed=seed)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
