@@ -103,11 +103,10 @@ class _Knows(torch.nn.Module):
         super().__init__()
         self.s, self.told = s, []
 
-    def forward(self, x, t):
+    def forward(self, x, presence, t):
         self.told.append(t)
         bar = torch.tensor(np.interp(t.numpy(), np.arange(50), ALPHA_BAR))[:, None]
-        n = (torch.complex(*x.unbind(1)) - bar.sqrt() * self.s) / (1 - bar).sqrt()
-        return torch.stack([n.real, n.imag], 1).float()
+        return ((x - bar.sqrt() * self.s) / (1 - bar).sqrt()).to(torch.complex64), None
 
 
 def test_scheduled_asks_for_the_step_of_each_level_and_takes_the_noise_off():
@@ -130,9 +129,9 @@ def test_scheduled_goes_between_the_steps_and_stops_at_the_ends():
     assert net.told[-1].item() == pytest.approx(20.5, abs=1e-3)
     for end, beyond in ((0, levels[0] / 1e3), (49, levels[49] * 1e3)):
         class Constant(torch.nn.Module):
-            def forward(self, x, t, end=end):
+            def forward(self, x, presence, t, end=end):
                 assert t.tolist() == [end]
-                return torch.stack([n.real, n.imag], 1)
+                return n, None
 
         x = s + (beyond / 2) ** 0.5 * n
         out = Scheduled(Constant())(x, torch.tensor([[beyond]], dtype=torch.float32))
@@ -189,7 +188,7 @@ def test_diffwave_is_the_published_one():
     assert all(layer.mix.kernel_size == (3,) for layer in net.layers)
     assert [layer.out_features for layer in net.embed if hasattr(layer, "out_features")] == [512, 512]
     with torch.no_grad():
-        assert net(torch.zeros(1, 2, 33), torch.tensor([7.5])).shape == (1, 2, 33)
+        assert net(waves(1, 33), None, torch.tensor([7.5]))[0].shape == (1, 33)
     assert build({"kind": "diffwave"}).state_dict().keys() == Scheduled(net).state_dict().keys()
 
 
@@ -207,13 +206,28 @@ def test_the_default_fast_network_is_small(stride):
 def test_fast_is_blind_beyond_its_kernel_and_dilations():
     """A sample changes the answer only as far as the layers reach: windows may be cut with that much context."""
     net = shaken(FAST).net
-    x, conditions = torch.zeros(1, 3, 400), torch.zeros(1, CONDITIONS)
+    x, presence, conditions = torch.zeros(1, 400, dtype=torch.complex64), torch.ones(1, 400), torch.zeros(1, CONDITIONS)
     with torch.no_grad():
-        before = net(x, conditions)[0]
-        x[0, 0, 200] = 1.0
-        changed = (net(x, conditions)[0] != before).any(1)[0].nonzero()[:, 0]
+        before = net(x, presence, conditions)[0]
+        x[0, 200] = 1.0
+        changed = (net(x, presence, conditions)[0] != before)[0].nonzero()[:, 0]
     reach = 2 * 20 + 4 * 3                       # the first and the last layer's kernels, three hops of dilations
     assert 200 - reach <= changed.min() < 200 < changed.max() <= 200 + reach
+
+
+@pytest.mark.parametrize("samples", [5, 40])
+@pytest.mark.parametrize("kernel", [5, 15, 25, 11])
+def test_the_first_and_the_last_layer_are_the_convolutions_that_they_stand_for(kernel, samples):
+    """However they are computed: one hop long, three, more, or no whole number of hops."""
+    torch.manual_seed(2)
+    net = Fast(5, kernel, 7, [1], CONDITIONS)
+    torch.nn.init.normal_(net.head.weight)
+    x, presence = waves(3, samples), torch.randn(3, samples)
+    with torch.no_grad():
+        h = net.stem(torch.stack([x.real, x.imag, presence], 1))
+        assert torch.allclose(net._filters(x, presence), h, atol=1e-5)
+        out = net.head(h)
+        assert torch.allclose(net._pulses(h), torch.complex(out[:, 0], out[:, 1]), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [3, 8, 32, 100])

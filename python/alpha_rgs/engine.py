@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .errors import ParameterError
-from .separators import Separation, choose, separate
+from .separators import BRIEF, Separation, choose, separate
 
 
 def windows_of(samples, window, hop):
@@ -182,13 +182,14 @@ class Engine:
                 self._changed.notify_all()
 
     def _share_out(self, task, windows, start):
-        """Separate, the batch cut in as many parts as there are threads (its small operations do not fill several)."""
+        """Separate, the batch cut in as many parts as there are threads: its small operations do not fill several. Where they are
+        few, threads would only wait for the interpreter."""
         interference, *levels = task.remembered(windows.shape[1])
 
         def solve(rows):
             return separate(windows[rows], task.soi, interference, task.method, *levels, start[rows], **task.options)
 
-        parts = min(self._threads, len(windows) // 4)
+        parts = 1 if task.method in BRIEF else min(self._threads, len(windows) // 4)
         if parts < 2:
             return solve(slice(None))
         edges = np.linspace(0, len(windows), parts + 1).astype(int)

@@ -11,7 +11,7 @@ from .acquisition import acquire
 from .errors import ParameterError
 from .mixtures import draw_case, paper_case
 from .priors import load, with_network
-from .separators import METHODS
+from .separators import BRIEF, METHODS
 
 _BATCH, ESTIMATION, ONCE = 64, "estimation of the interference", "one pass, trained on mixtures"
 EVALUATIONS, PRODUCTS, ITERATIONS = (1, 2, 4, 8, 16, 30), (4, 15, 60), (30, 100, 300, 1000)
@@ -37,7 +37,8 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
     rrc-qpsk.prior, the interference too where there is <interference>.prior.
 
     Timing, phase and levels of the interference are estimated first, a row of its own (label ESTIMATION), and are not in the
-    others' time. Windows go in batches of 64, halves of them in two threads, as in the engine. The median batch counts.
+    others' time. Windows go in batches of 64 and two threads, as in the engine: each a half, or torch's own for brief methods.
+    The median batch counts.
     Raises ParameterError where there is no learned SOI.
     """
     folder, source = pathlib.Path(folder), case.removesuffix("-noise")
@@ -49,7 +50,9 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
     interference = with_network(interference, load(path).network) if path.exists() else interference
     mixtures_network = load(once) if once.exists() else None
     mixture, rows = draw_case(case, windows, sir_db, seed=seed), []
-    halves = [slice(i, min(i + _BATCH // 2, windows)) for i in range(0, windows, _BATCH // 2)]
+
+    def cut(size):
+        return [slice(i, min(i + size, windows)) for i in range(0, windows, size)]
 
     def add(label, options, ms, evaluations=0, errors=None):
         rows.append(dict(case=case, sir_db=sir_db, label=label, options={k: v for k, v in options.items() if k != "amortised"},
@@ -58,28 +61,35 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
         if tell:
             tell(rows[-1])
 
+    torch.set_num_threads(2)
     with ThreadPoolExecutor(2, initializer=lambda: torch.set_num_threads(1)) as pool:
-        def timed(solve, warm=True):
-            """(results per half batch, ms per window)."""
+        def timed(solve, parts, warm=True):
+            """(results of the parts, in order, ms per window)."""
+            run, together = (map, 1) if len(parts) == len(wholes) else (pool.map, 2)
             if warm:
-                list(pool.map(solve, halves[:2]))           # filters are made once and kept
+                list(run(solve, parts[:together]))          # filters are made once and kept
             results, spent = [], []
-            for i in range(0, len(halves), 2):
-                began = time.perf_counter()
-                results += pool.map(solve, halves[i:i + 2])
-                spent.append(1e3 * (time.perf_counter() - began) / sum(h.stop - h.start for h in halves[i:i + 2]))
+            for i in range(0, len(parts), together):
+                began, these = time.perf_counter(), parts[i:i + together]
+                results += run(solve, these)
+                spent.append(1e3 * (time.perf_counter() - began) / sum(p.stop - p.start for p in these))
             return results, float(np.median(spent))
 
-        known, ms = timed(lambda half: acquire(mixture.y[half], soi, interference))
+        def estimated(part):
+            return acquire(mixture.y[part], soi, interference)
+
+        halves, wholes = cut(_BATCH // 2), cut(_BATCH)
+        found, ms = timed(estimated, halves)
+        known = {part.start: rest for part, rest in zip(halves, found)}, {part.start: estimated(part) for part in wholes}
         add(ESTIMATION, {}, ms)
         for label, _, method, options in methods(path.exists(), mixtures_network, iterations):
-            def solve(half, method=method, options=options):
-                there, kappa, noise_var, _ = known[halves.index(half)]
+            def solve(part, method=method, options=options):
+                there, kappa, noise_var, _ = known[method in BRIEF][part.start]
                 there = with_network(there, mixtures_network.network) if label == ONCE else there  # noqa: B023 - run at once
                 with torch.inference_mode():
-                    return METHODS[method](mixture.y[half], soi, there, kappa, noise_var, **options)
+                    return METHODS[method](mixture.y[part], soi, there, kappa, noise_var, **options)
 
-            out, ms = timed(solve, warm=options.get("preset") != "paper")
+            out, ms = timed(solve, wholes if method in BRIEF else halves, warm=options.get("preset") != "paper")
             bits = torch.cat([soi.signal.alphabet.slice(o.symbols).reshape(len(o.symbols), -1) for o in out])
             add(label, options, ms, max(o.evaluations for o in out), (bits != mixture.bits).float().mean(1))
     return rows

@@ -37,6 +37,10 @@ class Batch:
     fraction: torch.Tensor
     presence: torch.Tensor
 
+    def first(self, samples):
+        """The batch, no more than so many samples of each window."""
+        return Batch(self.s[:, :samples], self.fraction, self.presence[:, :samples])
+
 
 class Linear:
     """A linear modulation (prior: whatever timing, phase and length it has play no part) in windows of `hops` symbols."""

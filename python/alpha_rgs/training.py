@@ -23,6 +23,7 @@ _FORMAT = 1
 _BINS, _LEAST, _MEMORY = 64, 1e-5, 0.98     # of the running errors: count, in units of the source's power, weight of the past
 _LOW, _HIGH = -3.5, 5.5                     # decades of signal-to-noise ratio that they cover
 _CLIP = 1.0
+_HALVED = 3                                 # a window is as long as told, half, or a quarter of it
 
 
 @dataclass
@@ -121,6 +122,8 @@ class Trainer:
         """One step: (mean relative error, mean error in dB)."""
         settings, g = self.settings, self.generator
         batch = self.source.draw(settings.batch, g)
+        if self.denoiser.finds:                     # shorter ones too, which tell less of where the source lies
+            batch = batch.first(self.source.samples >> int(torch.randint(0, _HALVED, (1,), generator=g)))
         noise, density, coloured = self.noise.draw(settings.batch, batch.s.shape[1], g)
         x = batch.s + noise
         there = (batch.presence > 0).float()

@@ -48,6 +48,30 @@ def locate(z, table):
     return timing.float(), (torch.angle(value) / 2).float()
 
 
+def slipped(x, w, weight, ridge):
+    """What is to be added to w, an estimate of x's source, to lie in time and phase as x does, complex64 [batch, samples]: x - w
+    projected on jw and w' by least squares, so for slips of less than half a sample and half a radian.
+
+    weight: reciprocal of the noise's density, [1 or batch, 1 or bins]; ridge: of samples and radians, reciprocals of twice the
+    variance that is expected of them, [1 or batch, 2].
+    """
+    if w.shape[1] < 5:              # there is no derivative to speak of
+        return torch.zeros_like(w)
+    early = torch.nn.functional.pad((8 * (w[:, 3:-1] - w[:, 1:-3]) - w[:, 4:] + w[:, :-4]) / 12, (2, 2))
+    tangents = torch.stack([-early, 1j * w, x - w], 1)
+    if weight.shape[1] == 1:
+        seen = tangents * weight[:, None]
+    else:
+        size = weight.shape[1]
+        seen = torch.fft.ifft(torch.fft.fft(tangents, size) * weight[:, None])[..., :x.shape[1]]
+    moments = (tangents[:, :2].conj() @ seen.mT).real           # [batch, 2, 3]
+    (a, b, d), (_, c, e) = moments[:, 0].unbind(1), moments[:, 1].unbind(1)
+    a, c = a + ridge[:, 0], c + ridge[:, 1]
+    by = (a * c - b * b).clamp_min(1e-12)
+    late, ahead = (c * d - b * e) / by, (a * e - b * d) / by
+    return late.clamp(-1, 1)[:, None] * tangents[:, 0] + ahead.clamp(-1, 1)[:, None] * tangents[:, 1]
+
+
 def _folded(z, period, lags):
     """Z(m, l): complex [batch, period, lags]."""
     samples = z.shape[1]
@@ -63,12 +87,20 @@ def on_grid(network, stride, x, later, room=0, absent=None):
     so many unseen samples are put before x, complex64 [batch, samples], that it lies on it. room: samples that are added at both
     ends besides; absent: tells of numbers of samples [batch, n] where there is nothing of the source."""
     samples = x.shape[1]
-    lead = room + (-later.long().cpu()) % stride
-    size = -(-(samples + int(lead.max())) // stride) * stride + room
-    n = torch.arange(size) - lead[:, None]
-    presence = ((n >= 0) & (n < samples)).float()
+    lead = (room + (-later.long().cpu()) % stride).expand(len(x)).tolist()
+    most = max(lead)
+    size = -(-(samples + most) // stride) * stride + room
+    begin = [most - i for i in lead]
+    padded = torch.nn.functional.pad(x, (most, size - samples))
+    presence = torch.nn.functional.pad(torch.ones(1, samples, device=x.device), (most, size - samples))
+    padded, presence = _cut(padded, begin, size), _cut(presence.expand(len(x), -1), begin, size)
     if absent is not None:
-        presence = torch.where(absent(n), -1.0, presence)
-    presence, where, lead = presence.to(x.device), n.clamp(0, samples - 1).expand(len(x), -1).to(x.device), lead.to(x.device)
-    out = network(x.gather(1, where) * (presence > 0), presence) * (presence >= 0)
-    return out.gather(1, (torch.arange(samples, device=x.device) + lead[:, None]).expand(len(x), -1))
+        gone = absent(torch.arange(size) - torch.tensor(lead)[:, None]).to(x.device)
+        padded, presence = padded * ~gone, torch.where(gone, -1.0, presence)
+    out = network(padded, presence)
+    return _cut(out if absent is None else out * ~gone, lead, samples)
+
+
+def _cut(x, begin, size):
+    """Of each row [batch, samples] the `size` samples from its own `begin` on."""
+    return torch.stack([row[i:i + size] for row, i in zip(x.unbind(), begin)])

@@ -13,12 +13,13 @@ from scipy.fft import next_fast_len
 from torch import nn
 
 from ..errors import CapabilityError, ParameterError
-from .alignment import locate, on_grid
+from .alignment import locate, on_grid, slipped
 from .diffwave import DiffWave
 from .fast import Fast, window
 
 BANDS = 32                  # in which the network is told of the noise's density
 _SPARED = 0.05              # ε
+_SURE = 5.3                 # log of 1/(2·variance), 0.05 samples and 0.05 rad
 _RANGE = (1e-5, 1e4)        # of densities: beyond, the network is told the end of it
 BETA = np.linspace(1e-4, 0.05, 50)
 ALPHA_BAR = np.cumprod(1 - BETA)
@@ -60,18 +61,16 @@ class Denoiser(_Named):
         if self.plain:
             bins = len(self.spectrum)
             s, n = self.spectrum[None], resampled(density, bins).clamp(*_RANGE)
-            u = padded / (s + n).mean(1, keepdim=True).sqrt()
-            wave, _ = self.net(torch.stack([u.real, u.imag, there], 1), self.conditions(s, n, fraction, batch))
-            return torch.complex(wave[:, 0].float(), wave[:, 1].float())[:, lead:lead + samples]
+            u = padded * (s + n).mean(1, keepdim=True).rsqrt()
+            return self.net(u, there, self.conditions(s, n, fraction, batch))[0][:, lead:lead + samples]
         long, size = padded.shape[1], next_fast_len(padded.shape[1])
         s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
         spectrum = torch.fft.fft(padded, size)
         weight = 1 / (n + _SPARED * s)
         scale = (weight / ((s + n) * weight).mean(1, keepdim=True)).sqrt()
         u, linear = torch.fft.ifft(spectrum * scale)[:, :long], torch.fft.ifft(spectrum * (s / (s + n)))[:, :long]
-        wave, share = self.net(torch.stack([u.real, u.imag, there], 1), self.conditions(s, n, fraction, batch))
-        mean = share[:, 0] * linear + torch.complex(wave[:, 0].float(), wave[:, 1].float())
-        return mean[:, lead:lead + samples]
+        wave, share = self.net(u, there, self.conditions(s, n, fraction, batch))
+        return (share * linear + wave)[:, lead:lead + samples]
 
     def conditions(self, s, n, fraction, batch):
         """What the network is told: float32 [batch, CONDITIONS]."""
@@ -93,27 +92,36 @@ class Denoiser(_Named):
 class Finder(Denoiser):
     """A Denoiser that finds timing and phase of an improper source in each window by its complementary covariance (alignment.py),
     pseudo, float32 [stride, lags, 2], real and imaginary parts. The phase is known up to half a turn, so the source must be the
-    same turned by it. presence and fraction are not asked for."""
+    same turned by it. presence and fraction are not asked for.
+
+    Squares see patterns of symbols as noise, so what the network answers is then laid as the window's samples have it
+    (alignment.slipped): its symbols are right long before it could see half a degree itself.
+    """
 
     finds = True
 
     def __init__(self, net, spectrum, lags):
         super().__init__(net, spectrum)
         self.register_buffer("pseudo", torch.zeros(net.stride, lags, 2))
+        self.trust = nn.Linear(CONDITIONS, 2)           # logarithms of `slipped`'s ridge
+        nn.init.zeros_(self.trust.weight)
+        nn.init.constant_(self.trust.bias, _SURE)
 
     def forward(self, x, density, fraction=None, presence=None):
         size = next_fast_len(x.shape[1])
+        s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
+        ridge = torch.exp(self.trust(self.conditions(s, n, None, len(x))))
         with torch.no_grad():
-            s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
             z = torch.fft.ifft(torch.fft.fft(x, size) / (s + n + _SPARED))[:, :x.shape[1]]
             timing, phase = locate(z, torch.view_as_complex(self.pseudo))
-            later = timing.round()
-            turn = torch.polar(torch.ones_like(phase), phase)[:, None]
+        later = timing.round()
+        turn = torch.polar(torch.ones_like(phase), phase)[:, None]
 
         def network(y, there):
             return super(Finder, self).forward(y, density, timing - later, there)
 
-        return turn * on_grid(network, self.stride, x * turn.conj(), later)
+        mean = turn * on_grid(network, self.stride, x * turn.conj(), later)
+        return mean + slipped(x, mean, 1 / n, ridge)
 
 
 class Scheduled(_Named):
@@ -138,8 +146,7 @@ class Scheduled(_Named):
         v = torch.as_tensor(np.exp(np.interp(told, variance, variance)), dtype=torch.float32, device=x.device)[:, None]
         alpha = 1 / (1 + v / 2)
         y = x * alpha.sqrt()
-        noise = self.net(torch.stack([y.real, y.imag], 1), t)
-        return x - torch.complex(noise[:, 0].float(), noise[:, 1].float()) * (v / 2).sqrt()
+        return x - self.net(y, None, t)[0] * (v / 2).sqrt()
 
 
 _OPTIONAL = ("pseudo_lags", "white", "plain")       # keys of fast

@@ -26,9 +26,9 @@ class Layer(nn.Module):
 class DiffWave(nn.Module):
     """layers residual layers with dilations 1, 2, ... 2^(cycle-1), again and again.
 
-    forward(x, t): x float32 [batch, 2, samples]; t: step of the schedule, any real number [batch] -> the noise in x, likewise.
-    With `conditions`, how many numbers describe noise and alignment, it is called as Fast is: x has a third channel, presence,
-    the conditions stand for the step, and it answers with a waveform and the linear estimate's share.
+    forward(x, presence, t), as Fast has it: t: step of the schedule, any real number [batch] -> (the noise in x, None); presence
+    is not asked for. With `conditions`, how many numbers describe noise and alignment, these stand for the step, and it answers
+    with a waveform and the linear estimate's share.
     """
 
     def __init__(self, channels=64, layers=30, cycle=10, embedding=512, conditions=0, stride=1):
@@ -49,7 +49,8 @@ class DiffWave(nn.Module):
             nn.init.ones_(self.linear.bias)
         self.register_buffer("frequencies", 10.0 ** (torch.arange(64) * 4.0 / 63), persistent=False)
 
-    def forward(self, x, t):
+    def forward(self, x, presence, t):
+        x = torch.stack([x.real, x.imag, *([presence] if self.conditions else [])], 1)
         if self.conditions:
             embedded = self.embed(t)
         else:
@@ -59,5 +60,5 @@ class DiffWave(nn.Module):
         for layer in self.layers:
             h, skip = layer(h, embedded)
             total = total + skip
-        out = self.head(torch.relu(self.collect(total / math.sqrt(len(self.layers)))))
-        return (out, self.linear(embedded)[..., None]) if self.conditions else out
+        out = self.head(torch.relu(self.collect(total / math.sqrt(len(self.layers))))).float()
+        return torch.complex(out[:, 0], out[:, 1]), self.linear(embedded) if self.conditions else None

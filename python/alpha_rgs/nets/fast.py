@@ -46,9 +46,9 @@ class Fast(nn.Module):
     """stride: samples per hop; kernel: taps of the first and the last layer, stride·(an odd number); channels of the trunk;
     dilations: of its blocks, in hops; conditions: how many numbers describe noise and alignment.
 
-    forward(x, conditions): x float32 [batch, 3, samples] (real, imaginary, presence), samples a multiple of stride;
-    conditions float32 [batch, conditions] -> (waveform float32 [batch, 2, samples], how much of the linear estimate belongs to
-    it [batch, 1, 1]).
+    forward(x, presence, conditions): x complex64 [batch, samples], samples a multiple of stride; presence float32, likewise;
+    conditions float32 [batch, conditions] -> (waveform complex64 [batch, samples], how much of the linear estimate belongs to it
+    [batch, 1]).
     """
 
     def __init__(self, stride, kernel, channels, dilations, conditions):
@@ -66,24 +66,45 @@ class Fast(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.ones_(self.linear.bias)
 
-    def forward(self, x, conditions):
+    def forward(self, x, presence, conditions):
         embedded = self.embed(conditions)
-        h = self.stem_gains(self.stem(x), embedded)
+        h = self.stem_gains(self._filters(x, presence), embedded)
         for block in self.blocks:
             h = block(h, embedded)
-        return self._pulses(self.head_gains(h, embedded)), self.linear(embedded)[..., None]
+        return self._pulses(self.head_gains(h, embedded)), self.linear(embedded)
+
+    # Where the taps are an odd number of hops, the last layer is a product and shifted sums, samples lying as they are wanted;
+    # the first too, if it is short: its products would outgrow the caches.
+
+    def _filters(self, x, presence):
+        """The stem: [batch, channels, hops]."""
+        reach = self.kernel // self.stride
+        if self.kernel not in (self.stride, 3 * self.stride):
+            return self.stem(torch.stack([x.real, x.imag, presence], 1))
+        taps = self.stem.weight.unflatten(2, (reach, self.stride)).permute(3, 1, 2, 0)      # [stride, 3, reach, channels]
+        parts = torch.view_as_real(x).unflatten(1, (-1, self.stride)).flatten(2) @ taps[:, :2].flatten(2).flatten(0, 1)
+        parts = (parts + presence.unflatten(1, (-1, self.stride)) @ taps[:, 2].flatten(1)).unflatten(2, (reach, -1))
+        count, half = parts.shape[1], reach // 2
+        out = parts[:, :, half] + self.stem.bias
+        for i in range(reach):
+            d = i - half                            # what hop h + d holds of tap block i belongs to hop h
+            if d and abs(d) < count:
+                out[:, max(-d, 0):count - max(d, 0)] += parts[:, max(d, 0):count + min(d, 0), i]
+        return out.mT
 
     def _pulses(self, h):
-        """The head; where its taps are a whole number of hops, as a product and shifted sums, a fifth of the time of all."""
+        """The head: complex64 [batch, samples]."""
         reach, rest = divmod(self.kernel, self.stride)
-        if rest:
-            return self.head(h)
-        count = h.shape[2]
-        parts = (h.mT @ self.head.weight.flatten(1)).unflatten(2, (2, reach, self.stride))     # [batch, hops, 2, reach, stride]
-        out = parts.new_zeros(len(h), 2, count + reach - 1, self.stride)
+        if rest or not reach % 2:
+            out = self.head(h).float()
+            return torch.complex(out[:, 0], out[:, 1])
+        count, half = h.shape[2], reach // 2
+        taps = self.head.weight.unflatten(2, (reach, self.stride)).permute(0, 2, 3, 1)      # [channels, reach, stride, 2]
+        parts = (h.mT @ taps.flatten(1)).unflatten(2, (reach, -1))
+        out = parts.new_zeros(len(h), count + reach - 1, 2 * self.stride)
         for i in range(reach):
-            out[:, :, i:i + count] += parts[:, :, :, i].movedim(1, 2)
-        return out[:, :, (reach - 1) // 2:(reach - 1) // 2 + count].flatten(2)
+            out[:, i:i + count] += parts[:, :, i]
+        return torch.view_as_complex(out[:, half:half + count].float().reshape(len(h), -1, 2))
 
 
 def window(x, stride, kernel):

@@ -93,7 +93,7 @@ class LinearModulation(Prior):
         Divided by the pulse's energy inside the window, so a pulse cut by the window's edge keeps its amplitude.
         """
         samples = x.shape[1]
-        x = x * carrier(self.phase, self.carrier_offset, x).conj() / gain
+        x = x * (carrier(self.phase, self.carrier_offset, x).conj() / gain)
         z = self.signal.correlate(x, self.inside(samples)[1], self.timing_of(self._first()))
         return z / self.energy(samples).to(x.device)
 

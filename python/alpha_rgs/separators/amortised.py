@@ -13,17 +13,18 @@ from .base import decibels, require, soft_output
 def amortised(y, soi, interference, kappa, noise_var):
     """evaluations: 1. Raises CapabilityError for a denoiser that takes no colour."""
     require(soi, "linear-modulation", "signal of interest", "amortised")
-    one = first_pass(y, soi, interference, kappa, noise_var)
+    one = kappa[:, None] * first_pass(y, soi, interference, kappa, noise_var)
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
-    rest = y - kappa[:, None] * one
+    rest = y - one
     r = soi.matched_filter(rest, gain)
     alphabet, floor = soi.signal.alphabet, noise_var[:, None] / gain.square() / soi.signal.samples_per_symbol
     var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), floor)
-    s = gain * soi.modulate(alphabet.mean(r, var), y.shape[1])
+    s = soi.modulate(gain * alphabet.mean(r, var), y.shape[1])
     # decisions can be wrong: what symbols and b̂ leave of the mixture tells (4: as in alpha_rgs)
-    excess = ((rest - s).abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
+    left = 2 * torch.view_as_real(rest - s).square().mean((1, 2))[:, None]
+    excess = (left - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
     return soft_output(soi, r, torch.maximum(var, excess / soi.signal.samples_per_symbol), soi=s,
-                       interference=kappa[:, None] * one, evaluations=1, kappa=kappa, noise_var=noise_var)
+                       interference=one, evaluations=1, kappa=kappa, noise_var=noise_var)
 
 
 def first_pass(y, soi, interference, kappa, noise_var):
@@ -35,4 +36,4 @@ def first_pass(y, soi, interference, kappa, noise_var):
     level, floor = (gain / scale).square(), noise_var.reshape(-1, 1) / scale.square()
     if not interference.learned:        # its filters are made for one level and kept
         level, floor = decibels(level.mean()), max(decibels(floor.mean()), 1e-4)
-    return interference.denoise(y / scale, level, colour=soi, floor=floor)
+    return interference.denoise(y * (1 / scale), level, colour=soi, floor=floor)

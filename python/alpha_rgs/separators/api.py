@@ -15,6 +15,7 @@ from .reverse_diffusion import reverse_diffusion
 
 METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
            "reverse_diffusion": reverse_diffusion, "amortised": amortised}
+BRIEF = ("matched_filter", "amortised")         # over in a few operations of torch
 
 _STRUCTURED = ("ofdm", "linear-modulation")     # linear in discrete unknowns, which joint detection needs
 
