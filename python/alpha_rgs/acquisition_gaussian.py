@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Level, noise and begin of the period of an interference known by its covariance (priors.Gaussian), found from the mixture.
+"""Level and noise of an interference known by its mean power density, found from the mixture; of one known by its covariance
+(priors.Gaussian) the begin of its period, of others what Prior.acquired finds.
 
 The mixture is taken for Gaussian with the spectrum S(f) = kappa²·S_b(f) + noise_var + gain²·S_s(f). What is not known of the
 first two is found by maximum likelihood (Whittle's) on the periodogram, by multiplicative steps (Févotte, Bertin and Durrieu,
@@ -15,38 +16,91 @@ from scipy.linalg import toeplitz
 from .errors import ParameterError
 
 _STEPS = 100
+_ROUNDS = 2             # of the SOI's mean taken off before nuisances are looked for again
 _BLOCK = 128            # samples, at least
 _DEEP = 0.03            # of the power: densities below it tell little of kappa, as there a fitted covariance is wrong most
 _APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
 
 
 def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
-    """(prior with its period_offset, found: name -> tensor [batch]); only what is None is looked for.
+    """(prior with its period_offset, or what it finds itself, found: name -> tensor [batch]); only what is None is looked for.
 
-    y: complex64 [batch, samples]. Raises ParameterError where the noise cannot be told from the interference.
+    y: complex64 [batch, samples]. A prior with a method `level` tells its own power (Tones: lines are told by their narrowness,
+    and their mean density is flat). Raises ParameterError where the noise cannot be told from the interference, CapabilityError
+    where the prior gives no density.
     """
+    period = getattr(prior, "period", 1)
     x = y.detach().cpu().numpy().astype(complex)
     batch, samples = x.shape
     own = _each(soi.gain, batch)[:, None] ** 2 * _soi_spectrum(soi, samples)
     known = [None if kappa is None else _each(kappa, batch) ** 2, None if noise_var is None else _each(noise_var, batch)]
-    found = {}
+    levels, found = known, {}
+    if period > 1 or None in (kappa, noise_var):
+        prior, levels, found = _estimated(y, x, own, prior, known)
+    if not hasattr(prior, "acquired"):          # whoever has a denoiser alone will do
+        return prior, found
+    asked = (kappa is None, noise_var is None)
+    return _acquired(y, soi, prior, *(torch.as_tensor(np.array(v), dtype=torch.float32, device=y.device) for v in levels), asked,
+                     found)
+
+
+def _acquired(y, soi, prior, power, noise, asked, found):
+    """(prior, found) with what the prior finds itself (Prior.acquired): first with the SOI as noise, whose colour is ignored;
+    then in what the SOI's posterior mean leaves, with better levels too. power, noise: float32 [batch]; asked: which of them may
+    change."""
+    gain = torch.as_tensor(soi.gain, dtype=torch.float32, device=y.device).reshape(-1, 1)
+    power, rest, left = power.clamp_min(1e-9), y, gain.square()[:, 0]
+    for step in range(_ROUNDS + 1):
+        scale = power.sqrt()[:, None]
+        level = ((left + noise) / power).clamp_min(1e-6)
+        new, more = prior.acquired(rest / scale, level)
+        if not more:
+            return prior, found
+        if step == _ROUNDS:
+            break
+        b = new.denoise(rest / scale, level if level.numel() == 1 else float(level.mean()))
+        open_b = power * (1 - b.abs().square().mean(1)).clamp_min(0)
+        s = gain * soi.denoise((y - scale * b) / gain, (open_b + noise) / gain[:, 0].square())
+        left = gain[:, 0].square() * (1 - (s / gain).abs().square().mean(1)).clamp_min(0)
+        rest = y - s
+        # where both are all but certain, they tell the levels better than a density does; elsewhere they tell a bound
+        fit = (b.conj() * rest).real.sum(1) / b.abs().square().sum(1).clamp_min(1e-9)
+        over = (rest - fit[:, None] * b).abs().square().mean(1)
+        certain = (open_b + left < over) & (fit > 0)
+        if asked[0]:
+            power = torch.where(certain, fit.square(), power)
+        if asked[1]:
+            noise = torch.where(certain, over, torch.minimum(noise, over + open_b + left))
+    levels = {"kappa": power.sqrt(), "noise_var": noise}
+    return new, {**found, **{name: levels[name] for name, wanted in zip(levels, asked) if wanted}, **more}
+
+
+def _estimated(y, x, own, prior, known):
+    """(prior, [kappa², noise_var], found) by the density: y complex64, x the same as an array, own [batch or 1, samples]; known:
+    levels or None, [batch] each."""
+    period, found, (batch, samples) = getattr(prior, "period", 1), {}, x.shape
     taper = np.hanning(samples + 2)[1:-1]
-    shape = prior.spectrum(samples)
-    if kappa is None and noise_var is None and np.std(shape) < _APART:
+    shape, asked = prior.spectrum(samples) if prior.kind == "gaussian" else prior.density(samples), [v is None for v in known]
+    if hasattr(prior, "level"):
+        lines, power = prior.level(y)
+        x, power = x - lines.cpu().numpy(), power.double().cpu().numpy()
+        rest = _levels(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2), own, shape, [np.zeros(batch), known[1]])
+        levels = [power if asked[0] else known[0], rest[1]]
+    elif all(asked) and np.std(shape) < _APART:
         raise ParameterError("noise_var: the interference's spectrum is flat, noise cannot be told from it; give it (--snr-db)")
-    levels = _levels(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2), own, shape, known)
-    if prior.period > 1 and prior.period_offset is None:
+    else:
+        levels = _levels(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2), own, shape, known)
+    if period > 1 and prior.period_offset is None:
         density = own + levels[0][:, None] * shape + levels[1][:, None]
         found["period_offset"] = torch.as_tensor(period_offset(x, prior, density), device=y.device)
         prior = replace(prior, period_offset=found["period_offset"])
-    if prior.period > 1 and noise_var is None:
+    if period > 1 and asked[1]:
         # kappa stays: here what a fitted covariance is wrong in counts most
         levels = _levels(*_components(x, own, prior, levels), [levels[0], None])
-    if kappa is None:
-        found["kappa"] = torch.as_tensor(np.sqrt(levels[0]), dtype=torch.float32, device=y.device)
-    if noise_var is None:
-        found["noise_var"] = torch.as_tensor(levels[1], dtype=torch.float32, device=y.device)
-    return prior, found
+    for name, wanted, level in zip(("kappa", "noise_var"), asked, (np.sqrt(levels[0]), levels[1])):
+        if wanted:
+            found[name] = torch.as_tensor(level, dtype=torch.float32, device=y.device)
+    return prior, levels, found
 
 
 def _components(x, own, prior, levels):

@@ -106,7 +106,8 @@ class _Fit:
         energy = signal.energy_inside(count, centre, self.samples).expand(len(self.x), -1).to(self.x.device)
         trusted = energy > 0.1 * signal.samples_per_symbol
         z = signal.correlate(torch.fft.ifft(self.x * weight).to(torch.complex64), count, centre) / energy.clamp_min(1e-3)
-        z = torch.where(trusted, z, 0)
+        turns = signal.turns(first, count)
+        z = torch.where(trusted, z if turns is None else z * turns.conj().to(z.device), 0)
         z = z / (z.abs().square().sum(1, keepdim=True) / trusted.sum(1, keepdim=True)).sqrt().clamp_min(1e-20)
         if phase is not None:
             turn = column(phase, z)

@@ -103,7 +103,8 @@ def separate(
     with recordings.all_or_nothing(output, names, overwrite) as folder:
         soi_prior, soi_given = _prior(soi)
         interference_prior, interference_given = _prior(interference)
-        _check_soi(soi, soi_prior)
+        if interference_prior.kind != "ofdm-bursts":            # among bursts all is found
+            _check_soi(soi, soi_prior)
         method, reason = _method(method, soi_prior, interference_prior)
         if preset and method != "alpha_rgs":
             raise ParameterError(f"--preset: is for the method alpha_rgs, but the method is {method}; leave it out, or pass "
@@ -171,7 +172,7 @@ def simulate(
             _require_kind(soi, soi_prior, "linear-modulation")
         if interference:
             interference_prior = _prior(interference)[0]
-            _require_kind(interference, interference_prior, "ofdm", "linear-modulation", "gmsk")
+            _require_kind(interference, interference_prior, *mixtures.SIMULATED)
             if interference_prior.kind == "ofdm" and interference_prior.signal.alphabet.symmetry is None:
                 raise ParameterError(f"{interference}: constellation: 'gaussian' says that it is not known; name one to simulate")
         _levels(soi_prior, sir_db, snr_db)
@@ -257,7 +258,7 @@ def _method(asked, soi, interference):
 
 def _levels(soi, sir_db, snr_db):
     """kappa and the noise variance from decibels; None stays None."""
-    gain = float(getattr(soi, "gain", 1.0))
+    gain = 1.0 if getattr(soi, "gain", 1.0) is None else float(getattr(soi, "gain", 1.0))
     for option, value in (("--sir-db", sir_db), ("--snr-db", snr_db)):
         if value is not None and (math.isnan(value) or value < -200):
             raise ParameterError(f"{option}: {value} must be a number of decibels, -200 or more (inf: that source is absent)")

@@ -47,14 +47,15 @@ def stream(method: Method = "joint", sir_db: Sirs = _ALL, samples: Annotated[int
 
 @app.command()
 def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds real_mix.py and, beside it, the captures.")],
-             wifi: Annotated[str, typer.Option(help="Recordings, comma-separated.")] = "wifi_11n_6.5M_radiated",
-             sir_db: Sirs = "-5,-10,-15", seeds: Annotated[int, typer.Option(min=1)] = 6, method: Method = "joint",
-             passes: Passes = None, save: Save = None):
-    """A recorded QPSK frame under recorded WiFi, carriers Gaussian: mean bit errors of 280."""
+             wifi: Annotated[str, typer.Option(help="Recordings, comma-separated; default all six.")] = "",
+             sir_db: Sirs = "-5,-10,-15", seeds: Annotated[int, typer.Option(min=1, help="Draws of each.")] = 24,
+             inside: Annotated[bool, typer.Option("--inside", help="Windows inside one WiFi frame's data, not anywhere.")] = False,
+             save: Save = None):
+    """A recorded QPSK frame under recorded WiFi, nothing given but the two kinds: mean bit errors of 280."""
     from . import evaluation
 
-    cases = [(name, float(sir)) for name in wifi.split(",") for sir in sir_db.split(",")]
-    _table(save, cases, lambda case: evaluation.recorded(folder, case[1], case[0], seeds, method, **_options(passes=passes)))
+    cases = [(name, float(sir)) for sir in sir_db.split(",") for name in (wifi.split(",") if wifi else evaluation.RECORDINGS)]
+    _table(save, cases, lambda case: evaluation.recorded(folder, case[1], case[0], seeds, inside))
 
 
 @app.command()

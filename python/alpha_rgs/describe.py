@@ -7,12 +7,22 @@ import tomllib
 import numpy as np
 
 from .priors.toml import to_toml, values
+from .signals import PRESETS
 
 _MEANING = {
     "constellation": "alphabet of the symbols or carriers",
     "samples_per_symbol": "samples",
     "pulse": "rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long",
     "rolloff": "of the rrc pulse, 0 to 1",
+    "taps": "of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre",
+    "radii": "of the outer rings, the innermost being 1",
+    "modulation_index": "a symbol turns the phase by this times half a turn",
+    "spreading_factor": "bits of a symbol, a chirp of 2**this chips",
+    "samples_per_chip": "sample rate over bandwidth",
+    "count": "how many lines at most",
+    "sources": "what is summed",
+    "gains": "amplitudes of the sources, relative to each other",
+    "rounds": "how often each source is asked in one denoising",
     "span": "length of the rrc pulse, or of the gmsk frequency pulse, symbols",
     "bandwidth_time": "of the Gaussian filter: 3 dB bandwidth times the symbol's duration",
     "timing": "samples from the first sample to the centre of the first symbol",
@@ -33,7 +43,8 @@ _MEANING = {
     "sample_rate": "Hz, of the recordings that it was fitted to",
     "delay_spread": "samples at the head of each prefix that are not trusted",
 }
-_ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",), "gmsk": ("timing", "phase")}
+_ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",), "gmsk": ("timing", "phase"),
+              "gfsk": ("timing", "phase"), "lora": ("timing",)}
 _REQUIRED = ("timing", "phase", "gain")
 _DC, _CLIPPED = 0.01, 1e-3     # shares of power and of samples beyond which there is a warning
 _TURN = {2: "half turn", 4: "quarter turn"}
@@ -44,7 +55,8 @@ def given_keys(path):
     path = path / "prior.toml" if path.is_dir() else path
     with open(path, "rb") as f:
         table = tomllib.load(f)
-    return set(table) | set(table.get("source", ()))
+    named = PRESETS.get(table.get("preset"), ()) if isinstance(table.get("preset"), str) else ()       # these say it too
+    return set(table) | set(table.get("source", ())) | {*named, *(("dc_null", "constellation") if named else ())}
 
 
 def prior_table(prior, given=None):

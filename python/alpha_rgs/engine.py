@@ -14,6 +14,7 @@ import torch
 
 from .errors import ParameterError
 from .separators import BRIEF, Separation, choose, separate
+from .tracking import Tracker
 
 
 def windows_of(samples, window, hop):
@@ -35,12 +36,15 @@ class Task:
         self.method = choose(method, soi, interference)
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
+        self.tracker = Tracker(soi) if soi.kind == "linear-modulation" and soi.timing is None else None
         self.key = (self.method, *map(_identity, (soi, interference)), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
     def symbols(self, window):
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
-        return self.soi.inside(window)[1] if self.soi.kind == "linear-modulation" else 0
+        if self.soi.kind != "linear-modulation":
+            return 0
+        return self.soi.inside(window)[1] if self.tracker is None else window // self.soi.signal.samples_per_symbol
 
     def remember(self, out, row, start, samples):
         """Keep what a whole window told, in the stream's terms."""
@@ -60,10 +64,10 @@ class Task:
             self.memory = prior, float(out.kappa[row]), float(out.noise_var[row])
 
     def remembered(self, samples):
-        """(interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""
-        if self.memory and samples < self.longest:
-            return self.memory
-        return self.interference, self.kappa, self.noise_var
+        """(soi, interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""
+        short = samples < self.longest
+        soi = self.tracker.predicted() if short and self.tracker else self.soi
+        return (soi, *(self.memory if self.memory and short else (self.interference, self.kappa, self.noise_var)))
 
     def submit(self, windows, start=0, block=True):
         """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
@@ -184,10 +188,10 @@ class Engine:
     def _share_out(self, task, windows, start):
         """Separate, the batch cut in as many parts as there are threads: its small operations do not fill several. Where they are
         few, threads would only wait for the interpreter."""
-        interference, *levels = task.remembered(windows.shape[1])
+        soi, interference, *levels = task.remembered(windows.shape[1])
 
         def solve(rows):
-            return separate(windows[rows], task.soi, interference, task.method, *levels, start[rows], **task.options)
+            return separate(windows[rows], soi, interference, task.method, *levels, start[rows], **task.options)
 
         parts = 1 if task.method in BRIEF else min(self._threads, len(windows) // 4)
         if parts < 2:
@@ -203,7 +207,7 @@ class Engine:
         task, samples = batch[0].task, batch[0].windows.shape[1]
         for job in batch:
             job.task.longest = max(job.task.longest, samples)
-        if len(batch) > 1 and any(job.task.memory and samples < job.task.longest for job in batch):
+        if len(batch) > 1 and any((job.task.memory or job.task.tracker) and samples < job.task.longest for job in batch):
             self._one_by_one(batch)             # each caller has its own memory
             return
         windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
@@ -219,7 +223,10 @@ class Engine:
         at = 0
         for job in batch:
             job.task.remember(out, at + len(job.windows) - 1, int(job.start[-1]), windows.shape[1])
-            job.future.set_result(_rows(out, slice(at, at + len(job.windows))))
+            part = _rows(out, slice(at, at + len(job.windows)))
+            if job.task.tracker and "timing" in part.estimated:
+                part = job.task.tracker.follow(part, job.start)
+            job.future.set_result(part)
             at += len(job.windows)
 
 
@@ -314,7 +321,8 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         if engine is None:
             own.close()
     kappas = np.concatenate([r.kappa for r in results])
-    gain = float(soi.gain) if sps else 1.0
+    gain = 1.0 if not sps else soi.gain if soi.gain is not None else np.concatenate(
+        [np.broadcast_to(r.estimated.get("gain", results[0].estimated["gain"][-1:]), r.kappa.shape) for r in results])
     return StreamResult(
         soi_out, interference_out, np.concatenate(symbols) if symbols else np.zeros(0, np.complex64),
         np.concatenate([r.quality for r in results]), -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
@@ -333,6 +341,8 @@ def _cut(samples, starts, window, shortest):
 
 def _kept_symbols(soi, symbols, start, low, high, sps):
     """The symbols whose centres lie in [low, high) of the window."""
+    if soi.timing is None:                                      # laid by a Tracker
+        return symbols[-(-int(low) // sps):-(-int(high) // sps)]
     here = soi.shifted(int(start))
     centre = float(here.timing) + sps * (int(here.inside(high)[0][0]) + np.arange(len(symbols)))
     return symbols[(centre >= low - 1e-6) & (centre < high - 1e-6)]

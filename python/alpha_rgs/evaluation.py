@@ -12,13 +12,13 @@ import torch
 from .engine import separate_stream
 from .errors import ParameterError
 from .mixtures import draw, paper_priors
-from .priors import LinearModulation, Ofdm
+from .priors import from_dict
 from .separators import separate
-from .signals import LinearModulation as LinearSignal
-from .signals import Ofdm as OfdmSignal
 
 SIRS = (-3, -6, -9, -12, -15, -18, -21, -24)
 BATCH = 50
+RECORDINGS = ("wifi_11n_6.5M_radiated", "wifi_11a_6M_conducted", "wifi_11n_7.2M_sgi_conducted", "wifi_11a_12M_conducted",
+              "wifi_11n_19.5M_radiated", "wifi_11a_24M_conducted")
 
 
 def isolated(method, sir_db, windows=100, snr_db=None, seed=1, constellation="qpsk", **options):
@@ -68,11 +68,12 @@ def stream(method, sir_db, samples=800_000, snr_db=None, seed=1, window=2560, ho
                 samples_per_second=samples / out.seconds)
 
 
-def recorded(folder, sir_db, wifi="wifi_11n_6.5M_radiated", seeds=6, method="joint", **options):
-    """A recorded RRC-QPSK frame under recorded WiFi: windows inside one WiFi frame's data (folder: of real_mix.py).
+def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False):
+    """A recorded RRC-QPSK frame under recorded WiFi, of which the kinds alone are known (folder: of real_mix.py).
 
-    Given: SIR, the QPSK's timing, phase and gain (fitted to it alone), the WiFi's frame and carrier offset. The carriers are
-    Gaussian. Returns a dict: wifi, sir_db, errors (mean of 280 bits), matched_filter (the same, nothing separated).
+    inside: windows within one WiFi frame's data, else from any busy place. Returns a dict: wifi, sir_db, errors (mean of 280 bits,
+    as real_mix counts them in the separated waveform, looking for the frame itself), worst, matched_filter (mean, nothing
+    separated), quality (dB, mean), ms (per window).
     """
     folder = pathlib.Path(folder)
     if not (folder / "real_mix.py").exists():
@@ -82,34 +83,15 @@ def recorded(folder, sir_db, wifi="wifi_11n_6.5M_radiated", seeds=6, method="joi
         real_mix = importlib.import_module("real_mix")
     finally:
         sys.path.remove(str(folder))
-    soi, bits = _fit(*real_mix.soi())
-    errors, baseline = [], []
-    guards = (6, 5) if "11a" in wifi else (4, 3)
-    for seed in range(seeds):
-        mixture = real_mix.mix(sir_db, seed, wifi=wifi, whole_frame=True)
-        prefix = int(mixture["frame_length"]) - 64
-        ofdm = Ofdm(OfdmSignal(64, prefix, guards, True, "gaussian"), frame_offset=int(mixture["frame_offset"]),
-                    carrier_offset=float(mixture["carrier_offset"]), delay_spread=3)
-        for name, counts in ((method, errors), ("matched_filter", baseline)):
-            out = separate(mixture["y"], soi, ofdm, name, kappa=mixture["kappa"] * soi.gain,
-                           **(options if name == method else {}))
-            found = soi.signal.alphabet.slice(out.symbols)[0].numpy()
-            skip = -2 * int(soi.inside(2560)[0])
-            counts.append(int((found[skip:skip + len(bits)] != bits).sum()))
-    return dict(wifi=wifi, sir_db=sir_db, errors=float(np.mean(errors)), matched_filter=float(np.mean(baseline)))
-
-
-def _fit(frame, bits):
-    """The recorded frame's prior, its timing, phase and gain fitted to the frame alone (least squares)."""
-    signal = LinearSignal("qpsk", 16, "rrc", 0.35, 8)
-    symbols = signal.alphabet.map(torch.from_numpy(bits.astype(np.int64)))[None]
-    best = (np.inf, 0.0, 0j)
-    for timing in np.arange(140, 180, 0.1):
-        reference = signal.modulate(symbols, len(frame), timing)[0].numpy()
-        gain = np.vdot(reference, frame) / np.vdot(reference, reference)
-        inside = slice(300, 2200)
-        best = min(best, (np.mean(abs(frame - gain * reference)[inside] ** 2), float(timing), gain), key=lambda b: b[0])
-    return LinearModulation(signal, timing=best[1], phase=float(np.angle(best[2])), gain=float(abs(best[2]))), bits
+    soi = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8})
+    mixtures = [real_mix.mix(sir_db, seed, wifi=wifi, whole_frame=inside) for seed in range(seeds)]
+    began = time.perf_counter()
+    out = separate(np.stack([m["y"] for m in mixtures]), soi, from_dict({"kind": "ofdm", "preset": "802.11"}))
+    spent = time.perf_counter() - began
+    errors = [real_mix.bit_errors(s, m["bits"]) for s, m in zip(out.soi.numpy(), mixtures)]
+    baseline = [real_mix.bit_errors(m["y"], m["bits"]) for m in mixtures]
+    return dict(wifi=wifi, sir_db=sir_db, errors=float(np.mean(errors)), worst=int(max(errors)),
+                matched_filter=float(np.mean(baseline)), quality=float(out.quality.mean()), ms=1e3 * spent / seeds)
 
 
 def _decibels(values):

@@ -84,7 +84,7 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
         add(ESTIMATION, {}, ms)
         for label, _, method, options in methods(path.exists(), mixtures_network, iterations):
             def solve(part, method=method, options=options):
-                there, kappa, noise_var, _ = known[method in BRIEF][part.start]
+                _, there, kappa, noise_var, _ = known[method in BRIEF][part.start]
                 there = with_network(there, mixtures_network.network) if label == ONCE else there  # noqa: B023 - run at once
                 with torch.inference_mode():
                     return METHODS[method](mixture.y[part], soi, there, kappa, noise_var, **options)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Synthetic mixtures with their truth: the experiment of Jayashankar et al. (2023), and streams.
 
-Interference: OFDM, GMSK, or a stand-in for the experiment's CommSignal2. That recording's averaged autocorrelation is what
-802.11b at 1 or 2 Mb/s gives at 25 MS/s (it ends after 25 samples, with the side lobes of the 11-chip Barker code; a peak at
-3175 samples is the scrambler's 127 symbols): this is inferred from second-order statistics, so it is called a stand-in.
+Interference: OFDM, linear modulation, GMSK, GFSK, LoRa chirps, tones, sums of these, or a stand-in for the experiment's
+CommSignal2. That recording's averaged autocorrelation is what 802.11b at 1 or 2 Mb/s gives at 25 MS/s (it ends after 25
+samples, with the side lobes of the 11-chip Barker code; a peak at 3175 samples is the scrambler's 127 symbols): this is
+inferred from second-order statistics, so it is called a stand-in.
 """
 from dataclasses import dataclass, replace
 
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 
 from .errors import CapabilityError, ParameterError
-from .priors import Gmsk, LinearModulation, Ofdm
+from .priors import LinearModulation, Ofdm, Prior
 from .priors.base import carrier
 from .signals import LinearModulation as LinearSignal
 from .signals import Ofdm as OfdmSignal
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
+SIMULATED = ("ofdm", "linear-modulation", "gmsk", "gfsk", "lora", "tones", "sum")      # kinds that `alone` draws
 HELD_OUT = "held-out"   # none of the table's: to check on it what was chosen on those
 DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
 
@@ -32,7 +34,7 @@ class Mixture:
     noise_var: float
     bits: torch.Tensor
     soi: LinearModulation
-    interference: Ofdm | LinearModulation | Gmsk
+    interference: Prior
 
 
 def paper_priors(constellation="qpsk", symbols=160):
@@ -71,16 +73,14 @@ def noise(shape, generator):
 
 
 def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambled=None):
-    """Windows of `samples` samples; the interference's nuisances (OFDM: frame offset, phase; linear modulation and
-    GMSK: timing, phase) are drawn per window where the prior lacks them.
+    """Windows of `samples` samples; the interference's nuisances (OFDM: frame offset, phase; linear modulation,
+    GMSK, GFSK: timing, phase; LoRa: timing) are drawn per window where the prior lacks them.
 
     sir_db: ratio of mean powers of SOI and interference; None for no interference. snr_db: SOI to noise per sample, None
     for no noise. Powers are ensemble powers; the SOI's gain multiplies s. scrambled: for linear modulation, see _linear.
     """
     g = torch.Generator().manual_seed(seed)
     n = torch.arange(samples, dtype=torch.float64)
-    if interference.kind != "gmsk" and interference.signal.alphabet.symmetry is None:
-        raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
     if soi.symbols is None:     # continuous: symbols before and after the window too
         reach = soi.signal.span + 1
         timing = float(soi.timing) % soi.signal.samples_per_symbol - reach * soi.signal.samples_per_symbol
@@ -89,8 +89,9 @@ def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambl
         timing, count = float(soi.timing), soi.symbols
     bits = torch.randint(0, 2, (batch, count * soi.signal.alphabet.bits_per_symbol), generator=g)
     symbols = soi.signal.alphabet.map(bits)
+    turns = soi.signal.turns(round((timing - float(soi.timing)) / soi.signal.samples_per_symbol), count)
     turn = torch.polar(torch.ones(samples, dtype=torch.float64), soi.phase + 2 * torch.pi * soi.carrier_offset * n)
-    s = soi.gain * soi.signal.modulate(symbols, samples, timing) * turn.to(torch.complex64)
+    s = soi.gain * soi.signal.modulate(symbols if turns is None else symbols * turns, samples, timing) * turn.to(torch.complex64)
     first = int(np.ceil(-timing / soi.signal.samples_per_symbol - 1e-9))
     inside = torch.arange(count)
     centre = timing + inside * soi.signal.samples_per_symbol
@@ -114,13 +115,19 @@ def alone(prior, batch, samples, generator, scrambled=None):
         return _ofdm(prior, batch, n, generator)
     if prior.kind == "linear-modulation":
         return _linear(prior, batch, n, generator, scrambled)
-    if prior.kind == "gmsk":
+    if prior.kind == "sum":
+        parts = [alone(source, batch, samples, generator, scrambled) for source in prior.sources]
+        b = sum(g * part for g, (part, _) in zip(prior.amplitudes, parts))
+        return b, replace(prior, sources=tuple(truth for _, truth in parts))
+    if hasattr(prior, "draw"):
         return prior.draw(batch, samples, generator)
     raise CapabilityError(f"{prior.kind}: a source of this kind cannot be drawn; record it, or give the file of its structure")
 
 
 def _ofdm(ofdm, batch, n, g):
     """OFDM of random carriers at samples n: complex64 [batch, samples], and the prior as it truly is."""
+    if ofdm.signal.alphabet.symmetry is None:
+        raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
     samples = len(n)
     period, frames = ofdm.signal.frame_length, -(-samples // ofdm.signal.frame_length) + 1
     offset = torch.randint(0, period, (batch,), generator=g) if ofdm.frame_offset is None else torch.as_tensor(
@@ -155,7 +162,8 @@ def _linear(prior, batch, n, g, scrambled=None):
     else:
         symbols = signal.alphabet.map(torch.randint(0, 2, (batch, count * signal.alphabet.bits_per_symbol), generator=g))
     start = timing if prior.symbols else timing + truth.reaching(samples)[0] * sps
-    b = signal.modulate(symbols, samples, start)
+    turns = signal.turns(0 if prior.symbols else truth.reaching(samples)[0], count)
+    b = signal.modulate(symbols if turns is None else symbols * turns, samples, start)
     return b * carrier(phase, prior.carrier_offset, b), truth
 
 

@@ -75,7 +75,7 @@ class Linear:
             cut = torch.rand(batch, 1, generator=generator) < _UNSEEN
             lead = torch.randint(0, self.stride, (batch, 1), generator=generator)
             presence[cut & ((n < lead) | (n >= samples - self.stride + lead)) & (presence > 0)] = 0
-        s = signal.modulate(symbols, samples, here.timing_of(first))
+        s = replace(here, phase=0.0).modulate_reaching(symbols, samples)
         fraction = (timing - self.stride / 2).float()
         if exact:
             return Batch(s, fraction, presence)

@@ -3,10 +3,14 @@
 from .base import Prior
 from .folder import save
 from .gaussian import Gaussian
-from .gmsk import Gmsk
+from .gmsk import Gfsk, Gmsk
 from .learned import with_network
 from .linear_modulation import LinearModulation
+from .lora import Lora
 from .ofdm import Ofdm
+from .sum import Sum
 from .toml import from_dict, load
+from .tones import Tones
 
-__all__ = ["Gaussian", "Gmsk", "LinearModulation", "Ofdm", "Prior", "from_dict", "load", "save", "with_network"]
+__all__ = ["Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "Prior", "Sum", "Tones", "from_dict", "load",
+           "save", "with_network"]

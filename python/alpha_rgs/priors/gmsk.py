@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GMSK of unknown symbols: the exact posterior mean in white noise, by forward-backward over its trellis.
+"""GMSK and GFSK of unknown symbols: the exact posterior mean in white noise, by forward-backward over the trellis.
 
 The signal's modulus is constant, so log p(x | s) is 2/noise_var*Re<s, x> up to a constant. In the stretch of one symbol (a block)
 from where symbol m's pulse begins, the waveform depends on the last `span` symbols (2**span words) and on the phase that all
-earlier ones have left: a quarter turn each, and two ways apart by half a turn of each parity. So, with c symbols done since the
-window's start, it is (-j)**c times ±1, and the trellis has 2*2**(span - 1) states (Anderson, Aulin, Sundberg, Digital Phase
-Modulation, ch. 7; the recursions: Bahl, Cocke, Jelinek, Raviv, 1974). The +1 symbols done flip the sign.
+earlier ones have left. With a modulation index h = p/q each has turned it by ±pi*h: by -pi*h, and the +1 symbols by 2*pi*p/q
+more. So, with c symbols done since the window's start, it is exp(-j*pi*h*c) times one of the q-th roots of one (GMSK: (-j)**c
+times ±1), and the trellis has q*2**(span - 1) states (Anderson, Aulin, Sundberg, Digital Phase Modulation, ch. 7; the recursions:
+Bahl, Cocke, Jelinek, Raviv, 1974). A +1 symbol that is done leads p roots on.
 """
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import CapabilityError, ParameterError
+from ..signals import Gfsk as GfskSignal
 from ..signals import Gmsk as Signal
 from .base import Prior, carrier, rotation
 
@@ -30,7 +32,8 @@ class Gmsk(Prior):
     timing: samples from the first sample to the centre of symbol 0's pulse (any symbol may be called 0). phase: rad, at sample 0,
     of what came before symbol `first`: the signal's own phase there less the shares of the span symbols under way.
     carrier_offset: cycles per sample. symmetry: the phase is known up to one turn over this: 1; 2, all that can be known of it
-    later in a stream (see shifted); or 4. Of a timing or phase that is None, any value is as likely as any other.
+    later in a stream (see shifted); or 4. Of a timing or phase that is None, any value is as likely as any other: `separate`
+    finds it in the mixture, a denoiser that is asked without it integrates over it.
     """
 
     signal: Signal = field(default_factory=Signal)
@@ -45,8 +48,16 @@ class Gmsk(Prior):
     def __post_init__(self):
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
-        if self.symmetry not in (1, 2, 4):
-            raise ParameterError(f"symmetry: {self.symmetry} must be 1, 2 or 4: the phase is known up to one turn over this")
+        q = self.signal.index.denominator
+        allowed = sorted({1, q, self._unordered})
+        if self.symmetry not in allowed:
+            raise ParameterError(f"symmetry: {self.symmetry} must be {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}: the "
+                                 "phase is known up to one turn over this")
+
+    @property
+    def _unordered(self):
+        """How many phases any number of symbols may leave, each ±pi*h."""
+        return self.signal.index.denominator * (1 + self.signal.index.numerator % 2)
 
     def first(self):
         """The number of the first symbol whose pulse is not over at sample 0, int64 [batch] (or [1]); the timing is known."""
@@ -54,8 +65,8 @@ class Gmsk(Prior):
         return torch.floor(1e-9 - end / self.signal.samples_per_symbol).long() + 1
 
     def shifted(self, start):
-        """See Prior.shifted. A phase is then known up to half a turn only: each symbol that is over has made a quarter turn,
-        one way or the other."""
+        """See Prior.shifted. A phase is then known up to one turn over q only (GMSK: half a turn): each symbol that is over has
+        turned it one way or the other."""
         start, timing, phase = (None if value is None else torch.as_tensor(value, dtype=torch.float64)
                                 for value in (start, self.timing, self.phase))
         out = replace(self, timing=None if timing is None else timing - start)
@@ -63,11 +74,12 @@ class Gmsk(Prior):
             return out
         phase = phase + 2 * np.pi * self.carrier_offset * start
         if timing is None:                      # how many symbols are over is not known
-            return replace(out, phase=_plain(phase), symmetry=4)
+            return replace(out, phase=_plain(phase), symmetry=self._unordered)
         over = (out.first() - self.first()).reshape(out.timing.shape)
-        phase = phase + torch.where(over % 2 == 0, 0.0, torch.pi / 2)
+        q, p = self.signal.index.denominator, self.signal.index.numerator
+        phase = phase + torch.where(over * p % 2 == 0, 0.0, torch.pi / q)
         return replace(out, timing=_plain(out.timing), phase=_plain(phase),
-                       symmetry=max(self.symmetry, 2) if bool((over != 0).any()) else self.symmetry)
+                       symmetry=max(self.symmetry, q) if bool((over != 0).any()) else self.symmetry)
 
     def modulate(self, symbols, samples):
         """Symbols first, first + 1, ... (real ±1 [batch, n]) to the waveform complex64 [batch, samples]; timing and phase are
@@ -90,8 +102,9 @@ class Gmsk(Prior):
         return truth.modulate(2 * torch.randint(0, 2, (batch, count), generator=generator) - 1, samples), truth
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: the mean over symbols, prod_k cos(pi/2*(q_k(n + l) - q_k(n))), averaged over n in one
-        symbol; over fractions of a sample too where the timing is not one number. Zero from span + 1 symbols."""
+        """See Prior.autocorrelation: the mean over symbols, prod_k cos(pi*h*(q_k(n + l) - q_k(n))), averaged over n in one
+        symbol; over fractions of a sample too where the timing is not one number. From span + 1 symbols on each symbol more
+        is a factor cos(pi*h): zero for GMSK."""
         sps, span = self.signal.samples_per_symbol, self.signal.span
         timing = torch.as_tensor(np.nan if self.timing is None else self.timing, dtype=torch.float64)
         fractions = (torch.arange(8) + 0.5) / 8 if timing.numel() != 1 or self.timing is None else -timing.reshape(1) % 1
@@ -99,9 +112,11 @@ class Gmsk(Prior):
         reach = (span + 1) * sps
         centre = sps * torch.arange(-span, 2 * span + 3)[:, None, None]
         turn = self.signal.phase_pulse(n + torch.arange(reach + 1)[:, None] - centre) - self.signal.phase_pulse(n - centre)
-        table = torch.cos(torch.pi / 2 * turn).prod(0).mean(1).numpy()
+        table = torch.cos(torch.pi * float(self.signal.index) * turn).prod(0).mean(1).numpy()
         distance = abs(np.asarray(lags))
-        return np.where(distance < reach, table[np.minimum(distance, reach)], 0) * rotation(self.carrier_offset, lags)
+        more = np.maximum(distance - reach, -1) // sps + 1          # symbols beyond the table
+        each = np.cos(np.pi * float(self.signal.index)) if self.signal.index.denominator != 2 else 0.0
+        return table[distance - more * sps] * each ** more * rotation(self.carrier_offset, lags)
 
     def denoise(self, x, noise_var, colour=None, floor=None):
         """See Prior.denoise: the exact posterior mean; noise_var a float or [batch]; no colour, so `floor` means nothing.
@@ -119,16 +134,29 @@ class Gmsk(Prior):
         window, weight, *nuisances = self._hypotheses(x, noise_var)
         for part in self._parts(len(window), x.shape[1]):
             rows, (timing, phase) = window[part], (v[part] for v in nuisances)
-            trellis = _Trellis(self.signal, x[rows], noise_var[rows], timing, phase, self._signs)
+            trellis = _Trellis(self.signal, x[rows], noise_var[rows], timing, phase, self._starts)
             mean.index_add_(0, rows, weight[part, None] * trellis.mean())
         return mean.to(torch.complex64) * turn
 
+    def acquired(self, x, noise_var):
+        """See Prior.acquired: of timing and phase those that are None, the likeliest."""
+        if self.timing is not None and self.phase is not None:
+            return self, {}
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
+        window, weight, *nuisances = self._hypotheses((x * carrier(0.0, self.carrier_offset, x).conj()).to(torch.complex128),
+                                                      noise_var)
+        best = torch.stack([torch.where(window == k, weight, -1).argmax() for k in range(len(x))])
+        found = {name: v[best].cpu() for name, v in zip(("timing", "phase"), nuisances) if getattr(self, name) is None}
+        symmetry = self.signal.index.denominator if "phase" in found else self.symmetry
+        return replace(self, **found, symmetry=symmetry), found
+
     @property
-    def _signs(self):
-        return 1 if self.phase is not None and self.symmetry == 1 else 2
+    def _starts(self):
+        return 1 if self.phase is not None and self.symmetry == 1 else self.signal.index.denominator
 
     def _parts(self, count, samples):
-        size = max(1, _ELEMENTS // ((samples // self.signal.samples_per_symbol + 2) * 2 ** (self.signal.span + 1)))
+        words = self.signal.index.denominator * 2 ** self.signal.span
+        size = max(1, _ELEMENTS // ((samples // self.signal.samples_per_symbol + 2) * words))
         return [slice(k, k + size) for k in range(0, count, size)]
 
     def _evidence(self, x, noise_var, timing, phase):
@@ -137,21 +165,21 @@ class Gmsk(Prior):
         window = torch.arange(len(x), device=x.device).repeat_interleave(per)
         timing, phase = timing.flatten(), phase.flatten()
         return torch.cat([_Trellis(self.signal, x[window[part]], noise_var[window[part]], timing[part], phase[part],
-                                   self._signs).evidence() for part in self._parts(len(window), x.shape[1])]).reshape(shape)
+                                   self._starts).evidence() for part in self._parts(len(window), x.shape[1])]).reshape(shape)
 
     def _hypotheses(self, x, noise_var):
         """Nuisances and their posterior probabilities: window int64, weight, timing, phase float64, all [hypotheses].
 
-        Unknown ones on a grid of _GRID points, over one symbol and half a turn (the trellis knows both signs). Where the grid
-        points within _NATS of the best span fewer than _RESOLVED, a finer grid is laid over those, until none do. A symbol's
-        delay is a quarter turn: the grid is first turned about its best point, so that what is possible lies in one piece.
+        Unknown ones on a grid of _GRID points, over one symbol and one turn over q (the trellis knows all q phases). Where the
+        grid points within _NATS of the best span fewer than _RESOLVED, a finer grid is laid over those, until none do. A symbol's
+        delay is a turn by pi*h: the grid is first turned about its best point, so that what is possible lies in one piece.
         """
-        batch, device = len(x), x.device
-        period = (self.signal.samples_per_symbol, torch.pi)
+        batch, device, index = len(x), x.device, self.signal.index
+        period = (self.signal.samples_per_symbol, 2 * torch.pi / index.denominator)
         given = [None if v is None else torch.as_tensor(v, dtype=torch.float64, device=device).reshape(-1).expand(batch)
                  for v in (self.timing, self.phase)]
         size = [_GRID if v is None else 1 for v in given]
-        if self.phase is not None and self.symmetry == 4:       # of either parity: the timing is found for both together
+        if self.phase is not None and self.symmetry > index.denominator:    # of either parity: the timing is found for both
             size[1] = 2
         seam = self.signal.half_length + period[0] / size[0] / 2      # midpoints: a known phase jumps where `first` does
         zeros = torch.zeros(batch, dtype=torch.float64, device=device)
@@ -164,7 +192,7 @@ class Gmsk(Prior):
             t, p = (v[rows, None] + k * s[rows, None] for v, k, s in zip(low, points, step))
             t, p = t[:, :, None].expand(-1, *size), p[:, None].expand(-1, *size)
             over = torch.ceil((t - self.signal.half_length) / self.signal.samples_per_symbol - 1e-9)    # as _Trellis counts
-            return t, p + torch.pi / 2 * over if free == [True, True] else p
+            return t, p + torch.pi * float(index) * over if free == [True, True] else p
 
         every = torch.arange(batch, device=device)
         if size == [1, 1]:
@@ -173,7 +201,8 @@ class Gmsk(Prior):
         best = log.flatten(1).argmax(1)
         move = [best // size[1] - size[0] // 2 if free[0] else 0 * best, best % size[1] - size[1] // 2 if free[1] else 0 * best]
         at = [m[:, None] + k for m, k in zip(move, points)]
-        twist = at[0].div(size[0], rounding_mode="floor") * (size[1] // 2) if free[1] else 0 * at[0]
+        half = size[1] // 2 if free[1] and index.numerator % 2 else 0
+        twist = at[0].div(size[0], rounding_mode="floor") * half
         log = log[every[:, None, None], (at[0] % size[0])[:, :, None], (at[1][:, None] + twist[:, :, None]) % size[1]]
         low = [v + m * s for v, m, s in zip(low, move, step)]
         for _ in range(20):
@@ -198,6 +227,16 @@ class Gmsk(Prior):
         return possible.nonzero()[:, 0], weight[possible], timing[possible], phase[possible]
 
 
+@dataclass
+class Gfsk(Gmsk):
+    """As Gmsk, of another modulation index h = p/q (signals.Gfsk), pi*h for pi/2; symmetry: 1, q or, where p is odd, 2*q. The
+    trellis is q/2 times as large as GMSK's, and the denoiser as slow."""
+
+    signal: GfskSignal = field(default_factory=GfskSignal)
+
+    kind = "gfsk"
+
+
 def _plain(value):
     """A tensor of one number without a batch as a float."""
     return value.item() if value.ndim == 0 else value
@@ -206,14 +245,17 @@ def _plain(value):
 class _Trellis:
     """Forward-backward for hypotheses that each have samples x complex128 [k, samples], noise_var, timing, phase [k].
 
-    A word's bit j says whether the symbol j before the newest is +1. alpha, beta: log-probabilities [k, sign, word of the last
-    span - 1 symbols]; float64, so they need no scaling. signs: 1 where the trellis starts at the phase, 2 where half a turn more
-    is as likely. Samples outside the window weigh nothing.
+    A word's bit j says whether the symbol j before the newest is +1. alpha, beta: log-probabilities [k, root, word of the last
+    span - 1 symbols]; float64, so they need no scaling. starts: 1 where the trellis starts at the phase, q where each root of one
+    times that is as likely. Samples outside the window weigh nothing.
     """
 
-    def __init__(self, signal, x, noise_var, timing, phase, signs):
-        sps, span = signal.samples_per_symbol, signal.span
-        self.signs, self.samples, self.states = signs, x.shape[1], 2 ** (span - 1)
+    def __init__(self, signal, x, noise_var, timing, phase, starts):
+        sps, span, index = signal.samples_per_symbol, signal.span, signal.index
+        self.starts, self.samples, self.states = starts, x.shape[1], 2 ** (span - 1)
+        self.p, self.q = index.numerator, index.denominator
+        turns = 2 * torch.pi * torch.arange(self.q, dtype=torch.float64, device=x.device) / self.q
+        self.roots = torch.polar(torch.ones_like(turns), turns)[:, None]
         begin = timing - signal.half_length                 # of the first block: the last begin of a pulse up to sample 0
         begin = begin - sps * torch.ceil(begin / sps - 1e-9)
         lead = -torch.ceil(begin - 1e-9)
@@ -221,34 +263,43 @@ class _Trellis:
         late = torch.arange(span, device=x.device)[:, None]
         share = signal.phase_pulse(since + late * sps - signal.half_length)                     # [k, span, sps]
         symbol = 2 * (torch.arange(2 * self.states, device=x.device)[:, None] >> late.T & 1) - 1
-        angle = torch.pi / 2 * (symbol.double() @ share) + phase[:, None, None]
+        angle = torch.pi * float(index) * (symbol.double() @ share) + phase[:, None, None]
         self.waves = torch.polar(torch.ones_like(angle), angle)                                 # [k, words, sps]
         blocks = -(-(self.samples + sps - 1) // sps)
         x = torch.nn.functional.pad(x, (sps - 1, blocks * sps - self.samples))
         self.where = (sps - 1 - lead).long()[:, None] + torch.arange(blocks * sps, device=x.device)
         self.inside = lead.long()[:, None] + torch.arange(self.samples, device=x.device)
-        tilt = torch.tensor([1, -1j, -1, 1j], dtype=x.dtype, device=x.device)
-        self.tilt = tilt[torch.arange(blocks, device=x.device) % 4, None]
+        tilt = -torch.pi / self.q * (torch.arange(blocks, device=x.device) * self.p % (2 * self.q)).double()[:, None]
+        self.tilt = torch.polar(torch.ones_like(tilt), tilt)
         x = x.gather(1, self.where).unflatten(1, (blocks, sps)) * self.tilt.conj() * (2 / noise_var)[:, None, None]
-        fit = torch.view_as_real(x).flatten(2) @ torch.view_as_real(self.waves).flatten(2).mT   # [k, blocks, words]
+        if self.q <= 2:         # roots ±1: real parts will do
+            fit = torch.view_as_real(x).flatten(2) @ torch.view_as_real(self.waves).flatten(2).mT       # [k, blocks, words]
+        else:
+            fit = x @ self.waves.mH
         self.fit = fit.movedim(1, 0).contiguous()
 
     def start(self):
-        """The first alpha: every state alike, or of sign + alone."""
-        alpha = self.fit.new_zeros(self.fit.shape[1], 2, self.states)
-        if self.signs == 1:
-            alpha[:, 1] = -torch.inf
+        """The first alpha: every state alike, or of root 1 alone."""
+        alpha = self.fit.real.new_zeros(self.fit.shape[1], self.q, self.states)
+        if self.starts == 1:
+            alpha[:, 1:] = -torch.inf
         return alpha
 
+    def turned(self, fit):
+        """A block's fit [k, words] of each root: real [k, root, words]."""
+        if self.q <= 2:
+            return torch.stack([fit, -fit][:self.q], 1)
+        return (fit[:, None] * self.roots.conj()).real
+
     def branches(self, state, fit):
-        """What follows a state [k, sign, states] and a new symbol: [k, sign, oldest symbol of the word, the rest]."""
-        k, fit = len(state), fit.reshape(-1, 1, self.states, 2)
-        return (state[..., None] + torch.cat([fit, -fit], 1)).reshape(k, 2, 2, self.states)
+        """What follows a state [k, root, states] and a new symbol: [k, root, oldest symbol of the word, the rest]."""
+        fit = self.turned(fit).unflatten(2, (self.states, 2))
+        return (state[..., None] + fit).reshape(len(state), self.q, 2, self.states)
 
     def step(self, alpha, fit):
         """alpha after one more block: the oldest symbol is done."""
         b = self.branches(alpha, fit)
-        return torch.logaddexp(b[:, :, 0], b[:, :, 1].flip(1))
+        return torch.logaddexp(b[:, :, 0], b[:, :, 1].roll(self.p, 1))
 
     def evidence(self):
         """log p(x) up to what is the same for all hypotheses, [k]."""
@@ -264,13 +315,12 @@ class _Trellis:
             alphas.append(self.step(alphas[-1], fit))
         total = alphas.pop().flatten(1).logsumexp(1)[:, None]
         beta = torch.zeros_like(alphas[0])
-        signed = torch.empty_like(self.fit)         # P(word, +) - P(word, -)
+        signed = torch.empty_like(self.fit)         # sum over roots of root·P(word, root)
         for block in range(len(self.fit) - 1, -1, -1):
-            fit = self.fit[block]
-            after = torch.stack([beta, beta.flip(1)], 2).flatten(2) + torch.stack([fit, -fit], 1)       # [k, sign, word]
+            after = torch.stack([beta, beta.roll(-self.p, 1)], 2).flatten(2) + self.turned(self.fit[block])    # [k, root, word]
             pairs = after.unflatten(2, (self.states, 2))
             p = torch.exp((alphas[block][..., None] + pairs).flatten(2) - total[..., None])
-            signed[block] = p[:, 0] - p[:, 1]
+            signed[block] = p[:, 0] - p[:, 1] if self.q == 2 else p[:, 0] if self.q == 1 else (p * self.roots).sum(1)
             beta = torch.logaddexp(pairs[..., 0], pairs[..., 1])
         out = (signed.movedim(0, 1).to(self.waves.dtype) @ self.waves) * self.tilt
         return out.flatten(1).gather(1, self.inside)

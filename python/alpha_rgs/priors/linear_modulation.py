@@ -17,17 +17,22 @@ class LinearModulation(Prior):
 
     timing: samples from the first sample to the centre of the first symbol. phase: rad. gain: amplitude as received.
     carrier_offset: cycles per sample. symbols: length of a burst, symbols 0 ... symbols-1; None for a signal that goes on
-    before and after the window.
+    before and after the window. carrier_offset None: unknown.
     """
 
     signal: Signal = field(default_factory=Signal)
     timing: float | torch.Tensor | None = None
     phase: float | torch.Tensor | None = None
     gain: float | torch.Tensor | None = None
-    carrier_offset: float | torch.Tensor = 0.0
+    carrier_offset: float | torch.Tensor | None = 0.0
     symbols: int | None = None
 
     kind = "linear-modulation"
+
+    @property
+    def takes_colour(self):
+        """Not where the alphabet turns (π/4-DQPSK): its symbols' parts then are not those of the system in linear_pair.py."""
+        return not self.signal.alphabet.rotation
 
     def __post_init__(self):
         if self.symbols is not None and self.symbols < 1:
@@ -41,7 +46,8 @@ class LinearModulation(Prior):
     def shifted(self, start):
         """See Prior.shifted. Symbol numbers stay those of the stream."""
         return replace(self, timing=None if self.timing is None else self.timing - start,
-                       phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
+                       phase=None if self.phase is None or self.carrier_offset is None else
+                       self.phase + 2 * np.pi * self.carrier_offset * start)
 
     def inside(self, samples):
         """(first, count): the number of the first symbol whose centre lies in [0, samples), tensor [batch], and how many.
@@ -94,8 +100,9 @@ class LinearModulation(Prior):
         """
         samples = x.shape[1]
         x = x * (carrier(self.phase, self.carrier_offset, x).conj() / gain)
-        z = self.signal.correlate(x, self.inside(samples)[1], self.timing_of(self._first()))
-        return z / self.energy(samples).to(x.device)
+        first, count = self._first(), self.inside(samples)[1]
+        z = self.signal.correlate(x, count, self.timing_of(first))
+        return self._turned(z, first, back=True) / self.energy(samples).to(x.device)
 
     def energy(self, samples):
         """Of the pulse of each symbol inside the window, that part which lies in it: float32 [symbols] or [batch, symbols]."""
@@ -104,13 +111,20 @@ class LinearModulation(Prior):
 
     def modulate(self, symbols, samples):
         """Symbols inside the window, complex [batch, symbols], to the unit-gain waveform complex64 [batch, samples]."""
-        out = self.signal.modulate(symbols, samples, self.timing_of(self._first()))
+        first = self._first()
+        out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
         return out * carrier(self.phase, self.carrier_offset, out)
 
     def modulate_reaching(self, symbols, samples):
         """As modulate, of all symbols that reach into the window (`reaching`)."""
-        out = self.signal.modulate(symbols, samples, self.timing_of(self.reaching(samples)[0]))
+        first = self.reaching(samples)[0]
+        out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
         return out * carrier(self.phase, self.carrier_offset, out)
+
+    def _turned(self, symbols, first, back=False):
+        """Symbols first, first + 1, ... [batch, n] with the turn of an alphabet that turns, or without it again."""
+        turns = self.signal.turns(first, symbols.shape[1])
+        return symbols if turns is None else symbols * (turns.conj() if back else turns).to(symbols.device)
 
     def timing_of(self, number):
         """Sample on which the symbols `number` [batch] are centred; rounded, so that equal timings are seen to be equal."""
@@ -132,7 +146,7 @@ class LinearModulation(Prior):
         table = np.mean([np.correlate(h, h, "full") for h in pulses], 0)
         table, middle = table / table.max(), 2 * reach
         inside = abs(lags) <= middle
-        return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(self.carrier_offset, lags)
+        return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(0.0 if self.carrier_offset is None else self.carrier_offset, lags)
 
     def denoise(self, x, noise_var, colour=None, floor=1e-4):
         """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).
@@ -144,6 +158,9 @@ class LinearModulation(Prior):
             raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior; it needs a "
                                   "linear-modulation")
         samples = x.shape[1]
+        if colour is not None and not self.takes_colour:
+            raise CapabilityError(f"{self.kind}: constellation: {self.signal.constellation!r} turns from symbol to symbol, it "
+                                  "can be smoothed in white noise only; use preset white")
         if colour is not None:
             mean = self._coloured(x, noise_var, colour, floor)
             return self.modulate_reaching(mean, samples)
@@ -151,12 +168,12 @@ class LinearModulation(Prior):
         first, count = self.reaching(samples)
         centre, exists = self.timing_of(first), self.exists(first, count)
         energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6).to(x.device)
-        z = self.signal.correlate(x * turn.conj(), count, centre) / energy
+        z = self._turned(self.signal.correlate(x * turn.conj(), count, centre), first, back=True) / energy
         noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1)
         mean = self.signal.alphabet.mean(z, noise_var / energy)
         if exists is not None:
             mean = mean * exists.to(x.device)
-        return self.signal.modulate(mean, samples, centre) * turn
+        return self.signal.modulate(self._turned(mean, first), samples, centre) * turn
 
     def _coloured(self, x, noise_var, colour, floor):
         """E of each symbol that reaches the window, complex64 [batch, symbols], under noise in the span of colour's pulses."""

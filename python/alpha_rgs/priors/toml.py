@@ -7,20 +7,29 @@ import pathlib
 import tomllib
 
 from ..errors import ParameterError
-from . import gmsk, linear_modulation, ofdm
+from ..signals import preset
+from . import gmsk, linear_modulation, lora, ofdm, ofdm_bursts, sum, tones
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
 
 _NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
 _KINDS = {
     "linear-modulation": (linear_modulation.LinearModulation, {
         "constellation": _TEXT, "samples_per_symbol": _NUMBER, "pulse": _TEXT, "rolloff": _NUMBER, "span": _WHOLE,
-        "timing": _NUMBER, "phase": _NUMBER, "gain": _NUMBER, "carrier_offset": _NUMBER, "symbols": _WHOLE}),
+        "taps": (list,), "radii": (list,), "timing": _NUMBER, "phase": _NUMBER, "gain": _NUMBER, "carrier_offset": _NUMBER,
+        "symbols": _WHOLE}),
     "ofdm": (ofdm.Ofdm, {
         "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
         "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE}),
     "gmsk": (gmsk.Gmsk, {
         "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "span": _WHOLE, "timing": _NUMBER, "phase": _NUMBER,
         "carrier_offset": _NUMBER, "symmetry": _WHOLE}),
+    "gfsk": (gmsk.Gfsk, {
+        "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "modulation_index": _NUMBER, "span": _WHOLE, "timing": _NUMBER,
+        "phase": _NUMBER, "carrier_offset": _NUMBER, "symmetry": _WHOLE}),
+    "lora": (lora.Lora, {
+        "spreading_factor": _WHOLE, "samples_per_chip": _NUMBER, "timing": _NUMBER, "phase": _NUMBER, "carrier_offset": _NUMBER}),
+    "tones": (tones.Tones, {"count": _WHOLE}),
+    "sum": (sum.Sum, {"sources": (list,), "gains": (list,), "rounds": _WHOLE}),
 }
 _NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", (list,): "a list", (bool,): "true or false"}
 
@@ -40,17 +49,31 @@ def load(path):
         raise ParameterError(f"{path}: no such prior file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: is not TOML: {error}") from None
-    return from_dict(table, str(path))
+    return from_dict(table, str(path), path.parent)
 
 
-def from_dict(table, source="prior"):
-    """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError)."""
+def from_dict(table, source="prior", folder=None):
+    """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError).
+
+    folder: to which the names of files in a sum's `sources` refer; default the working directory. preset: keys of an OFDM
+    numerology (signals.preset), each of which the table may override.
+    """
     table = dict(table)
     kind = table.pop("kind", None)
     if kind == "gaussian":
         raise ParameterError(f"{source}: kind: a 'gaussian' prior is a folder, made by alpha-rgs fit; give the folder")
     if kind not in _KINDS:
         raise ParameterError(f"{source}: kind: {kind!r} must be one of {', '.join(map(repr, _KINDS))}")
+    if kind == "ofdm" and table.get("preset") == "802.11":
+        if len(table) > 1:
+            raise ParameterError(f"{source}: preset: '802.11' finds all else in the signal; leave out "
+                                 f"{', '.join(sorted(set(table) - {'preset'}))}")
+        return ofdm_bursts.OfdmBursts()
+    if kind == "ofdm" and "preset" in table:
+        try:
+            table = {**{key: list(v) if isinstance(v, tuple) else v for key, v in preset(table.pop("preset")).items()}, **table}
+        except (ParameterError, TypeError) as error:
+            raise ParameterError(f"{source}: {error}") from None
     cls, keys = _KINDS[kind]
     for key, value in table.items():
         if key not in keys:
@@ -59,21 +82,39 @@ def from_dict(table, source="prior"):
             raise ParameterError(f"{source}: unknown key {key!r} for kind {kind!r}; {hint}")
         if not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] != (bool,)):
             raise ParameterError(f"{source}: {key}: {value!r} must be {_NAMES[keys[key]]}")
+        if key == "sources":
+            continue
         if not all(isinstance(v, (int, float, str)) and (isinstance(v, str) or math.isfinite(v)) for v in _flat(value)):
             raise ParameterError(f"{source}: {key}: {value!r} must be finite")
-        if key in ("guards", "channel") and any(isinstance(v, str) for v in _flat(value)):
+        if key in ("guards", "channel", "taps", "radii", "gains") and any(isinstance(v, (str, bool)) for v in _flat(value)):
             raise ParameterError(f"{source}: {key}: {value!r} must hold numbers")
     try:
+        if "sources" in table:
+            table["sources"] = [_part(part, i, source, folder) for i, part in enumerate(table["sources"])]
+        if "signal" not in cls.__dataclass_fields__:
+            return cls(**table)
         if "channel" in table:
             table["channel"] = [complex(*tap) if isinstance(tap, list) else complex(tap) for tap in table["channel"]]
         signal_type = cls.__dataclass_fields__["signal"].default_factory
         names = {f.name for f in dataclasses.fields(signal_type)}
         signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
-        return cls(signal, **{k: v for k, v in table.items() if k not in names})
+        rest = {k: v for k, v in table.items() if k not in names}
+        if kind == "linear-modulation" and not rest.keys() & {"timing", "carrier_offset"}:
+            rest["carrier_offset"] = None               # nothing is known of when and where it comes
+        return cls(signal, **rest)
     except ParameterError as error:
         raise ParameterError(f"{source}: {error}") from None
     except (TypeError, ValueError) as error:
         raise ParameterError(f"{source}: {error}") from None
+
+
+def _part(part, number, source, folder):
+    """One of a sum's sources: a file's name, or a table."""
+    if isinstance(part, str):
+        return load(pathlib.Path(folder or ".") / part)
+    if isinstance(part, dict):
+        return from_dict(part, f"{source}: sources[{number}]", folder)
+    raise ParameterError(f"sources: {part!r} must be the name of a prior file, or a table of its keys")
 
 
 def _flat(value):
@@ -87,6 +128,11 @@ def values(prior):
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
                         if f.name not in ("signal", "table", "network")})
+    for key in ("taps", "radii"):       # most linear modulations have none
+        if not out.get(key, True):
+            del out[key]
+    if getattr(prior, "kind", "") == "sum":
+        out["sources"] = tuple({"kind": part.kind, **_known(part)} for part in prior.sources)
     if getattr(prior, "kind", "") == "gaussian":
         out = {"period": prior.period, "lags": prior.lags, **out}
         if prior.period == 1:
@@ -101,14 +147,14 @@ def to_toml(prior, comment=""):
 
 def toml_lines(prior):
     """The lines of to_toml, without a comment."""
-    lines = [f'kind = "{prior.kind}"']
-    for key, value in values(prior).items():
-        if value is None or (key == "channel" and value == (1,)) or (key == "delay_spread" and value == len(prior.channel) - 1):
-            continue
-        if key == "symmetry" and value == 1:
-            continue
-        lines.append(f"{key} = {text_of(value)}")
-    return lines
+    return [f'kind = "{prior.kind}"', *(f"{key} = {text_of(value)}" for key, value in _known(prior).items())]
+
+
+def _known(prior):
+    """`values` less those that are unknown or say nothing."""
+    return {key: value for key, value in values(prior).items() if not (
+        value is None or (key == "channel" and value == (1,)) or (key == "symmetry" and value == 1)
+        or (key == "delay_spread" and value == len(prior.channel) - 1))}
 
 
 def text_of(value):
@@ -122,6 +168,8 @@ def text_of(value):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, complex):
         return f"[{value.real!r}, {value.imag!r}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {text_of(v)}" for key, v in value.items()) + "}"
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(text_of, value))}]"
     return repr(value)

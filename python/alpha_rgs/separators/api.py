@@ -17,7 +17,8 @@ METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filt
            "reverse_diffusion": reverse_diffusion, "amortised": amortised}
 BRIEF = ("matched_filter", "amortised")         # over in a few operations of torch
 
-_STRUCTURED = ("ofdm", "linear-modulation")     # linear in discrete unknowns, which joint detection needs
+_FITS = 3               # of an SOI that had to be found among bursts
+_STRUCTURED = ("ofdm", "linear-modulation", "ofdm-bursts")     # linear in discrete unknowns, which joint detection needs
 
 
 def choose(method, soi, interference):
@@ -25,10 +26,16 @@ def choose(method, soi, interference):
     (ParameterError)."""
     if method == "auto":
         structured = soi.kind == "linear-modulation" and interference.kind in _STRUCTURED
-        return "joint" if structured and not (soi.learned or interference.learned) else "alpha_rgs"
+        return "joint" if structured and not (soi.learned or interference.learned or _turning(soi, interference)) else "alpha_rgs"
     if method not in METHODS:
         raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
     return method
+
+
+def _turning(*sources):
+    """The first of the sources whose alphabet turns from symbol to symbol (π/4-DQPSK), which joint detection does not know."""
+    alphabets = [getattr(getattr(prior, "signal", None), "alphabet", None) for prior in sources]
+    return next((prior for prior, alphabet in zip(sources, alphabets) if getattr(alphabet, "rotation", 0)), None)
 
 
 def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=None, start=0, **options):
@@ -49,6 +56,9 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     structured = name == "joint" or name == "lmmse" and options.get("covariance") != "stationary"
     if structured and interference.kind not in _STRUCTURED:
         require(interference, "ofdm", "interference", name)
+    if structured and (turning := _turning(soi, interference)):
+        raise CapabilityError(f"{name}: constellation: {turning.signal.constellation!r} turns from symbol to symbol, which this "
+                              "method cannot do; use alpha_rgs")
     for role, prior in (("signal of interest", soi), ("interference", interference)):
         if structured and prior.learned:
             raise CapabilityError(f"{name}: the {role} is a learned prior, but this method knows structure only and would not "
@@ -59,8 +69,10 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         soi, interference = soi.shifted(start.double()), interference.shifted(start)
-    interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
+    soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
+    if interference.kind == "ofdm-bursts" and "timing" in found:
+        options = {"fits": _FITS, **options}
     with torch.inference_mode():
         out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
-    out.method, out.estimated = name, found
+    out.method, out.estimated = name, found | out.estimated
     return out

@@ -126,6 +126,8 @@ class _Source:
         first, self.count = soi.reaching(self.samples)
         self.centre = soi.centres(self.samples)[:, 0]
         self.turn = carrier(soi.phase, soi.carrier_offset, y)
+        self.turns = soi.signal.turns(first, self.count)
+        self.turns = 1 if self.turns is None else self.turns.to(device)
         exists = soi.exists(first, self.count)
         self.exists = torch.ones(1, self.count, device=device) if exists is None else exists.float().to(device)
         begin, self.within = soi.inside(self.samples)
@@ -134,11 +136,12 @@ class _Source:
 
     def adjoint(self, x):
         """Hᴴ·x: [batch, samples] -> [batch, count]."""
-        return self.soi.signal.correlate(x * self.turn.conj(), self.count, self.centre) * self.exists
+        z = self.soi.signal.correlate(x * self.turn.conj(), self.count, self.centre) * self.exists
+        return z if isinstance(self.turns, int) else z * self.turns.conj()
 
     def modulate(self, a):
         """H·a: [batch, count] -> [batch, samples]."""
-        return self.soi.signal.modulate(a * self.exists, self.samples, self.centre) * self.turn
+        return self.soi.signal.modulate(a * self.exists * self.turns, self.samples, self.centre) * self.turn
 
     def matched_filter(self, x):
         """Hᴴ·x, each symbol's by its energy inside the window."""

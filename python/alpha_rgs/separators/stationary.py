@@ -52,6 +52,8 @@ def stationary_lmmse(y, soi, interference, kappa, noise_var):
         symbols[rows.to(y.device)] = mean[:, first:first + count] / known.to(y.device)
         var[rows] = spread[first:first + count] / known
     s = s * turn * gain[:, None].to(y.device, torch.float32)
+    turns = soi.signal.turns(soi.inside(samples)[0], count)
+    symbols = symbols if turns is None else symbols * turns.conj().to(y.device)
     return soft_output(soi, symbols, var.to(y.device), soi=s, interference=y - s, evaluations=0, kappa=kappa, noise_var=noise_var)
 
 

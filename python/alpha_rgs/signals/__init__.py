@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waveforms: linear maps of symbols, and GMSK."""
+"""Waveforms: linear maps of symbols, GMSK and GFSK, chirps."""
 from .constellations import Constellation, Gaussian, constellation
-from .gmsk import Gmsk
+from .gmsk import Gfsk, Gmsk
 from .linear import LinearModulation, root_raised_cosine
-from .ofdm import Ofdm
+from .lora import Lora
+from .ofdm import PRESETS, Ofdm, preset
 
-__all__ = ["Constellation", "Gaussian", "Gmsk", "LinearModulation", "Ofdm", "constellation", "root_raised_cosine"]
+__all__ = ["PRESETS", "Constellation", "Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "constellation",
+           "preset", "root_raised_cosine"]

@@ -11,6 +11,7 @@ import torch
 from ..errors import ParameterError
 
 _TINY = 1e-12
+_QUADRANTS = ("qpsk", "pi/4-dqpsk")     # two independent signs: closed forms
 
 
 class Constellation:
@@ -18,7 +19,10 @@ class Constellation:
 
     points: complex64 [n], point k carries the bits of k, most significant first.
     symmetry: the alphabet repeats under rotation by 2*pi/symmetry.
+    rotation: rad from one symbol to the next by which a linear modulation turns this alphabet (LinearModulation.turns).
     """
+
+    rotation = 0.0
 
     def __init__(self, name, points, symmetry):
         points = np.asarray(points, np.complex128)
@@ -40,7 +44,7 @@ class Constellation:
 
     def slice(self, symbols):
         """Hard decisions: symbols [..., n] -> bits uint8 [..., n*bits_per_symbol], nearest point."""
-        if self.name == "qpsk":
+        if self.name in _QUADRANTS:
             bits = torch.stack([symbols.real < 0, symbols.imag < 0], -1)
         elif self.name == "bpsk":
             bits = (symbols.real < 0)[..., None]
@@ -50,19 +54,21 @@ class Constellation:
 
     def nearest(self, symbols):
         """The alphabet's point nearest to each symbol, same shape."""
-        return self.map(self.slice(symbols).cpu()).to(symbols.device)
+        weights = 2 ** torch.arange(self.bits_per_symbol - 1, -1, -1, device=symbols.device)
+        bits = Constellation.slice(self, symbols).long().unflatten(-1, (-1, self.bits_per_symbol))
+        return self.points.to(symbols.device)[(bits * weights).sum(-1)]
 
     def fit(self, x):
         """The largest 2·Re(conj(p)·x) - |p|² of all points p, that is |x|² less the squared distance to the nearest: real
         like x."""
-        if self.name == "qpsk":
+        if self.name in _QUADRANTS:
             return 2 ** 0.5 * torch.view_as_real(x).abs().sum(-1) - 1
         points = self.points.to(x.device, x.dtype)
         return (2 * (x[..., None] * points.conj()).real - points.abs().square()).amax(-1)
 
     def mean(self, x, var):
         """E[a | x] alone, as posterior gives it: denoisers need no more."""
-        if self.name != "qpsk":
+        if self.name not in _QUADRANTS:
             return self.posterior(x, var)[0]
         scale = 2 ** 0.5 / torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
         return torch.view_as_complex((torch.view_as_real(x) * scale[..., None]).tanh_().mul_(2 ** -0.5))
@@ -73,7 +79,7 @@ class Constellation:
         x: complex [...]; var: real, broadcastable to x. Returns mean complex [...], variance real [...].
         """
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
-        if self.name == "qpsk":  # two independent bits of amplitude 1/sqrt(2), noise var/2 on each
+        if self.name in _QUADRANTS:  # two independent bits of amplitude 1/sqrt(2), noise var/2 on each
             mean = self.mean(x, var)
             return mean, (1 - torch.view_as_real(mean).square().sum(-1)).clamp_min(0)
         if self.name == "bpsk":
@@ -99,6 +105,51 @@ class Constellation:
 
     def _distance(self, x):
         return (x[..., None] - self.points.to(x.device, x.dtype)).abs().square()
+
+
+class DifferentialQpsk(Constellation):
+    """π/4-DQPSK: the bits are in the turn from one symbol to the next, which is π/4 + the turn of QPSK points.
+
+    Symbol k is exp(jπk/4) times a QPSK point; that factor is taken off by the linear modulation (`rotation`), so that points,
+    means and variances are QPSK's and symbols are independent. A pair of bits (first, second) turns the phase as in TETRA (ETSI
+    EN 300 392-2, 5.5.2.3): 00 by π/4, 01 by 3π/4, 11 by -3π/4, 10 by -π/4. map, slice and llrs take the symbols along the last
+    axis as neighbours in time; before the first one stands the point of bits 00. So a burst from its first symbol on has all bits
+    right, and of a stretch cut out of a stream the first symbol's two bits say nothing.
+    """
+
+    rotation = np.pi / 4
+
+    def __init__(self, name):
+        super().__init__(name, _qam(2), 4)
+        quarter = torch.tensor([0, 1, 3, 2])                # turns of bits 00, 01, 10, 11, quarters beyond π/4
+        self._at = torch.tensor([0, 3, 1, 2])               # quarters from point 00 to point k
+        self._point, self._bits = torch.argsort(self._at), torch.argsort(quarter)
+        self._quarter = quarter
+
+    def map(self, bits):
+        """bits [..., 2n] -> symbols complex64 [..., n]."""
+        bits = torch.as_tensor(bits).long()
+        bits = bits.reshape(*bits.shape[:-1], -1, 2)
+        return self.points[self._point[self._quarter[2 * bits[..., 0] + bits[..., 1]].cumsum(-1) % 4]]
+
+    def slice(self, symbols):
+        """Hard decisions of the turns: symbols [..., n] -> bits uint8 [..., 2n]."""
+        sign = super().slice(symbols).long().unflatten(-1, (-1, 2))
+        at = self._at.to(symbols.device)[2 * sign[..., 0] + sign[..., 1]]
+        code = self._bits.to(symbols.device)[torch.diff(at, dim=-1, prepend=torch.zeros_like(at[..., :1])) % 4]
+        return torch.stack([code >> 1, code & 1], -1).flatten(-2).to(torch.uint8)
+
+    def llrs(self, x, var):
+        """As Constellation.llrs, of the turns: P(turn q) = Σ_a P(a_k = q·a)·P(a_{k-1} = a), symbols independent given x."""
+        var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
+        log = torch.log_softmax(-self._distance(x) / var[..., None], -1)[..., self._point.to(x.device)]     # by quarters
+        known = torch.full_like(log[..., :1, :], -torch.inf)
+        known[..., 0] = 0
+        before = torch.cat([known, log[..., :-1, :]], -2)
+        turn = torch.stack([(log.roll(-q, -1) + before).logsumexp(-1) for q in range(4)], -1)
+        code = turn[..., self._quarter.to(x.device)]        # by bits 00, 01, 10, 11
+        first = code[..., :2].logsumexp(-1) - code[..., 2:].logsumexp(-1)
+        return torch.stack([first, code[..., ::2].logsumexp(-1) - code[..., 1::2].logsumexp(-1)], -1)
 
 
 class Gaussian:
@@ -136,22 +187,47 @@ def _psk8():
     return points
 
 
+# DVB-S2, ETSI EN 302 307-1, 5.4.3 and 5.4.4: (ring, angle in units of π/12 or π/8) of the points in the order of their labels
+_APSK16 = [(2, a) for a in (3, -3, 9, -9, 1, -1, 11, -11, 5, -5, 7, -7)] + [(1, a) for a in (3, -3, 9, -9)]
+_APSK32 = [(2, a / 12) for a in (3, 5, -3, -5, 9, 7, -9, -7)] + [(3, a / 8) for a in (1, 3, -2, -4, 6, 4, -7, -5)] + [
+    pair for a in (1, -1, 11, -11) for pair in ((2, a / 12), (1, (3 if abs(a) == 1 else 9) * np.sign(a) / 12))] + [
+    (3, a / 8) for a in (0, 2, -1, -3, 7, 5, 8, -6)]
+RADII = {"16apsk": (3.15,), "32apsk": (2.84, 5.27)}         # of rates 2/3 and 3/4
+
+
+def _apsk16(gamma=RADII["16apsk"][0]):
+    return np.array([(1, gamma)[ring - 1] * np.exp(1j * np.pi * a / 12) for ring, a in _APSK16])
+
+
+def _apsk32(gamma1=RADII["32apsk"][0], gamma2=RADII["32apsk"][1]):
+    return np.array([(1, gamma1, gamma2)[ring - 1] * np.exp(1j * np.pi * a) for ring, a in _APSK32])
+
+
 _TABLE = {
     "bpsk": (lambda: np.array([1, -1]), 2),
     "qpsk": (lambda: _qam(2), 4),
     "8psk": (_psk8, 8),
     "16qam": (lambda: _qam(4), 4),
     "64qam": (lambda: _qam(6), 4),
+    "16apsk": (_apsk16, 4),
+    "32apsk": (_apsk32, 4),
 }
-NAMES = (*_TABLE, "gaussian")
+NAMES = (*_TABLE, "pi/4-dqpsk", "gaussian")
 
 
 @lru_cache
-def constellation(name):
-    """The alphabet called `name`; raises ParameterError naming the known ones."""
+def constellation(name, radii=()):
+    """The alphabet called `name`; raises ParameterError naming the known ones.
+
+    radii: of the outer rings of 16apsk (one) or 32apsk (two), the innermost being 1; () for RADII."""
+    if radii and (len(radii) != len(RADII.get(name, ())) or not all(b > a for a, b in zip((1, *radii), radii))):
+        raise ParameterError(f"radii: {list(radii)} must be increasing numbers above 1, one for 16apsk and two for 32apsk; other "
+                             "constellations have none")
     if name == "gaussian":
         return Gaussian()
+    if name == "pi/4-dqpsk":
+        return DifferentialQpsk(name)
     if name not in _TABLE:
         raise ParameterError(f"constellation: {name!r} is not known; one of {', '.join(NAMES)}")
     points, symmetry = _TABLE[name]
-    return Constellation(name, points(), symmetry)
+    return Constellation(name, points(*radii), symmetry)

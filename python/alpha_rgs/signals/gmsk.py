@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gaussian minimum shift keying: s(n) = exp(j*pi/2*sum_k a_k q(n - timing - k*samples_per_symbol)), a_k = ±1."""
+"""Gaussian frequency shift keying: s(n) = exp(j*pi*h*sum_k a_k q(n - timing - k*samples_per_symbol)), a_k = ±1, of modulation
+index h; GMSK is h = 1/2."""
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 
 from ..errors import ParameterError
+
+_DENOMINATOR = 16       # of a modulation index, at most: so many phases does the trellis have
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,18 @@ class Gmsk:
         object.__setattr__(self, "span", int(self.span))
 
     @property
+    def index(self):
+        """The modulation index, a Fraction: a symbol turns the phase by this times half a turn."""
+        return Fraction(1, 2)
+
+    @property
     def half_length(self):
         """How far the frequency pulse reaches from its centre, samples."""
         return self.span * self.samples_per_symbol / 2
 
     def phase_pulse(self, tau):
-        """q: the share of its quarter turn that a symbol has made `tau` samples after its pulse's centre, 0 ... 1, float64
-        tensor of the same shape. A rectangle of one symbol through the Gaussian filter, integrated."""
+        """q: the share of its turn that a symbol has made `tau` samples after its pulse's centre, 0 ... 1, float64 tensor of the
+        same shape. A rectangle of one symbol through the Gaussian filter, integrated."""
         sigma = 0.6931471805599453 ** 0.5 / (2 * torch.pi * self.bandwidth_time)       # symbols
 
         def integral(u):        # of the Gaussian's distribution function
@@ -64,5 +73,33 @@ class Gmsk:
         for j in range(self.span):
             share = self.phase_pulse((since + j) * self.samples_per_symbol - self.half_length)
             turn = turn + a.gather(1, (latest - j + 1).clamp(0, count + 1)) * share
-        angle = torch.pi / 2 * (turn % 4)
+        angle = torch.pi * float(self.index) * (turn % (2 * self.index.denominator))
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+@dataclass(frozen=True)
+class Gfsk(Gmsk):
+    """Gaussian frequency shift keying of any rational modulation index p/q: a symbol turns the phase by p/q of half a turn.
+
+    modulation_index: peak-to-peak frequency deviation over the symbol rate (Bluetooth: bandwidth_time 0.5; low energy 0.45 …
+    0.55, basic rate 0.28 … 0.35), a multiple of a fraction 1/2 … 1/16, within 1e-4, since after each symbol the phase is one of
+    q: so many times 2**span waveforms has the trellis. The others as in Gmsk; 1/2 is GMSK.
+    """
+
+    bandwidth_time: float = 0.5
+    modulation_index: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.modulation_index <= 4:
+            raise ParameterError(f"modulation_index: {self.modulation_index} must lie above 0 and not above 4; 0.5 in Bluetooth "
+                                 "LE")
+        near = self.index
+        if abs(near - self.modulation_index) > 1e-4:
+            raise ParameterError(f"modulation_index: {self.modulation_index} must be a fraction whose denominator is at most "
+                                 f"{_DENOMINATOR}, within 1e-4: the nearest is {near} = {float(near):.6g}")
+
+    @property
+    def index(self):
+        """See Gmsk.index."""
+        return Fraction(self.modulation_index).limit_denominator(_DENOMINATOR)

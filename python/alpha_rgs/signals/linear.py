@@ -5,11 +5,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 
 from ..errors import ParameterError
 from .constellations import constellation
 
-PULSES = ("rrc", "rect", "barker")
+PULSES = ("rrc", "rect", "barker", "taps")
 BARKER = (1, -1, 1, 1, -1, 1, 1, 1, -1, -1, -1)     # the spreading code of IEEE 802.11-2020, 15.4.6.5
 
 
@@ -50,15 +51,29 @@ def _barker_scale(sps):
     return np.sqrt(sps / np.sum(np.diff(knots) * (ends[1:] + ends[:-1] + 4 * middle) / 6))
 
 
+@lru_cache(maxsize=64)
+def _spline(taps, sps):
+    """The taps about 0 in steps of one sample, and zeros beyond, energy sps: a cubic spline through them."""
+    half, room = len(taps) // 2, 8
+    values = np.pad(np.array(taps, float), room)
+    return CubicSpline(np.arange(-half - room, half + room + 1), values * np.sqrt(sps / np.sum(values ** 2)), bc_type="clamped")
+
+
 @dataclass(frozen=True)
 class LinearModulation:
     """A pulse-shaped alphabet of unit mean power.
 
     constellation: a name known to `signals.constellation`.
     samples_per_symbol: whole number, >= 2 for rrc, >= 11 for barker (25: 802.11b at 1 Mb/s, sampled at 25 MS/s).
-    pulse: "rrc" (root raised cosine), "rect" (one symbol long) or "barker" (direct-sequence spreading, one symbol long).
+    pulse: "rrc" (root raised cosine), "rect" (one symbol long) or "barker" (direct-sequence spreading, one symbol long), or
+        "taps": as `taps` gives it.
     rolloff: of the rrc pulse, 0 to 1.
     span: length of the rrc pulse in symbols; the taps reach span/2 symbols to each side of the centre.
+    taps: of any given pulse, real, an odd number of them, samples_per_symbol to a symbol; the middle one is the symbol's centre.
+        They are scaled to energy samples_per_symbol, and are zero beyond their ends; between samples the pulse is a cubic spline
+        through them (error -50 dB for a pulse that fills half the band, and less the more it is oversampled). The matched
+        filter presumes pulses that are orthogonal a symbol apart, as all methods but `joint` and `lmmse` do.
+    radii: of the outer rings of 16apsk and 32apsk, relative to the innermost; () for DVB-S2's at rates 2/3 and 3/4.
     """
 
     constellation: str = "qpsk"
@@ -66,6 +81,8 @@ class LinearModulation:
     pulse: str = "rrc"
     rolloff: float = 0.5
     span: int = 8
+    taps: tuple = ()
+    radii: tuple = ()
 
     def __post_init__(self):
         sps = self.samples_per_symbol
@@ -82,19 +99,36 @@ class LinearModulation:
             raise ParameterError(f"rolloff: {self.rolloff} must lie between 0 and 1")
         if self.span < 1 or self.span != int(self.span):
             raise ParameterError(f"span: {self.span} must be a whole number of symbols, 1 or more")
+        object.__setattr__(self, "taps", _numbers("taps", self.taps))
+        object.__setattr__(self, "radii", _numbers("radii", self.radii))
+        if (self.pulse == "taps") != bool(self.taps):
+            raise ParameterError("taps: give them with pulse = \"taps\", and only then")
+        if self.taps and (len(self.taps) % 2 == 0 or not any(self.taps)):
+            raise ParameterError(f"taps: {len(self.taps)} must be an odd number of them, the middle one the symbol's centre, not "
+                                 "all zero")
         if self.alphabet.bits_per_symbol == 0:
             raise ParameterError("constellation: 'gaussian' is for OFDM carriers; a linear modulation needs an alphabet")
 
     @property
     def alphabet(self):
         """The Constellation."""
-        return constellation(self.constellation)
+        return constellation(self.constellation, self.radii)
+
+    def turns(self, first, count):
+        """exp(j·rotation·m) of symbols first ... first+count-1, which the waveform carries and the alphabet does not: complex64
+        [batch, count], first int [batch] or a number; None where the alphabet does not turn."""
+        if not self.alphabet.rotation:
+            return None
+        number = torch.as_tensor(first, dtype=torch.float64).reshape(-1, 1) + torch.arange(count)
+        angle = self.alphabet.rotation * number
+        return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
     @property
     def half_length(self):
         """How far the pulse reaches from its centre, samples."""
         sps = self.samples_per_symbol
-        return {"rrc": self.span * sps / 2, "rect": (sps - 1) / 2, "barker": (sps + 1) / 2}[self.pulse]
+        return {"rrc": self.span * sps / 2, "rect": (sps - 1) / 2, "barker": (sps + 1) / 2,
+                "taps": (len(self.taps) + 1) / 2}[self.pulse]
 
     @property
     def taps_count(self):
@@ -110,13 +144,15 @@ class LinearModulation:
         sps = self.samples_per_symbol
         if self.pulse == "barker":
             return _barker_scale(sps) * barker_pulse(tau, sps)
+        if self.pulse == "taps":
+            return _spline(self.taps, sps)(np.where(inside, tau, self.half_length)) * inside
         grid = np.arange(-np.floor(self.half_length), np.floor(self.half_length) + 1)
         scale = np.sqrt(sps / np.sum(root_raised_cosine(grid / sps, self.rolloff) ** 2))
         return scale * root_raised_cosine(tau / sps, self.rolloff) * inside
 
     def modulate(self, symbols, samples, timing):
         """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing`, any real number
-        or one per window, [batch]."""
+        or one per window, [batch]. Symbols are as sent: times `turns`, if the alphabet turns."""
         symbols = torch.as_tensor(symbols).to(torch.complex64)
         bank = _polyphase(self, _hashable(timing), len(symbols[0]), samples)
         parts = torch.view_as_real(symbols).movedim(-1, 0)                             # real pulses: two real products
@@ -136,6 +172,17 @@ class LinearModulation:
         """How much of each pulse's energy lies in [0, samples): float32 [count], or [batch, count] with one timing per
         window; samples_per_symbol for a whole pulse (on average over timings, for barker)."""
         return _polyphase(self, _hashable(timing), count, samples).energy
+
+
+def _numbers(key, values):
+    """A tuple of finite real numbers."""
+    try:
+        out = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        raise ParameterError(f"{key}: {values!r} must be a list of real numbers") from None
+    if not np.isfinite(out).all():
+        raise ParameterError(f"{key}: all must be finite")
+    return out
 
 
 class _Polyphase:

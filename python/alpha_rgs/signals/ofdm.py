@@ -9,6 +9,30 @@ import torch
 from ..errors import ParameterError
 from .constellations import constellation
 
+# LTE downlink (3GPP TS 36.211, 6.12; TS 36.104, 5.6): 15 kHz carriers, DC unused, at the customary rates of 1.92, 3.84, 7.68,
+# 15.36, 23.04 and 30.72 MHz
+_LTE = {"1.4": (128, 72), "3": (256, 180), "5": (512, 300), "10": (1024, 600), "15": (1536, 900), "20": (2048, 1200)}
+PRESETS = {
+    **{f"lte-{mhz}": {"fft_size": n, "cyclic_prefix": 144 * n // 2048, "guards": ((n - used) // 2, (n - used) // 2 - 1)}
+       for mhz, (n, used) in _LTE.items()},
+    # IEEE 802.11-2020, 17.3.5 and 19.3.6, at 20 MHz; the short guard interval of 802.11n: cyclic_prefix = 8
+    "802.11a": {"fft_size": 64, "cyclic_prefix": 16, "guards": (6, 5)},
+    "802.11n": {"fft_size": 64, "cyclic_prefix": 16, "guards": (4, 3)},
+}
+
+
+def preset(name):
+    """The numerology called `name`, the keys of Ofdm: a dict to be overridden. Raises ParameterError naming the known ones.
+
+    lte-1.4, -3, -5, -10, -15, -20: downlink, normal cyclic prefix. The first prefix of a slot of seven is longer (160 instead of
+    144 samples in 2048): all are taken for the short one, so frames agree with this grid within one slot only, and a window that
+    spans slots needs a frame_offset for each. 802.11a: 52 carriers; 802.11n: 56, both at 20 MHz. Carriers are Gaussian, since
+    their constellation changes from frame to frame.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ParameterError(f"preset: {name!r} is not known; one of {', '.join(PRESETS)}")
+    return {"dc_null": True, "constellation": "gaussian", **PRESETS[name]}
+
 
 @dataclass(frozen=True)
 class Ofdm:
@@ -32,7 +56,9 @@ class Ofdm:
             raise ParameterError(f"cyclic_prefix: {self.cyclic_prefix} must lie between 0 and fft_size ({self.fft_size})")
         if len(self.guards) != 2 or min(self.guards) < 0:
             raise ParameterError(f"guards: {list(self.guards)} must be two counts of carriers, [lower, upper]")
-        constellation(self.constellation)
+        if getattr(constellation(self.constellation), "rotation", 0):
+            raise ParameterError(f"constellation: {self.constellation!r} turns from symbol to symbol; it is for linear "
+                                 "modulation")
         if len(self.carriers) == 0:
             raise ParameterError("guards: they leave no active carrier")
 

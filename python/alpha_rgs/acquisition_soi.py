@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Timing, carrier offset, phase and gain of a linear modulation under bursts of OFDM.
+
+Of y = g·H(timing, offset)·a + A·c + w everything but the signal's own nuisances is known in second moments, so the evidence of
+a timing and an offset is that of Gaussian vectors, with symbols and open carriers integrated out: it needs no decision and weighs
+prefixes, null carriers and gaps as they deserve. It is periodic in the timing with hardly a second harmonic (excess bandwidth
+under 100 %), so four timings tell its peak; offsets are searched over a grid. Phase and the last of the offset are those under which
+the symbols' estimates fit the alphabet best.
+"""
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .errors import ParameterError
+from .signals.wifi import ALPHABETS
+
+_OFFSETS = 0.02         # cycles per sample, either side: how far carrier offsets are looked for
+_STEP = 0.25            # of the symbol rate over the alphabet's symmetry: between the offsets that are tried
+_TIMINGS = 4            # per symbol
+BPSK = ALPHABETS.index("bpsk")
+_WIDEST = 0.6           # of the band
+_LINE, _PHASES = 4096, 8        # offsets per symbol rate, phases per turn of the alphabet, that are tried last
+_UNSURE = 0.05          # variance of a symbol's estimate at least, of its power
+
+
+def acquire_soi(soi, tiles):
+    """The SOI with what it lacks (timing, phase, gain, carrier_offset) filled in, tensors [batch].
+
+    tiles: priors.ofdm_bursts.Tiles of the mixture. A given value is kept. Phase up to the alphabet's symmetry.
+    """
+    white = _White(tiles)
+    sps, batch = soi.signal.samples_per_symbol, tiles.batch
+
+    def each(value):
+        return torch.as_tensor(value, dtype=torch.float64).reshape(-1).expand(batch)
+
+    spacing = _STEP / sps / soi.signal.alphabet.symmetry
+    steps = int(np.ceil(_OFFSETS / spacing))
+    offsets = [each(soi.carrier_offset)] if soi.carrier_offset is not None else [
+        each(k * spacing) for k in range(-steps, steps + 1)]
+    if soi.timing is not None:
+        timing, scores = each(soi.timing), [white.evidence(soi.signal, each(soi.timing), f)[0] for f in offsets]
+    else:
+        grid = [each(k * sps / _TIMINGS) for k in range(_TIMINGS)]
+        table = torch.stack([torch.stack([white.evidence(soi.signal, t, f)[0] for t in grid]) for f in offsets])
+        turn = torch.polar(torch.ones(_TIMINGS, dtype=torch.float64), 2 * torch.pi * torch.arange(_TIMINGS).double() / _TIMINGS)
+        wave = (table * turn[:, None]).sum(1)
+        scores = table.mean(1) + 2 * wave.abs() / _TIMINGS
+        timing = torch.angle(wave) % (2 * torch.pi) / (2 * torch.pi) * sps
+    scores = torch.stack(list(scores))
+    best = scores.argmax(0)
+    rows = torch.arange(batch)
+    offset = torch.stack(offsets)[best, rows]
+    if soi.timing is None:
+        timing = timing[best, rows]
+    _, power, cavity = white.evidence(soi.signal, timing, offset)
+    cavity = cavity[0] / power.sqrt()[:, None], cavity[1] / power[:, None]
+    offset, phase = _line(soi, cavity, offset, timing, white.first)
+    filled = {"timing": timing, "carrier_offset": offset, "phase": phase, "gain": power.sqrt()}
+    return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None})
+
+
+def _line(soi, cavity, offset, timing, first):
+    """(carrier offset, phase at sample 0) by the likelihood of the alphabet's points, given symbols' estimates (mean, var) in units of
+    the alphabet, [batch, symbols], turned back by `offset`: the best of a grid."""
+    mean, var = cavity
+    alphabet, sps = soi.signal.alphabet, soi.signal.samples_per_symbol
+    points, k = alphabet.points.to(torch.complex128), torch.arange(mean.shape[1]).double() - mean.shape[1] // 2
+    reach = 0 if soi.carrier_offset is not None else int(np.ceil(_STEP / alphabet.symmetry * _LINE))
+    lines = torch.arange(-reach, reach + 1).double() / _LINE                                         # cycles per symbol
+    phases = torch.arange(_PHASES).double() * (2 * torch.pi / alphabet.symmetry / _PHASES)
+    var = var.clamp_min(_UNSURE)[:, None]
+    best = torch.full((len(mean),), -torch.inf, dtype=torch.float64)
+    line, phase = torch.zeros_like(best), torch.zeros_like(best)
+    for f in lines:
+        z = mean[:, None] * torch.polar(torch.ones(len(phases), 1, dtype=torch.float64), -phases[:, None] - 2 * torch.pi * f * k)
+        near = (2 * (z[..., None] * points.conj()).real - points.abs().square()) / var[..., None]
+        fit = torch.logsumexp(near, -1).sum(-1)
+        value, at = fit.max(1)
+        better = value > best
+        best, line, phase = (torch.where(better, *pair) for pair in ((value, best), (f, line), (phases[at], phase)))
+    middle = timing + (first.double() + mean.shape[1] // 2) * sps
+    return offset + line / sps, phase - 2 * torch.pi * line / sps * middle
+
+
+class _White:
+    """The Gaussian model of everything but the signal of interest: the inverse covariance of each tile, in real and imaginary
+    parts (BPSK carriers leave the axis across theirs to the signal of interest)."""
+
+    def __init__(self, tiles):
+        self.tiles = tiles
+        shape = tiles.received.shape
+        self.inverse = torch.zeros(shape[0], 2 * shape[1], 2 * shape[1], dtype=torch.float64)
+        for rows, waves, alphabet, noise in tiles.groups:
+            along = torch.where(alphabet == BPSK, 1.0, 0.5 ** 0.5)[:, None]
+            real = _real(waves) * torch.cat([along, torch.where(alphabet == BPSK, 0.0, 0.5 ** 0.5)[:, None]], 2)
+            weight = 2 / torch.cat([noise, noise], 1)
+            weighted = real.mT * weight[:, None]
+            inner = weighted @ real + torch.eye(real.shape[2], dtype=real.dtype)
+            self.inverse[rows] = torch.diag_embed(weight) - weighted.mT @ torch.linalg.solve(inner, weighted)
+        self.seen = self.inverse @ torch.cat([tiles.received.real, tiles.received.imag], 1)[..., None]
+
+    def evidence(self, signal, timing, offset):
+        """(log evidence [batch], g² [batch], cavities of g·a: (mean, var) [batch, symbols])."""
+        tiles, one = self.tiles, torch.ones(self.tiles.batch, dtype=torch.complex128)
+        pulses = _real(tiles.pulses(signal, timing, offset, one))
+        symbol, count = tiles.symbols(signal, timing)
+        self.first = torch.full((tiles.batch,), 1 << 40).scatter_reduce(0, tiles.window, symbol, "amin")
+        local = symbol - self.first[tiles.window]
+        total = int(local.max()) + count
+        gram, stat = pulses.mT @ (self.inverse @ pulses), (pulses.mT @ self.seen)[..., 0]
+        index = local[:, None] + torch.arange(count)
+        index = torch.cat([index, index + total], 1)            # real parts of all symbols, then imaginary parts
+        flat = (tiles.window[:, None, None] * 2 * total + index[:, :, None]) * 2 * total + index[:, None]
+        J = torch.zeros(tiles.batch * (2 * total) ** 2, dtype=torch.float64).index_add_(0, flat.flatten(), gram.flatten())
+        J = J.reshape(tiles.batch, 2 * total, 2 * total)
+        h = torch.zeros(tiles.batch * 2 * total, dtype=torch.float64).index_add_(
+            0, (tiles.window[:, None] * 2 * total + index).flatten(), stat.flatten()).reshape(tiles.batch, 2 * total)
+        own = J.diagonal(dim1=1, dim2=2)
+        power = (2 * (h.square() - own).sum(1) / J.square().sum((1, 2))).clamp_min(1e-6)        # E[hhᵀ] = g²/2·JJᵀ + J
+        chol = torch.linalg.cholesky(J + torch.diag_embed((2 / power)[:, None].expand(-1, 2 * total)))
+        cov = torch.cholesky_inverse(chol)
+        mean = (cov @ h[..., None])[..., 0]
+        log = ((h * mean).sum(1) - 2 * chol.diagonal(dim1=1, dim2=2).log().sum(1) - 2 * total * (power / 2).log()) / 2
+        var = cov.diagonal(dim1=1, dim2=2)
+        precision = (1 / var - 2 / power[:, None]).clamp_min(1e-9)
+        mean, var = (v.unflatten(1, (2, total)) for v in (mean / var / precision, 1 / precision))
+        return log, power, (torch.complex(mean[:, 0], mean[:, 1]), var.sum(1))
+
+
+def _real(waves):
+    """Complex columns [tiles, n, d] as real ones of their real and imaginary parts [tiles, 2n, 2d]."""
+    return torch.cat([torch.cat([waves.real, waves.imag], 1), torch.cat([-waves.imag, waves.real], 1)], 2)
+
+
+def bands_of(soi, batch, margin=0.0):
+    """The frequencies that a linear modulation takes in each window, (low, high), cycles per sample, wider by `margin` on either
+    side, and by what its offset may be where that is not known."""
+    density = replace(soi, timing=0.0, phase=0.0, carrier_offset=0.0).density(1024)
+    inside = np.fft.fftfreq(1024)[density > 1e-2 * density.max()]
+    unknown = soi.carrier_offset is None
+    centres = torch.as_tensor(0.0 if unknown else soi.carrier_offset, dtype=torch.float64).reshape(-1).expand(batch).tolist()
+    margin = margin + (_OFFSETS if unknown else 0.0)
+    width = inside.max() - inside.min() + 2 * margin
+    if width > _WIDEST:
+        raise ParameterError(f"signal of interest: takes {width:.2g} of the band, with what its carrier offset may be; too little "
+                             "is left to see the bursts by; give a higher samples_per_symbol, or the carrier_offset")
+    return [(c + inside.min() - margin, c + inside.max() + margin) for c in centres]

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LoRa chirps of unknown symbols: the exact posterior mean in white noise, symbol by symbol.
+
+The modulus is one, so log p(x | m, phi) of the samples of a symbol that lie in the window is 2/v·Re(exp(-j·phi)·z_m) up to a
+constant, z_m = <s_m, x> and v = noise_var. For a known phase P(m) ~ exp(2/v·Re z_m·exp(-j·phi)). For one that is unknown and
+constant over the symbol, integrated over: P(m) ~ I0(2|z_m|/v), and the mean of exp(j·phi) given m is I1/I0(2|z_m|/v)·z_m/|z_m|
+(envelope detection: Proakis, Digital Communications, 5.4). The symbols are cyclic shifts of one chirp, so all z_m are one
+circular correlation, and the mean of their waveforms another.
+"""
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from ..signals import Lora as Signal
+from .base import Prior, carrier, rotation
+
+_COARSE = 16        # candidates for the begin of a symbol, at first
+_FINE = 1 / 64      # of a sample: the last step
+# chips, to each side: a shift by whole chips keeps the tones whole, and only tells at the symbols' ends
+_CHIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_BEST = 4           # candidates that are looked around at each step, of which the likeliest may be none of the best yet
+
+
+@dataclass
+class Lora(Prior):
+    """s(n) = exp(j*(phase_k + 2*pi*carrier_offset*n))·s_m(n - timing - k*M), all N symbols m equally likely, for ever.
+
+    timing: samples from the first sample to where a symbol begins (any symbol: it counts modulo M). phase: rad, at sample 0, of
+    all symbols (their phase is continuous); None: a phase of its own for each symbol, all equally likely, as after a receiver's
+    oscillator. carrier_offset: cycles per sample. A timing that is None is found by `separate` in the mixture, or by a denoiser
+    that is asked without it in each window: by dechirping on finer and finer grids. Symbols cut by the window's edges are judged
+    by what is there of them.
+    """
+
+    signal: Signal = field(default_factory=Signal)
+    timing: float | torch.Tensor | None = None
+    phase: float | torch.Tensor | None = None
+    carrier_offset: float | torch.Tensor = 0.0
+
+    kind = "lora"
+    takes_colour = False
+
+    def __post_init__(self):
+        if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
+            raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
+
+    def shifted(self, start):
+        """See Prior.shifted."""
+        return replace(self, timing=None if self.timing is None else (self.timing - start) % self.signal.symbol_length,
+                       phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
+
+    def modulate(self, symbols, samples):
+        """Symbols, integers [batch, n], the first of them under way at sample 0, to complex64 [batch, samples]; the timing is
+        known. phase: None for 0, a number, or a tensor [batch, n] of each symbol's."""
+        length = self.signal.symbol_length
+        first = _first(self.timing, length)
+        out = self.signal.modulate(symbols, samples, first)
+        return out * carrier(0.0 if self.phase is None else self.phase, self.carrier_offset, out)
+
+    def draw(self, batch, samples, generator):
+        """Windows of random symbols, complex64 [batch, samples], and the prior as it truly is: timing drawn per window where it
+        is None; a phase that is None is drawn per symbol, and stays None."""
+        length = self.signal.symbol_length
+        drawn = length * torch.rand(batch, generator=generator, dtype=torch.float64)
+        timing = drawn if self.timing is None else torch.as_tensor(self.timing, dtype=torch.float64).expand(batch)
+        truth = replace(self, timing=timing)
+        count = samples // length + 2
+        out = truth.modulate(torch.randint(0, self.signal.chips, (batch, count), generator=generator), samples)
+        if self.phase is None:
+            phase = 2 * torch.pi * torch.rand(batch, count, generator=generator, dtype=torch.float64)
+            number = torch.floor((torch.arange(samples) - _first(timing, length)[:, None]) / length).long()
+            phase = phase.gather(1, number)
+            out = out * torch.polar(torch.ones_like(phase), phase).to(out.dtype)
+        return out, truth
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: (1 - |l|/M) times the chirp's cyclic autocorrelation; what neighbouring symbols of one
+        phase share, 1/N of the power at most, is left out."""
+        length, lags = self.signal.symbol_length, np.asarray(lags)
+        cyclic = np.fft.ifft(abs(np.fft.fft(self.signal.chirp().numpy())) ** 2) / length
+        return np.where(abs(lags) < length, (1 - abs(lags) / length) * cyclic[lags % length], 0) * rotation(self.carrier_offset,
+                                                                                                            lags)
+
+    def denoise(self, x, noise_var, colour=None, floor=None):
+        """See Prior.denoise: the exact posterior mean where the timing is known; noise_var a float or [batch]; no colour, so
+        `floor` means nothing. An unknown timing is decided first (`acquired`)."""
+        if colour is not None:
+            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
+        here = self if self.timing is not None else self.acquired(x, noise_var)[0]
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)
+        turn = carrier(0.0 if self.phase is None else self.phase, self.carrier_offset, x)
+        timing = torch.as_tensor(here.timing, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
+        z, chirp, begin, blocks = self._correlate(x * turn.conj(), timing)
+        arg = 2 / noise_var[..., None] * (z.abs() if self.phase is None else (z * self._starts(z).conj()).real)
+        if self.phase is None:
+            weight = torch.softmax(arg + torch.log(torch.special.i0e(arg)), -1)
+            weight = weight * torch.special.i1e(arg) / torch.special.i0e(arg) * z / z.abs().clamp_min(1e-30)
+        else:
+            weight = torch.softmax(arg, -1) * self._starts(z)
+        length, step = self.signal.symbol_length, self.signal.samples_per_chip
+        spread = torch.zeros(*weight.shape[:-1], length, dtype=weight.dtype, device=x.device)
+        spread[..., ::step] = weight
+        # sum_m w_m·c((n + m·R) mod M): a circular correlation
+        mean = torch.fft.ifft(torch.fft.fft(chirp)[:, None] * torch.fft.ifft(spread, norm="forward")).flatten(1)
+        out = mean.gather(1, begin[:, None] + torch.arange(x.shape[1], device=x.device))
+        return out.to(torch.complex64) * turn
+
+    def _starts(self, like):
+        return self.signal.starts().to(like.device)
+
+    def _correlate(self, x, timing):
+        """z [batch, blocks, N] of the shifts c((n + m·R) mod M), the chirp as sampled [batch, M], where in the first block the
+        window begins [batch], blocks. x complex [batch, samples], timing float64 [batch]."""
+        length, samples = self.signal.symbol_length, x.shape[1]
+        late = torch.ceil(timing - 1e-9)
+        chirp = self.signal.chirp((late - timing).clamp_min(0).cpu()).to(x.device)
+        begin = (-late.long()) % length                 # into the symbol that is under way at sample 0
+        blocks = (samples + length - 2) // length + 1
+        where = torch.arange(blocks * length, device=x.device) - begin[:, None]
+        inside = (where >= 0) & (where < samples)
+        parts = torch.where(inside, x.to(torch.complex128).gather(1, where.clamp(0, samples - 1)), 0)
+        parts = parts.unflatten(1, (blocks, length))
+        # <c(n + l), x> at lags l = m·R only: spectra that alias there are added up first
+        product = torch.fft.fft(chirp).conj()[:, None] * torch.fft.fft(parts)
+        folded = product.unflatten(2, (self.signal.samples_per_chip, self.signal.chips)).sum(2)
+        return torch.fft.fft(folded) / length, chirp, begin, blocks
+
+    def evidence(self, x, noise_var, timing):
+        """log p(x | timing) up to a constant, float64 [batch, t], for timings float64 [batch, t]; noise_var float64 [batch]."""
+        phase = 0.0 if self.phase is None else self.phase
+        x = x * carrier(phase, self.carrier_offset, x).conj()
+        out = []
+        for column in timing.T:
+            z = self._correlate(x, column)[0]
+            arg = 2 / noise_var[:, None, None] * (z.abs() if self.phase is None else (z * self._starts(z).conj()).real)
+            out.append((arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg).logsumexp(-1).sum(1))
+        return torch.stack(out, 1)
+
+    def acquired(self, x, noise_var):
+        """See Prior.acquired: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
+        dechirped tones split between two symbols: the evidence of symbols of any phase falls evenly about its peak, and grids
+        twice as fine each, laid about the few best points, lead to it; then whole chips are tried."""
+        if self.timing is not None:
+            return self, {}
+        length = self.signal.symbol_length
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
+        step = length / _COARSE
+        timing = (step * torch.arange(_COARSE, device=x.device, dtype=torch.float64)).expand(len(x), -1)
+        any_phase, chip = replace(self, phase=None), self.signal.samples_per_chip
+
+        def refined(prior, timing, step, last):
+            log = prior.evidence(x, noise_var, timing)
+            while step > last:
+                step /= 2
+                keep = log.topk(min(_BEST, log.shape[1]), 1).indices
+                timing, log = timing.gather(1, keep), log.gather(1, keep)
+                new = torch.cat([timing - step, timing + step], 1) % length
+                timing, log = torch.cat([timing, new], 1), torch.cat([log, prior.evidence(x, noise_var, new)], 1)
+            return timing.gather(1, log.argmax(1, keepdim=True))
+
+        around = torch.tensor([0, *_CHIPS, *(-c for c in _CHIPS)], dtype=torch.float64, device=x.device) * chip
+        best = refined(any_phase, timing, step, 0.25)
+        for _ in range(3):
+            best = refined(any_phase, (best + around) % length, 0.25, 0.25)
+        # a chip more or less weighs hardly more than a fraction of a sample, and whole samples are jumps: all together
+        near = (chip * torch.arange(-3, 4, device=x.device)[:, None] + torch.arange(-8, 9, device=x.device) / 16).flatten()
+        best = refined(any_phase, (best + near) % length, 1 / 16, _FINE)
+        if self.phase is not None:
+            near = (around[:, None] + torch.arange(-2, 3, device=x.device) / 4).flatten()
+            best = refined(self, (best + near) % length, 0.25, 0.25)
+            best = refined(self, best, 0.25, _FINE)
+        best = best[:, 0].cpu()
+        return replace(self, timing=best), {"timing": best}
+
+
+def _first(timing, length):
+    """The begin of the symbol that is under way at sample 0, float64 [batch] or [1]: -M < begin <= 0."""
+    return -(-torch.as_tensor(timing, dtype=torch.float64).reshape(-1) % length)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bursts of OFDM of a known family (IEEE 802.11) of which nothing else is known: when they come, guard intervals, carrier
+offsets, channels and alphabets are found in each window (acquisition_frames.py, acquisition_channel.py)."""
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError
+from ..signals import Ofdm as Signal
+from ..signals.wifi import ALPHABETS, CARRIERS, FFT_SIZE, PILOTS, PREFIXES, received, traffic
+from .base import Prior
+from .ofdm import Ofdm
+
+LENGTH = FFT_SIZE + max(PREFIXES)           # of the longest frame, samples
+GAUSSIAN = -1                               # number of an alphabet that is not known; others by ALPHABETS
+_HEAD, _UNTRUSTED = 3, 10.0                 # samples of each prefix that echoes reach, factor on their noise
+_VAGUE = 3e-3                               # noise of a frame whose carriers are not known, of its power
+_SEEN = 16                                  # of FFT_SIZE: how much of the error on carriers counts as noise between them too
+_UNMODELLED = 0.01                          # of a window's power, what no model of recorded signals explains: taken for noise too
+_REAL, _COMPLEX = torch.float64, torch.complex128
+
+
+@dataclass
+class Frame:
+    """One OFDM symbol: start (may lie before the window), prefix, samples; carrier_offset, cycles per sample; gain, complex [56],
+    of each carrier as received, with the phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or ""
+    for nothing there; error: what decisions leave, of the power; power: of the burst's carriers on average; decided: complex [56],
+    of the carriers that the signal of interest does not reach, NaN on those that it does; or None."""
+
+    start: int
+    prefix: int
+    carrier_offset: float
+    gain: np.ndarray
+    alphabet: str
+    error: float
+    power: float
+    decided: np.ndarray | None = None
+
+    @property
+    def length(self):
+        """Samples."""
+        return self.prefix + FFT_SIZE
+
+    @property
+    def end(self):
+        """The first sample after it."""
+        return self.start + self.length
+
+
+@dataclass
+class OfdmBursts(Prior):
+    """frames: of each window, a list of lists of Frame, as received: their gains hold kappa; None: unknown."""
+
+    frames: list | None = None
+
+    kind = "ofdm-bursts"
+    takes_colour = False
+
+    def kappa(self, batch):
+        """Amplitude of the bursts over the time that they take, float64 [batch]; 0 where there are none."""
+        out = torch.zeros(batch, dtype=_REAL)
+        for w, window in enumerate(self.frames):
+            power = [np.sum(abs(f.gain) ** 2) for f in window if f.alphabet]
+            out[w] = float(np.mean(power)) ** 0.5 if power else 0.0
+        return out
+
+    def draw(self, batch, samples, generator):
+        """Windows of random traffic (signals.wifi), complex64 [batch, samples], of unit mean power while there is any; and the
+        prior with its frames as they truly are, carriers open."""
+        windows = [traffic(samples, generator) for _ in range(batch)]
+        frames = [[Frame(start, prefix, b.carrier_offset, b.gains(field), b.alphabet_of(field), 0.0, b.amplitude ** 2 / FFT_SIZE,
+                         None if field == "short" else np.where(b.gains(field) == 0, 0, np.nan + 0j))
+                   for b in bursts for start, prefix, field in b.layout() if start < samples and start + prefix + FFT_SIZE > 0]
+                  for bursts in windows]
+        return torch.stack([received(bursts, samples, generator) for bursts in windows]).to(torch.complex64), replace(
+            self, frames=frames)
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: of 52 carriers alike."""
+        return Ofdm(Signal(64, 16, (6, 5), True, "gaussian")).autocorrelation(lags)
+
+    def denoise(self, x, noise_var, colour=None, floor=None):
+        """See Prior.denoise: not yet; joint detection asks for frames instead."""
+        raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint")
+
+    def shifted(self, start):
+        """See Prior.shifted: what is found is found anew in each window."""
+        return replace(self, frames=None)
+
+
+def _nothing(at, end):
+    return [Frame(k, min(end - k, LENGTH) - FFT_SIZE, 0.0, np.zeros(0), "", 0.0, 0.0) for k in range(at, end, LENGTH)]
+
+
+class Tiles:
+    """Windows y, complex [batch, samples], cut into frames and what lies between them, every sample in one tile.
+
+    window, start: of each tile, int64 [tiles]; n: its samples' numbers, inside: which of them lie in it and in the window, both
+    [tiles, LENGTH]; received: the samples less the carriers that are decided, complex128; groups: list of (rows, waves of the
+    open carriers [n, LENGTH, d], their alphabets int64 [n, d], noise [n, LENGTH]).
+    """
+
+    def __init__(self, y, bursts, noise_var):
+        samples = y.shape[1]
+        tiles = [(w, tile) for w, window in enumerate(bursts.frames) for tile in _filled(window, samples)]
+        self.batch, self.samples = y.shape
+        self.window, self.start = torch.tensor([w for w, _ in tiles]), torch.tensor([tile.start for _, tile in tiles])
+        length = torch.tensor([tile.length for _, tile in tiles])
+        self.n = self.start[:, None] + torch.arange(LENGTH)
+        self.inside = (self.n >= 0) & (self.n < samples) & (torch.arange(LENGTH) < length[:, None])
+        self.received = y.to(_COMPLEX).cpu()[self.window[:, None], self.n.clamp(0, samples - 1)] * self.inside
+        self.full = torch.tensor([bool(tile.alphabet) for _, tile in tiles])
+        self.power = y.abs().square().mean(1).to(_REAL).cpu()
+        sorts, self.groups = {}, []
+        for index, (_, tile) in enumerate(tiles):
+            sorts.setdefault("nothing" if not tile.alphabet else "open" if tile.decided is None else "decided", []).append(index)
+        for sort, members in sorts.items():
+            rows = torch.tensor(members)
+            here = [tiles[i][1] for i in members]
+            self.groups.append((rows, *self._carriers(here, rows, sort, noise_var.cpu()[self.window[rows]])))
+
+    def _carriers(self, tiles, rows, sort, floor):
+        """(waves of the open carriers, their alphabets, noise); what is decided is taken off `received`."""
+        noise = (floor.to(_REAL) + _UNMODELLED * self.power[self.window[rows]])[:, None].expand(-1, LENGTH).clone()
+        if sort == "nothing":
+            return torch.zeros(len(rows), LENGTH, 0, dtype=_COMPLEX), torch.zeros(len(rows), 0, dtype=torch.int64), noise
+        body = torch.arange(LENGTH)[None] - torch.tensor([tile.prefix for tile in tiles])[:, None]
+        gain = torch.tensor(np.array([tile.gain for tile in tiles]))
+        offset = torch.tensor([tile.carrier_offset for tile in tiles])[:, None]
+        angle = 2 * torch.pi * (body[..., None] * torch.tensor(CARRIERS) / FFT_SIZE + (offset * self.n[rows])[..., None])
+        waves = torch.polar(torch.ones_like(angle), angle) * gain[:, None] * self.inside[rows][..., None]
+        left = [_SEEN * tile.power * (tile.error if sort == "decided" else _VAGUE) for tile in tiles]
+        noise = noise + torch.tensor(left)[:, None]
+        noise[:, :_HEAD] *= _UNTRUSTED
+        if sort == "open":
+            use = (gain.abs() > 0).any(0)
+            return waves[..., use], torch.full((len(rows), int(use.sum())), GAUSSIAN), noise
+        decided = torch.tensor(np.array([tile.decided for tile in tiles]))
+        use = decided.isnan().any(0)
+        self.received[rows] -= (waves * torch.where(use, 0, decided)[:, None]).sum(2)
+        alphabet = torch.tensor([ALPHABETS.index(tile.alphabet) for tile in tiles])[:, None].expand(-1, len(CARRIERS)).clone()
+        alphabet[:, torch.tensor(PILOTS)] = 0
+        return waves[..., use], alphabet[:, use], noise
+
+    def symbols(self, signal, timing):
+        """(first int64 [tiles], count): the first symbol of a linear modulation that reaches each tile, and how many at most."""
+        sps, half = signal.samples_per_symbol, signal.half_length
+        first = torch.ceil((self.start - half - timing[self.window]) / sps - 1e-9).long()
+        return first, int((LENGTH - 1 + 2 * half) // sps) + 1
+
+    def pulses(self, signal, timing, frequency, factor, about=None):
+        """H of each tile, complex128 [tiles, LENGTH, count], for symbols as in `symbols`: timing, frequency (cycles per sample)
+        and factor (complex, at sample 0), all [batch]. about: the timing by which symbols are numbered, where that is another."""
+        first, count = self.symbols(signal, timing if about is None else about)
+        centre = timing[self.window, None] + (first[:, None] + torch.arange(count)) * signal.samples_per_symbol
+        shape = torch.as_tensor(signal.pulse_at((self.n[:, :, None] - centre[:, None]).numpy()))
+        angle = 2 * torch.pi * frequency[self.window, None] * self.n
+        turn = torch.polar(torch.ones_like(angle), angle) * factor[self.window, None]
+        return shape * (turn * self.inside)[..., None]
+
+    def joined(self, parts):
+        """Values [tiles, LENGTH] as windows [batch, samples]."""
+        out = torch.zeros(self.batch, self.samples, dtype=parts.dtype)
+        where = self.window[:, None].expand(-1, LENGTH)[self.inside], self.n[self.inside]
+        out[where] = parts[self.inside]
+        return out
+
+
+def _filled(frames, samples):
+    """The Frames of one window in order, and Frames of nothing between them."""
+    out, at = [], 0
+    for frame in sorted(frames, key=lambda f: f.start):
+        out += _nothing(at, frame.start) + [frame]
+        at = frame.end
+    return out + _nothing(at, samples)

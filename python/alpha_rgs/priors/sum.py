@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several sources at once, taken for one: the posterior mean of their sum by asking each in turn.
+
+Each part is denoised in what the means of the others leave, with the noise raised by the variances that the others' means still
+have (for a source of unit power and its posterior mean m, E|s - m|² = 1 - E|m|²): parallel interference cancellation with soft
+values, damped.
+"""
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from .base import Prior
+
+_DAMPING = 0.7          # weight of a new mean after the first round
+
+
+@dataclass
+class Sum(Prior):
+    """s = sum_i g_i·s_i of independent sources, unit mean power together.
+
+    sources: two or more priors. gains: their amplitudes relative to each other, positive; default all alike. rounds: how often
+    each is asked in one denoising, 1 or more.
+    """
+
+    sources: tuple = ()
+    gains: tuple | None = None
+    rounds: int = 3
+
+    kind = "sum"
+    takes_colour = False
+
+    def __post_init__(self):
+        self.sources = tuple(self.sources)
+        if len(self.sources) < 2 or not all(isinstance(source, Prior) for source in self.sources):
+            raise ParameterError("sources: give two priors or more")
+        gains = (1.0,) * len(self.sources) if self.gains is None else tuple(self.gains)
+        numbers = all(isinstance(g, (int, float)) and not isinstance(g, bool) for g in gains)
+        if len(gains) != len(self.sources) or not numbers or not all(0 < g < math.inf for g in gains):
+            raise ParameterError(f"gains: {list(gains)} must be {len(self.sources)} positive amplitudes, one for each source")
+        self.gains = tuple(float(g) for g in gains)
+        if isinstance(self.rounds, bool) or self.rounds != int(self.rounds) or self.rounds < 1:
+            raise ParameterError(f"rounds: {self.rounds} must be a whole number, 1 or more")
+
+    @property
+    def amplitudes(self):
+        """The gains scaled so that their squares sum to 1."""
+        norm = math.sqrt(sum(g * g for g in self.gains))
+        return tuple(g / norm for g in self.gains)
+
+    @property
+    def _order(self):
+        """Strongest first."""
+        return sorted(range(len(self.sources)), key=lambda i: -self.gains[i])
+
+    def shifted(self, start):
+        """See Prior.shifted."""
+        return replace(self, sources=tuple(source.shifted(start) for source in self.sources))
+
+    def rows(self, index):
+        """See Prior.rows."""
+        return replace(self, sources=tuple(source.rows(index) for source in self.sources))
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: the parts', weighted by their powers."""
+        return sum(g * g * source.autocorrelation(lags) for g, source in zip(self.amplitudes, self.sources))
+
+    def acquired(self, x, noise_var):
+        """See Prior.acquired: each part in what the means of the others leave, as in denoise; the strongest first, and all once
+        more."""
+        sources, found = list(self.sources), {}
+        means, var = [torch.zeros_like(x) for _ in sources], [1.0] * len(sources)
+        for _ in range(2):
+            for i in self._order:
+                rest, level = self._rest(x, noise_var, means, var, i)
+                sources[i], new = self.sources[i].acquired(rest, level)
+                found.update({f"{name}_{i}": value for name, value in new.items()})
+                _require_known(sources[i], i)
+                means[i] = sources[i].denoise(rest, _rounded(level))
+                var[i] = _variance(means[i])
+            if not found:
+                break
+        return replace(self, sources=tuple(sources)), found
+
+    def _rest(self, x, noise_var, means, var, i):
+        """What the others leave of x, in units of part i, and its noise level, float."""
+        g, others = self.amplitudes[i], [j for j in range(len(means)) if j != i]
+        level = float(torch.as_tensor(noise_var, dtype=torch.float64).mean())
+        level += sum(self.amplitudes[j] ** 2 * var[j] for j in others)
+        return (x - sum(self.amplitudes[j] * means[j] for j in others)) / g, level / g ** 2
+
+    def denoise(self, x, noise_var, colour=None, floor=None):
+        """See Prior.denoise: approximate, see above; noise_var a float, or [batch] of which the mean counts (parts may know one
+        level for all windows only). No colour, so `floor` means nothing."""
+        if colour is not None:
+            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
+        for i, source in enumerate(self.sources):
+            _require_known(source, i)
+        means, var = [torch.zeros_like(x) for _ in self.sources], [1.0] * len(self.sources)
+        for step in range(self.rounds):
+            for i in self._order:
+                rest, level = self._rest(x, noise_var, means, var, i)
+                new = self.sources[i].denoise(rest, _rounded(level))
+                means[i] = new if step == 0 else torch.lerp(means[i], new, _DAMPING)
+                var[i] = _variance(means[i])
+        return sum(g * mean for g, mean in zip(self.amplitudes, means))
+
+
+def _variance(mean):
+    """What a posterior mean of a source of unit power leaves, per sample."""
+    return min(max(1 - float(mean.abs().square().mean()), 0.0), 1.0)
+
+
+def _require_known(source, number):
+    """Refuse a part that cannot be denoised since a nuisance is missing."""
+    names = {"ofdm": ("frame_offset", "phase"), "linear-modulation": ("timing", "phase")}.get(source.kind, ())
+    for name in names:
+        if getattr(source, name) is None:
+            raise ParameterError(f"sources: {name} of source {number} ({source.kind}) is missing; it cannot be found in a sum, "
+                                 "give it in that source's prior")
+
+
+def _rounded(level):
+    """A level in steps of half a decibel: filters that depend on it are made once and kept."""
+    return 10 ** (round(20 * math.log10(max(level, 1e-9))) / 20)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tones: a few narrow lines of unknown frequency, phase and amplitude.
+
+The posterior mean by detection: the strongest line of what is left (zero-padded Fourier transform), all frequencies refined by
+Gauss-Newton steps and all amplitudes by least squares together (CLEAN with joint least squares; Rife and Boorstyn, 1974 and 1976,
+of one and several tones), until no line stands out of the noise; then each amplitude is weighted by the probability that the line
+is one, and shrunk.
+"""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from .base import Prior
+
+_PAD = 4                # zero padding: a peak is at most 0.2 dB off its bin
+_STEPS = 2              # of Gauss-Newton after each new line, and _LAST at the end
+_LAST = 3
+_FALSE = 1e-3           # probability with which noise alone passes for a line, per window
+_NEIGHBOURS = 64        # bins (of the window's own resolution) to each side that tell the local level
+_RIDGE = 1e-6
+
+
+@dataclass
+class Tones(Prior):
+    """s(n) = sum_k A_k·exp(2j*pi*f_k·n), f_k constant over a window and anywhere in the band; unit mean power together.
+
+    count: how many lines at most, 1 to 32: no more are looked for. Frequencies closer than about one over the window's length
+    count as one line. Their density is flat on the mean, so kappa and noise_var are told by the lines themselves (`level`).
+    """
+
+    count: int = 1
+
+    kind = "tones"
+    takes_colour = False
+
+    def __post_init__(self):
+        if isinstance(self.count, bool) or self.count != int(self.count) or not 1 <= self.count <= 32:
+            raise ParameterError(f"count: {self.count} must be a whole number of lines, 1 to 32")
+        self.count = int(self.count)
+
+    def shifted(self, start):
+        """See Prior.shifted: nothing refers to the first sample."""
+        return self
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: averaged over all frequencies, a unit pulse."""
+        return (np.asarray(lags) == 0).astype(complex)
+
+    def draw(self, batch, samples, generator):
+        """Windows of `count` lines at random frequencies, two bins of the window apart or more where there is room, of random
+        phases and of powers 0.5 … 1.5 relative to each other: complex64 [batch, samples], and this prior."""
+        frequency = torch.rand(batch, self.count, generator=generator, dtype=torch.float64)
+        apart = 2 * self.count / samples
+        if apart < 0.5:         # sorted, and the rest of the band dealt out between them
+            frequency = frequency.sort(1).values * (1 - apart) + torch.arange(self.count) * apart / self.count
+        power = 0.5 + torch.rand(batch, self.count, generator=generator, dtype=torch.float64)
+        phase = 2 * torch.pi * torch.rand(batch, self.count, generator=generator, dtype=torch.float64)
+        amplitude = torch.polar((power / power.sum(1, keepdim=True)).sqrt(), phase)
+        return (_lines(frequency, samples) @ amplitude[..., None])[..., 0].to(torch.complex64), self
+
+    def denoise(self, x, noise_var, colour=None, floor=None):
+        """See Prior.denoise, noise_var a float or [batch]; no colour, so `floor` means nothing.
+
+        A line counts where its energy exceeds what noise would reach once in 1000 windows: noise of noise_var, or of the level
+        around it (median of the neighbouring bins), whichever is more, since in a mixture some of the other source is left.
+        """
+        if colour is not None:
+            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
+        return self._fit(x, noise_var)[0].to(torch.complex64)
+
+    def level(self, x):
+        """(the lines in x, complex64 [batch, samples], their mean power [batch]) where only the level around them is known."""
+        lines = self._fit(x, 0.0)[0]
+        return lines.to(torch.complex64), lines.abs().square().mean(1).float()
+
+    def _fit(self, x, noise_var):
+        """(the sum of all lines found, complex128 [batch, samples], frequencies [batch, count], amplitudes [batch, count], zero
+        for those that are none)."""
+        batch, samples = x.shape
+        x = x.to(torch.complex128)
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(batch, 1)
+        limit = math.log(_PAD * samples / _FALSE)           # a bin's energy over the noise is exponential of mean 1
+        frequency, floors = x.new_zeros(batch, 0).real, x.new_zeros(batch, 0).real
+        amplitude, rest = x.new_zeros(batch, 0), x
+        going = torch.ones(batch, dtype=torch.bool, device=x.device)
+        for _ in range(self.count):
+            energy = torch.fft.fft(rest, _PAD * samples).abs().square() / samples
+            peak, at = energy.max(1, keepdim=True)
+            floor = torch.maximum(noise_var, _around(energy[:, ::_PAD], at // _PAD)).clamp_min(1e-30)
+            going = going & (peak > limit * floor)[:, 0]
+            if not bool(going.any()):
+                break
+            # a window that is done gets a line that is switched off: its place in the batch must hold something
+            frequency = torch.cat([frequency, torch.where(going[:, None], at / (_PAD * samples), torch.nan)], 1)
+            floors = torch.cat([floors, floor], 1)
+            frequency, amplitude, rest = _refine(x, frequency, _STEPS)
+        if frequency.shape[1] == 0:
+            return torch.zeros_like(x), frequency, amplitude
+        frequency, amplitude, rest = _refine(x, frequency, _LAST)
+        ratio = samples * amplitude.abs().square() / floors
+        present = torch.sigmoid(ratio - limit) * (1 - 1 / ratio.clamp_min(1.0))
+        amplitude = torch.where(frequency.isnan(), 0, amplitude * present)
+        return (_lines(frequency, samples) @ amplitude[..., None])[..., 0], frequency, amplitude
+
+
+def _around(energy, at):
+    """The level about bin `at` [batch, 1]: the median of its neighbours, on the scale of a mean of exponentials."""
+    bins = energy.shape[1]
+    reach = min(_NEIGHBOURS, (bins - 1) // 2)
+    away = torch.cat([torch.arange(-reach, -2), torch.arange(3, reach + 1)]).to(at.device)
+    return energy.gather(1, (at + away) % bins).median(1, keepdim=True).values / math.log(2)
+
+
+def _lines(frequency, samples):
+    """exp(2j*pi*f·n), complex128 [batch, samples, count]; zero for a frequency that is NaN."""
+    angle = 2 * torch.pi * frequency[:, None].nan_to_num() * torch.arange(samples, dtype=torch.float64,
+                                                                         device=frequency.device)[:, None]
+    return torch.polar((~frequency.isnan()).to(angle)[:, None].expand_as(angle).contiguous(), angle)
+
+
+def _refine(x, frequency, steps):
+    """(frequencies, amplitudes [batch, count], rest [batch, samples]): least squares in all amplitudes, and Gauss-Newton steps of
+    all frequencies with them, no more than half a bin each."""
+    samples = x.shape[1]
+    n = (torch.arange(samples, dtype=torch.float64, device=x.device) - (samples - 1) / 2) / samples
+    for step in range(steps + 1):
+        e = _lines(frequency, samples)
+        amplitude = _solve(e, x)
+        rest = x - (e @ amplitude[..., None])[..., 0]
+        if step == steps:
+            return frequency, amplitude, rest
+        # dx = sum_k dA_k·e_k + A_k·2j*pi*N·df_k·n/N·e_k: with all A_k free, real parts alone belong to df
+        columns = torch.cat([e, e * n[:, None]], 2)
+        both = _solve(columns, x)
+        k = frequency.shape[1]
+        move = (both[:, k:] / (2j * torch.pi * samples * amplitude)).real.nan_to_num(0.0, 0.0, 0.0)
+        frequency = frequency + move.clamp(-0.5 / samples, 0.5 / samples)
+
+
+def _solve(columns, x):
+    """Least squares: columns complex128 [batch, samples, k], x [batch, samples] -> [batch, k]; hardly damped, so that columns
+    that are zero or alike do no harm."""
+    gram = columns.mH @ columns
+    ridge = _RIDGE * gram.diagonal(dim1=1, dim2=2).real + 1e-9
+    return torch.linalg.solve(gram + torch.diag_embed(ridge.to(gram.dtype)), columns.mH @ x[..., None])[..., 0]

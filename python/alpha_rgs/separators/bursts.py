@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Joint detection of a linear modulation under bursts of OFDM whose channel, phases and alphabets were found.
+
+As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each frame has its own carriers, gains and noise (what
+decisions left of it), and carriers that the signal of interest does not reach are decided and taken off. The noise is annealed:
+inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
+that a frame in six windows ends in a wrong but stable decision of all its symbols.
+"""
+from dataclasses import replace
+
+import torch
+
+from ..priors.base import column
+from ..priors.ofdm_bursts import GAUSSIAN, Tiles
+from ..signals import constellation
+from ..signals.wifi import ALPHABETS
+from .base import require, soft_output
+from .chain import BlockChain
+from .frames import COMPLEX, REAL, divide, multiply
+
+_PASSES, _HOT, _SETTLE = 24, 100.0, 4       # passes, factor on the noise at first, passes at the end without one
+_DAMPING = 0.4
+_EXPECTED = (1.5, 3e-4, 0.5, 0.2)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
+_LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
+_ALPHABETS = [constellation(name) for name in ALPHABETS]
+
+
+def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, callback=None):
+    """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4. fits: how often
+    timing, carrier offset, phase and gain of the SOI are fitted to what was decided, and all begun anew."""
+    require(soi, "linear-modulation", "signal of interest", "joint")
+    passes = passes or _PASSES
+    for turn in range(fits + 1):
+        problem = _Problem(y, soi, bursts, noise_var)
+        for step in range(passes):
+            heat = _HOT ** max(0.0, 1 - step / max(passes - _SETTLE, 1))
+            problem.infer(heat, damping or _DAMPING)
+            if callback:
+                callback(turn * passes + step, *problem.cavity)
+        if turn < fits:
+            soi, spread = problem.fitted()
+    out = problem.result()
+    if fits:
+        out.estimated = {key: getattr(soi, key) for key in spread} | {f"{key}_std": value for key, value in spread.items()}
+    return out
+
+
+class _Family:
+    """Tiles with equally many open carriers d, K symbols reaching each. All arrays [tiles, ...]."""
+
+    def __init__(self, received, waves, alphabet, noise, pulses):
+        self.d, self.alphabet, self.pulses, self.waves = waves.shape[2], alphabet, pulses, waves
+        self.received, self.noise = received, noise
+        both = torch.cat([waves, pulses], 2)
+        weighted = both.mH / noise[:, None, :]
+        self.gram, self.stat = weighted @ both, (weighted @ received[..., None])[..., 0]
+        self.site = torch.ones(alphabet.shape, dtype=REAL, device=received.device)
+        self.shift = torch.zeros(alphabet.shape, dtype=COMPLEX, device=received.device)
+
+    def slopes(self, symbols, waves):
+        """Gradient and curvature, [n, k] and [n, k, k], of the log-likelihood along k waves [n, samples, k] that are added to the
+        symbols' own, carriers following."""
+        rest = self.received - (self.pulses @ symbols[..., None])[..., 0]
+        weighted = waves.mH / self.noise[:, None, :]
+        first, second = (weighted @ rest[..., None])[..., 0], weighted @ waves
+        if self.d:
+            across = self.waves.mH / self.noise[:, None, :]
+            mean = self.inverse @ ((across @ rest[..., None])[..., 0] + self.shift)[..., None]
+            seen = across @ waves
+            first = first - (seen.mH @ mean)[..., 0]
+            second = second - seen.mH @ self.inverse @ seen
+        return first.real, second.real
+
+    def evidence(self, heat):
+        """(precision [n, K, K], information [n, K]) of the symbols, the noise `heat` times as strong."""
+        d, gram, stat = self.d, self.gram / heat, self.stat / heat
+        if d == 0:
+            return gram, stat
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[:, :d, :d] + torch.diag_embed(self.site.to(COMPLEX))))
+        self.own = self.inverse @ (stat[:, :d] + self.shift)[..., None]
+        self.gain = self.inverse @ gram[:, :d, d:]
+        return gram[:, d:, d:] - gram[:, d:, :d] @ self.gain, stat[:, d:] - (gram[:, d:, :d] @ self.own)[..., 0]
+
+    def update(self, mean, cov, damping):
+        """New sites of the carriers, given the symbols' posterior [n, K], [n, K, K]."""
+        if self.d == 0:
+            return
+        own = (self.own - self.gain @ mean[..., None])[..., 0]
+        var = (self.inverse.diagonal(dim1=1, dim2=2) + ((self.gain @ cov) * self.gain.conj()).sum(-1)).real
+        cavity = divide(own, var, self.site, self.shift)
+        for number in torch.unique(self.alphabet).tolist():
+            if number == GAUSSIAN:                              # these keep their prior
+                continue
+            rows = self.alphabet == number
+            here = tuple(v[rows] for v in cavity)
+            site, shift = multiply(*_ALPHABETS[number].posterior(*here), *here)
+            self.site[rows] = torch.lerp(self.site[rows], site, damping)
+            self.shift[rows] = torch.lerp(self.shift[rows], shift, damping)
+
+
+class _Problem:
+    """One batch of windows, in units of the samples; symbols in those of the alphabet."""
+
+    def __init__(self, y, soi, bursts, noise_var):
+        self.y, self.soi, self.noise_var, batch, device = y, soi, noise_var, len(y), y.device
+        self.kappa = bursts.kappa(batch).to(device)
+
+        def each(value, dtype=REAL):
+            return column(value, torch.empty(0), dtype).expand(batch, 1)[:, 0].cpu()
+
+        timing, gain = each(soi.timing), each(soi.gain)
+        self.tiles = tiles = Tiles(y, bursts, noise_var.cpu().clamp_min(0) + _LEAST * gain.square())
+        self.nuisances = timing, each(soi.carrier_offset), each(soi.phase), gain
+        pulses = self._pulses(*self.nuisances)
+        symbol, count = tiles.symbols(soi.signal, timing)
+        first = torch.full((batch,), 1 << 40).scatter_reduce(0, tiles.window, symbol, "amin")
+        local = symbol - first[tiles.window]
+        total = int(local.max()) + count
+        self.rows = torch.cat([rows for rows, *_ in tiles.groups])
+        self.families = [_Family(*(v.to(device) for v in (tiles.received[rows], *group, pulses[rows])))
+                         for rows, *group in tiles.groups]
+        self.sizes = [len(rows) for rows, *_ in tiles.groups]
+        self.chain = BlockChain(tiles.window[self.rows].to(device), local[self.rows].to(device), count, batch, total)
+        number = first[:, None] + torch.arange(total)
+        self.exists = ((number >= 0) & (number < (torch.inf if soi.symbols is None else soi.symbols)) | torch.tensor(
+            soi.symbols is None)).to(device)
+        inside, self.count = soi.inside(y.shape[1])
+        self.inside = (inside - first)[:, None].to(device)
+        self.site = torch.where(self.exists, 1.0, 1e6).to(REAL)
+        self.shift = torch.zeros(batch, total, dtype=COMPLEX, device=device)
+
+    def _pulses(self, timing, offset, phase, gain):
+        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), self.nuisances[0])
+
+    def decided(self):
+        """Posterior means of the symbols, complex128 [batch, symbols]."""
+        return torch.where(self.exists, self.soi.signal.alphabet.posterior(*self.cavity)[0], 0)
+
+    def fitted(self):
+        """The SOI with its nuisances one Gauss-Newton step on, given what was decided; and their standard deviations, name ->
+        [batch] (the phase's at the middle of the window)."""
+        timing, offset, phase, gain = self.nuisances
+        middle = self.y.shape[1] / 2            # about which offset and phase are all but independent
+        later, earlier = (self._pulses(timing + d, offset, phase, gain) for d in (0.05, -0.05))
+        pulses, turn = self._pulses(*self.nuisances), 2j * torch.pi * (self.tiles.n - middle)[..., None]
+        total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)
+        for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
+                                               self.tiles.groups):
+            a = symbols[..., None].cpu()
+            own, moved = pulses[rows] @ a, (later[rows] - earlier[rows]) @ a / 0.1
+            waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
+            for part, into in zip(family.slopes(symbols, waves), total):
+                into.index_add_(0, self.tiles.window[rows], part.cpu())
+        sure = torch.diag_embed(1 / torch.tensor(_EXPECTED, dtype=REAL).square()).expand(len(self.y), 4, 4)
+        step = torch.linalg.solve(total[1] + sure, total[0][..., None])[..., 0]
+        limit = torch.tensor(_EXPECTED, dtype=REAL)
+        step = torch.maximum(torch.minimum(step, limit), -limit)
+        phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
+        spread = torch.linalg.inv(2 * total[1] + sure).diagonal(dim1=1, dim2=2).sqrt()
+        spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
+        return replace(self.soi, timing=timing + step[:, 0], carrier_offset=offset + step[:, 1], phase=phase,
+                       gain=gain * (1 + step[:, 3])), spread
+
+    def infer(self, heat, damping):
+        """One pass: the joint Gaussian posterior under the present sites, all cavities, and (unless damping is None) new sites."""
+        precision, information = (torch.cat(parts) for parts in zip(*(f.evidence(heat) for f in self.families)))
+        mean, var, local = self.chain.solve(precision, information, self.site, self.shift)
+        self.cavity = divide(mean, var, self.site, self.shift)
+        if damping is None:
+            return
+        parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
+        for family, *local in parts:
+            family.update(*local, damping)
+        site, shift = multiply(*self.soi.signal.alphabet.posterior(*self.cavity), *self.cavity)
+        self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
+        self.shift = torch.where(self.exists, torch.lerp(self.shift, shift, damping), 0)
+
+    def result(self):
+        """A Separation. interference: what is left of the mixture where there are frames."""
+        index = self.inside + torch.arange(self.count, device=self.y.device)
+        soft, var = self.cavity
+        parts = zip(self.families, self.chain.gather(self.decided()).split(self.sizes))
+        waves = torch.cat([(f.pulses @ a[..., None])[..., 0] for f, a in parts])[torch.argsort(self.rows)]
+        s = self.tiles.joined(waves.cpu()).to(self.y)
+        there = self.tiles.joined(self.tiles.full[:, None].expand(-1, waves.shape[1])).to(self.y.device)
+        return soft_output(self.soi, soft.gather(1, index).to(torch.complex64), var.gather(1, index).float(), soi=s,
+                           interference=torch.where(there, self.y - s, 0), evaluations=0, kappa=self.kappa.float(),
+                           noise_var=self.noise_var)
