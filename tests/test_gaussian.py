@@ -124,12 +124,12 @@ def test_colour_of_another_kind_is_refused():
 def test_level_noise_and_offset_are_found(snr_db):
     """At -12 dB: each offset, kappa within 3 %, noise within a quarter (or near nothing)."""
     mixture = draw(SOI, OFDM, 16, 2560, -12.0, snr_db, 3)
-    prior, kappa, noise_var, found = acquire(mixture.y, mixture.soi, Gaussian(true_table()))
+    _, prior, kappa, noise_var, found = acquire(mixture.y, mixture.soi, Gaussian(true_table()))
     assert torch.equal(found["period_offset"], mixture.interference.frame_offset)
     assert (kappa / mixture.kappa - 1).abs().max() < 0.05
     assert (kappa / mixture.kappa - 1).abs().mean() < 0.02
     assert (noise_var - mixture.noise_var).abs().max() < max(0.25 * mixture.noise_var, 5e-3)
-    given, _, _, nothing = acquire(mixture.y, mixture.soi, replace(prior, period_offset=5), 4.0, 0.1)
+    _, given, _, _, nothing = acquire(mixture.y, mixture.soi, replace(prior, period_offset=5), 4.0, 0.1)
     assert given.period_offset == 5 and not nothing
 
 
@@ -138,7 +138,7 @@ def test_noise_cannot_be_told_from_a_flat_spectrum():
     y = draw(SOI, OFDM, 2, 2560, -12.0, 10.0, 3).y
     with pytest.raises(ParameterError, match="noise_var"):
         acquire(y, SOI, Gaussian())
-    assert acquire(y, SOI, Gaussian(), noise_var=0.1)[1].shape == (2,)
+    assert acquire(y, SOI, Gaussian(), noise_var=0.1)[2].shape == (2,)
 
 
 def test_a_folder_gives_back_what_was_saved(folder):

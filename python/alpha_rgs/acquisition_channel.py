@@ -186,9 +186,12 @@ class _Burst:
                 if self.kind[t] == "gaussian":
                     continue
                 z = z * np.exp(-1j * self.phase[t])
-                if self.kind[t] == "bpsk" and np.sum(((abs(self.gain) * z) ** 2)[PILOTS & self.clear]).real < 0:       # HT-SIG's
-                    quarter = np.where(PILOTS, 1j, 1)
-                    self.turn[t], self.u[t], z = self.turn[t] * quarter, self.u[t] / quarter, z / quarter
+                if np.sum(((abs(self.gain) * z) ** 2)[PILOTS & self.clear]).real < 0:
+                    if self.kind[t] == "bpsk":                  # HT-SIG: its data is turned, its pilots are not
+                        quarter = np.where(PILOTS, 1j, 1)
+                        self.turn[t], self.u[t], z = self.turn[t] * quarter, self.u[t] / quarter, z / quarter
+                    else:                                       # a blind channel's phase: pilots tell one quarter from the next
+                        self.phase[t], z = self.phase[t] + np.pi / 2, z / 1j
                 c = _decided(z, self.kind[t])
                 over += self.u[t] * np.exp(-1j * self.phase[t]) * c.conj()
                 under += abs(c) ** 2
@@ -233,11 +236,11 @@ def _alphabet(z, weight, use, last):
         phase = np.angle(lifted) / order
         phase = last + (phase - last + np.pi / order) % (2 * np.pi / order) - np.pi / order
         tried = []
-        for phase in (phase, last)[:1 + (len(points) > 4)]:     # a power tells little of the phase of so many points
+        for at in (phase, last)[:1 + (len(points) > 4)]:        # a power tells little of the phase of so many points
             for _ in range(2 * (len(points) > 4)):
-                phase += np.angle(np.sum(weight * z * np.exp(-1j * phase) * _nearest(z * np.exp(-1j * phase), points).conj()))
-            y = z * np.exp(-1j * phase)
-            tried.append((np.sum(weight * abs(y - _nearest(y, points)) ** 2) / np.sum(weight), phase))
+                at += np.angle(np.sum(weight * z * np.exp(-1j * at) * _nearest(z * np.exp(-1j * at), points).conj()))
+            y = z * np.exp(-1j * at)
+            tried.append((np.sum(weight * abs(y - _nearest(y, points)) ** 2) / np.sum(weight), at))
         error, phase = min(tried)
         y = z * np.exp(-1j * phase)
         fit = logsumexp(-abs(y[use, None] - points) ** 2 / _SPREAD, axis=1).sum() - use.sum() * np.log(len(points))

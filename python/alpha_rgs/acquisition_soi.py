@@ -4,8 +4,8 @@
 Of y = g·H(timing, offset)·a + A·c + w everything but the signal's own nuisances is known in second moments, so the evidence of
 a timing and an offset is that of Gaussian vectors, with symbols and open carriers integrated out: it needs no decision and weighs
 prefixes, null carriers and gaps as they deserve. It is periodic in the timing with hardly a second harmonic (excess bandwidth
-under 100 %), so four timings tell its peak; offsets are searched over a grid. Phase and the last of the offset are those under which
-the symbols' estimates fit the alphabet best.
+under 100 %), so four timings tell its peak; offsets are searched over a grid. Phase and the last of the offset are those under
+which the symbols' estimates fit the alphabet best.
 """
 from dataclasses import replace
 
@@ -62,8 +62,8 @@ def acquire_soi(soi, tiles):
 
 
 def _line(soi, cavity, offset, timing, first):
-    """(carrier offset, phase at sample 0) by the likelihood of the alphabet's points, given symbols' estimates (mean, var) in units of
-    the alphabet, [batch, symbols], turned back by `offset`: the best of a grid."""
+    """(carrier offset, phase at sample 0) by the likelihood of the alphabet's points, given symbols' estimates (mean, var) in
+    units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid."""
     mean, var = cavity
     alphabet, sps = soi.signal.alphabet, soi.signal.samples_per_symbol
     points, k = alphabet.points.to(torch.complex128), torch.arange(mean.shape[1]).double() - mean.shape[1] // 2
@@ -144,6 +144,6 @@ def bands_of(soi, batch, margin=0.0):
     margin = margin + (_OFFSETS if unknown else 0.0)
     width = inside.max() - inside.min() + 2 * margin
     if width > _WIDEST:
-        raise ParameterError(f"signal of interest: takes {width:.2g} of the band, with what its carrier offset may be; too little "
-                             "is left to see the bursts by; give a higher samples_per_symbol, or the carrier_offset")
+        raise ParameterError(f"signal of interest: takes {width:.2g} of the band, with what its carrier offset may be; too "
+                             "little is left to see the bursts by; give a higher samples_per_symbol, or the carrier_offset")
     return [(c + inside.min() - margin, c + inside.max() + margin) for c in centres]

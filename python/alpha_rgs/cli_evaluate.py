@@ -46,10 +46,19 @@ def stream(method: Method = "joint", sir_db: Sirs = _ALL, samples: Annotated[int
 
 
 @app.command()
+def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated[float, typer.Option()] = -10.0,
+             snr_db: Annotated[float, typer.Option(help="Per sample.")] = 20.0, save: Save = None):
+    """The paper's QPSK under interference of all families: bit error rates, the interference known and found."""
+    from . import evaluation
+
+    _table(save, list(evaluation.FAMILIES), lambda name: evaluation.family(name, sir_db, snr_db, windows))
+
+
+@app.command()
 def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds real_mix.py and, beside it, the captures.")],
              wifi: Annotated[str, typer.Option(help="Recordings, comma-separated; default all six.")] = "",
              sir_db: Sirs = "-5,-10,-15", seeds: Annotated[int, typer.Option(min=1, help="Draws of each.")] = 24,
-             inside: Annotated[bool, typer.Option("--inside", help="Windows inside one WiFi frame's data, not anywhere.")] = False,
+             inside: Annotated[bool, typer.Option("--inside", help="Windows inside one WiFi frame's data only.")] = False,
              save: Save = None):
     """A recorded QPSK frame under recorded WiFi, nothing given but the two kinds: mean bit errors of 280."""
     from . import evaluation

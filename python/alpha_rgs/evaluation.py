@@ -71,8 +71,8 @@ def stream(method, sir_db, samples=800_000, snr_db=None, seed=1, window=2560, ho
 def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False):
     """A recorded RRC-QPSK frame under recorded WiFi, of which the kinds alone are known (folder: of real_mix.py).
 
-    inside: windows within one WiFi frame's data, else from any busy place. Returns a dict: wifi, sir_db, errors (mean of 280 bits,
-    as real_mix counts them in the separated waveform, looking for the frame itself), worst, matched_filter (mean, nothing
+    inside: windows within one WiFi frame's data, else from any busy place. Returns a dict: wifi, sir_db, errors (mean of 280
+    bits, as real_mix counts them in the separated waveform, looking for the frame itself), worst, matched_filter (mean, nothing
     separated), quality (dB, mean), ms (per window).
     """
     folder = pathlib.Path(folder)
@@ -92,6 +92,42 @@ def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False):
     baseline = [real_mix.bit_errors(m["y"], m["bits"]) for m in mixtures]
     return dict(wifi=wifi, sir_db=sir_db, errors=float(np.mean(errors)), worst=int(max(errors)),
                 matched_filter=float(np.mean(baseline)), quality=float(out.quality.mean()), ms=1e3 * spent / seeds)
+
+
+_LINE5 = {"kind": "linear-modulation", "samples_per_symbol": 5, "rolloff": 0.35, "span": 8, "gain": 1.0}
+_LORA, _GFSK, _TONES = ({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 4}, {"kind": "gfsk", "samples_per_symbol": 8},
+                        {"kind": "tones", "count": 2})
+FAMILIES = {
+    "GMSK, BT 0.3, 4 samples per symbol": {"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3},
+    "GFSK, h = 1/2, 8 samples per symbol": {**_GFSK, "modulation_index": 0.5},
+    "GFSK, h = 1/3, 8 samples per symbol": {**_GFSK, "modulation_index": 0.33333},
+    "LoRa, SF 7, 4 samples per chip": _LORA,
+    "1 tone": {"kind": "tones", "count": 1}, "3 tones": {"kind": "tones", "count": 3},
+    "LoRa and 2 tones": {"kind": "sum", "sources": [_LORA, _TONES]},
+    "QPSK, 5 samples per symbol": {**_LINE5, "constellation": "qpsk"},
+    "π/4-DQPSK, 5 samples per symbol": {**_LINE5, "constellation": "pi/4-dqpsk"},
+    "16APSK, 5 samples per symbol": {**_LINE5, "constellation": "16apsk"},
+    "32APSK, 5 samples per symbol": {**_LINE5, "constellation": "32apsk"},
+    "802.11a, QPSK carriers": {"kind": "ofdm", "preset": "802.11a", "constellation": "qpsk"},
+    "LTE 1.4 MHz, QPSK carriers": {"kind": "ofdm", "preset": "lte-1.4", "constellation": "qpsk"}}
+
+
+def family(name, sir_db=-10.0, snr_db=20.0, windows=4, seed=1):
+    """The paper's QPSK under an interference of FAMILIES, its nuisances drawn. Returns a dict: family, bit error rates of the
+    matched_filter, with kappa, noise and nuisances given, and with all of the interference found; ms per window of the last."""
+    soi, interference = paper_priors(symbols=None)[0], from_dict(dict(FAMILIES[name]))
+    mixture = draw(soi, interference, windows, 2560, sir_db, snr_db, seed)
+    levels = {"kappa": mixture.kappa, "noise_var": mixture.noise_var}
+
+    def wrong(prior, method="auto", **given):
+        out = separate(mixture.y, soi, prior, method, **given)
+        return float((soi.signal.alphabet.slice(out.symbols) != mixture.bits).float().mean())
+
+    filtered, given = wrong(mixture.interference, "matched_filter", **levels), wrong(mixture.interference, **levels)
+    began = time.perf_counter()
+    found = wrong(interference)
+    return dict(family=name, matched_filter=filtered, given=given, found=found,
+                ms=1e3 * (time.perf_counter() - began) / windows)
 
 
 def _decibels(values):

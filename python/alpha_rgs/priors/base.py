@@ -86,8 +86,10 @@ def rotation(frequency, lags):
 
 
 def carrier(phase, frequency, like):
-    """exp(j*(phase + 2*pi*frequency*n)), complex64, broadcastable to like [batch, samples]."""
+    """exp(j*(phase + 2*pi*frequency*n)), complex64, broadcastable to like [batch, samples]; frequency None (unknown) means 0."""
     angle = column(phase, like)
+    if frequency is None:
+        frequency = 0.0
     if torch.is_tensor(frequency) or frequency != 0:        # most sources have none: one factor per window will do
         n = torch.arange(like.shape[-1], dtype=torch.float64, device=like.device)
         angle = angle + 2 * torch.pi * column(frequency, like) * n

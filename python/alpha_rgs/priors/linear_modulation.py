@@ -146,7 +146,8 @@ class LinearModulation(Prior):
         table = np.mean([np.correlate(h, h, "full") for h in pulses], 0)
         table, middle = table / table.max(), 2 * reach
         inside = abs(lags) <= middle
-        return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(0.0 if self.carrier_offset is None else self.carrier_offset, lags)
+        offset = 0.0 if self.carrier_offset is None else self.carrier_offset
+        return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(offset, lags)
 
     def denoise(self, x, noise_var, colour=None, floor=1e-4):
         """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).

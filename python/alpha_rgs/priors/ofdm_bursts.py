@@ -25,8 +25,8 @@ _REAL, _COMPLEX = torch.float64, torch.complex128
 class Frame:
     """One OFDM symbol: start (may lie before the window), prefix, samples; carrier_offset, cycles per sample; gain, complex [56],
     of each carrier as received, with the phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or ""
-    for nothing there; error: what decisions leave, of the power; power: of the burst's carriers on average; decided: complex [56],
-    of the carriers that the signal of interest does not reach, NaN on those that it does; or None."""
+    for nothing there; error: what decisions leave, of the power; power: of the burst's carriers on average; decided: complex
+    [56], of the carriers that the signal of interest does not reach, NaN on those that it does; or None."""
 
     start: int
     prefix: int

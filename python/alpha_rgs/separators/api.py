@@ -70,8 +70,8 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
         start = torch.as_tensor(start)
         soi, interference = soi.shifted(start.double()), interference.shifted(start)
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
-    if interference.kind == "ofdm-bursts" and "timing" in found:
-        options = {"fits": _FITS, **options}
+    if name == "joint" and interference.kind == "ofdm-bursts" and "timing" in found:
+        options = {"fits": _FITS, "free": tuple(found), **options}
     with torch.inference_mode():
         out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
     out.method, out.estimated = name, found | out.estimated

@@ -20,14 +20,16 @@ from .frames import COMPLEX, REAL, divide, multiply
 
 _PASSES, _HOT, _SETTLE = 24, 100.0, 4       # passes, factor on the noise at first, passes at the end without one
 _DAMPING = 0.4
+_NUISANCES = ("timing", "carrier_offset", "phase", "gain")
 _EXPECTED = (1.5, 3e-4, 0.5, 0.2)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
 
-def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, callback=None):
+def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, free=None, callback=None):
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4. fits: how often
-    timing, carrier offset, phase and gain of the SOI are fitted to what was decided, and all begun anew."""
+    timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are fitted to what was decided,
+    and all begun anew."""
     require(soi, "linear-modulation", "signal of interest", "joint")
     passes = passes or _PASSES
     for turn in range(fits + 1):
@@ -38,7 +40,7 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, c
             if callback:
                 callback(turn * passes + step, *problem.cavity)
         if turn < fits:
-            soi, spread = problem.fitted()
+            soi, spread = problem.fitted(free or _NUISANCES)
     out = problem.result()
     if fits:
         out.estimated = {key: getattr(soi, key) for key in spread} | {f"{key}_std": value for key, value in spread.items()}
@@ -136,11 +138,11 @@ class _Problem:
         """Posterior means of the symbols, complex128 [batch, symbols]."""
         return torch.where(self.exists, self.soi.signal.alphabet.posterior(*self.cavity)[0], 0)
 
-    def fitted(self):
-        """The SOI with its nuisances one Gauss-Newton step on, given what was decided; and their standard deviations, name ->
-        [batch] (the phase's at the middle of the window)."""
+    def fitted(self, free):
+        """The SOI with its nuisances `free` (names) one Gauss-Newton step on, given what was decided; and their standard
+        deviations, name -> [batch] (the phase's at the middle of the window)."""
         timing, offset, phase, gain = self.nuisances
-        middle = self.y.shape[1] / 2            # about which offset and phase are all but independent
+        middle = self.y.shape[1] / 2 if "phase" in free else 0      # about which offset and phase are all but independent
         later, earlier = (self._pulses(timing + d, offset, phase, gain) for d in (0.05, -0.05))
         pulses, turn = self._pulses(*self.nuisances), 2j * torch.pi * (self.tiles.n - middle)[..., None]
         total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)
@@ -151,23 +153,21 @@ class _Problem:
             waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
             for part, into in zip(family.slopes(symbols, waves), total):
                 into.index_add_(0, self.tiles.window[rows], part.cpu())
-        sure = torch.diag_embed(1 / torch.tensor(_EXPECTED, dtype=REAL).square()).expand(len(self.y), 4, 4)
+        limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(_NUISANCES, _EXPECTED)], dtype=REAL)
+        sure = torch.diag_embed(1 / limit.square()).expand(len(self.y), 4, 4)
         step = torch.linalg.solve(total[1] + sure, total[0][..., None])[..., 0]
-        limit = torch.tensor(_EXPECTED, dtype=REAL)
         step = torch.maximum(torch.minimum(step, limit), -limit)
         phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
         spread = torch.linalg.inv(2 * total[1] + sure).diagonal(dim1=1, dim2=2).sqrt()
         spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
-        return replace(self.soi, timing=timing + step[:, 0], carrier_offset=offset + step[:, 1], phase=phase,
-                       gain=gain * (1 + step[:, 3])), spread
+        moved = dict(zip(_NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
+        return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}
 
     def infer(self, heat, damping):
-        """One pass: the joint Gaussian posterior under the present sites, all cavities, and (unless damping is None) new sites."""
+        """One pass: the joint Gaussian posterior under the present sites and `heat` times the noise; cavities, new sites."""
         precision, information = (torch.cat(parts) for parts in zip(*(f.evidence(heat) for f in self.families)))
         mean, var, local = self.chain.solve(precision, information, self.site, self.shift)
         self.cavity = divide(mean, var, self.site, self.shift)
-        if damping is None:
-            return
         parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
         for family, *local in parts:
             family.update(*local, damping)

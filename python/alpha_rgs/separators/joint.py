@@ -29,16 +29,16 @@ _STRONG, _EXCEEDS = 2.5e-3, 2.0      # Es/N0 above 26 dB: a wrong decision leave
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
-def joint(y, soi, interference, kappa, noise_var, passes=None, damping=None, search=None, fits=0, callback=None):
+def joint(y, soi, interference, kappa, noise_var, passes=None, damping=None, search=None, fits=0, free=None, callback=None):
     """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
 
     passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the list, 0
     for none; default 32 (0 where the carriers are Gaussian). fits: under bursts, how often what was found of the SOI is fitted
-    anew to what was decided."""
+    anew to what was decided; free: the names of that, None for all."""
     if interference.kind == "linear-modulation":
         return joint_linear(y, soi, interference, kappa, noise_var, passes or 6, damping or 0.7, callback=callback)
     if interference.kind == "ofdm-bursts":
-        return joint_bursts(y, soi, interference, noise_var, passes, damping, fits, callback)
+        return joint_bursts(y, soi, interference, noise_var, passes, damping, fits, free, callback)
     known = interference.kind == "ofdm" and interference.signal.alphabet.symmetry is not None
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback)
