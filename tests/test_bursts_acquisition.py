@@ -142,6 +142,15 @@ def test_bits_are_right_when_all_is_known_and_llrs_agree():
     assert not {"timing", "timing_std"} & set(out.estimated)
 
 
+def test_frames_that_are_given_are_used():
+    m = draw(TRUE, OfdmBursts(), 4, SAMPLES, -5, 30, seed=8)
+    given = OfdmBursts([[replace(f, gain=m.kappa * f.gain, power=m.kappa ** 2 * f.power) for f in window]
+                        for window in m.interference.frames])
+    assert acquire(m.y, TRUE, given)[1].frames is given.frames and given.shifted(100).frames is None
+    out = separate(m.y, TRUE, given, noise_var=m.noise_var)
+    assert wrong(out, m.bits).sum() == 0 and torch.all((out.kappa / m.kappa - 1).abs() < 0.1)
+
+
 def test_random_traffic_at_minus_10_decibels_leaves_few_wrong_bits():
     m = draw(TRUE, OfdmBursts(), 12, SAMPLES, -10, 30, seed=7)
     out = separate(m.y, TRUE, BURSTS)

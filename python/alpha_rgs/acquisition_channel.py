@@ -236,7 +236,7 @@ def _alphabet(z, weight, use, last):
         phase = np.angle(lifted) / order
         phase = last + (phase - last + np.pi / order) % (2 * np.pi / order) - np.pi / order
         tried = []
-        for at in (phase, last)[:1 + (len(points) > 4)]:        # a power tells little of the phase of so many points
+        for at in (phase, last)[:1 + (len(points) > 16)]:       # a power tells little of the phase of so many points
             for _ in range(2 * (len(points) > 4)):
                 at += np.angle(np.sum(weight * z * np.exp(-1j * at) * _nearest(z * np.exp(-1j * at), points).conj()))
             y = z * np.exp(-1j * at)

@@ -103,7 +103,8 @@ def denoising(
     resample: Annotated[str | None, typer.Option(help="P/Q: to be done first; all else refers to the new rate.")] = None,
     carrier_offset: Annotated[float, typer.Option(help="Of the recording, taken off, cycles per sample.")] = 0.0,
     datatype: Annotated[str | None, typer.Option(help="Of a raw file.")] = None,
-    sample_rate: Annotated[float | None, typer.Option(help="In Hz, where the file does not tell it.")] = None, save: Save = None,
+    sample_rate: Annotated[float | None, typer.Option(help="In Hz, where the file does not tell it.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Noises per window.")] = 1, save: Save = None,
 ):
     """Noise added to a recording and taken off again, by a prior and by an exact one; windows of a tenth of the median power and
     less are left out."""
@@ -114,7 +115,7 @@ def denoising(
 
     try:
         cut = windows_of_recording(recording, window, hop or window, first, resample, carrier_offset, datatype, sample_rate)
-        points = yardstick.recorded(load(prior), load(reference), cut)
+        points = yardstick.recorded(load(prior), load(reference), cut, draws=draws)
     except AlphaRgsError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

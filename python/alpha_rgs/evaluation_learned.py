@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What learned priors cost and what they reach: bit error rate against time per window, on two processor cores."""
+import contextlib
 import pathlib
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,16 @@ def methods(learned_interference, once, iterations):
     return rows
 
 
+@contextlib.contextmanager
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=None):
     """Rows (dicts): case, sir_db, label, options, evaluations, ms_per_window, ber, ber_se. Learned: the SOI by folder's
     rrc-qpsk.prior, the interference too where there is <interference>.prior.
@@ -61,8 +72,7 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
         if tell:
             tell(rows[-1])
 
-    torch.set_num_threads(2)
-    with ThreadPoolExecutor(2, initializer=lambda: torch.set_num_threads(1)) as pool:
+    with _two_threads(), ThreadPoolExecutor(2, initializer=lambda: torch.set_num_threads(1)) as pool:
         def timed(solve, parts, warm=True):
             """(results of the parts, in order, ms per window)."""
             run, together = (map, 1) if len(parts) == len(wholes) else (pool.map, 2)

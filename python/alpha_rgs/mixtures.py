@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Synthetic mixtures with their truth: the experiment of Jayashankar et al. (2023), and streams.
 
-Interference: OFDM, linear modulation, GMSK, GFSK, LoRa chirps, tones, sums of these, or a stand-in for the experiment's
-CommSignal2. That recording's averaged autocorrelation is what 802.11b at 1 or 2 Mb/s gives at 25 MS/s (it ends after 25
-samples, with the side lobes of the 11-chip Barker code; a peak at 3175 samples is the scrambler's 127 symbols): this is
+Interference: OFDM, bursts of 802.11, linear modulation, GMSK, GFSK, LoRa chirps, tones, sums of these, or a stand-in for the
+experiment's CommSignal2. That recording's averaged autocorrelation is what 802.11b at 1 or 2 Mb/s gives at 25 MS/s (it ends after
+25 samples, with the side lobes of the 11-chip Barker code; a peak at 3175 samples is the scrambler's 127 symbols): this is
 inferred from second-order statistics, so it is called a stand-in.
 """
 from dataclasses import dataclass, replace

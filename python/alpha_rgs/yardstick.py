@@ -63,8 +63,9 @@ def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colou
     return points
 
 
-def recorded(prior, reference, windows, levels=LEVELS[4:12], clean=0.05, seed=1):
-    """Points of windows of a recording, complex [n, samples], each of unit power: noise is added, and taken off by both priors.
+def recorded(prior, reference, windows, levels=LEVELS[4:12], clean=0.05, seed=1, draws=1):
+    """Points of windows of a recording, complex [n, samples], each of unit power: noise is added, and taken off by both priors,
+    `draws` noises to each window.
 
     The truth is the reference's estimate of the recording as it is, whose own errors count as noise of variance `clean`: the
     nearest signal of that kind. exact: the reference's error; linear: that of the recording itself, with the noise on it. Raises
@@ -77,7 +78,8 @@ def recorded(prior, reference, windows, levels=LEVELS[4:12], clean=0.05, seed=1)
     x = torch.as_tensor(windows).to(torch.complex64)
     generator, points = torch.Generator().manual_seed(seed), []
     with torch.inference_mode():
-        truth = reference.denoise(x, clean)
+        truth = reference.denoise(x, clean).repeat(draws, 1)
+        x = x.repeat(draws, 1)
         for level in levels:
             noisy = x + level ** 0.5 * mixtures.noise(x.shape, generator)
             found = prior.denoise(noisy, level + clean), reference.denoise(noisy, level + clean), noisy

@@ -67,7 +67,7 @@ class OfdmBursts(Prior):
 
     def draw(self, batch, samples, generator):
         """Windows of random traffic (signals.wifi), complex64 [batch, samples], of unit mean power while there is any; and the
-        prior with its frames as they truly are, carriers open."""
+        prior with its frames as they truly are, carriers open (their gains are of these windows: times kappa in a mixture)."""
         windows = [traffic(samples, generator) for _ in range(batch)]
         frames = [[Frame(start, prefix, b.carrier_offset, b.gains(field), b.alphabet_of(field), 0.0, b.amplitude ** 2 / FFT_SIZE,
                          None if field == "short" else np.where(b.gains(field) == 0, 0, np.nan + 0j))
