@@ -21,7 +21,7 @@ from .frames import COMPLEX, REAL, divide, multiply
 _PASSES, _HOT, _SETTLE = 24, 100.0, 4       # passes, factor on the noise at first, passes at the end without one
 _DAMPING = 0.4
 _NUISANCES = ("timing", "carrier_offset", "phase", "gain")
-_EXPECTED = (1.5, 3e-4, 0.5, 0.2)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
+_EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
