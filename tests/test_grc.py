@@ -29,7 +29,7 @@ def test_block_descriptions_fit_the_code():
 
 
 @pytest.mark.timeout(100)
-@pytest.mark.parametrize("name", ["separate_qpsk_ofdm", "separate_learned"])
+@pytest.mark.parametrize("name", ["separate_qpsk_ofdm", "separate_learned", "separate_recorded"])
 def test_the_example_flowgraphs_compile(tmp_path, name):
     """grcc finds no error in them, and their scripts are Python."""
     from shutil import which
