@@ -10,6 +10,7 @@ from .priors.toml import to_toml, values
 from .signals import PRESETS
 
 _MEANING = {
+    "preset": "IEEE 802.11a/n at 20 MHz: bursts, guard intervals, carrier offsets, channels and alphabets are found",
     "constellation": "alphabet of the symbols or carriers",
     "samples_per_symbol": "samples",
     "pulse": "rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long",
@@ -70,7 +71,9 @@ def prior_table(prior, given=None):
         if value is None and key in _ESTIMATED.get(prior.kind, ()):
             value = "estimated"
         elif value is None and key in _REQUIRED:
-            value = "missing: required of a signal of interest"
+            value = "missing: required of a signal of interest, but found among 802.11 bursts"
+        elif value is None and key == "carrier_offset":
+            value = "0, but found among 802.11 bursts"
         elif value is None and key == "symbols":
             value = "endless"
         elif given is not None and key not in given:

@@ -18,7 +18,7 @@ from .signals import LinearModulation as LinearSignal
 from .signals import Ofdm as OfdmSignal
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
-SIMULATED = ("ofdm", "linear-modulation", "gmsk", "gfsk", "lora", "tones", "sum")      # kinds that `alone` draws
+SIMULATED = ("ofdm", "linear-modulation", "gmsk", "gfsk", "lora", "tones", "sum", "ofdm-bursts")      # kinds that `alone` draws
 HELD_OUT = "held-out"   # none of the table's: to check on it what was chosen on those
 DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
 

@@ -131,6 +131,8 @@ def values(prior):
     for key in ("taps", "radii"):       # most linear modulations have none
         if not out.get(key, True):
             del out[key]
+    if getattr(prior, "kind", "") == "ofdm-bursts":
+        return {"preset": "802.11"}
     if getattr(prior, "kind", "") == "sum":
         out["sources"] = tuple({"kind": part.kind, **_known(part)} for part in prior.sources)
     if getattr(prior, "kind", "") == "gaussian":
@@ -147,7 +149,8 @@ def to_toml(prior, comment=""):
 
 def toml_lines(prior):
     """The lines of to_toml, without a comment."""
-    return [f'kind = "{prior.kind}"', *(f"{key} = {text_of(value)}" for key, value in _known(prior).items())]
+    kind = prior.kind.removesuffix("-bursts")
+    return [f'kind = "{kind}"', *(f"{key} = {text_of(value)}" for key, value in _known(prior).items())]
 
 
 def _known(prior):
