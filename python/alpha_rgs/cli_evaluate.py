@@ -46,6 +46,16 @@ def stream(method: Method = "joint", sir_db: Sirs = _ALL, samples: Annotated[int
 
 
 @app.command()
+def wanted(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
+           wifi: Annotated[str, typer.Option(help="Recording.")] = "wifi_11a_24M_conducted",
+           sir_db: Annotated[str, typer.Option(help="WiFi over QPSK, comma-separated.")] = "10,5,0", save: Save = None):
+    """Recorded WiFi is wanted, a recorded QPSK signal disturbs it: frames with a valid checksum before and after."""
+    from . import evaluation
+
+    _table(save, [float(sir) for sir in sir_db.split(",")], lambda sir: evaluation.wanted(folder, sir, wifi))
+
+
+@app.command()
 def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated[float, typer.Option()] = -10.0,
              snr_db: Annotated[float, typer.Option(help="Per sample.")] = 20.0, save: Save = None):
     """The paper's QPSK under interference of all families: bit error rates, the interference known and found."""

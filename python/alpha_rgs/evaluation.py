@@ -75,15 +75,8 @@ def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False):
     bits, as real_mix counts them in the separated waveform, looking for the frame itself), worst, matched_filter (mean, nothing
     separated), quality (dB, mean), ms (per window).
     """
-    folder = pathlib.Path(folder)
-    if not (folder / "real_mix.py").exists():
-        raise ParameterError(f"{folder}: there is no real_mix.py; name the folder that holds it")
-    sys.path.insert(0, str(folder))
-    try:
-        real_mix = importlib.import_module("real_mix")
-    finally:
-        sys.path.remove(str(folder))
-    soi = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8})
+    real_mix, = _scoring(folder, "real_mix")
+    soi = from_dict(_RECORDED_QPSK)
     mixtures = [real_mix.mix(sir_db, seed, wifi=wifi, whole_frame=inside) for seed in range(seeds)]
     began = time.perf_counter()
     out = separate(np.stack([m["y"] for m in mixtures]), soi, from_dict({"kind": "ofdm", "preset": "802.11"}))
@@ -94,6 +87,38 @@ def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False):
                 matched_filter=float(np.mean(baseline)), quality=float(out.quality.mean()), ms=1e3 * spent / seeds)
 
 
+def wanted(folder, sir_db, wifi="wifi_11a_24M_conducted"):
+    """Recorded WiFi is wanted, the recorded QPSK frame end to end disturbs it, the kinds alone known (folder: of real_mix.py).
+
+    sir_db: WiFi over QPSK, mean powers. Returns a dict: wifi, sir_db, frames with a valid checksum: alone, mixed, separated.
+    """
+    real_mix, iqlib, receiver = _scoring(folder, "real_mix", "iqlib", "wifi")
+    x = iqlib.cs16(real_mix.CAPTURES / "wifi" / f"{wifi}.dat")
+    x = x / np.sqrt(np.mean(abs(x) ** 2))
+    qpsk = real_mix.soi()[0]
+    gain = 10 ** (-sir_db / 20)
+    y = (x + gain * np.tile(qpsk, -(-len(x) // len(qpsk)))[:len(x)]).astype(np.complex64)
+    out = separate_stream(y, from_dict(_RECORDED_QPSK), from_dict({"kind": "ofdm", "preset": "802.11"}))
+
+    def valid(samples):
+        return sum(bool(frame.get("fcs_ok")) for frame in receiver.decode(samples))
+
+    return dict(wifi=wifi, sir_db=sir_db, alone=valid(x), mixed=valid(y), separated=valid(out.interference))
+
+
+def _scoring(folder, *names):
+    """Modules of the folder that holds receivers and recordings."""
+    folder = pathlib.Path(folder)
+    if not (folder / "real_mix.py").exists():
+        raise ParameterError(f"{folder}: there is no real_mix.py; name the folder that holds it")
+    sys.path.insert(0, str(folder))
+    try:
+        return [importlib.import_module(name) for name in names]
+    finally:
+        sys.path.remove(str(folder))
+
+
+_RECORDED_QPSK = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}
 _LINE5 = {"kind": "linear-modulation", "samples_per_symbol": 5, "rolloff": 0.35, "span": 8, "gain": 1.0}
 _LORA, _GFSK, _TONES = ({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 4}, {"kind": "gfsk", "samples_per_symbol": 8},
                         {"kind": "tones", "count": 2})
