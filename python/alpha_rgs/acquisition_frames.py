@@ -5,11 +5,10 @@ The signal of interest is narrower than the band and is filtered out. In what is
 dynamic program then lays the window out in symbols (each with the evidence of its prefix, whose carrier offset plays no part)
 and gaps (which have a price where there is power), at every sample and for every guard interval at once.
 """
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import signal as filters
 
+from .priors.ofdm_bursts import Slot
 from .signals.wifi import FFT_SIZE, PREFIXES
 
 _TAPS = 33              # of the filter that takes the signal of interest out
@@ -18,24 +17,6 @@ _CHANCE = 0.75          # evidence per sample that chance may give
 _BEGIN, _CHANGE = 2.0, 20.0     # prices, in nats: of a symbol after a gap; of a gap after a symbol, or another guard interval
 _SILENT, _LOUD = 0.02, -1.0     # of a sample in a gap without power, and with
 _NEIGHBOURS = 12        # runs of symbols so few samples apart are one, whose edges had been seen a little off
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A symbol's place: start, of its prefix, samples (may lie before the window or end after it); prefix, samples."""
-
-    start: int
-    prefix: int
-
-    @property
-    def length(self):
-        """Samples."""
-        return self.prefix + FFT_SIZE
-
-    @property
-    def end(self):
-        """The first sample after it."""
-        return self.start + self.length
 
 
 def without(y, band):

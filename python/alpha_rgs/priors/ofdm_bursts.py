@@ -22,20 +22,11 @@ _REAL, _COMPLEX = torch.float64, torch.complex128
 
 
 @dataclass
-class Frame:
-    """One OFDM symbol: start (may lie before the window), prefix, samples; carrier_offset, cycles per sample; gain, complex [56],
-    of each carrier as received, with the phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or ""
-    for nothing there; error: what decisions leave, of the power; power: of the burst's carriers on average; decided: complex
-    [56], of the carriers that the signal of interest does not reach, NaN on those that it does; or None."""
+class Slot:
+    """The place of an OFDM symbol: start, of its prefix (may lie before the window, and the end after it); prefix, samples."""
 
     start: int
     prefix: int
-    carrier_offset: float
-    gain: np.ndarray
-    alphabet: str
-    error: float
-    power: float
-    decided: np.ndarray | None = None
 
     @property
     def length(self):
@@ -46,6 +37,21 @@ class Frame:
     def end(self):
         """The first sample after it."""
         return self.start + self.length
+
+
+@dataclass
+class Frame(Slot):
+    """A Slot and what is in it: carrier_offset, cycles per sample; gain, complex [56], of each carrier as received, with the
+    phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or "" for nothing there; error: what decisions
+    leave, of the power; power: of the burst's carriers on average; decided: complex [56], of the carriers that the signal of
+    interest does not reach, NaN on those that it does; or None."""
+
+    carrier_offset: float
+    gain: np.ndarray
+    alphabet: str
+    error: float
+    power: float
+    decided: np.ndarray | None = None
 
 
 @dataclass
