@@ -42,9 +42,9 @@ class Slot:
 @dataclass
 class Frame(Slot):
     """A Slot and what is in it: carrier_offset, cycles per sample; gain, complex [56], of each carrier as received, with the
-    phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or "" for nothing there; error: what decisions
-    leave, of the power; power: of the burst's carriers on average; decided: complex [56], of the carriers that the signal of
-    interest does not reach, NaN on those that it does; or None."""
+    phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or "" for nothing there; error: what
+    decisions leave, of the power; power: of the burst's carriers on average; decided: complex [56], of the carriers that the
+    signal of interest does not reach, NaN on those that it does; or None."""
 
     carrier_offset: float
     gain: np.ndarray
