@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from alpha_rgs import mixtures, separate_stream
 from alpha_rgs.priors import from_dict
 from alpha_rgs.separators import Separation
@@ -86,6 +87,32 @@ def test_a_bad_window_is_laid_as_predicted():
     kept = laid(windows)[1]
     good = np.r_[kept[:3 * 128], kept[4 * 128:]] / np.r_[symbols[16:16 + 3 * 128], symbols[16 + 4 * 128:16 + 6 * 128]]
     assert np.allclose(good, good[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qpsk", "8psk"])
+def test_llrs_are_those_of_the_symbols_after_a_move(name):
+    """A window that begins a symbol early is moved and turned: its LLRs belong to the symbols that they come with."""
+    prior = from_dict({"kind": "linear-modulation", "constellation": name, "samples_per_symbol": SPS})
+    alphabet = prior.signal.alphabet
+    bits = torch.randint(0, 2, (2, WINDOW * alphabet.bits_per_symbol), generator=torch.Generator().manual_seed(1))
+    turn, tracker = 2 * np.pi / alphabet.symmetry, Tracker(prior)
+    for k, (timing, phase) in enumerate(((0.02, 0.0), (SPS - 0.02, turn))):
+        symbols = alphabet.map(bits)[k:k + 1].numpy()
+        out = replace(separation(symbols, [timing], [phase], 0.0), llrs=alphabet.llrs(torch.from_numpy(symbols), 0.01).numpy())
+        followed = tracker.follow(out, [k * 2048])
+    assert not np.allclose(followed.symbols, symbols * np.exp(1j * turn), atol=1e-4)           # it was moved
+    assert np.array_equal(followed.llrs[0].ravel() < 0, alphabet.slice(torch.from_numpy(followed.symbols))[0].numpy() > 0)
+
+
+@pytest.mark.parametrize("given", [("carrier_offset",), ("gain", "carrier_offset"), ("timing",), ("timing", "carrier_offset")])
+def test_what_is_given_is_not_asked_of_the_windows(given):
+    """Some of the signal's nuisances in its file, the others found: still one stream in one phase."""
+    mixture = mixtures.draw(TRUE, WIFI, 1, 2 * 2048 + 512, -10.0, 25.0, seed=4)
+    out = separate_stream(mixture.y[0].numpy(), replace(UNKNOWN, **{name: getattr(TRUE, name) for name in given}), WIFI)
+    truth = TRUE.signal.alphabet.map(mixture.bits)[0].numpy()
+    ratio = out.symbols[8:250] / truth[8:250]
+    turn = np.exp(1j * np.pi / 2 * np.round(np.angle(ratio.mean()) / (np.pi / 2)))
+    assert np.mean(abs(ratio / turn - 1) > 1) < 0.03
 
 
 @pytest.mark.parametrize("samples", [5 * 2048 + 512, 4 * 2048 + 1700])

@@ -36,7 +36,8 @@ class Task:
         self.method = choose(method, soi, interference)
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
-        self.tracker = Tracker(soi) if soi.kind == "linear-modulation" and soi.timing is None else None
+        linear = soi.kind == "linear-modulation"
+        self.tracker = Tracker(soi) if linear and (soi.timing is None or soi.phase is None) else None
         self.key = (self.method, *map(_identity, (soi, interference)), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
@@ -44,7 +45,7 @@ class Task:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
         if self.soi.kind != "linear-modulation":
             return 0
-        return self.soi.inside(window)[1] if self.tracker is None else window // self.soi.signal.samples_per_symbol
+        return window // self.soi.signal.samples_per_symbol if self.soi.timing is None else self.soi.inside(window)[1]
 
     def remember(self, out, row, start, samples):
         """Keep what a whole window told, in the stream's terms."""
@@ -224,7 +225,7 @@ class Engine:
         for job in batch:
             job.task.remember(out, at + len(job.windows) - 1, int(job.start[-1]), windows.shape[1])
             part = _rows(out, slice(at, at + len(job.windows)))
-            if job.task.tracker and "timing" in part.estimated:
+            if job.task.tracker and part.estimated.keys() & {"timing", "phase"}:
                 part = job.task.tracker.follow(part, job.start)
             job.future.set_result(part)
             at += len(job.windows)

@@ -3,7 +3,7 @@
 
 A window tells timing modulo a symbol and phase up to the alphabet's symmetry. From window to window both are predicted, and each
 window's symbols are moved and turned to agree. Clocks may drift: a symbol is dropped or repeated only when the drift has grown to
-two symbols. Windows that are too bad to be believed are laid as predicted.
+two symbols. Windows that are too bad to be believed are laid as predicted. What the prior gives is not asked of the windows.
 """
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ _SLIPPED = 2            # symbols of drift after which one is dropped or repeate
 
 
 class Tracker:
-    """Of one stream. soi: the prior, whose timing is unknown; slips: symbols dropped or repeated so far (clock drift)."""
+    """Of one stream. soi: the prior, whose timing or phase is unknown; slips: symbols dropped or repeated (clock drift)."""
 
     def __init__(self, soi):
         self.soi, self.slips, self.last = soi, 0, None      # last: (symbol's centre, its number, phase, at sample, offset, gain)
@@ -25,23 +25,24 @@ class Tracker:
         found, sps = out.estimated, self.soi.signal.samples_per_symbol
         symbols, llrs = out.symbols.copy(), out.llrs.copy()
         for k, start in enumerate(np.asarray(starts).tolist()):
-            timing, phase, offset, gain = (float(np.broadcast_to(found[key], len(symbols))[k]) for key in (
-                "timing", "phase", "carrier_offset", "gain"))
+            known = {**vars(self.soi.shifted(start)), **{key: value[k] for key, value in found.items() if np.ndim(value)}}
+            timing, phase, offset, gain = (float(known[key]) for key in ("timing", "phase", "carrier_offset", "gain"))
             first = int(np.ceil(-timing / sps - 1e-9))          # of the symbols inside, counted from the one at `timing`
             if self.last is None:
                 self.last = start + timing, round((start + timing - timing % sps) / sps), phase, start, offset, gain
             centre, number, before, at, rate, _ = self.last
-            here = number + round((start + timing - centre) / sps)
+            at_timing = number + round((start + timing - centre) / sps)
             order = self.soi.signal.alphabet.symmetry
             turns = round((phase - before - 2 * np.pi * rate * (start - at)) * order / (2 * np.pi))
-            move = here + first - start // sps - self.slips
+            move = at_timing + first - start // sps - self.slips if self.soi.timing is None else 0
             if abs(move) >= _SLIPPED:
                 self.slips += int(np.sign(move))
                 move -= int(np.sign(move))
-            symbols[k] = _moved(symbols[k] * np.exp(2j * np.pi * turns / order), move)
-            llrs[k] = _moved(self._turned(llrs[k], symbols[k], out.quality[k], turns % order), move)
+            turned = symbols[k] * np.exp(2j * np.pi * turns / order)
+            symbols[k] = _moved(turned, move)
+            llrs[k] = _moved(self._turned(llrs[k], turned, out.quality[k], turns % order), move)
             if out.quality[k] > _BELIEVED:
-                self.last = (start + timing, here, phase - 2 * np.pi * turns / order, start, offset, gain)
+                self.last = (start + timing, at_timing, phase - 2 * np.pi * turns / order, start, offset, gain)
         return replace(out, symbols=symbols.astype(np.complex64), llrs=llrs)
 
     def predicted(self):

@@ -70,7 +70,7 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
         start = torch.as_tensor(start)
         soi, interference = soi.shifted(start.double()), interference.shifted(start)
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
-    if name == "joint" and interference.kind == "ofdm-bursts" and "timing" in found:
+    if name == "joint" and interference.kind == "ofdm-bursts" and found:
         options = {"fits": _FITS, "free": tuple(found), **options}
     with torch.inference_mode():
         out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
