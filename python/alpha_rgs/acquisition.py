@@ -68,7 +68,7 @@ def acquire(y, soi, interference, kappa=None, noise_var=None):
 def _bursts(y, soi, bursts, noise_var):
     """acquire, under bursts: frames first, by what the SOI leaves of the band; then the SOI among them; both once more with a
     narrower band, where the SOI's carrier offset was unknown. kappa is in the frames' gains and not asked for."""
-    found, given, level = {}, soi, noise_var
+    given, level = soi, noise_var
     unknown = [key for key in _NUISANCES if getattr(soi, key) is None]
     windows = y.detach().cpu().numpy().astype(complex)
     for narrow in (False, True) if soi.carrier_offset is None else (True,):
@@ -82,7 +82,7 @@ def _bursts(y, soi, bursts, noise_var):
             own = acquire_soi(given, Tiles(y, here, level.clamp_min(_LEAST)))
             soi = own if narrow else replace(given, carrier_offset=own.carrier_offset)
             given = soi
-    found |= {key: getattr(soi, key) for key in _NUISANCES if key in unknown}
+    found = {key: getattr(soi, key) for key in unknown}
     return soi, here, here.kappa(len(y)).float().to(y.device), level.to(y.device), found
 
 

@@ -68,13 +68,14 @@ def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated
 def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds real_mix.py and, beside it, the captures.")],
              wifi: Annotated[str, typer.Option(help="Recordings, comma-separated; default all six.")] = "",
              sir_db: Sirs = "-5,-10,-15", seeds: Annotated[int, typer.Option(min=1, help="Draws of each.")] = 24,
+             first: Annotated[int, typer.Option(min=0, help="Seed of the first draw.")] = 0,
              inside: Annotated[bool, typer.Option("--inside", help="Windows inside one WiFi frame's data only.")] = False,
              save: Save = None):
     """A recorded QPSK frame under recorded WiFi, nothing given but the two kinds: mean bit errors of 280."""
     from . import evaluation
 
     cases = [(name, float(sir)) for sir in sir_db.split(",") for name in (wifi.split(",") if wifi else evaluation.RECORDINGS)]
-    _table(save, cases, lambda case: evaluation.recorded(folder, case[1], case[0], seeds, inside))
+    _table(save, cases, lambda case: evaluation.recorded(folder, case[1], case[0], seeds, inside, first))
 
 
 @app.command()

@@ -68,16 +68,16 @@ def stream(method, sir_db, samples=800_000, snr_db=None, seed=1, window=2560, ho
                 samples_per_second=samples / out.seconds)
 
 
-def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False):
+def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False, first=0):
     """A recorded RRC-QPSK frame under recorded WiFi, of which the kinds alone are known (folder: of real_mix.py).
 
-    inside: windows within one WiFi frame's data, else from any busy place. Returns a dict: wifi, sir_db, errors (mean of 280
-    bits, as real_mix counts them in the separated waveform, looking for the frame itself), worst, matched_filter (mean, nothing
-    separated), quality (dB, mean), ms (per window).
+    first: seed of the first draw. inside: windows within one WiFi frame's data, else from any busy place. Returns a dict: wifi,
+    sir_db, errors (mean of 280 bits, as real_mix counts them in the separated waveform, looking for the frame itself), worst,
+    matched_filter (mean, nothing separated), quality (dB, mean), ms (per window).
     """
     real_mix, = _scoring(folder, "real_mix")
     soi = from_dict(_RECORDED_QPSK)
-    mixtures = [real_mix.mix(sir_db, seed, wifi=wifi, whole_frame=inside) for seed in range(seeds)]
+    mixtures = [real_mix.mix(sir_db, seed, wifi=wifi, whole_frame=inside) for seed in range(first, first + seeds)]
     began = time.perf_counter()
     out = separate(np.stack([m["y"] for m in mixtures]), soi, from_dict({"kind": "ofdm", "preset": "802.11"}))
     spent = time.perf_counter() - began

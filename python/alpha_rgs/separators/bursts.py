@@ -4,7 +4,7 @@
 As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each frame has its own carriers, gains and noise (what
 decisions left of it), and carriers that the signal of interest does not reach are decided and taken off. The noise is annealed:
 inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
-that a frame in six windows ends in a wrong but stable decision of all its symbols.
+that a frame now and then ends in a wrong but stable decision of all its symbols.
 """
 from dataclasses import replace
 
@@ -144,12 +144,12 @@ class _Problem:
         timing, offset, phase, gain = self.nuisances
         middle = self.y.shape[1] / 2 if "phase" in free else 0      # about which offset and phase are all but independent
         later, earlier = (self._pulses(timing + d, offset, phase, gain) for d in (0.05, -0.05))
-        pulses, turn = self._pulses(*self.nuisances), 2j * torch.pi * (self.tiles.n - middle)[..., None]
+        turn = 2j * torch.pi * (self.tiles.n - middle)[..., None]
         total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)
         for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
                                                self.tiles.groups):
             a = symbols[..., None].cpu()
-            own, moved = pulses[rows] @ a, (later[rows] - earlier[rows]) @ a / 0.1
+            own, moved = family.pulses.cpu() @ a, (later[rows] - earlier[rows]) @ a / 0.1
             waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
             for part, into in zip(family.slopes(symbols, waves), total):
                 into.index_add_(0, self.tiles.window[rows], part.cpu())
