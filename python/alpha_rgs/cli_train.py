@@ -28,6 +28,8 @@ def train(
                                                          "prior), for one pass: --method amortised.")] = None,
     sir_db: Annotated[str, typer.Option("--sir-db", help="With --against: least and greatest ratio of the signal of interest to "
                                         "this source.")] = "-27,0",
+    begin: Annotated[pathlib.Path | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior, a "
+                                                       "network of the same sizes, instead of random ones.")] = None,
     network: Annotated[str, typer.Option(help="fast, or diffwave (as the paper has it; for a GPU).")] = "fast",
     channels: Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256.")] = 64,
     blocks: Annotated[int | None, typer.Option(min=1, max=64, help="Of the network; default 3 for a linear modulation, else 8; "
@@ -83,14 +85,17 @@ def train(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             denoiser = build(table)
+        if begin is not None:
+            start = _network(begin, table)
+            denoiser.load_state_dict(start.state_dict())
         denoiser.spectrum = data.source.spectrum(512)
         if data.pseudo is not None:
             denoiser.pseudo = torch.view_as_real(data.pseudo).float().contiguous()
         work = output.with_name(output.name + ".training")
         work.mkdir(parents=True, exist_ok=True)
         noise, about = _against(against, sir_db, network)
-        trainer = Trainer(denoiser, data.source, settings, work, place, " ".join(filter(None, (data.about, about, str(table)))),
-                          noise)
+        about = " ".join(filter(None, (data.about, about, str(table), begin and repr(start))))
+        trainer = Trainer(denoiser, data.source, settings, work, place, about, noise)
         if first and trainer.step:
             typer.echo(f"going on from step {trainer.step} of {steps}, in {work}", err=True)
         history = _run(trainer, work, first)
@@ -99,11 +104,12 @@ def train(
         from . import report_training
 
         prior = data.prior(trainer.finished())
-        given = {"--against": against and against.name, "--sir-db": sir_db if against else None, "--network": network,
-                 "--channels": channels, "--blocks": blocks, "--stride": stride, "--period": period, "--window": window,
-                 "--steps": steps, "--batch": batch, "--rate": rate, "--white": white or None, "--colour": colour or None,
+        given = {"--from": begin and begin.name, "--against": against and against.name,
+                 "--sir-db": sir_db if against else None, "--network": network, "--channels": channels,
+                 "--blocks": blocks, "--stride": stride, "--period": period, "--window": window, "--steps": steps,
+                 "--batch": batch, "--rate": rate, "--white": white or None, "--colour": colour or None,
                  "--precision": precision, "--seed": seed}
-        provenance = _provenance(data, given)
+        provenance = _provenance(data, given, begin)
         prior_folder.write(prior, folder, provenance)
         told = report_training.write(folder, prior, data, provenance, history, trainer, noise)
     for line in data.warnings:
@@ -130,6 +136,21 @@ def _against(path, sir_db, network):
     if network != "fast":
         raise ParameterError(f"--network: {network} knows white noise only; --against needs fast")
     return sources.SignalNoise(prior, (low, high)), f"against {prior.signal} {low} {high}"
+
+
+def _network(path, table):
+    """The network of the prior at `path`, if it is what `table` describes (ParameterError)."""
+    from .priors import load
+
+    prior = load(path)
+    if not prior.learned:
+        raise ParameterError(f"--from: {path}: holds no network; name the folder of a trained prior")
+    own = prior.network.table
+    for key in own | table:
+        if own.get(key) != table.get(key):
+            raise ParameterError(f"--from: {path}: {key} of its network is {own.get(key)!r}, but of the one to be trained "
+                                 f"{table.get(key)!r}; they must agree")
+    return prior.network
 
 
 def _table(network, channels, blocks, white, colour, against, data):
@@ -224,10 +245,13 @@ def _one_of(option, value, known):
     return value
 
 
-def _provenance(data, given):
+def _provenance(data, given, begin):
     from . import __version__
+    from .priors.folder import read_header
 
     source = ["--synthetic", *data.names] if data.structure is not None else data.names
     command = " ".join(["alpha-rgs train", *source, *(key if value is True else f"{key} {value}" for key, value in given.items()
                                                       if value is not None)])
-    return {"command": command, "recordings": data.names, "date": datetime.date.today().isoformat(), "version": __version__}
+    before = {"begun": read_header(begin).get("provenance", {}).get("command", begin.name)} if begin else {}
+    return {"command": command, **before, "recordings": data.names, "date": datetime.date.today().isoformat(),
+            "version": __version__}

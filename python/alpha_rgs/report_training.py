@@ -12,7 +12,8 @@ def write(folder, prior, data, provenance, history, trainer, against=None):
     held = "the last 20 % of the recordings, which it was not trained on" if data.structure is None else "windows drawn anew"
     lines = ["# A learned prior", "", f"Made by `{provenance['command']}` on {provenance['date']}, version "
              f"{provenance['version']}: {trainer.seconds / 60:.1f} minutes of training on {trainer.device.type}, {trainer.step} "
-             f"steps of {trainer.settings.batch} windows in {trainer.world} process{'es' if trainer.world > 1 else ''}.", "",
+             f"steps of {trainer.settings.batch} windows in {trainer.world} process{'es' if trainer.world > 1 else ''}.", *(
+                 [f"Begun with the weights of `{provenance['begun']}`."] if "begun" in provenance else []), "",
              f"- Network: {type(prior.network.net).__name__} of {sum(p.numel() for p in prior.network.parameters())} weights.",
              *(f"- Warning: {line}." for line in data.warnings), "",
              "![What is left, and the course of training](denoising.png)", ""]
