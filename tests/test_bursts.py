@@ -8,8 +8,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from alpha_rgs.acquisition_channel import burst_frames, thermal_noise
-from alpha_rgs.acquisition_frames import slots
+from alpha_rgs.acquisition.channel import burst_frames, thermal_noise
+from alpha_rgs.acquisition.frames import slots
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.mixtures import alone, noise
 from alpha_rgs.priors.ofdm_bursts import OfdmBursts

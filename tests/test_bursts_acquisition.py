@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs.acquisition import acquire
-from alpha_rgs.acquisition_soi import bands_of
+from alpha_rgs.acquisition.soi import bands_of
 from alpha_rgs.errors import CapabilityError, ParameterError
 from alpha_rgs.mixtures import draw, noise
 from alpha_rgs.priors import LinearModulation, from_dict, load

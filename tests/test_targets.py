@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from alpha_rgs import evaluation
+from alpha_rgs import evaluation, evaluation_recorded
 
 SCORING = pathlib.Path(__file__).resolve().parents[2] / "shared" / "scoring"
 
@@ -12,7 +12,7 @@ SCORING = pathlib.Path(__file__).resolve().parents[2] / "shared" / "scoring"
 @pytest.mark.parametrize(("sir_db", "inside", "most"), [(-10, True, 0.5), (-15, True, 3), (-10, False, 3)])
 def test_recorded_qpsk_under_recorded_wifi(sir_db, inside, most):
     """Nothing given but the kinds: mean bit errors of 280, four draws."""
-    assert evaluation.recorded(SCORING, sir_db, seeds=4, inside=inside)["errors"] <= most
+    assert evaluation_recorded.recorded(SCORING, sir_db, seeds=4, inside=inside)["errors"] <= most
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from alpha_rgs import mixtures, separate_stream
+from alpha_rgs import engine, mixtures, separate_stream
 from alpha_rgs.priors import from_dict
 from alpha_rgs.separators import Separation
 from alpha_rgs.tracking import Tracker
@@ -102,6 +102,107 @@ def test_llrs_are_those_of_the_symbols_after_a_move(name):
         followed = tracker.follow(out, [k * 2048])
     assert not np.allclose(followed.symbols, symbols * np.exp(1j * turn), atol=1e-4)           # it was moved
     assert np.array_equal(followed.llrs[0].ravel() < 0, alphabet.slice(torch.from_numpy(followed.symbols))[0].numpy() > 0)
+
+
+def joined(windows, **changed):
+    """Windows of `stream` as one Separation, and where they begin; changed: name -> {window: value} of what was estimated."""
+    parts = [out for _, out in windows]
+    estimated = {key: np.concatenate([p.estimated[key] for p in parts]) for key in parts[0].estimated}
+    for key, values in changed.items():
+        for k, value in values.items():
+            estimated[key][k] = value
+    arrays = {key: np.concatenate([getattr(p, key) for p in parts])
+              for key in ("soi", "interference", "symbols", "llrs", "quality", "kappa", "noise_var")}
+    return replace(parts[0], estimated=estimated, **arrays), [start for start, _ in windows]
+
+
+@pytest.mark.parametrize("bad, quality, kept", [
+    ({2}, 20.0, True),              # an alias leaves symbols on the points of the alphabet: as good as the right one, or better
+    ({0, 1}, 4.0, True), ({5}, 4.0, True),
+    ({2}, 26.0, False)])            # much better than what the neighbours say: it may be right
+def test_windows_that_disagree_are_separated_again_as_their_neighbours_are(bad, quality, kept):
+    windows, alias, asked = stream(6)[1], 1 / (4 * SPS), []
+    right, starts = joined(windows)
+    wrong = joined(windows, carrier_offset={k: 1e-4 + alias for k in bad}, timing={k: 9.9 for k in bad})[0]
+    wrong.quality[list(bad)] = quality
+
+    def again(rows, known):
+        asked.append((list(rows), known))
+        return replace(right, estimated={key: v[rows] for key, v in right.estimated.items()}, **{
+            key: getattr(right, key)[rows] for key in ("soi", "interference", "symbols", "llrs", "kappa", "noise_var")},
+            quality=np.full(len(rows), 19.5))
+
+    out = Tracker(UNKNOWN).follow(wrong, starts, again)
+    rows, known = asked[0]
+    assert set(rows) == bad and np.allclose(known["carrier_offset"], 1e-4) and np.allclose(known["timing"] % SPS, 3.2, atol=1e-6)
+    assert (out.quality == np.where(np.isin(range(6), rows), 19.5 if kept else quality, 20.0)).all()
+    assert np.allclose(out.estimated["carrier_offset"], 1e-4) == kept
+
+
+def test_what_is_known_is_enough_after_a_gap_and_another_signal_is_followed_in_the_end():
+    """Twenty windows without the signal: its phase goes on. A signal that comes back with another carrier offset, one window
+    after the other, is believed once most of the latest windows agree on it."""
+    symbols, windows = stream(40)
+    for k in range(10, 30):
+        start, out = windows[k]
+        windows[k] = start, replace(out, quality=np.full(1, -2.0), estimated=out.estimated | {
+            "carrier_offset": np.array([0.01]), "phase": np.ones(1), "timing": np.array([11.0])})
+    kept = laid(windows)[1] / symbols[16:16 + 40 * 128]
+    assert np.allclose(kept[30 * 128:], kept[0], atol=1e-5)
+
+    other, windows = stream(12, offset=-3e-4)[1], stream(12)[1][:4]
+    tracker, found = Tracker(UNKNOWN), []
+    for start, out in windows + [(start + 8192, out) for start, out in other]:
+        tracker.follow(out, [start])
+        found.append(tracker.predicted().carrier_offset)
+    assert found[3] == pytest.approx(1e-4) and found[7] == pytest.approx(-3e-4)
+
+
+def test_phases_of_neighbours_take_out_what_noise_did_to_a_window():
+    """Phase and carrier offset of each window with errors of the size that it states: those of the symbols shrink by 40 %."""
+    (symbols, windows), rng = stream(30), np.random.default_rng(3)
+    middle, phase, offset = WINDOW * SPS / 2, 0.04 * rng.standard_normal(30), 1e-5 * rng.standard_normal(30)
+    noisy = []
+    for k, (start, out) in enumerate(windows):
+        ramp = np.exp(-1j * (phase[k] + 2 * np.pi * offset[k] * (3.2 + SPS * np.arange(WINDOW) - middle)))
+        noisy.append((start, replace(out, symbols=out.symbols * ramp, estimated=out.estimated | {
+            "phase": out.estimated["phase"] + phase[k] - 2 * np.pi * offset[k] * middle, "phase_std": np.full(1, 0.04),
+            "carrier_offset": out.estimated["carrier_offset"] + offset[k], "carrier_offset_std": np.full(1, 1e-5)})))
+    out, starts = joined(noisy)
+    truth = symbols[16:16 + 30 * 128].reshape(30, 128)
+
+    def spread(values):
+        ratio = values / truth
+        return np.angle((ratio * np.exp(-1j * np.angle((ratio ** 4).mean()) / 4)) ** 4).std() / 4
+
+    followed = Tracker(UNKNOWN).follow(out, starts)
+    assert spread(followed.symbols[:, 16:144]) < 0.6 * spread(out.symbols[:, 16:144])
+
+
+@pytest.mark.parametrize("ppm", [50, -50])
+def test_a_clock_50_ppm_off_is_measured_and_no_symbol_is_lost_or_doubled(monkeypatch, ppm):
+    """1000 windows of separate_stream, what each would be separated into made up (timing to 0.2 samples, 8 dB of quality):
+    six symbols of drift, dropped or repeated in the grid of the windows, but none in the stream that comes out."""
+    rng, period, count = np.random.default_rng(5), SPS / (1 + 1e-6 * ppm), 1000
+    symbols = np.exp(1j * np.pi / 4 * (1 + 2 * rng.integers(0, 4, 129 * count + 400)))
+    trackers = []
+
+    def separated(windows, soi, interference, method, kappa, noise_var, start, **options):
+        origin = 3.2 + 0.2 * rng.standard_normal(len(start))
+        number = np.ceil((start - origin) / period - 1e-9).astype(int)
+        rows = symbols[number[:, None] + np.arange(WINDOW)]
+        out = separation(rows, origin + number * period - start, 0.3 + 2 * np.pi * 1e-4 * start, 1e-4, 8.0)
+        tensors = {key: torch.from_numpy(v) for key, v in vars(out).items() if isinstance(v, np.ndarray)}
+        return replace(out, estimated={key: torch.from_numpy(v) for key, v in out.estimated.items()}, **tensors)
+
+    monkeypatch.setattr(engine, "separate", separated)
+    monkeypatch.setattr(engine, "Tracker", lambda soi: trackers.append(Tracker(soi)) or trackers[-1])
+    out = separate_stream(np.zeros(512 + 2048 * count, np.complex64), UNKNOWN, WIFI)
+    assert out.clock_offset == pytest.approx(ppm, abs=5)
+    assert abs(trackers[0].slips) >= 4 and np.sign(trackers[0].slips) == np.sign(ppm)
+    inside = out.symbols[20:-20]
+    first = next(k for k in range(16, 25) if np.allclose(symbols[k:k + 50], inside[:50], atol=1e-4))
+    assert np.allclose(symbols[first:first + len(inside)], inside, atol=1e-4)
 
 
 @pytest.mark.parametrize("given", [("carrier_offset",), ("gain", "carrier_offset"), ("timing",), ("timing", "carrier_offset")])

@@ -103,8 +103,6 @@ def separate(
     with recordings.all_or_nothing(output, names, overwrite) as folder:
         soi_prior, soi_given = _prior(soi)
         interference_prior, interference_given = _prior(interference)
-        if interference_prior.kind != "ofdm-bursts":            # among bursts all is found
-            _check_soi(soi, soi_prior)
         method, reason = _method(method, soi_prior, interference_prior)
         if preset and method != "alpha_rgs":
             raise ParameterError(f"--preset: is for the method alpha_rgs, but the method is {method}; leave it out, or pass "
@@ -127,6 +125,7 @@ def separate(
             "samples_per_second": len(mixture.samples) / max(result.seconds, 1e-9),
             "estimated": describe.estimates(result.estimated, hop, _frame_length(interference_prior)),
             "assumed": describe.assumptions(soi_prior, interference_prior, soi_given, interference_given, result.estimated),
+            "warnings": describe.doubts(mixture, soi_prior, result),
             "versions": _versions(),
         }
         rate, about = mixture.sample_rate, f"of {mix.name} by alpha-rgs, method {result.method}"
@@ -235,8 +234,7 @@ def _prior(path):
 def _check_soi(path, prior):
     for key in ("timing", "phase", "gain"):
         if prior.kind == "linear-modulation" and getattr(prior, key) is None:
-            raise ParameterError(f"{path}: {key} is missing; it cannot be estimated yet, so the file of the signal of interest "
-                                 "must give it")
+            raise ParameterError(f"{path}: {key} is missing; a signal cannot be drawn without it")
 
 
 def _require_kind(path, prior, *kinds):
@@ -329,6 +327,7 @@ def _print_summary(report, output):
             ("quality", "no symbols" if quality is None else f"{quality['mean']:.1f} dB, lowest {quality['min']:.1f} dB"),
             ("speed", f"{report['samples_per_second']:,.0f} samples/s, {report['seconds']:.2f} s")]
     rows += [("assumed", sentence) for sentence in report["assumed"]]
+    rows += [("warning", sentence) for sentence in report["warnings"]]
     _print_table(rows)
     typer.echo(f"written to {output}")
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from .cli_envelope import envelope
 from .cli_paper import paper
 
 app = typer.Typer(no_args_is_help=True, help="Measure separators against the truth. The same seed gives the same figures.")
@@ -22,6 +23,7 @@ Passes = Annotated[int | None, typer.Option(help="Of joint.")]
 Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the rows to this file, after each.")]
 _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
 app.command()(paper)
+app.command()(envelope)
 
 
 @app.command()
@@ -46,16 +48,6 @@ def stream(method: Method = "joint", sir_db: Sirs = _ALL, samples: Annotated[int
 
 
 @app.command()
-def wanted(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
-           wifi: Annotated[str, typer.Option(help="Recording.")] = "wifi_11a_24M_conducted",
-           sir_db: Annotated[str, typer.Option(help="WiFi over QPSK, comma-separated.")] = "10,5,0", save: Save = None):
-    """Recorded WiFi is wanted, a recorded QPSK signal disturbs it: frames with a valid checksum before and after."""
-    from . import evaluation
-
-    _table(save, [float(sir) for sir in sir_db.split(",")], lambda sir: evaluation.wanted(folder, sir, wifi))
-
-
-@app.command()
 def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated[float, typer.Option()] = -10.0,
              snr_db: Annotated[float, typer.Option(help="Per sample.")] = 20.0, save: Save = None):
     """The paper's QPSK under interference of all families: bit error rates, the interference known and found."""
@@ -72,10 +64,34 @@ def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds rea
              inside: Annotated[bool, typer.Option("--inside", help="Windows inside one WiFi frame's data only.")] = False,
              save: Save = None):
     """A recorded QPSK frame under recorded WiFi, nothing given but the two kinds: mean bit errors of 280."""
-    from . import evaluation
+    from . import evaluation_recorded as study
 
-    cases = [(name, float(sir)) for sir in sir_db.split(",") for name in (wifi.split(",") if wifi else evaluation.RECORDINGS)]
-    _table(save, cases, lambda case: evaluation.recorded(folder, case[1], case[0], seeds, inside, first))
+    cases = [(name, float(sir)) for sir in sir_db.split(",") for name in (wifi.split(",") if wifi else study.RECORDINGS)]
+    _table(save, cases, lambda case: study.recorded(folder, case[1], case[0], seeds, inside, first))
+
+
+@app.command()
+def wanted(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
+           wifi: Annotated[str, typer.Option(help="Recording.")] = "wifi_11a_24M_conducted",
+           sir_db: Annotated[str, typer.Option(help="WiFi over QPSK, comma-separated.")] = "10,5,0", save: Save = None):
+    """Recorded WiFi is wanted, a recorded QPSK signal disturbs it: frames with a valid checksum before and after."""
+    from . import evaluation_recorded as study
+
+    _table(save, [float(sir) for sir in sir_db.split(",")], lambda sir: study.wanted(folder, sir, wifi))
+
+
+@app.command()
+def others(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
+           signals: Annotated[str, typer.Option(help="Comma-separated; default gsm,gfsk,adsb,lte,nbiot,v2x.")] = "",
+           sir_db: Annotated[str, typer.Option(help="QPSK over recording, comma-separated.")] = "10,5,0,-5,-10,-15",
+           priors: Annotated[pathlib.Path, typer.Option(help="Folder that holds gmsk.prior.")] = pathlib.Path("priors"),
+           seed: Annotated[int, typer.Option(help="Of the QPSK's bits.")] = 1, save: Save = None):
+    """A known QPSK under and over recorded GSM, GFSK, ADS-B, LTE: its bit error rate, and what a receiver gets of the recorded
+    signal; separated, and separated where the quality says so."""
+    from . import evaluation_recorded as study
+
+    cases = [(name, float(sir)) for name in (signals.split(",") if signals else study.OTHERS) for sir in sir_db.split(",")]
+    _table(save, cases, lambda case: study.others(folder, *case, priors, seed))
 
 
 @app.command()

@@ -6,6 +6,7 @@ import tomllib
 
 import numpy as np
 
+from .acquisition.soi import OFFSETS
 from .priors.toml import to_toml, values
 from .signals import PRESETS
 
@@ -48,6 +49,9 @@ _ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",),
               "gfsk": ("timing", "phase"), "lora": ("timing",)}
 _REQUIRED = ("timing", "phase", "gain")
 _DC, _CLIPPED = 0.01, 1e-3     # shares of power and of samples beyond which there is a warning
+_LEVELS = 24                    # of an integer recording, fewer of which on either side is coarse: noise 28 dB below the peak
+_FAINT = 15.0                   # dB of SIR above which the interference may not be there at all
+_SURE = 3.0                     # dB that quality must lie above half the alphabet's least distance for symbols to be told
 _TURN = {2: "half turn", 4: "quarter turn"}
 
 
@@ -71,9 +75,9 @@ def prior_table(prior, given=None):
         if value is None and key in _ESTIMATED.get(prior.kind, ()):
             value = "estimated"
         elif value is None and key in _REQUIRED:
-            value = "missing: required of a signal of interest, but found among 802.11 bursts"
+            value = "estimated"
         elif value is None and key == "carrier_offset":
-            value = "0, but found among 802.11 bursts"
+            value = "estimated, of a signal of interest; else 0"
         elif value is None and key == "symbols":
             value = "endless"
         elif given is not None and key not in given:
@@ -170,6 +174,44 @@ def oddities(recording):
     share = clipped(recording)
     if share > _CLIPPED:
         out.append(f"{name}: {100 * share:.3g} % of the samples are clipped; record again at a lower gain")
+    return out
+
+
+def levels(recording):
+    """How many levels of an integer recording its peak takes on either side of zero; None of a float recording."""
+    if "f" in recording.datatype:
+        return None
+    bits = int("".join(c for c in recording.datatype if c.isdigit()))
+    return round(float(np.abs(recording.samples.view(np.float32)).max()) * 2 ** (bits - 1))
+
+
+def doubts(recording, soi, result):
+    """What speaks against believing a StreamResult: sentences. recording: the mixture that was separated."""
+    out, count, name = [], len(result.quality), pathlib.Path(recording.path).name
+    share, coarse, x = clipped(recording), levels(recording), recording.samples
+    if share > _CLIPPED:
+        out.append(f"{name}: {100 * share:.3g} % of the samples are clipped, which mixes the sources; record again at a lower "
+                   "gain")
+    if coarse is not None and 0 < coarse < _LEVELS:
+        out.append(f"{name}: takes {coarse} levels on either side of zero, so that rounding is noise; record again at a higher "
+                   "gain")
+    power, mean = float(np.mean(abs(x.astype(complex)) ** 2)), abs(complex(np.mean(x, dtype=complex))) ** 2
+    lines = np.asarray(result.estimated.get("dc", 0.0))
+    if lines.any():
+        out.append(f"{name}: a line at frequency zero, amplitude {float(np.median(lines[lines > 0])):.3g}, was taken off")
+    elif mean > _DC * power:
+        out.append(f"{name}: {100 * mean / power:.3g} % of the power is DC; remove it if it is the receiver's")
+    if soi.kind == "linear-modulation":
+        least = _SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+        bad = int(np.sum(~(result.quality > least)))
+        if bad:
+            why = f", its carrier offset be beyond ±{OFFSETS:g} cycles per sample" if soi.carrier_offset is None else ""
+            out.append(f"in {bad} of {count} windows the symbols are not to be believed (quality below {least:.1f} dB): the "
+                       f"signal of interest may not be there or be another than its file says{why}, or the interference may")
+    faint = int(np.sum(result.sir_db > _FAINT))
+    if faint:
+        out.append(f"in {faint} of {count} windows the interference is more than {_FAINT:g} dB weaker than the signal of "
+                   "interest, or not there")
     return out
 
 

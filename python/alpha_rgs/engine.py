@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .errors import ParameterError
+from .priors.linear_modulation import NUISANCES
 from .separators import BRIEF, Separation, choose, separate
 from .tracking import Tracker
 
@@ -52,7 +53,8 @@ class Task:
         self.longest = max(self.longest, samples)
         if samples == self.longest and self.interference.kind == "ofdm":
             found, prior = out.estimated, self.interference
-            offset, phase = found.get("frame_offset"), found.get("phase")
+            phase = found.get("interference_phase", None if self.tracker else found.get("phase"))
+            offset = found.get("frame_offset")
             turn = 2 * np.pi * float(prior.carrier_offset) * start
             self.memory = (replace(
                 prior,
@@ -186,13 +188,18 @@ class Engine:
                 self._waiting = sum(len(job.windows) for job in self._jobs)
                 self._changed.notify_all()
 
-    def _share_out(self, task, windows, start):
+    def _share_out(self, task, windows, start, known=None):
         """Separate, the batch cut in as many parts as there are threads: its small operations do not fill several. Where they are
-        few, threads would only wait for the interpreter."""
+        few, threads would only wait for the interpreter. known: of the SOI, name -> [n], where other than the task's; fitted."""
         soi, interference, *levels = task.remembered(windows.shape[1])
+        options = task.options
+        if known:
+            options = {"free": tuple(key for key in NUISANCES if getattr(soi, key) is None), **options}
+            known = {key: torch.from_numpy(value) for key, value in known.items()}
 
         def solve(rows):
-            return separate(windows[rows], soi, interference, task.method, *levels, start[rows], **task.options)
+            own = replace(soi, **{key: value[rows] for key, value in known.items()}) if known else soi
+            return separate(windows[rows], own, interference, task.method, *levels, start[rows], **options)
 
         parts = 1 if task.method in BRIEF else min(self._threads, len(windows) // 4)
         if parts < 2:
@@ -223,12 +230,23 @@ class Engine:
             return
         at = 0
         for job in batch:
-            job.task.remember(out, at + len(job.windows) - 1, int(job.start[-1]), windows.shape[1])
-            part = _rows(out, slice(at, at + len(job.windows)))
-            if job.task.tracker and part.estimated.keys() & {"timing", "phase"}:
-                part = job.task.tracker.follow(part, job.start)
-            job.future.set_result(part)
-            at += len(job.windows)
+            rows = slice(at, at + len(job.windows))
+            job.task.remember(out, rows.stop - 1, int(job.start[-1]), samples)
+            try:
+                job.future.set_result(self._followed(job, windows[rows], _rows(out, rows)))
+            except Exception as error:
+                job.future.set_exception(error)
+            at = rows.stop
+
+    def _followed(self, job, windows, part):
+        """A job's part of a Separation, laid as its stream has it; what does not fit the stream is separated once more."""
+        if not job.task.tracker:
+            return part
+
+        def again(rows, known):
+            return _rows(self._share_out(job.task, windows[torch.from_numpy(rows)], job.start[rows], known), slice(None))
+
+        return job.task.tracker.follow(part, job.start, again)
 
 
 def _identity(value):
@@ -241,7 +259,8 @@ def _joined(parts):
     """Separations of parts of a batch, as one."""
     def cat(values):
         return torch.cat(values) if torch.is_tensor(values[0]) and values[0].ndim else values[0]
-    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in parts[0].estimated},
+    told = [k for k in parts[0].estimated if all(k in p.estimated for p in parts)]
+    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in told},
                    **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
 
 
@@ -257,7 +276,8 @@ def _rows(out, rows):
 class StreamResult:
     """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols], quality dB and sir_db
     per window; noise_var mean; method; evaluations; estimated: name -> [windows] (a short last window takes over what the one
-    before it told); seconds of solving."""
+    before it told); seconds of solving; clock_offset: how much faster than given the SOI's symbols come, ppm, None where it is
+    not seen (timing given, fewer than eight good windows). Then symbols are more, or fewer, than samples/samples_per_symbol."""
 
     soi: np.ndarray
     interference: np.ndarray
@@ -269,6 +289,7 @@ class StreamResult:
     evaluations: int
     estimated: dict = field(default_factory=dict)
     seconds: float = 0.0
+    clock_offset: float | None = None
 
 
 def separate_stream(samples, soi, interference, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
@@ -313,7 +334,8 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
                 soi_out[start + low:start + high] = out.soi[k, low:high]
                 interference_out[start + low:start + high] = out.interference[k, low:high]
                 if sps:
-                    symbols.append(_kept_symbols(soi, out.symbols[k], start, low, high, sps))
+                    moved = sum(step for at, step in task.tracker.slipped if at == start) if task.tracker and start else 0
+                    symbols.append(_kept_symbols(soi, out.symbols[k], start, low, high, sps, moved))
             if progress:
                 progress(int(min(rows[-1] + hop, len(samples))), len(samples))
     finally:
@@ -329,7 +351,7 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         np.concatenate([r.quality for r in results]), -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
         float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
         {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated},
-        time.perf_counter() - began)
+        time.perf_counter() - began, task.tracker and task.tracker.clock_offset)
 
 
 def _cut(samples, starts, window, shortest):
@@ -340,10 +362,10 @@ def _cut(samples, starts, window, shortest):
     return np.lib.stride_tricks.sliding_window_view(samples, window)[starts]
 
 
-def _kept_symbols(soi, symbols, start, low, high, sps):
-    """The symbols whose centres lie in [low, high) of the window."""
+def _kept_symbols(soi, symbols, start, low, high, sps, slipped):
+    """The symbols whose centres lie in [low, high) of the window; slipped: by how many it was moved against the one before."""
     if soi.timing is None:                                      # laid by a Tracker
-        return symbols[-(-int(low) // sps):-(-int(high) // sps)]
+        return symbols[max(0, -(-int(low) // sps) - slipped):-(-int(high) // sps)]
     here = soi.shifted(int(start))
     centre = float(here.timing) + sps * (int(here.inside(high)[0][0]) + np.arange(len(symbols)))
     return symbols[(centre >= low - 1e-6) & (centre < high - 1e-6)]

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure separators against the truth: isolated windows, streams, recorded signals. The same seed gives the same figures."""
-import importlib
+"""Measure separators against the truth: isolated windows, streams, families of signals, all synthetic (recorded ones:
+evaluation_recorded.py). The same seed gives the same figures."""
 import math
-import pathlib
-import sys
 import time
 
 import numpy as np
 import torch
 
 from .engine import separate_stream
-from .errors import ParameterError
 from .mixtures import draw, paper_priors
 from .priors import from_dict
 from .separators import separate
 
 SIRS = (-3, -6, -9, -12, -15, -18, -21, -24)
 BATCH = 50
-RECORDINGS = ("wifi_11n_6.5M_radiated", "wifi_11a_6M_conducted", "wifi_11n_7.2M_sgi_conducted", "wifi_11a_12M_conducted",
-              "wifi_11n_19.5M_radiated", "wifi_11a_24M_conducted")
 
 
 def isolated(method, sir_db, windows=100, snr_db=None, seed=1, constellation="qpsk", **options):
@@ -68,57 +63,6 @@ def stream(method, sir_db, samples=800_000, snr_db=None, seed=1, window=2560, ho
                 samples_per_second=samples / out.seconds)
 
 
-def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False, first=0):
-    """A recorded RRC-QPSK frame under recorded WiFi, of which the kinds alone are known (folder: of real_mix.py).
-
-    first: seed of the first draw. inside: windows within one WiFi frame's data, else from any busy place. Returns a dict: wifi,
-    sir_db, errors (mean of 280 bits, as real_mix counts them in the separated waveform, looking for the frame itself), worst,
-    matched_filter (mean, nothing separated), quality (dB, mean), ms (per window).
-    """
-    real_mix, = _scoring(folder, "real_mix")
-    soi = from_dict(_RECORDED_QPSK)
-    mixtures = [real_mix.mix(sir_db, seed, wifi=wifi, whole_frame=inside) for seed in range(first, first + seeds)]
-    began = time.perf_counter()
-    out = separate(np.stack([m["y"] for m in mixtures]), soi, from_dict({"kind": "ofdm", "preset": "802.11"}))
-    spent = time.perf_counter() - began
-    errors = [real_mix.bit_errors(s, m["bits"]) for s, m in zip(out.soi.numpy(), mixtures)]
-    baseline = [real_mix.bit_errors(m["y"], m["bits"]) for m in mixtures]
-    return dict(wifi=wifi, sir_db=sir_db, errors=float(np.mean(errors)), worst=int(max(errors)),
-                matched_filter=float(np.mean(baseline)), quality=float(out.quality.mean()), ms=1e3 * spent / seeds)
-
-
-def wanted(folder, sir_db, wifi="wifi_11a_24M_conducted"):
-    """Recorded WiFi is wanted, the recorded QPSK frame end to end disturbs it, the kinds alone known (folder: of real_mix.py).
-
-    sir_db: WiFi over QPSK, mean powers. Returns a dict: wifi, sir_db, frames with a valid checksum: alone, mixed, separated.
-    """
-    real_mix, iqlib, receiver = _scoring(folder, "real_mix", "iqlib", "wifi")
-    x = iqlib.cs16(real_mix.CAPTURES / "wifi" / f"{wifi}.dat")
-    x = x / np.sqrt(np.mean(abs(x) ** 2))
-    qpsk = real_mix.soi()[0]
-    gain = 10 ** (-sir_db / 20)
-    y = (x + gain * np.tile(qpsk, -(-len(x) // len(qpsk)))[:len(x)]).astype(np.complex64)
-    out = separate_stream(y, from_dict(_RECORDED_QPSK), from_dict({"kind": "ofdm", "preset": "802.11"}))
-
-    def valid(samples):
-        return sum(bool(frame.get("fcs_ok")) for frame in receiver.decode(samples))
-
-    return dict(wifi=wifi, sir_db=sir_db, alone=valid(x), mixed=valid(y), separated=valid(out.interference))
-
-
-def _scoring(folder, *names):
-    """Modules of the folder that holds receivers and recordings."""
-    folder = pathlib.Path(folder)
-    if not (folder / "real_mix.py").exists():
-        raise ParameterError(f"{folder}: there is no real_mix.py; name the folder that holds it")
-    sys.path.insert(0, str(folder))
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(str(folder))
-
-
-_RECORDED_QPSK = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}
 _LINE5 = {"kind": "linear-modulation", "samples_per_symbol": 5, "rolloff": 0.35, "span": 8, "gain": 1.0}
 _LORA, _GFSK, _TONES = ({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 4}, {"kind": "gfsk", "samples_per_symbol": 8},
                         {"kind": "tones", "count": 2})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .acquisition_gaussian import period_offset
+from .acquisition.gaussian import period_offset
 from .errors import ParameterError
 from .priors.gaussian import Gaussian
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from . import mixtures
-from .acquisition_gaussian import period_offset
+from .acquisition.gaussian import period_offset
 from .errors import ParameterError
 from .fitting import active, split
 from .nets.denoiser import resampled

@@ -4,67 +4,249 @@
 A window tells timing modulo a symbol and phase up to the alphabet's symmetry. From window to window both are predicted, and each
 window's symbols are moved and turned to agree. Clocks may drift: a symbol is dropped or repeated only when the drift has grown to
 two symbols. Windows that are too bad to be believed are laid as predicted. What the prior gives is not asked of the windows.
+
+A window may have been acquired wrongly, and be sure of it: a carrier offset that is wrong by the symbol rate over the alphabet's
+symmetry leaves symbols on the alphabet's points. So windows are compared with their neighbours, before and after, and those that
+disagree in timing or carrier offset, or are much worse, are separated once more with both as the neighbours have them; the
+better result is kept. Neighbours are believed by majority (medians), however far away: tracking goes on after a gap. Last, the
+phase of each window is drawn to the line through its own and its neighbours', as far as their standard deviations say.
 """
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-_BELIEVED = 6.0         # dB of quality below which a window tells nothing new
+_BELIEVED = 3.0         # dB of quality below which a window tells nothing: of QPSK in noise, every thirteenth bit is wrong
+_WORSE = 3.0            # dB below its neighbours, from which a window is tried again
+_PREFERRED = 1.0        # dB that a window may lose by agreeing with its neighbours
 _SLIPPED = 2            # symbols of drift after which one is dropped or repeated
+_NEIGHBOURS, _RECENT = 3, 8     # windows on either side that are compared; of so many those that are good
+_KEPT, _CLOCK = 128, 8  # believed windows that are remembered; that the clock's offset needs at least
+_APART = 1 / 16         # of a symbol: timings that differ by more do not agree
+_WANDER, _OUT = 0.03, 5.0       # rad that a carrier's phase may wander in the time of a window; standard deviations of an outlier
+
+
+@dataclass
+class _Seen:
+    """What windows told, float64 [windows]. start: first sample; timing: of a symbol's centre, in the stream; phase: in the
+    middle of the window, once laid in one piece; *_std: standard deviations, 0 where not known; number: of the symbol at
+    `timing`, once laid."""
+
+    start: np.ndarray
+    middle: np.ndarray
+    timing: np.ndarray
+    phase: np.ndarray
+    carrier_offset: np.ndarray
+    gain: np.ndarray
+    phase_std: np.ndarray
+    offset_std: np.ndarray
+    quality: np.ndarray
+    number: np.ndarray
+
+    def __getitem__(self, rows):
+        return _Seen(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 class Tracker:
-    """Of one stream. soi: the prior, whose timing or phase is unknown; slips: symbols dropped or repeated (clock drift)."""
+    """Of one stream. soi: the prior, whose timing or phase is unknown; slips: symbols dropped less those repeated (clock drift);
+    slipped: list of (start of the window from which it holds, +1 or -1)."""
 
     def __init__(self, soi):
-        self.soi, self.slips, self.last = soi, 0, None      # last: (symbol's centre, its number, phase, at sample, offset, gain)
+        self.soi, self.slips, self.slipped = soi, 0, []
+        self.last, self._past = None, deque(maxlen=_KEPT)           # the last window that was believed, and all of them: _Seen
+        self._lately = []               # windows good enough to be believed, also those that agreed with none: they may be right
 
-    def follow(self, out, starts):
+    def follow(self, out, starts, again=None):
         """A Separation of numpy arrays whose windows begin at starts [n] -> the same with symbols and llrs laid as the stream has
-        them: row i of a window is symbol start/samples_per_symbol + i."""
-        found, sps = out.estimated, self.soi.signal.samples_per_symbol
+        them: row i of a window is symbol start/samples_per_symbol + i. again(rows, known) -> such a Separation of some of the
+        windows once more, with `known` of the SOI (name -> float64 [rows], referring to the stream's first sample); None: as they
+        are. Windows for which nothing was estimated had the SOI as predicted()."""
+        starts = np.asarray(starts, np.int64)
+        seen = self._seen(out, starts)
+        told = bool(out.estimated.keys() & {"timing", "phase"})
+        if told and again and (self.soi.timing is None or self.soi.carrier_offset is None):
+            out, seen = self._mended(out, seen, again)
+        believed = self._believed(seen) & told
+        windows, before = [seen[k] for k in range(len(starts))], list(self._past)[-_NEIGHBOURS:]
+        if self.last is None:       # windows before the first good one are laid by it
+            self.last, sps = windows[int(believed.argmax())], self.soi.signal.samples_per_symbol
+            self.last.number = round((self.last.timing - (self.last.timing - self.last.start) % sps) / sps)
+        self._lately = (self._lately + [w for w in windows if told and w.quality > _BELIEVED])[-_RECENT:]
+        placed = [self._placed(*window) for window in zip(windows, believed)]
+        sure = before + [window for window, good in zip(windows, believed) if good]
         symbols, llrs = out.symbols.copy(), out.llrs.copy()
-        for k, start in enumerate(np.asarray(starts).tolist()):
-            known = {**vars(self.soi.shifted(start)), **{key: value[k] for key, value in found.items() if np.ndim(value)}}
-            timing, phase, offset, gain = (float(known[key]) for key in ("timing", "phase", "carrier_offset", "gain"))
-            first = int(np.ceil(-timing / sps - 1e-9))          # of the symbols inside, counted from the one at `timing`
-            if self.last is None:
-                self.last = start + timing, round((start + timing - timing % sps) / sps), phase, start, offset, gain
-            centre, number, before, at, rate, _ = self.last
-            at_timing = number + round((start + timing - centre) / sps)
-            order = self.soi.signal.alphabet.symmetry
-            turns = round((phase - before - 2 * np.pi * rate * (start - at)) * order / (2 * np.pi))
-            move = at_timing + first - start // sps - self.slips if self.soi.timing is None else 0
-            if abs(move) >= _SLIPPED:
-                self.slips += int(np.sign(move))
-                move -= int(np.sign(move))
-            turned = symbols[k] * np.exp(2j * np.pi * turns / order)
+        for k, (window, (turns, move)) in enumerate(zip(windows, placed)):
+            angle = 2 * np.pi * turns / self.soi.signal.alphabet.symmetry
+            if believed[k] and window.phase_std and self.soi.phase is None:
+                angle = angle + self._error(window, sure, symbols.shape[1])
+            turned = symbols[k] * np.exp(1j * angle)
+            llrs[k] = _moved(self._turned(llrs[k], symbols[k], turned, out.quality[k]), move)
             symbols[k] = _moved(turned, move)
-            llrs[k] = _moved(self._turned(llrs[k], turned, out.quality[k], turns % order), move)
-            if out.quality[k] > _BELIEVED:
-                self.last = (start + timing, at_timing, phase - 2 * np.pi * turns / order, start, offset, gain)
         return replace(out, symbols=symbols.astype(np.complex64), llrs=llrs)
+
+    @property
+    def clock_offset(self):
+        """How much faster the symbols come than the prior says, ppm, over the latest windows (at most 128); None before eight
+        have told."""
+        stretch = self._stretch()
+        return None if stretch is None else -1e6 * stretch
 
     def predicted(self):
         """The SOI as last seen, its nuisances referring to the stream's first sample; the prior as given before any window."""
         if self.last is None:
             return self.soi
-        centre, _, phase, at, offset, gain = self.last
-        known = {"timing": centre % self.soi.signal.samples_per_symbol, "carrier_offset": offset, "gain": gain,
-                 "phase": phase - 2 * np.pi * offset * at}
+        last, rate = self.last, self._rate()
+        known = {"timing": last.timing % self.soi.signal.samples_per_symbol, "carrier_offset": rate, "gain": float(last.gain),
+                 "phase": last.phase - 2 * np.pi * rate * last.middle}
         return replace(self.soi, **{key: value for key, value in known.items() if getattr(self.soi, key) is None})
 
-    def _turned(self, llrs, symbols, quality, turns):
-        """LLRs [symbols, bits] after the symbols were turned: QPSK's turn with them, others are made anew."""
-        if not turns:
+    def _seen(self, out, starts):
+        told = out.estimated.keys() & {"timing", "phase"}
+        known, n = (self.soi if told else self.predicted()).shifted(starts), len(starts)
+        timing, phase, offset, gain = (
+            np.broadcast_to(np.asarray(out.estimated.get(key, getattr(known, key)), float), n).copy()
+            for key in ("timing", "phase", "carrier_offset", "gain"))
+        half = out.soi.shape[1] / 2
+        spread = (np.broadcast_to(out.estimated.get(key, 0.0), n) for key in ("phase_std", "carrier_offset_std"))
+        return _Seen(starts.astype(float), starts + half, starts + timing, phase + 2 * np.pi * offset * half, offset, gain,
+                     *spread, np.asarray(out.quality, float), np.zeros(n))
+
+    def _stretch(self):
+        """Symbol period over samples_per_symbol, less one: the median of the slopes between all pairs of windows; or None."""
+        if len(self._past) < _CLOCK:
+            return None
+        number, timing = (np.array([getattr(p, key) for p in self._past]) for key in ("number", "timing"))
+        i, j = np.triu_indices(len(number), 1)
+        far = number[j] - number[i] > (number[-1] - number[0]) / 4
+        step = (number[j] - number[i])[far] * self.soi.signal.samples_per_symbol
+        return float(np.median((timing[j] - timing[i])[far] / step)) - 1 if far.any() else None
+
+    def _rate(self, at=None):
+        """The carrier offset, of the latest windows that agree with `at` (a _Seen, else the last one)."""
+        at = at or self.last
+        recent = [p.carrier_offset for p in list(self._past)[-_RECENT:] + [at]]
+        return float(np.mean([v for v in recent if abs(v - at.carrier_offset) <= self._tolerance(at)]))
+
+    def _tolerance(self, seen):
+        """Of carrier offsets that agree: what turns the symbols by half of the alphabet's turn from end to end of a window."""
+        return 0.25 / (self.soi.signal.alphabet.symmetry * (seen.middle - seen.start))
+
+    def _differences(self, seen):
+        """How each window's neighbours, median, differ from it in timing modulo a symbol, carrier offset and quality, [3, n]; NaN
+        where it has none. A window is its own neighbour too, if it is as good."""
+        sps, stretch, past = self.soi.signal.samples_per_symbol, self._stretch() or 0.0, self._lately
+        start, timing, offset, quality = (np.r_[[getattr(p, key) for p in past], getattr(seen, key)]
+                                          for key in ("start", "timing", "carrier_offset", "quality"))
+        good = np.flatnonzero(quality > _BELIEVED)
+        out = np.full((3, len(seen.start)), np.nan)
+        for k in range(len(seen.start)):
+            here = k + len(past)
+            near = np.r_[good[good < here][-_RECENT:], good[good > here][:_RECENT]]
+            if not len(near):
+                continue
+            least = np.sort(quality[near])[3 * (len(near) - 1) // 4] - _WORSE           # a few good ones say more than many bad
+            near, trusted = near[quality[near] > least], quality[here] > max(_BELIEVED, least)
+            near = np.r_[near[near < here][-_NEIGHBOURS:], near[near > here][:_NEIGHBOURS]]
+            rest = timing[near] - timing[here] - stretch * (start[near] - start[here])
+            rest = (rest + sps / 2) % sps - sps / 2
+            own = [0.0] if trusted else []
+            out[:, k] = [np.median(np.r_[v, own]) for v in (rest, offset[near] - offset[here])] + [
+                np.median(quality[near]) - quality[here]]
+        return out
+
+    def _agrees(self, seen, differences):
+        """Which windows agree with their neighbours, bool [n]; so do those that have none."""
+        timing, offset, _ = differences
+        return ~((abs(timing) > _APART * self.soi.signal.samples_per_symbol) | (abs(offset) > self._tolerance(seen)))
+
+    def _believed(self, seen):
+        differences = self._differences(seen)
+        better = np.nan_to_num(differences[2]) < -_WORSE
+        return (seen.quality > _BELIEVED) & (self._agrees(seen, differences) | better)
+
+    def _mended(self, out, seen, again):
+        """(out, seen) with those windows separated once more that do not fit their neighbours, where that is better."""
+        differences = self._differences(seen)
+        agrees, alone = self._agrees(seen, differences), np.isnan(differences[1])
+        bad = (seen.quality < _BELIEVED) | (np.nan_to_num(differences[2]) > _WORSE)
+        rows = np.flatnonzero(~alone & (bad | ~agrees))
+        if not len(rows):
+            return out, seen
+        sps = self.soi.signal.samples_per_symbol
+        known = {"timing": seen.start + (seen.timing - seen.start + differences[0]) % sps,
+                 "carrier_offset": seen.carrier_offset + differences[1]}
+        known = {key: value[rows] for key, value in known.items() if getattr(self.soi, key) is None}
+        other = again(rows, known)
+        hopeless = np.maximum(other.quality, out.quality[rows]) < _BELIEVED     # a gap: the rest of the stream knows better
+        keep = other.quality > out.quality[rows] - np.where(agrees[rows], 0, np.where(hopeless, np.inf, _PREFERRED))
+        rows, taken = rows[keep], {}
+        for f in fields(out):
+            value = getattr(out, f.name)
+            if isinstance(value, np.ndarray):
+                taken[f.name] = value.copy()
+                taken[f.name][rows] = getattr(other, f.name)[keep]
+        estimated = dict(out.estimated)
+        for key, value in estimated.items():
+            if np.ndim(value) and key in other.estimated | known:
+                new = other.estimated[key] if key in other.estimated else known[key] - (key == "timing") * seen.start[rows]
+                estimated[key] = value.copy()
+                estimated[key][rows] = np.broadcast_to(new, len(keep))[keep]
+        out = replace(out, estimated=estimated, **taken)
+        return out, self._seen(out, seen.start.astype(np.int64))
+
+    def _placed(self, seen, believed):
+        """(by how many of the alphabet's turns, by how many symbols) a window is to be turned and moved; what it tells is
+        remembered where it is believed."""
+        soi, sps, last = self.soi, self.soi.signal.samples_per_symbol, self.last
+        start, order = int(seen.start), soi.signal.alphabet.symmetry
+        first = int(np.ceil((seen.start - seen.timing) / sps - 1e-9))   # of those inside, counted from the one at `timing`
+        period = sps * (1 + (self._stretch() or 0.0))
+        seen.number = last.number + round((seen.timing - last.timing) / period)
+        run = 2 * np.pi * self._rate(seen if believed else None) * (seen.middle - last.middle)
+        turns = round((seen.phase - last.phase - run) * order / (2 * np.pi))
+        move = int(seen.number) + first - start // sps - self.slips if soi.timing is None else 0
+        if abs(move) >= _SLIPPED:
+            step = int(np.sign(move))
+            self.slips, move = self.slips + step, move - step
+            self.slipped.append((start, step))
+        if believed:
+            seen.phase -= 2 * np.pi * turns / order
+            self.last = seen
+            self._past.append(seen)
+        return turns, move
+
+    def _error(self, seen, sure, count):
+        """How far the phase of a window's symbols, rad [count], is from a line through its own and its neighbours' phases and
+        carrier offsets, by weighted least squares. What lies further off says less, as phases wander."""
+        per_window = 2 * np.pi * 2 * (seen.middle - seen.start)             # rad that an offset of one turns in a window
+        near = sorted(sure, key=lambda w: abs(w.middle - seen.middle))[:2 * _NEIGHBOURS + 1]
+        phase, offset, phase_std, offset_std, middle = (np.array([getattr(w, key) for w in near]) for key in (
+            "phase", "carrier_offset", "phase_std", "offset_std", "middle"))
+        offset, offset_std, own = ((v - at) * per_window for v, at in (
+            (offset, seen.carrier_offset), (offset_std, 0.0), (seen.offset_std, 0.0)))
+        away = 2 * np.pi * (middle - seen.middle) / per_window              # windows
+        rest = np.r_[phase - seen.phase - 2 * np.pi * (middle - seen.middle) * seen.carrier_offset, offset]
+        var = np.r_[phase_std ** 2, offset_std ** 2 + 1e-12] + np.tile((_WANDER * away) ** 2, 2)
+        fits = rest ** 2 < _OUT ** 2 * (var + np.r_[seen.phase_std ** 2 + (away * own) ** 2, own ** 2 + 0 * away])
+        line = np.stack([np.r_[1 + 0 * away, 0 * away], np.r_[away, 1 + 0 * away]])
+        level, slope = np.linalg.solve(line * (fits / var) @ line.T, line * (fits / var) @ rest)
+        sps = self.soi.signal.samples_per_symbol
+        centre = seen.timing + (np.ceil((seen.start - seen.timing) / sps - 1e-9) + np.arange(count)) * sps
+        return -level - slope * 2 * np.pi * (centre - seen.middle) / per_window
+
+    def _turned(self, llrs, symbols, turned, quality):
+        """LLRs [symbols, bits] after the symbols were turned: QPSK's turn with them, others are made anew, as sure as before."""
+        if np.array_equal(symbols, turned):
             return llrs
         alphabet = self.soi.signal.alphabet
         if alphabet.name == "qpsk":
-            z = (llrs[:, 0] + 1j * llrs[:, 1]) * 1j ** turns
+            z = (llrs[:, 0] + 1j * llrs[:, 1]) * turned * symbols.conj() / np.maximum(abs(symbols) ** 2, 1e-30)
             return np.stack([z.real, z.imag], 1).astype(llrs.dtype)
         import torch
 
-        return alphabet.llrs(torch.from_numpy(symbols.astype(np.complex64)), 10 ** (-float(quality) / 10)).numpy()
+        old, new = (alphabet.llrs(torch.from_numpy(z.astype(np.complex64)), 10 ** (-float(quality) / 10)).numpy()
+                    for z in (symbols, turned))
+        return new * (abs(llrs).sum(1, keepdims=True) / np.maximum(abs(old).sum(1, keepdims=True), 1e-9))
 
 
 def _moved(values, by):

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 
-from ..acquisition_gaussian import period_offset
+from ..acquisition.gaussian import period_offset
 from ..errors import CapabilityError, ParameterError
 from ..nets import Denoiser, Scheduled
 from ..nets.alignment import on_grid

@@ -10,6 +10,8 @@ from ..signals import LinearModulation as Signal
 from .base import Prior, carrier, column, rotation
 from .linear_pair import LinearPair, moments
 
+NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
+
 
 @dataclass
 class LinearModulation(Prior):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bursts of OFDM of a known family (IEEE 802.11) of which nothing else is known: when they come, guard intervals, carrier
-offsets, channels and alphabets are found in each window (acquisition_frames.py, acquisition_channel.py)."""
+offsets, channels and alphabets are found in each window (acquisition/frames.py, acquisition/channel.py)."""
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +11,9 @@ from ..signals import Ofdm as Signal
 from ..signals.wifi import ALPHABETS, CARRIERS, FFT_SIZE, PILOTS, PREFIXES, received, traffic
 from .base import Prior
 from .ofdm import Ofdm
+from .tiles import GAUSSIAN, Tiling
 
 LENGTH = FFT_SIZE + max(PREFIXES)           # of the longest frame, samples
-GAUSSIAN = -1                               # number of an alphabet that is not known; others by ALPHABETS
 _HEAD, _UNTRUSTED = 3, 10.0                 # samples of each prefix that echoes reach, factor on their noise
 _VAGUE = 3e-3                               # noise of a frame whose carriers are not known, of its power
 _SEEN = 16                                  # of FFT_SIZE: how much of the error on carriers counts as noise between them too
@@ -99,26 +99,16 @@ def _nothing(at, end):
     return [Frame(k, min(end - k, LENGTH) - FFT_SIZE, 0.0, np.zeros(0), "", 0.0, 0.0) for k in range(at, end, LENGTH)]
 
 
-class Tiles:
-    """Windows y, complex [batch, samples], cut into frames and what lies between them, every sample in one tile.
-
-    window, start: of each tile, int64 [tiles]; n: its samples' numbers, inside: which of them lie in it and in the window, both
-    [tiles, LENGTH]; received: the samples less the carriers that are decided, complex128; groups: list of (rows, waves of the
-    open carriers [n, LENGTH, d], their alphabets int64 [n, d], noise [n, LENGTH]).
-    """
+class Tiles(Tiling):
+    """Windows cut into frames and what lies between them, as a Tiling; the carriers that are decided are taken off `received`,
+    the others are open. full: bool [tiles], whether it is a frame's."""
 
     def __init__(self, y, bursts, noise_var):
-        samples = y.shape[1]
-        tiles = [(w, tile) for w, window in enumerate(bursts.frames) for tile in _filled(window, samples)]
-        self.batch, self.samples = y.shape
-        self.window, self.start = torch.tensor([w for w, _ in tiles]), torch.tensor([tile.start for _, tile in tiles])
-        length = torch.tensor([tile.length for _, tile in tiles])
-        self.n = self.start[:, None] + torch.arange(LENGTH)
-        self.inside = (self.n >= 0) & (self.n < samples) & (torch.arange(LENGTH) < length[:, None])
-        self.received = y.to(_COMPLEX).cpu()[self.window[:, None], self.n.clamp(0, samples - 1)] * self.inside
+        tiles = [(w, tile) for w, window in enumerate(bursts.frames) for tile in _filled(window, y.shape[1])]
+        super().__init__(y, [w for w, _ in tiles], [tile.start for _, tile in tiles], [tile.length for _, tile in tiles], LENGTH)
         self.full = torch.tensor([bool(tile.alphabet) for _, tile in tiles])
         self.power = y.abs().square().mean(1).to(_REAL).cpu()
-        sorts, self.groups = {}, []
+        sorts = {}
         for index, (_, tile) in enumerate(tiles):
             sorts.setdefault("nothing" if not tile.alphabet else "open" if tile.decided is None else "decided", []).append(index)
         for sort, members in sorts.items():
@@ -148,29 +138,6 @@ class Tiles:
         alphabet = torch.tensor([ALPHABETS.index(tile.alphabet) for tile in tiles])[:, None].expand(-1, len(CARRIERS)).clone()
         alphabet[:, torch.tensor(PILOTS)] = 0
         return waves[..., use], alphabet[:, use], noise
-
-    def symbols(self, signal, timing):
-        """(first int64 [tiles], count): the first symbol of a linear modulation that reaches each tile, and how many at most."""
-        sps, half = signal.samples_per_symbol, signal.half_length
-        first = torch.ceil((self.start - half - timing[self.window]) / sps - 1e-9).long()
-        return first, int((LENGTH - 1 + 2 * half) // sps) + 1
-
-    def pulses(self, signal, timing, frequency, factor, about=None):
-        """H of each tile, complex128 [tiles, LENGTH, count], for symbols as in `symbols`: timing, frequency (cycles per sample)
-        and factor (complex, at sample 0), all [batch]. about: the timing by which symbols are numbered, where that is another."""
-        first, count = self.symbols(signal, timing if about is None else about)
-        centre = timing[self.window, None] + (first[:, None] + torch.arange(count)) * signal.samples_per_symbol
-        shape = torch.as_tensor(signal.pulse_at((self.n[:, :, None] - centre[:, None]).numpy()))
-        angle = 2 * torch.pi * frequency[self.window, None] * self.n
-        turn = torch.polar(torch.ones_like(angle), angle) * factor[self.window, None]
-        return shape * (turn * self.inside)[..., None]
-
-    def joined(self, parts):
-        """Values [tiles, LENGTH] as windows [batch, samples]."""
-        out = torch.zeros(self.batch, self.samples, dtype=parts.dtype)
-        where = self.window[:, None].expand(-1, LENGTH)[self.inside], self.n[self.inside]
-        out[where] = parts[self.inside]
-        return out
 
 
 def _filled(frames, samples):

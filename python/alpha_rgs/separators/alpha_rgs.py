@@ -41,7 +41,7 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None
     # a wrong symbol is taken up by the interference but for about a quarter of its power (measured, -6 … -18 dB):
     # what the two leave over beyond the noise tells of it; 1.1, since the noise is only known to some per cent
     excess = ((y - s - kept).abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
-    return soft_output(soi, symbols, var + 4 * excess, soi=s, interference=kept, evaluations=count, kappa=kappa,
+    return soft_output(soi, symbols, var, 4 * excess, soi=s, interference=kept, evaluations=count, kappa=kappa,
                        noise_var=noise_var)
 
 

@@ -23,7 +23,7 @@ def amortised(y, soi, interference, kappa, noise_var):
     # decisions can be wrong: what symbols and b̂ leave of the mixture tells (4: as in alpha_rgs)
     left = 2 * torch.view_as_real(rest - s).square().mean((1, 2))[:, None]
     excess = (left - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
-    return soft_output(soi, r, torch.maximum(var, excess / soi.signal.samples_per_symbol), soi=s,
+    return soft_output(soi, r, var, excess / soi.signal.samples_per_symbol, soi=s,
                        interference=one, evaluations=1, kappa=kappa, noise_var=noise_var)
 
 

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one call: separate(mixture, soi, interference)."""
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import torch
 
-from ..acquisition import acquire
+from ..acquisition import acquire, offset_of_zero
 from ..errors import CapabilityError, ParameterError
+from ..priors.linear_modulation import NUISANCES
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
 from .base import require
@@ -12,6 +16,7 @@ from .basis import basis
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
 from .reverse_diffusion import reverse_diffusion
+from .unknown import separate_unknown
 
 METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
            "reverse_diffusion": reverse_diffusion, "amortised": amortised}
@@ -19,6 +24,8 @@ BRIEF = ("matched_filter", "amortised")         # over in a few operations of to
 
 _FITS = 3               # of an SOI that had to be found among bursts
 _STRUCTURED = ("ofdm", "linear-modulation", "ofdm-bursts")     # linear in discrete unknowns, which joint detection needs
+_NONE = -60.0           # dB of quality where there is no signal
+_DC_FREE = ("ofdm", "linear-modulation", "ofdm-bursts", "gmsk", "gfsk", "lora")       # a line at zero is none of theirs
 
 
 def choose(method, soi, interference):
@@ -38,13 +45,14 @@ def _turning(*sources):
     return next((prior for prior, alphabet in zip(sources, alphabets) if getattr(alphabet, "rotation", 0)), None)
 
 
-def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=None, start=0, **options):
+def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=None, start=0, free=(), **options):
     """Take apart mixture = gain*s + kappa*b + w.
 
     mixture: complex64 [batch, samples] or [samples], array or tensor. soi, interference: priors.
     method: a key of METHODS, or "auto". kappa: amplitude of the interference, noise_var: variance per complex sample; numbers
     or [batch]; None means estimated per window. start: position of each window's first sample in the stream to which the
-    priors' nuisances refer, a number or [batch]. options: go to the separator.
+    priors' nuisances refer, a number or [batch]. Nuisances of the SOI that are None are found; those named in `free` are given
+    about right and fitted too. options: go to the separator.
     Returns a Separation. Raises ParameterError (bad numbers, window shorter than the pulse), CapabilityError.
     """
     y = torch.as_tensor(np.asarray(mixture)) if not torch.is_tensor(mixture) else mixture
@@ -69,9 +77,30 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         soi, interference = soi.shifted(start.double()), interference.shifted(start)
+    missing = [key for key in NUISANCES if getattr(soi, key) is None]
+    if getattr(interference, "carrier_offset", 0.0) is None:
+        interference = replace(interference, carrier_offset=0.0)            # not looked for
+    if missing == ["carrier_offset"]:
+        soi, missing = replace(soi, carrier_offset=0.0), []
+    silent, dc = (y == 0).all(1), None
+    if missing and interference.kind in _DC_FREE:   # an SOI that is looked for would be found there: a line is a symbol repeated
+        dc = offset_of_zero(y)
+        y = y - dc[:, None]
+    if (missing or free) and interference.kind != "ofdm-bursts":
+        solve = partial(_known, name, options=options)
+        out = separate_unknown(y, soi, interference, kappa, noise_var, [k for k in NUISANCES if k in (*missing, *free)], solve)
+    else:
+        out = _known(name, y, soi, interference, kappa, noise_var, options, free)
+    if bool(silent.any()):                  # whatever is found in nothing is wrong
+        out = replace(out, quality=torch.where(silent, _NONE, out.quality), llrs=out.llrs * ~silent[:, None, None])
+    return out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()})
+
+
+def _known(name, y, soi, interference, kappa, noise_var, options, free=()):
+    """A Separation where the SOI is known, or among bursts, where it is found with them."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
-    if name == "joint" and interference.kind == "ofdm-bursts" and found:
-        options = {"fits": _FITS, "free": tuple(found), **options}
+    if name == "joint" and interference.kind == "ofdm-bursts" and (found or free):
+        options = {"fits": _FITS, "free": (*found, *free), **options}
     with torch.inference_mode():
         out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
     out.method, out.estimated = name, found | out.estimated

@@ -8,6 +8,9 @@ import torch
 
 from ..errors import CapabilityError
 
+_COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
+_BELIEVED = 2.0         # symbols' worth of trust in the model's own
+
 # ᾱ_t of the published diffusion schedule, t = 0 ... 49
 ALPHA_BAR = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
 
@@ -37,6 +40,12 @@ class Separation:
     method: str = ""
     estimated: dict = field(default_factory=dict)
 
+    @property
+    def error_rate(self):
+        """The bit error rate that the llrs expect of each window, mean of 1/(1 + exp|llr|), float32 [batch]: quality in other
+        words, which compare between alphabets. NaN without symbols."""
+        return torch.sigmoid(-self.llrs.abs()).flatten(1).mean(1)
+
 
 def decibels(value):
     """A power rounded to whole decibels: filters that depend on it are made once and kept."""
@@ -49,19 +58,55 @@ def require(prior, kind, role, method):
         raise CapabilityError(f"{method}: the {role} is a {prior.kind} prior, but this method needs a {kind} prior there")
 
 
-def soft_output(prior, symbols, var, **rest):
-    """A Separation from soft symbols [batch, n] and the variance of their error [batch, n] or [batch, 1].
+def misjudged(alphabet, symbols, var, dims=2):
+    """The factor by which the errors of soft symbols are stronger than modelled, float32 [batch], 0.06 ... 50.
 
-    quality: the larger of the modelled error and the scatter about the nearest points counts, since a model can be wrong.
+    symbols: complex [batch, n], var: of their errors [batch, n]. The factor c of largest likelihood, symbols being points of the
+    alphabet (none is decided: log Σ_a exp(-|z - a|²/(c·var)) - log c·var, summed over symbols) and c inverse gamma about 1: few
+    symbols say little, and none nothing. dims: 1 where errors are real, var then of twice their power.
     """
-    alphabet = prior.signal.alphabet
+    distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
+    count = symbols.shape[1] * dims / 2 + _BELIEVED
+    place = torch.zeros(len(symbols), device=symbols.device)                # of the best so far, dB
+    for steps in (_COARSE, _FINE):
+        level = place + steps.to(place.device)[:, None]                     # [steps, batch]
+        score = torch.stack([torch.logsumexp(-distance / c[:, None, None], -1).sum(1) - count * c.log() - _BELIEVED / c
+                             for c in 10 ** (level / 10)])
+        best = score.argmax(0).clamp(1, len(steps) - 2)
+        place = level.gather(0, best[None])[0]
+    low, top, high = (score.gather(0, best[None] + k)[0] for k in (-1, 0, 1))       # the parabola through them
+    bend = (low + high - 2 * top).clamp_max(-1e-9)
+    return 10 ** ((place + float(_FINE[1] - _FINE[0]) * ((low - high) / (2 * bend)).clamp(-1, 1)) / 10)
+
+
+def soft_output(prior, symbols, var, least=None, factor=None, **rest):
+    """A Separation from soft symbols [batch, n] and the modelled variance of their error [batch, n] or [batch, 1].
+
+    A model can be wrong: its variances are scaled, per window, as the symbols' scatter about the alphabet says (misjudged;
+    factor: [batch, 1], or 1, where that was done). least: variance at least, [batch, 1], of errors that do not scatter: wrong
+    decisions that the rest of the mixture was bent to. quality and llrs follow from the same variances.
+    """
     var = torch.as_tensor(var, dtype=torch.float32).expand(symbols.shape).clamp(1e-6, 1e6)
-    if symbols.shape[1] == 0:
-        quality = torch.full((len(symbols),), float("nan"))
-    else:
-        scatter = (symbols - alphabet.nearest(symbols)).abs().square().mean(1)
-        quality = -10 * torch.log10(torch.maximum(var.mean(1), scatter).clamp_min(1e-6))
-    return Separation(symbols=symbols, llrs=alphabet.llrs(symbols, var).float(), quality=quality, **rest)
+    quality = torch.full((len(symbols),), float("nan"))
+    if symbols.shape[1]:
+        var = var * (misjudged(prior.signal.alphabet, symbols, var)[:, None] if factor is None else factor)
+        var = (var if least is None else torch.maximum(var, least.float())).clamp_min(1e-6)
+        quality = -10 * torch.log10(var.mean(1))
+    return Separation(symbols=symbols, llrs=prior.signal.alphabet.llrs(symbols, var).float(), quality=quality, **rest)
+
+
+def together(out, prior, times, reach):
+    """The Separation, llrs and quality of which allow for wrong decisions that make others wrong, and so do not show: `times` the
+    share of wrong bits that is expected of a symbol and `reach` others to either side is added to what is expected of its own."""
+    if out.symbols.shape[1]:
+        wrong, alphabet = torch.sigmoid(-out.llrs.abs()), prior.signal.alphabet
+        near = torch.nn.functional.avg_pool1d(wrong.mean(2)[:, None], 2 * reach + 1, 1, reach, count_include_pad=False)
+        near = times * near[:, 0, :, None]
+        wrong = (wrong + near * (1 - 2 * wrong)).clamp(1e-30, 0.5)
+        out.llrs = torch.copysign(torch.minimum(out.llrs.abs(), torch.log((1 - wrong) / wrong)), out.llrs)
+        error = near.mean((1, 2)) * alphabet.bits_per_symbol * alphabet.least_distance ** 2
+        out.quality = -10 * torch.log10(10 ** (-out.quality / 10) + error)
+    return out
 
 
 def interference_estimate(rest, prior, kappa, noise_var):

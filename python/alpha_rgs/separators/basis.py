@@ -74,7 +74,7 @@ def basis(y, soi, interference, kappa, noise_var, variant="published", inner_ste
     # rest tells of the wrong ones (1.2: measured, -12 and -21 dB)
     rest = y - s - interference_estimate(y - s, interference, kappa, noise_var)
     excess = (rest.abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
-    return soft_output(soi, r, torch.maximum(scatter, floor) + 1.2 * excess, soi=s, interference=kappa[:, None] * b,
+    return soft_output(soi, r, torch.maximum(scatter, floor), 1.2 * excess, soi=s, interference=kappa[:, None] * b,
                        evaluations=len(levels) * inner_steps, kappa=kappa, noise_var=noise_var)
 
 

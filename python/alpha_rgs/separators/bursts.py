@@ -11,17 +11,19 @@ from dataclasses import replace
 import torch
 
 from ..priors.base import column
-from ..priors.ofdm_bursts import GAUSSIAN, Tiles
+from ..priors.linear_modulation import NUISANCES
+from ..priors.ofdm_bursts import Tiles
+from ..priors.tiles import GAUSSIAN
 from ..signals import constellation
 from ..signals.wifi import ALPHABETS
-from .base import require, soft_output
+from .base import require, soft_output, together
 from .chain import BlockChain
 from .frames import COMPLEX, REAL, divide, multiply
 
 _PASSES, _HOT, _SETTLE = 24, 100.0, 4       # passes, factor on the noise at first, passes at the end without one
 _DAMPING = 0.4
-_NUISANCES = ("timing", "carrier_offset", "phase", "gain")
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
+_BENT, _REACH, _FOUND = 0.15, 120, 1.2      # of together, measured at -5 ... -15 dB; samples: one and a half frames
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
@@ -40,8 +42,11 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
             if callback:
                 callback(turn * passes + step, *problem.cavity)
         if turn < fits:
-            soi, spread = problem.fitted(free or _NUISANCES)
-    out = problem.result()
+            soi, spread = problem.fitted(free or NUISANCES)
+    # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
+    out = together(problem.result(), soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
+    if fits and "carrier_offset" in (free or NUISANCES):
+        out = together(out, soi, _FOUND, out.symbols.shape[1])
     if fits:
         out.estimated = {key: getattr(soi, key) for key in spread} | {f"{key}_std": value for key, value in spread.items()}
     return out
@@ -153,14 +158,14 @@ class _Problem:
             waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
             for part, into in zip(family.slopes(symbols, waves), total):
                 into.index_add_(0, self.tiles.window[rows], part.cpu())
-        limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(_NUISANCES, _EXPECTED)], dtype=REAL)
+        limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)
         sure = torch.diag_embed(1 / limit.square()).expand(len(self.y), 4, 4)
         step = torch.linalg.solve(total[1] + sure, total[0][..., None])[..., 0]
         step = torch.maximum(torch.minimum(step, limit), -limit)
         phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
         spread = torch.linalg.inv(2 * total[1] + sure).diagonal(dim1=1, dim2=2).sqrt()
         spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
-        moved = dict(zip(_NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
+        moved = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
         return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}
 
     def infer(self, heat, damping):

@@ -7,7 +7,7 @@ comes from one banded system of real unknowns (priors/linear_pair.py), in-phase 
 import torch
 
 from ..priors.linear_pair import REAL, LinearPair, moments
-from .base import interference_estimate, require, soft_output
+from .base import interference_estimate, misjudged, require, soft_output
 from .frames import divide, multiply
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
@@ -47,7 +47,9 @@ def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, 
     index = (first - soi.reaching(y.shape[1])[0]).reshape(-1, 1).to(y.device) + torch.arange(count, device=y.device)
     index = index.expand(len(y), -1)[..., None].expand(-1, -1, soft.shape[-1])
     soft, error = soft.gather(1, index), error.gather(1, index)
-    out = soft_output(soi, _symbols(soft), error.sum(-1).float(), soi=s,
+    symbols, dims = _symbols(soft), error.shape[-1]
+    error = error * misjudged(alphabets[0], symbols, 2 * error.mean(-1).float(), dims)[:, None, None]
+    out = soft_output(soi, symbols, error.sum(-1).float(), factor=1, soi=s,
                       interference=interference_estimate(y - s, interference, kappa, noise_var),
                       evaluations=0, kappa=kappa, noise_var=noise_var)
     if alphabets[0].name in ("bpsk", "qpsk"):       # each part is a bit, with an error of its own

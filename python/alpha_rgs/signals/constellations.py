@@ -35,6 +35,12 @@ class Constellation:
     def __repr__(self):
         return f"Constellation({self.name!r})"
 
+    @property
+    def least_distance(self):
+        """Between two points."""
+        apart = (self.points[:, None] - self.points).abs()
+        return float(apart[apart > 1e-6].min())
+
     def map(self, bits):
         """bits [..., n*bits_per_symbol] of 0 and 1 -> symbols complex64 [..., n]."""
         bits = torch.as_tensor(bits).long()

@@ -1,89 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the user did not give, found from the mixture: OFDM frame offset and phase (a linear modulation's timing and phase:
-acquisition_linear.py; where the period of a Gaussian prior begins: acquisition_gaussian.py), kappa and the noise variance.
-
-Each window is judged alone. Until the signal of interest can be acquired too, its timing, phase and gain must be given.
-"""
-from dataclasses import replace
+"""Frame offset and phase of an OFDM interference, its level and the noise variance, found from the mixture where the signal of
+interest is known: from prefixes, from what neither source can reach, and from the carriers that it does not reach."""
 from functools import lru_cache
 
 import numpy as np
 import torch
 
-from .acquisition_channel import burst_frames, thermal_noise
-from .acquisition_frames import slots
-from .acquisition_gaussian import acquire_gaussian
-from .acquisition_linear import acquire_linear
-from .acquisition_soi import acquire_soi, bands_of
-from .errors import ParameterError
-from .priors.base import carrier, column
-from .priors.ofdm import frame_pulses, ofdm_matrix
-from .priors.ofdm_bursts import Tiles
-
-_BESIDE = 0.008         # cycles per sample, beside the SOI's band, that bursts are not judged by
-_LEAST = 1e-6           # noise variance
-_NUISANCES = ("timing", "phase", "gain", "carrier_offset")
-
-
-def acquire(y, soi, interference, kappa=None, noise_var=None):
-    """Fill in what is None: returns (soi, interference, kappa [batch], noise_var [batch], estimated).
-
-    y: complex64 [batch, samples]. Raises ParameterError where the SOI's own nuisances are missing, unless the interference is one
-    of bursts.
-    """
-    if interference.kind == "ofdm-bursts":
-        return _bursts(y, soi, interference, noise_var)
-    soi, interference = (replace(p, carrier_offset=0.0) if getattr(p, "carrier_offset", 0.0) is None else p    # not looked for
-                         for p in (soi, interference))
-    for key in _NUISANCES:
-        if soi.kind == "linear-modulation" and getattr(soi, key) is None:
-            raise ParameterError(f"signal of interest: {key} is missing; give it in the prior (it is estimated under bursts of "
-                                 'OFDM, preset = "802.11", only)')
-    found = {}
-    if interference.kind == "ofdm":
-        if interference.frame_offset is None:
-            found["frame_offset"] = frame_offset(y, soi, interference)
-            interference = replace(interference, frame_offset=found["frame_offset"])
-        rough = replace(interference, phase=0.0 if interference.phase is None else interference.phase)
-        if noise_var is None:
-            found["noise_var"] = noise_variance(y, soi, rough)
-        if interference.phase is None or kappa is None:
-            phase, level = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
-            if interference.phase is None:
-                interference = replace(interference, phase=phase)
-                if interference.signal.alphabet.symmetry:
-                    found["phase"] = phase
-            if kappa is None:
-                found["kappa"] = level
-    elif interference.kind == "linear-modulation":
-        if any(v is None for v in (interference.timing, interference.phase, kappa, noise_var)):
-            interference, found = acquire_linear(y, soi, interference, kappa, noise_var)
-    else:
-        interference, found = acquire_gaussian(y, soi, interference, kappa, noise_var)
-    kappa, noise_var = found.get("kappa", kappa), found.get("noise_var", noise_var)
-    full = [torch.as_tensor(v, dtype=torch.float32).reshape(-1).expand(len(y)).to(y.device) for v in (kappa, noise_var)]
-    return soi, interference, *full, found
-
-
-def _bursts(y, soi, bursts, noise_var):
-    """acquire, under bursts: frames first, by what the SOI leaves of the band; then the SOI among them; both once more with a
-    narrower band, where the SOI's carrier offset was unknown. kappa is in the frames' gains and not asked for."""
-    given, level = soi, noise_var
-    unknown = [key for key in _NUISANCES if getattr(soi, key) is None]
-    windows = y.detach().cpu().numpy().astype(complex)
-    for narrow in (False, True) if soi.carrier_offset is None else (True,):
-        bands = bands_of(soi, len(y), _BESIDE)
-        frames = bursts.frames or [burst_frames(x, slots(x, band), band) for x, band in zip(windows, bands)]
-        here = replace(bursts, frames=frames)
-        if noise_var is None:
-            level = torch.tensor([thermal_noise(*row) for row in zip(windows, frames, bands)])
-        level = torch.as_tensor(level, dtype=torch.float32).reshape(-1).expand(len(y))
-        if unknown:
-            own = acquire_soi(given, Tiles(y, here, level.clamp_min(_LEAST)))
-            soi = own if narrow else replace(given, carrier_offset=own.carrier_offset)
-            given = soi
-    found = {key: getattr(soi, key) for key in unknown}
-    return soi, here, here.kappa(len(y)).float().to(y.device), level.to(y.device), found
+from ..errors import ParameterError
+from ..priors.base import carrier, column
+from ..priors.ofdm import frame_pulses, ofdm_matrix
 
 
 def frame_offset(y, soi, ofdm):

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .errors import ParameterError
-from .priors.base import carrier, column
+from ..errors import ParameterError
+from ..priors.base import carrier, column
 
 _FRACTIONS = 8          # of a sample, in the search
 _STEPS = 4              # of the least squares: each decides the symbols anew

@@ -9,10 +9,10 @@ symbol's phase follows from all carriers. Then by decisions. Where the signal of
 import numpy as np
 from scipy.special import logsumexp
 
-from .acquisition_frames import without
-from .priors.ofdm_bursts import Frame
-from .signals import constellation
-from .signals.wifi import ALPHABETS, CARRIERS, EARLY, FFT_SIZE, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT_TRAINING
+from ..priors.ofdm_bursts import Frame
+from ..signals import constellation
+from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, FFT_SIZE, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT_TRAINING
+from .frames import without
 
 _EARLY = 4              # samples of each prefix that the transform takes in, for channels that ring before their peak
 _ALIKE = 0.9            # coherence of neighbouring carriers above which a training field is one

@@ -8,8 +8,8 @@ and gaps (which have a price where there is power), at every sample and for ever
 import numpy as np
 from scipy import signal as filters
 
-from .priors.ofdm_bursts import Slot
-from .signals.wifi import FFT_SIZE, PREFIXES
+from ..priors.ofdm_bursts import Slot
+from ..signals.wifi import FFT_SIZE, PREFIXES
 
 _TAPS = 33              # of the filter that takes the signal of interest out
 _SKIPPED = 4            # samples at the head of a prefix that echoes of the symbol before may reach

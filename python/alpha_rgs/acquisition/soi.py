@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Timing, carrier offset, phase and gain of a linear modulation under bursts of OFDM.
+"""Timing, carrier offset, phase and gain of a linear modulation under frames of OFDM, in bursts or without end.
 
 Of y = g·H(timing, offset)·a + A·c + w everything but the signal's own nuisances is known in second moments, so the evidence of
 a timing and an offset is that of Gaussian vectors, with symbols and open carriers integrated out: it needs no decision and weighs
@@ -12,22 +12,23 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .errors import ParameterError
-from .signals.wifi import ALPHABETS
+from ..errors import ParameterError
+from ..signals.wifi import ALPHABETS
 
-_OFFSETS = 0.02         # cycles per sample, either side: how far carrier offsets are looked for
+OFFSETS = 0.02         # cycles per sample, either side: how far carrier offsets are looked for
 _STEP = 0.25            # of the symbol rate over the alphabet's symmetry: between the offsets that are tried
-_TIMINGS = 4            # per symbol
+TIMINGS = 4            # per symbol
 BPSK = ALPHABETS.index("bpsk")
 _WIDEST = 0.6           # of the band
-_LINE, _PHASES = 4096, 8        # offsets per symbol rate, phases per turn of the alphabet, that are tried last
+_LINE, _COARSE, _PHASES = 4096, 4, 8    # offsets per symbol rate (every 4th first), phases per turn, that are tried last
 _UNSURE = 0.05          # variance of a symbol's estimate at least, of its power
 
 
-def acquire_soi(soi, tiles):
+def acquire_soi(soi, tiles, reach=_STEP, rank=0):
     """The SOI with what it lacks (timing, phase, gain, carrier_offset) filled in, tensors [batch].
 
     tiles: priors.ofdm_bursts.Tiles of the mixture. A given value is kept. Phase up to the alphabet's symmetry.
+    reach, rank: as line has them.
     """
     white = _White(tiles)
     sps, batch = soi.signal.samples_per_symbol, tiles.batch
@@ -35,18 +36,18 @@ def acquire_soi(soi, tiles):
     def each(value):
         return torch.as_tensor(value, dtype=torch.float64).reshape(-1).expand(batch)
 
-    spacing = _STEP / sps / soi.signal.alphabet.symmetry
-    steps = int(np.ceil(_OFFSETS / spacing))
+    step = spacing(soi)
+    steps = int(np.ceil(OFFSETS / step))
     offsets = [each(soi.carrier_offset)] if soi.carrier_offset is not None else [
-        each(k * spacing) for k in range(-steps, steps + 1)]
+        each(k * step) for k in range(-steps, steps + 1)]
     if soi.timing is not None:
         timing, scores = each(soi.timing), [white.evidence(soi.signal, each(soi.timing), f)[0] for f in offsets]
     else:
-        grid = [each(k * sps / _TIMINGS) for k in range(_TIMINGS)]
+        grid = [each(k * sps / TIMINGS) for k in range(TIMINGS)]
         table = torch.stack([torch.stack([white.evidence(soi.signal, t, f)[0] for t in grid]) for f in offsets])
-        turn = torch.polar(torch.ones(_TIMINGS, dtype=torch.float64), 2 * torch.pi * torch.arange(_TIMINGS).double() / _TIMINGS)
+        turn = torch.polar(torch.ones(TIMINGS, dtype=torch.float64), 2 * torch.pi * torch.arange(TIMINGS).double() / TIMINGS)
         wave = (table * turn[:, None]).sum(1)
-        scores = table.mean(1) + 2 * wave.abs() / _TIMINGS
+        scores = table.mean(1) + 2 * wave.abs() / TIMINGS
         timing = torch.angle(wave) % (2 * torch.pi) / (2 * torch.pi) * sps
     scores = torch.stack(list(scores))
     best = scores.argmax(0)
@@ -56,32 +57,54 @@ def acquire_soi(soi, tiles):
         timing = timing[best, rows]
     _, power, cavity = white.evidence(soi.signal, timing, offset)
     cavity = cavity[0] / power.sqrt()[:, None], cavity[1] / power[:, None]
-    offset, phase = _line(soi, cavity, offset, timing, white.first)
+    offset, phase = line(soi, cavity, offset, timing, white.first, reach, rank)
     filled = {"timing": timing, "carrier_offset": offset, "phase": phase, "gain": power.sqrt()}
     return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None})
 
 
-def _line(soi, cavity, offset, timing, first):
-    """(carrier offset, phase at sample 0) by the likelihood of the alphabet's points, given symbols' estimates (mean, var) in
-    units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid."""
+def spacing(soi):
+    """Between the carrier offsets that are tried, cycles per sample."""
+    return _STEP / soi.signal.samples_per_symbol / soi.signal.alphabet.symmetry
+
+
+def line(soi, cavity, offset, timing, first, reach=_STEP, rank=0):
+    """(carrier offset, phase at sample 0), [batch] each, by the likelihood of the alphabet's points, given symbols' estimates
+    (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid, coarse, then fine.
+    reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as far as it can be told). rank: how
+    many better peaks are passed over."""
     mean, var = cavity
     alphabet, sps = soi.signal.alphabet, soi.signal.samples_per_symbol
     points, k = alphabet.points.to(torch.complex128), torch.arange(mean.shape[1]).double() - mean.shape[1] // 2
-    reach = 0 if soi.carrier_offset is not None else int(np.ceil(_STEP / alphabet.symmetry * _LINE))
-    lines = torch.arange(-reach, reach + 1).double() / _LINE                                         # cycles per symbol
     phases = torch.arange(_PHASES).double() * (2 * torch.pi / alphabet.symmetry / _PHASES)
     var = var.clamp_min(_UNSURE)[:, None]
-    best = torch.full((len(mean),), -torch.inf, dtype=torch.float64)
-    line, phase = torch.zeros_like(best), torch.zeros_like(best)
-    for f in lines:
-        z = mean[:, None] * torch.polar(torch.ones(len(phases), 1, dtype=torch.float64), -phases[:, None] - 2 * torch.pi * f * k)
+
+    def fit(f):
+        """(likelihood, phase) of offsets f, cycles per symbol, [batch]."""
+        turn = -phases[:, None] - 2 * torch.pi * f[:, None, None] * k
+        z = mean[:, None] * torch.polar(torch.ones_like(turn), turn)
         near = (2 * (z[..., None] * points.conj()).real - points.abs().square()) / var[..., None]
-        fit = torch.logsumexp(near, -1).sum(-1)
-        value, at = fit.max(1)
-        better = value > best
-        best, line, phase = (torch.where(better, *pair) for pair in ((value, best), (f, line), (phases[at], phase)))
+        value, at = torch.logsumexp(near, -1).sum(-1).max(1)
+        return value, phases[at]
+
+    def table(about, steps):
+        tried = [fit(about + float(step) / _LINE) for step in steps]
+        return (torch.stack(column) for column in zip(*tried))
+
+    rows, about = torch.arange(len(mean)), torch.zeros(len(mean), dtype=torch.float64)
+    count = 0 if soi.carrier_offset is not None else int(np.ceil(reach / alphabet.symmetry * _LINE / _COARSE))
+    steps = _COARSE * torch.arange(-count, count + 1)
+    values, angles = table(about, steps)
+    for _ in range(min(rank, 2 * count)):
+        near = (steps[:, None] - steps[values.argmax(0)]).abs() <= _LINE / mean.shape[1]
+        values = torch.where(near, -torch.inf, values)
+    about = steps[values.argmax(0)].double() / _LINE
+    if count:
+        steps = torch.arange(1 - _COARSE, _COARSE)
+        values, angles = table(about, steps)
+        about = about + steps[values.argmax(0)].double() / _LINE
+    phase = angles[values.argmax(0), rows]
     middle = timing + (first.double() + mean.shape[1] // 2) * sps
-    return offset + line / sps, phase - 2 * torch.pi * line / sps * middle
+    return offset + about / sps, phase - 2 * torch.pi * about / sps * middle
 
 
 class _White:
@@ -141,7 +164,7 @@ def bands_of(soi, batch, margin=0.0):
     inside = np.fft.fftfreq(1024)[density > 1e-2 * density.max()]
     unknown = soi.carrier_offset is None
     centres = torch.as_tensor(0.0 if unknown else soi.carrier_offset, dtype=torch.float64).reshape(-1).expand(batch).tolist()
-    margin = margin + (_OFFSETS if unknown else 0.0)
+    margin = margin + (OFFSETS if unknown else 0.0)
     width = inside.max() - inside.min() + 2 * margin
     if width > _WIDEST:
         raise ParameterError(f"signal of interest: takes {width:.2g} of the band, with what its carrier offset may be; too "

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.linalg import toeplitz
 
-from .errors import ParameterError
+from ..errors import ParameterError
 
 _STEPS = 100
 _ROUNDS = 2             # of the SOI's mean taken off before nuisances are looked for again

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Separation where timing, carrier offset, phase or gain of the signal of interest are unknown: found in each window, then made
+better by what was separated."""
+import math
+from dataclasses import fields, replace
+
+import torch
+
+from ..acquisition.stationary import candidates, refined
+from .base import Separation, together
+
+_ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must gain for another
+_CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
+_FOUND = 4.0                    # of together, measured at -5 ... -15 dB
+_ALONE = ("ofdm", "linear-modulation", "gaussian")      # under these carrier offsets may not differ within a batch
+
+
+def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
+    """solve(y [batch, samples], soi, interference, kappa, noise_var) -> Separation. missing: names of the SOI's nuisances that
+    are to be found. A Separation of all windows; `estimated` holds them too, and their standard deviations as name_std."""
+    def rows(value, index):
+        return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
+
+    def source(row, of):
+        return of.rows(slice(row, row + 1))
+
+    def solved(starts):
+        """{row: SOI} -> {row: Separation}."""
+        if interference.kind in _ALONE:
+            parts = [[row] for row in starts]
+        else:
+            parts = [list(starts)]
+        out = {}
+        for part in parts:
+            known = replace(soi.rows(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in missing})
+            levels = [rows(v, part) for v in (kappa, noise_var)]
+            found = solve(y[part], known, interference.rows(part), *levels)
+            out |= {row: _row(found, i) for i, row in enumerate(part)}
+        return out
+
+    def settled(starts):
+        """{row: SOI} -> {row: (Separation, SOI, spread)}: separated, nuisances fitted to that, and again while it gets better."""
+        best, going = {}, dict(starts)
+        for _ in range(_ROUNDS):
+            for row, out in solved(going).items():
+                gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
+                moved, spread = refined(y[row], going[row], out, missing)
+                if gained > 0:
+                    best[row] = out, going[row], spread
+                if gained < _BETTER:
+                    del going[row]
+                else:
+                    going[row] = moved
+            if not going:
+                break
+        return best
+
+    levels = [[rows(v, slice(row, row + 1)) for v in (kappa, noise_var)] for row in range(len(y))]
+    ways = {row: candidates(y[row], source(row, soi), source(row, interference), *levels[row]) for row in range(len(y))}
+    best, clear = {}, _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+    while ways:
+        starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
+        for row, found in settled(starts).items() if starts else ():
+            if row not in best or float(found[0].quality) > float(best[row][0].quality):
+                best[row] = found
+        ways = {row: ways[row] for row in starts if float(best[row][0].quality) < clear}
+    return joined([_told(*best[row], missing) for row in range(len(y))])
+
+
+def _column(values):
+    return torch.tensor(values, dtype=torch.float64) if len(values) > 1 else values[0]
+
+
+def _told(out, soi, spread, missing):
+    """A Separation that tells the SOI's nuisances; the interference's of the same names as interference_name."""
+    if "carrier_offset" in missing and out.method == "joint":      # found wrongly, it makes all of them wrong
+        out = together(out, soi, _FOUND, out.symbols.shape[1])
+    values = {key: getattr(soi, key) for key in missing} | {f"{key}_std": value for key, value in spread.items()}
+    others = {f"interference_{key}" if key in missing else key: value for key, value in out.estimated.items()}
+    return replace(out, estimated=others | {key: torch.tensor([v], dtype=torch.float64) for key, v in values.items()})
+
+
+def _row(out, i):
+    """One window of a Separation."""
+    def take(value):
+        return value[i:i + 1] if torch.is_tensor(value) and value.ndim else value
+    return replace(out, estimated={k: take(v) for k, v in out.estimated.items()},
+                   **{f.name: take(getattr(out, f.name)) for f in fields(Separation) if f.name != "estimated"})
+
+
+def joined(parts):
+    """Separations of parts of a batch, as one."""
+    def cat(values):
+        return torch.cat(values) if torch.is_tensor(values[0]) and values[0].ndim else values[0]
+    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in parts[0].estimated},
+                   **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
