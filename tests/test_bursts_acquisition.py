@@ -75,7 +75,7 @@ def test_no_inner_bit_is_wrong_at_minus_5_decibels_when_nothing_is_known():
     assert out.method == "joint" and wrong(out, bits).sum() == 0
     assert out.soi.isfinite().all() and out.symbols.shape == (8, 160)
     names = {"timing", "phase", "gain", "carrier_offset"}
-    assert set(out.estimated) == names | {f"{name}_std" for name in names}
+    assert set(out.estimated) == names | {f"{name}_std" for name in names} | {"dc"}
     assert torch.all((out.estimated["carrier_offset"] - 0.0137).abs() < 2e-5)
 
 
@@ -130,7 +130,7 @@ def test_fits_to_decisions_leave_alone_what_is_given(given):
     out = separate(y, replace(UNKNOWN, **{given: getattr(TRUE, given)}), BURSTS)
     assert wrong(out, bits).sum() == 0
     free = {"timing", "phase", "gain", "carrier_offset"} - {given}
-    assert set(out.estimated) == free | {f"{name}_std" for name in free}
+    assert set(out.estimated) == free | {f"{name}_std" for name in free} | {"dc"}
 
 
 def test_bits_are_right_when_all_is_known_and_llrs_agree():

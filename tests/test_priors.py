@@ -4,7 +4,6 @@ import pytest
 import torch
 from alpha_rgs import describe, priors
 from alpha_rgs.errors import CapabilityError, ParameterError
-from alpha_rgs.mixtures import paper_priors
 from alpha_rgs.separators import separate
 
 QPSK = {"kind": '"linear-modulation"', "constellation": '"qpsk"', "samples_per_symbol": "16", "span": "4", "timing": "8.0",
@@ -94,14 +93,6 @@ def test_a_prior_written_as_toml_is_read_back_the_same(tmp_path, text):
     again = priors.load(tmp_path / "again.toml")
     assert again.signal == prior.signal
     assert describe.plain(again) == describe.plain(prior)
-
-
-@pytest.mark.parametrize("key", ["timing", "phase", "gain"])
-def test_a_signal_of_interest_without_its_nuisances_is_refused(tmp_path, key):
-    """They cannot be estimated yet; guessing them would give noise for symbols."""
-    soi = priors.load(write(tmp_path, QPSK, **{key: None}))
-    with pytest.raises(ParameterError, match=key):
-        separate(torch.zeros(1, 2560, dtype=torch.complex64), soi, paper_priors()[1])
 
 
 @pytest.mark.parametrize("method", ["auto", "joint", "lmmse", "alpha_rgs", "matched_filter"])

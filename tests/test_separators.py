@@ -185,7 +185,6 @@ def test_same_seed_same_figures():
     (dict(mixture=torch.full((1, 2560), float("nan"))), "NaN"),
     (dict(mixture=torch.zeros(1, 40)), "shorter than the signal of interest's pulse"),
     (dict(method="magic"), "method"),
-    (dict(soi=replace(SOI, timing=None)), "timing"),
     (dict(method="alpha_rgs", preset="slow"), "preset")])
 def test_bad_input_is_named(call, word):
     arguments = dict(mixture=torch.zeros(1, 2560), soi=SOI, interference=OFDM, method="joint") | call

@@ -185,6 +185,24 @@ def levels(recording):
     return round(float(np.abs(recording.samples.view(np.float32)).max()) * 2 ** (bits - 1))
 
 
+def _least(soi):
+    """dB of quality below which symbols of a linear modulation are not told."""
+    return _SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+
+
+def unbelieved(soi, result, window, hop):
+    """Where a StreamResult's symbols are not to be believed: [[first sample, one past the last]], what each window gave."""
+    bad = np.flatnonzero(~(result.quality > _least(soi))) if soi.kind == "linear-modulation" else []
+    out, context, last = [], (window - hop) // 2, len(result.quality) - 1
+    for k in bad:
+        low, high = k * hop + (context if k else 0), len(result.soi) if k == last else k * hop + context + hop
+        if out and out[-1][1] >= low:
+            out[-1][1] = int(high)
+        else:
+            out.append([int(low), int(high)])
+    return out
+
+
 def doubts(recording, soi, result):
     """What speaks against believing a StreamResult: sentences. recording: the mixture that was separated."""
     out, count, name = [], len(result.quality), pathlib.Path(recording.path).name
@@ -202,7 +220,7 @@ def doubts(recording, soi, result):
     elif mean > _DC * power:
         out.append(f"{name}: {100 * mean / power:.3g} % of the power is DC; remove it if it is the receiver's")
     if soi.kind == "linear-modulation":
-        least = _SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+        least = _least(soi)
         bad = int(np.sum(~(result.quality > least)))
         if bad:
             why = f", its carrier offset be beyond ±{OFFSETS:g} cycles per sample" if soi.carrier_offset is None else ""

@@ -274,15 +274,17 @@ def _rows(out, rows):
 
 @dataclass
 class StreamResult:
-    """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols], quality dB and sir_db
-    per window; noise_var mean; method; evaluations; estimated: name -> [windows] (a short last window takes over what the one
-    before it told); seconds of solving; clock_offset: how much faster than given the SOI's symbols come, ppm, None where it is
-    not seen (timing given, fewer than eight good windows). Then symbols are more, or fewer, than samples/samples_per_symbol."""
+    """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols]; quality dB, error_rate (the
+    bit error rate that the llrs expect) and sir_db per window; noise_var mean; method; evaluations; estimated: name -> [windows]
+    (a short last window takes over what the one before it told); seconds of solving; clock_offset: how much faster than given
+    the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
+    or fewer, than samples/samples_per_symbol."""
 
     soi: np.ndarray
     interference: np.ndarray
     symbols: np.ndarray
     quality: np.ndarray
+    error_rate: np.ndarray
     sir_db: np.ndarray
     noise_var: float
     method: str
@@ -348,7 +350,8 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         [np.broadcast_to(r.estimated.get("gain", results[0].estimated["gain"][-1:]), r.kappa.shape) for r in results])
     return StreamResult(
         soi_out, interference_out, np.concatenate(symbols) if symbols else np.zeros(0, np.complex64),
-        np.concatenate([r.quality for r in results]), -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
+        np.concatenate([r.quality for r in results]), np.concatenate([r.error_rate.numpy() for r in results]),
+        -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
         float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
         {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated},
         time.perf_counter() - began, task.tracker and task.tracker.clock_offset)

@@ -17,6 +17,7 @@ class WindowStats:
         self.hop, self.unsaid, self._said, self._began, self._ended = hop, False, 0.0, None, None
         self.windows, self.overloads, self._averaged = 0, 0, 0
         self.quality, self._kappa2, self._gain, self.latency, self.method = math.nan, math.nan, 1.0, math.nan, ""
+        self.error_rate, self.clock_offset = math.nan, math.nan
         self.estimated = ()
 
     def came(self, count):
@@ -35,6 +36,9 @@ class WindowStats:
         self._averaged = min(self._averaged + count, MEMORY)
         out, weight = job.separation, min(1.0, count / self._averaged)
         self.quality = _average(self.quality, getattr(out, "quality", None), weight)
+        self.error_rate = _average(self.error_rate, getattr(out, "error_rate", None), weight)
+        clock = getattr(getattr(task, "tracker", None), "clock_offset", None)
+        self.clock_offset = math.nan if clock is None else clock
         self._kappa2 = _average(self._kappa2, getattr(out, "kappa", None), weight, square=True)
         self.method = getattr(task, "method", "")
         self.estimated = tuple(sorted(getattr(out, "estimated", ())))
@@ -53,12 +57,14 @@ class WindowStats:
 
     def table(self, queue=0, error=None):
         """The dictionary: windows, overloads (windows that went unseparated), queue (jobs on their way), method,
-        quality (dB, estimated SINR of the symbols), sir_db (estimated), latency (s), samples_per_second; averages over the
-        latest 200 windows or so; estimated: names of what was found from the mixture; error, where there is one."""
+        quality (dB, estimated SINR of the symbols), error_rate (of bits, as their llrs expect it), sir_db (estimated),
+        latency (s), samples_per_second; averages over the latest 200 windows or so; clock_offset (ppm, of a signal of
+        interest that is tracked); estimated: names of what was found from the mixture; error, where there is one."""
         took = (self._ended - self._began) if self._ended and self._began is not None else 0.0
         sir = 10 * math.log10(self._gain**2 / self._kappa2) if self._kappa2 > 0 else math.nan
         out = dict(windows=self.windows, overloads=self.overloads, queue=queue, method=self.method,
-                   quality=self.quality, sir_db=sir, latency=self.latency, estimated=" ".join(self.estimated),
+                   quality=self.quality, error_rate=self.error_rate, sir_db=sir, clock_offset=self.clock_offset,
+                   latency=self.latency, estimated=" ".join(self.estimated),
                    samples_per_second=self.windows * self.hop / took if took > 0 else math.nan)
         return out if error is None else dict(out, error=str(error))
 

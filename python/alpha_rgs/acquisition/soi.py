@@ -24,12 +24,16 @@ _LINE, _COARSE, _PHASES = 4096, 4, 8    # offsets per symbol rate (every 4th fir
 _UNSURE = 0.05          # variance of a symbol's estimate at least, of its power
 
 
-def acquire_soi(soi, tiles, reach=_STEP, rank=0):
+def acquire_soi(soi, tiles):
     """The SOI with what it lacks (timing, phase, gain, carrier_offset) filled in, tensors [batch].
 
-    tiles: priors.ofdm_bursts.Tiles of the mixture. A given value is kept. Phase up to the alphabet's symmetry.
-    reach, rank: as line has them.
+    tiles: priors.tiles.Tiling of the mixture. A given value is kept. Phase up to the alphabet's symmetry.
     """
+    return ranked(soi, tiles, _STEP, 1)[0]
+
+
+def ranked(soi, tiles, reach, ranks):
+    """As acquire_soi, with each of so many lines (see line), the likeliest first: a list."""
     white = _White(tiles)
     sps, batch = soi.signal.samples_per_symbol, tiles.batch
 
@@ -57,9 +61,9 @@ def acquire_soi(soi, tiles, reach=_STEP, rank=0):
         timing = timing[best, rows]
     _, power, cavity = white.evidence(soi.signal, timing, offset)
     cavity = cavity[0] / power.sqrt()[:, None], cavity[1] / power[:, None]
-    offset, phase = line(soi, cavity, offset, timing, white.first, reach, rank)
-    filled = {"timing": timing, "carrier_offset": offset, "phase": phase, "gain": power.sqrt()}
-    return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None})
+    lines = [line(soi, cavity, offset, timing, white.first, reach, rank) for rank in range(ranks)]
+    filled = [{"timing": timing, "carrier_offset": f, "phase": phase, "gain": power.sqrt()} for f, phase in lines]
+    return [replace(soi, **{key: value for key, value in found.items() if getattr(soi, key) is None}) for found in filled]
 
 
 def spacing(soi):

@@ -22,7 +22,7 @@ from ..priors.tiles import OfdmTiles
 from .gaussian import acquire_gaussian
 from .linear import acquire_linear
 from .ofdm import frame_offset, noise_variance
-from .soi import OFFSETS, TIMINGS, acquire_soi, line, spacing
+from .soi import OFFSETS, TIMINGS, line, ranked, spacing
 
 _BINS, _STEPS = 256, 60
 _AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how far a line is looked for
@@ -38,10 +38,10 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
     interference has no density)."""
     signal = getattr(interference, "signal", None)
     if interference.kind == "ofdm" and signal.frame_length <= _LONGEST and signal.cyclic_prefix:
-        found = _among_frames(y, soi, interference, kappa, noise_var)
-        yield found[0]
-        for rank in range(_RANKS if soi.carrier_offset is None else 1):
-            yield _among_frames(y, soi, interference, kappa, noise_var, *found, rank)[0]
+        (first,), levels = _among_frames(y, soi, interference, kappa, noise_var, 1)
+        yield first
+        ranks = _RANKS if soi.carrier_offset is None else 1
+        yield from _among_frames(y, soi, interference, kappa, noise_var, ranks, first, levels)[0]
         return
     if hasattr(interference, "level"):          # narrow lines: their mean density is flat
         y = y - interference.level(y[None])[0][0]
@@ -52,8 +52,9 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
         yield _stationary(rest, soi, interference, None, noise_var)[0]
 
 
-def _among_frames(y, soi, ofdm, kappa, noise_var, about=None, levels=None, rank=0):
-    """(SOI, powers) by the evidence of OFDM frames; about, levels: from a first round, for what depends on the SOI."""
+def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None):
+    """([SOI] of the likeliest lines, powers) by the evidence of OFDM frames; about, levels: from a first round, for what depends
+    on the SOI."""
     here = about or replace(soi, carrier_offset=0.0 if soi.carrier_offset is None else soi.carrier_offset)
     offset = ofdm.frame_offset
     if offset is None:
@@ -64,8 +65,8 @@ def _among_frames(y, soi, ofdm, kappa, noise_var, about=None, levels=None, rank=
     elif noise_var is None:
         noise = float(noise_variance(y[None], here, ofdm))
         levels = np.array([levels[0], max(float(y.abs().square().mean()) - levels[0] - noise, 1e-2 * levels[1]), noise])
-    own = acquire_soi(soi, OfdmTiles(y[None], ofdm, levels[1] ** 0.5, max(levels[2], 1e-6)), _AS_TOLD, rank)
-    return replace(soi, **{key: float(getattr(own, key)) for key in NUISANCES}), levels
+    found = ranked(soi, OfdmTiles(y[None], ofdm, levels[1] ** 0.5, max(levels[2], 1e-6)), _AS_TOLD, ranks)
+    return [replace(soi, **{key: float(getattr(own, key)) for key in NUISANCES}) for own in found], levels
 
 
 class _Coloured(LinearModulation):

@@ -60,6 +60,9 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     name = choose(method, soi, interference)
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
+    if soi.kind != "linear-modulation" and interference.kind == "linear-modulation":
+        raise CapabilityError(f"{name}: the signal of interest is a {soi.kind} prior, but must be a linear-modulation, which the "
+                              "interference is: are the two swapped?")
     require(soi, "linear-modulation", "signal of interest", name)       # all methods so far; before anything is estimated
     structured = name == "joint" or name == "lmmse" and options.get("covariance") != "stationary"
     if structured and interference.kind not in _STRUCTURED:

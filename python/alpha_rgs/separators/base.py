@@ -44,7 +44,7 @@ class Separation:
     def error_rate(self):
         """The bit error rate that the llrs expect of each window, mean of 1/(1 + exp|llr|), float32 [batch]: quality in other
         words, which compare between alphabets. NaN without symbols."""
-        return torch.sigmoid(-self.llrs.abs()).flatten(1).mean(1)
+        return torch.sigmoid(-torch.as_tensor(self.llrs).abs()).flatten(1).mean(1)
 
 
 def decibels(value):
