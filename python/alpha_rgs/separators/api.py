@@ -24,7 +24,7 @@ BRIEF = ("matched_filter", "amortised")         # over in a few operations of to
 
 _FITS = 3               # of an SOI that had to be found among bursts
 _STRUCTURED = ("ofdm", "linear-modulation", "ofdm-bursts")     # linear in discrete unknowns, which joint detection needs
-_NONE = -60.0           # dB of quality where there is no signal
+_NONE, _TRACE = -60.0, 1e-4     # dB of quality where there is no signal; of the power, what is none if it had to be found
 _DC_FREE = ("ofdm", "linear-modulation", "ofdm-bursts", "gmsk", "gfsk", "lora")       # a line at zero is none of theirs
 
 
@@ -85,7 +85,7 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
         interference = replace(interference, carrier_offset=0.0)            # not looked for
     if missing == ["carrier_offset"]:
         soi, missing = replace(soi, carrier_offset=0.0), []
-    silent, dc = (y == 0).all(1), None
+    power, dc = y.abs().square().mean(1), None
     if missing and interference.kind in _DC_FREE:   # an SOI that is looked for would be found there: a line is a symbol repeated
         dc = offset_of_zero(y)
         y = y - dc[:, None]
@@ -94,6 +94,8 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
         out = separate_unknown(y, soi, interference, kappa, noise_var, [k for k in NUISANCES if k in (*missing, *free)], solve)
     else:
         out = _known(name, y, soi, interference, kappa, noise_var, options, free)
+    gain = out.estimated["gain"].to(power) if "gain" in missing else torch.ones_like(power)
+    silent = (power == 0) | (gain.square() < _TRACE * power)
     if bool(silent.any()):                  # whatever is found in nothing is wrong
         out = replace(out, quality=torch.where(silent, _NONE, out.quality), llrs=out.llrs * ~silent[:, None, None])
     return out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()})

@@ -167,7 +167,7 @@ class ListSearch:
         factor, gain, rest = [], [], []
         block, right = main[:, 0], h[:, 0, :, None]
         for i in range(blocks):
-            low = torch.linalg.cholesky(block)
+            low = _cholesky(block)
             factor.append(low.mH.to(torch.complex64))
             z = torch.linalg.solve_triangular(low, right, upper=False)
             rest.append(z[..., 0].to(torch.complex64))
@@ -217,6 +217,18 @@ class ListSearch:
         whole = old.clone()
         whole[windows] = out
         return whole
+
+
+def _cholesky(block):
+    """Of [batch, q, q]; what rounding made indefinite (a signal far too weak for what is said of it) is shifted a little."""
+    low, info = torch.linalg.cholesky_ex(block)
+    bad, size, shift = info > 0, block.diagonal(dim1=1, dim2=2).real.amax(1, keepdim=True), 1e-9
+    while bool(bad.any()) and shift < 1:
+        moved = block + torch.diag_embed((shift * size).expand(block.shape[:2]).to(block.dtype))
+        again, info = torch.linalg.cholesky_ex(moved)
+        mended = bad & (info == 0)
+        low, bad, shift = torch.where(mended[:, None, None], again, low), bad & ~mended, 100 * shift
+    return low
 
 
 def refine(problem, width, doubtful):
