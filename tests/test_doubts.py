@@ -39,8 +39,12 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "interference"), [*((name, OFDM) for name in WRONG), ("nothing", WIFI),
-                                                    ("no signal of interest", WIFI), ("another alphabet", WIFI)])
+AT_ONCE = ("nothing", "no signal of interest", "a carrier offset out of range")
+
+
+@pytest.mark.parametrize(("name", "interference"), [
+    *(pytest.param(name, OFDM, marks=() if name in AT_ONCE else pytest.mark.slow) for name in WRONG), ("nothing", WIFI),
+    ("no signal of interest", WIFI), pytest.param("another alphabet", WIFI, marks=pytest.mark.slow)])
 def test_what_is_not_there_is_not_believed(name, interference):
     """Quality stays below what `doubts` believes: no confident wrong answer."""
     out = separate(WRONG[name](mixture(interference=interference)), UNKNOWN, interference)
@@ -48,7 +52,7 @@ def test_what_is_not_there_is_not_believed(name, interference):
     assert describe.unbelieved(UNKNOWN, result, 2560, 2048) == [[0, 2560]]
 
 
-@pytest.mark.parametrize("level", [0.5, 1.0, 3.2])
+@pytest.mark.parametrize("level", [1.0, pytest.param(0.5, marks=pytest.mark.slow), pytest.param(3.2, marks=pytest.mark.slow)])
 def test_a_receivers_dc_is_taken_off(level):
     """Not taken for the signal of interest, though it is stronger; and told."""
     m = mixture()

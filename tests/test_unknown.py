@@ -35,7 +35,7 @@ def wrong(out, bits, soi):
 
 
 @pytest.mark.parametrize(("constellation", "carriers"), [("qpsk", "qpsk"), ("bpsk", "qpsk"), ("qpsk", "bpsk")])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [PLACES[0], *(pytest.param(place, marks=pytest.mark.slow) for place in PLACES[1:])])
 def test_under_ofdm_nothing_need_be_known(place, constellation, carriers):
     """At -10 dB: timing to a quarter of a sample, offset to 2e-5, symbols right; both are told, with standard deviations."""
     soi, ofdm = replace(UNKNOWN, signal=replace(UNKNOWN.signal, constellation=constellation)), mixtures.paper_priors(carriers)[1]
