@@ -15,6 +15,7 @@ import torch
 from .errors import ParameterError
 from .priors.linear_modulation import NUISANCES
 from .separators import BRIEF, Separation, choose, separate
+from .separators.base import joined
 from .tracking import Tracker
 
 
@@ -205,7 +206,7 @@ class Engine:
         if parts < 2:
             return solve(slice(None))
         edges = np.linspace(0, len(windows), parts + 1).astype(int)
-        return _joined(list(self._pool.map(solve, map(slice, edges[:-1], edges[1:]))))
+        return joined(list(self._pool.map(solve, map(slice, edges[:-1], edges[1:]))))
 
     def _one_by_one(self, batch):
         for job in batch:
@@ -253,15 +254,6 @@ def _identity(value):
     """A key that is equal only for equal values: what prints in full, or else the object itself."""
     held = vars(value).values() if hasattr(value, "__dict__") else (value,)
     return id(value) if any(torch.is_tensor(v) or isinstance(v, np.ndarray) for v in held) else repr(value)
-
-
-def _joined(parts):
-    """Separations of parts of a batch, as one."""
-    def cat(values):
-        return torch.cat(values) if torch.is_tensor(values[0]) and values[0].ndim else values[0]
-    told = [k for k in parts[0].estimated if all(k in p.estimated for p in parts)]
-    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in told},
-                   **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
 
 
 def _rows(out, rows):

@@ -91,5 +91,3 @@ def _bursts(y, soi, bursts, noise_var):
             given = soi
     found = {key: getattr(soi, key) for key in unknown}
     return soi, here, here.kappa(len(y)).float().to(y.device), level.to(y.device), found
-
-

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every separator returns, and the checks that all of them share."""
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -45,6 +45,15 @@ class Separation:
         """The bit error rate that the llrs expect of each window, mean of 1/(1 + exp|llr|), float32 [batch]: quality in other
         words, which compare between alphabets. NaN without symbols."""
         return torch.sigmoid(-torch.as_tensor(self.llrs).abs()).flatten(1).mean(1)
+
+
+def joined(parts):
+    """Separations of parts of a batch, as one."""
+    def cat(values):
+        return torch.cat(values) if torch.is_tensor(values[0]) and values[0].ndim else values[0]
+    told = [k for k in parts[0].estimated if all(k in p.estimated for p in parts)]
+    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in told},
+                   **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
 
 
 def decibels(value):

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import torch
 
 from ..acquisition.stationary import candidates, refined
-from .base import Separation, together
+from .base import Separation, joined, together
 
 _ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must gain for another
 _CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
@@ -86,11 +86,3 @@ def _row(out, i):
         return value[i:i + 1] if torch.is_tensor(value) and value.ndim else value
     return replace(out, estimated={k: take(v) for k, v in out.estimated.items()},
                    **{f.name: take(getattr(out, f.name)) for f in fields(Separation) if f.name != "estimated"})
-
-
-def joined(parts):
-    """Separations of parts of a batch, as one."""
-    def cat(values):
-        return torch.cat(values) if torch.is_tensor(values[0]) and values[0].ndim else values[0]
-    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in parts[0].estimated},
-                   **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
