@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What learned priors are measured by: cost against errors, error on recordings, what one pass leaves, signals as noise."""
+import functools
 import json
 import pathlib
 import shutil
 from dataclasses import replace
 
+import commands
 import numpy as np
 import pytest
 import torch
 from alpha_rgs import evaluation_learned as study
 from alpha_rgs import priors, recordings, sources, yardstick
-from alpha_rgs.cli import app
 from alpha_rgs.errors import ParameterError, RecordingError
 from alpha_rgs.mixtures import alone, noise, paper_case
 from alpha_rgs.priors import Gmsk
-from typer.testing import CliRunner
+from commands import fails
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "priors"
 SOI, DSSS = paper_case("dsss-noise")
@@ -25,20 +26,7 @@ def generator(seed=1):
     return torch.Generator().manual_seed(seed)
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-
-
-def works(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def fails(result, *words):
-    assert result.exit_code == 1 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.output
-    for word in words:
-        assert word in result.stderr
+run, works = functools.partial(commands.run, "evaluate"), functools.partial(commands.works, "evaluate")
 
 
 # ---- cost -------------------------------------------------------------------------------------------------------------------

@@ -8,31 +8,14 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs import describe, priors, recordings, report_training, training, yardstick
-from alpha_rgs.cli import app
 from alpha_rgs.mixtures import alone, draw, paper_priors
 from alpha_rgs.priors.folder import read_header
+from commands import fails, run, works
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 SOI, OFDM = paper_priors(symbols=80)            # bursts that fill windows of 1280 samples
 TINY = ("--steps", 4, "--batch", 2, "--channels", 4, "--window", 128, "--device", "cpu")
 FILES = ["denoising.png", "prior.toml", "report.md", "weights.safetensors"]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
-def works(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def fails(result, *words):
-    assert result.exit_code == 1 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.output
-    for word in words:
-        assert word in result.stderr
 
 
 @pytest.fixture
