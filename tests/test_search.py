@@ -10,10 +10,11 @@ import torch
 from alpha_rgs import separate
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.mixtures import draw, draw_case, paper_case, paper_priors
-from alpha_rgs.priors.ofdm_coloured import _left_open, _list_mean
+from alpha_rgs.priors.ofdm_coloured import _left_open
 from alpha_rgs.separators.newton import conjugate_gradients
 from alpha_rgs.separators.search import ListSearch, _energy, _marginal
 from alpha_rgs.signals.constellations import constellation
+from alpha_rgs.signals.tree_search import list_mean
 
 joint = importlib.import_module("alpha_rgs.separators.joint")       # the package has a function of that name
 SOI, OFDM = paper_priors()
@@ -52,7 +53,7 @@ def test_list_mean_is_the_posterior_mean_when_the_list_holds_all():
     every = points[torch.tensor(list(itertools.product(range(4), repeat=3)))].to(torch.complex128)
     energy = (z[:, None] - (factor[:, None] @ every[None, ..., None])[..., 0]).abs().square().sum(-1)
     expected = torch.softmax(-energy, 1).to(torch.complex128) @ every       # |c|² is the same for all
-    got = _list_mean(z.to(torch.complex64), factor.to(torch.complex64), points, 64)
+    got = list_mean(z.to(torch.complex64), factor.to(torch.complex64), points, 64)
     assert torch.allclose(got, expected.to(torch.complex64), atol=1e-4)
 
 

@@ -14,7 +14,7 @@ from .cli_fit import chosen_period
 from .errors import ParameterError
 
 _FILES = ("prior.toml", "weights.safetensors", "report.md", "denoising.png")
-_NETWORKS = ("fast", "diffwave")
+_NETWORKS = ("fast", "ofdm", "diffwave")
 
 
 def train(
@@ -30,7 +30,8 @@ def train(
                                         "this source.")] = "-27,0",
     begin: Annotated[pathlib.Path | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior, a "
                                                        "network of the same sizes, instead of random ones.")] = None,
-    network: Annotated[str, typer.Option(help="fast, or diffwave (as the paper has it; for a GPU).")] = "fast",
+    network: Annotated[str, typer.Option(help="fast, ofdm (it knows a Fourier transform behind a "
+                                         "cyclic prefix), or diffwave (as the paper has it; for a GPU).")] = "fast",
     channels: Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256.")] = 64,
     blocks: Annotated[int | None, typer.Option(min=1, max=64, help="Of the network; default 3 for a linear modulation, else 8; "
                                                "diffwave 30.")] = None,
@@ -76,7 +77,7 @@ def train(
         raise ParameterError("--white: a network for one pass (--against) takes the colour of mixtures; leave one of the two out")
     if colour and (network != "diffwave" or white):
         raise ParameterError("--colour: is for --network diffwave, and excludes --white; fast takes colour anyway")
-    settings = Settings(steps, batch, rate, coloured=(network == "fast" or colour) and not white, precision=_one_of(
+    settings = Settings(steps, batch, rate, coloured=(network in ("fast", "ofdm") or colour) and not white, precision=_one_of(
         "--precision", precision, ("float32", "bfloat16")), seed=seed)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
         data = Corpus(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, chosen_period(period, False),
@@ -89,6 +90,8 @@ def train(
             start = _network(begin, table)
             denoiser.load_state_dict(start.state_dict())
         denoiser.spectrum = data.source.spectrum(512)
+        if data.carriers is not None:
+            denoiser.load_state_dict(denoiser.state_dict() | data.carriers[0])
         if data.pseudo is not None:
             denoiser.pseudo = torch.view_as_real(data.pseudo).float().contiguous()
         work = output.with_name(output.name + ".training")
@@ -157,6 +160,8 @@ def _table(network, channels, blocks, white, colour, against, data):
     """The [network] of prior.toml."""
     from .nets.denoiser import CONDITIONS
 
+    if network == "ofdm":
+        return data.carriers[1]
     if network == "diffwave":
         table = {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10, "stride": data.grid}
         return table | ({"conditions": CONDITIONS} if colour else {})

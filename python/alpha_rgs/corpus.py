@@ -10,6 +10,7 @@ from . import fitting, sources
 from . import recordings as files
 from .describe import oddities
 from .errors import ParameterError
+from .nets import build
 from .nets.alignment import improper, pseudo_covariance
 from .priors import load, with_network
 
@@ -21,8 +22,9 @@ _CLEAR = 10.0                   # energy of one, in units of chance's, below whi
 class Corpus:
     """source, held_out: as in sources.py. structure: the prior that the file describes, or None. covariance: a Gaussian prior of
     recordings, and of what no window can be laid by. pseudo: complementary covariance by which the network finds timing and phase
-    (nets/alignment.py), or None. stride, kernel: of the network; grid: on which windows lie that it sees, 1: anywhere. names,
-    sample_rate (Hz or None), warnings (sentences), about: what tells this corpus from others.
+    (nets/alignment.py), or None. carriers: what an OfdmDenoiser begins with and its table, or None. stride, kernel: of the
+    network; grid: on which windows lie that it sees, 1: anywhere. names, sample_rate (Hz or
+    None), warnings (sentences), about: what tells this corpus from others.
     """
 
     def __init__(self, recordings, synthetic, network, stride, period, window, datatype, sample_rate):
@@ -40,7 +42,10 @@ class Corpus:
             if self.structure.learned or self.structure.kind == "gaussian":
                 raise ParameterError(f"{synthetic}: describes no signal that could be drawn; give a TOML file of kind "
                                      "linear-modulation, ofdm or gmsk")
-        self.pseudo = None
+        self.pseudo = self.carriers = None
+        if network == "ofdm" and (not synthetic or self.structure.kind != "ofdm"):
+            raise ParameterError("--network: ofdm needs --synthetic with a file of kind ofdm, for whose fft_size and "
+                                 "cyclic_prefix it is built")
         if synthetic and self.structure.kind == "linear-modulation":
             signal = self.structure.signal
             if stride not in (None, signal.samples_per_symbol):
@@ -53,6 +58,9 @@ class Corpus:
         samples = -(-(window or _LENGTH) // self.stride) * self.stride
         if synthetic:
             self.source, self.held_out = sources.Drawn(self.structure, samples), sources.Drawn(self.structure, 2560)
+            if network == "ofdm":
+                self._look()
+                return
             long = self.source.draw(-(-262144 // samples), torch.Generator().manual_seed(1)).s.flatten().numpy()
             self.covariance = fitting.fit([long], 1).prior
             if self.structure.kind == "gmsk" and network == "fast":
@@ -80,6 +88,15 @@ class Corpus:
         if fit.used < 0.999:
             self.warnings.append(f"{100 * (1 - fit.used):.3g} % of the samples are silence and were left out")
 
+    def _look(self):
+        """Where an OfdmDenoiser begins: carriers and points as the source's windows show them."""
+        signal = self.structure.signal
+        sizes = {"kind": "ofdm", "fft_size": signal.fft_size, "cyclic_prefix": signal.cyclic_prefix}
+        seen = build(sizes | {"points": 1})
+        seen.spectrum = self.source.spectrum(512)
+        points, fold, places = seen.learn(self.held_out.draw(64, torch.Generator().manual_seed(1)).s)
+        self.carriers = {"power": seen.power, "places": places}, sizes | {"points": points} | ({"fold": fold} if fold else {})
+
     def _find(self, wave):
         """Let the network find timing and phase itself, if the squares of such a source do not average out."""
         wave = wave / np.mean(abs(np.asarray(wave)) ** 2) ** 0.5
@@ -102,5 +119,8 @@ class Corpus:
 
     def prior(self, denoiser):
         """The learned prior."""
+        if self.carriers is not None:           # of the carriers' constellation and the phase the network alone knows
+            unknown = replace(self.structure.signal, constellation="gaussian")
+            return with_network(replace(self.structure, signal=unknown, phase=None, frame_offset=None), denoiser)
         linear = self.structure is not None and self.structure.kind == "linear-modulation"
         return with_network(self.structure if linear else self.covariance, denoiser)

@@ -10,6 +10,7 @@ import torch
 from . import mixtures, sources
 from .errors import ParameterError
 from .priors import LinearModulation
+from .priors.learned import pulse_noise
 from .signals import LinearModulation as Signal
 
 LEVELS = (30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.8, 0.5, 0.3, 0.1, 0.03, 0.01)
@@ -52,7 +53,10 @@ def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colou
             rows = slice(i, i + chunk)
             s, x = batch.s[rows], batch.s[rows] + noise[rows]
             with torch.inference_mode():
-                found = [denoiser(x, density, batch.fraction[rows], batch.presence[rows]), _linear(x, spectrum, density)]
+                told = {}
+                if colour is not None and denoiser.cyclic:
+                    told["colour"] = pulse_noise(colour, torch.tensor([[level]]), torch.tensor([[_FLOOR]]))
+                found = [denoiser(x, density, batch.fraction[rows], batch.presence[rows], **told), _linear(x, spectrum, density)]
                 if truth is not None:
                     here = truth.rows(rows)
                     found.append(here.denoise(x, level) if colour is None else here.denoise(x, level, colour, _FLOOR))

@@ -12,10 +12,9 @@ import torch
 from scipy.fft import next_fast_len
 from torch import nn
 
-from ..errors import CapabilityError, ParameterError
+from ..errors import CapabilityError
 from .alignment import locate, on_grid, slipped
-from .diffwave import DiffWave
-from .fast import Fast, window
+from .fast import window
 
 BANDS = 32                  # in which the network is told of the noise's density
 _SPARED = 0.05              # ε
@@ -26,19 +25,19 @@ ALPHA_BAR = np.cumprod(1 - BETA)
 CONDITIONS = BANDS + 6      # band densities, signal-to-noise ratio and its square, fraction of a sample (4)
 
 
-class _Named(nn.Module):
-    """digest: of the weights, where they come from a file: what prints alike is alike. table: what `build` made it from."""
+class Named(nn.Module):
+    """digest: of the weights, where they come from a file: what prints alike is alike. table: what `build` made it from.
+    coloured: takes noise of any density; finds: timing and phase itself; cyclic: it can be told a covariance (ofdm.py)."""
 
     digest, table = "", None
+    coloured, finds, plain, cyclic = True, False, False, False
 
     def __repr__(self):
         return f"{type(self.net).__name__}({self.digest or id(self)})"
 
 
-class Denoiser(_Named):
+class Denoiser(Named):
     """net: a Fast, or a DiffWave with conditions. spectrum: S, float32 [bins], frequencies k/bins in FFT order, mean 1."""
-
-    coloured, finds, plain = True, False, False
 
     def __init__(self, net, spectrum):
         super().__init__()
@@ -124,7 +123,7 @@ class Finder(Denoiser):
         return mean + slipped(x, mean, 1 / n, ridge)
 
 
-class Scheduled(_Named):
+class Scheduled(Named):
     """net: predicts the noise in √ᾱ_t·s + √(1-ᾱ_t)·n, n of unit variance per real component, as published (DiffWave). White
     noise alone. For x = s + √v·n per complex sample the step is that with 2·(1-ᾱ)/ᾱ = v, between the trained ones by the
     logarithm of v; beyond them the nearest."""
@@ -147,48 +146,6 @@ class Scheduled(_Named):
         alpha = 1 / (1 + v / 2)
         y = x * alpha.sqrt()
         return x - self.net(y, None, t)[0] * (v / 2).sqrt()
-
-
-_OPTIONAL = ("pseudo_lags", "white", "plain")       # keys of fast
-_NETS = {"fast": (Fast, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int,
-                                   "pseudo_lags": int, "white": bool, "plain": bool}),
-         "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int, "conditions": int})}
-
-
-def build(table, bins=512):
-    """The untrained denoiser that a table describes: kind, and the keys of its network; for fast also pseudo_lags (a Finder),
-    white (it takes no colour) and plain (no filters before and beside the network); a diffwave with conditions takes colour.
-    ParameterError names the wrong key."""
-    table = dict(table)
-    kind = table.pop("kind", None)
-    if kind not in tuple(_NETS):
-        raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_NETS)}")
-    net, keys = _NETS[kind]
-    for key, value in table.items():
-        if key not in keys:
-            raise ParameterError(f"network: unknown key {key!r} for kind {kind!r}; known keys: {', '.join(keys)}")
-        numbers = [] if keys[key] is bool else value if keys[key] is list else [value]
-        if not isinstance(value, keys[key]) or not all(type(v) is int and 0 < v < 65536 for v in numbers):
-            what = {list: "positive whole numbers", int: "a positive whole number", bool: "true or false"}[keys[key]]
-            raise ParameterError(f"network: {key}: {value!r} must be {what}")
-    missing = [key for key in keys if key not in table and key not in _OPTIONAL]
-    if missing and kind == "fast":
-        raise ParameterError(f"network: {missing[0]} is missing")
-    if kind == "fast":
-        if table["kernel"] < table["stride"] or (table["kernel"] - table["stride"]) % 2:
-            raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
-    if table.get("conditions", CONDITIONS) != CONDITIONS:
-        raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
-    own = _OPTIONAL if kind == "fast" else () if "conditions" in table else ("stride",)
-    network, rest = net(**{key: value for key, value in table.items() if key not in own}), torch.ones(bins)
-    if kind == "diffwave" and "conditions" not in table:
-        denoiser = Scheduled(network, rest, table.get("stride", 1))
-    else:
-        denoiser = Finder(network, rest, table["pseudo_lags"]) if "pseudo_lags" in table else Denoiser(network, rest)
-    denoiser.table = {"kind": kind, **table}
-    denoiser.coloured = denoiser.coloured and not table.get("white", False)
-    denoiser.plain = table.get("plain", False)
-    return denoiser
 
 
 def resampled(density, size):

@@ -135,11 +135,11 @@ def _measure_stream(unit, mixture, soi, interference):
 
 
 def _trained(unit, role, given):
-    """The trained prior with the nuisances of the case's own."""
+    """The trained prior; of a linear modulation with the nuisances of the case's own."""
     if role not in unit.priors:
         return given
     prior = load(unit.priors[role])
-    return with_network(given, prior.network) if prior.learned and prior.kind == given.kind else prior
+    return with_network(given, prior.network) if prior.learned and prior.kind == given.kind == "linear-modulation" else prior
 
 
 @functools.lru_cache(maxsize=64)

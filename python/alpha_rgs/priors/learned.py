@@ -4,18 +4,20 @@
 What else is known of the source stays what it is: a linear modulation's pulse, alphabet and nuisances (by which its windows
 are laid on the network's grid), a recording's covariance, by which level and noise are found in a mixture. The network denoises.
 """
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
+import numpy as np
 import torch
 
 from ..acquisition.gaussian import period_offset
 from ..errors import CapabilityError, ParameterError
-from ..nets import Denoiser, Scheduled
+from ..nets import Denoiser, OfdmDenoiser, Scheduled
 from ..nets.alignment import on_grid
 from .base import carrier, column
 from .gaussian import Gaussian
 from .linear_modulation import LinearModulation
+from .ofdm import Ofdm, frame_pulses
 
 _BINS = 512             # of a colour's density
 
@@ -42,9 +44,10 @@ class Learned:
         if colour.kind != "linear-modulation":
             raise CapabilityError(f"diffusion: cannot smooth in the colour of a {colour.kind} prior; it needs a "
                                   "linear-modulation")
-        shape = _density(colour.signal, _one(colour.carrier_offset) - _one(getattr(self, "carrier_offset", 0.0)))
-        floor = _rows(floor, x.device)
-        return self._network(x, noise_var * shape.to(x.device) + floor)
+        frequency = _one(colour.carrier_offset) - _one(getattr(self, "carrier_offset", 0.0))
+        shape, floor = _density(colour.signal, frequency), _rows(floor, x.device)
+        told = pulse_noise(replace(colour, carrier_offset=frequency), noise_var, floor) if self.network.cyclic else None
+        return self._network(x, noise_var * shape.to(x.device) + floor, told)
 
     def reconstruct(self, x, noise_var):
         """See Prior.reconstruct."""
@@ -54,11 +57,11 @@ class Learned:
         """See Prior.blocks: a network knows of none."""
         return None
 
-    def _network(self, x, density):
-        """The network's answer; it goes where the samples are."""
+    def _network(self, x, density, colour=None):
+        """The network's answer; it goes where the samples are. colour: as OfdmDenoiser has it, told to those that ask for it."""
         if self.network.spectrum.device != x.device:
             self.network.to(x.device)
-        return self._laid(x, density)
+        return self._laid(x, density, colour) if self.network.cyclic else self._laid(x, density)
 
 
 @dataclass(eq=False)
@@ -107,6 +110,44 @@ class LearnedGaussian(Learned, Gaussian):
                        torch.as_tensor(offset).reshape(-1))
 
 
+@dataclass(eq=False)
+class LearnedOfdm(Learned, Ofdm):
+    """network: an OfdmDenoiser of that numerology. It finds frames and phase itself, unless frame_offset is known."""
+
+    network: OfdmDenoiser | None = None
+
+    def reconstruct(self, x, noise_var):
+        """See Ofdm.reconstruct."""
+        return self.denoise(x, noise_var) if self.frame_offset is None else Ofdm.reconstruct(self, x, noise_var)
+
+    def blocks(self, shape):
+        """See Prior.blocks: frames of as many carriers with a point each."""
+        return self.plan(shape) if self.network.fold and self.frame_offset is not None else None
+
+    def _laid(self, x, density, colour=None):
+        turn = carrier(0.0, self.carrier_offset, x)
+        offset = self.frame_offset
+        if offset is not None:
+            offset = torch.as_tensor(offset, device=x.device).reshape(-1).expand(len(x)).long()
+        return turn * self.network(x * turn.conj(), density, colour=colour, offset=offset)
+
+
+def pulse_noise(colour, level, floor):
+    """What an OfdmDenoiser is told of noise √v·H·n that the pulses of `colour`, a LinearModulation prior, carry over white noise;
+    level: v, floor: variance of the white, float32 [1 or batch, 1]."""
+    key = (float(level), float(floor), colour.signal, float(colour.carrier_offset)) if len(level) == len(floor) == 1 else None
+    return colour, partial(_covariances, level, floor), key
+
+
+def _covariances(level, floor, plan):
+    """Covariances of noise √v·H·n that the plan's pulses carry over white noise: complex128 [classes, period, period]. level: v;
+    floor: variance of the white; float32 [1 or batch, 1]."""
+    pulses = torch.from_numpy(np.stack([frame_pulses(plan.pulse_key, c[2:], plan.length) for c in plan.classes])).to(
+        torch.complex128)
+    level, floor = ((v.double().cpu() if len(v) == 1 else v.double().cpu()[plan.rows])[..., None] for v in (level, floor))
+    return level * pulses @ pulses.mH + floor * torch.eye(plan.length)
+
+
 def _rows(level, device):
     """A level, float or per window, as float32 [batch, 1], or [1, 1] where windows differ by less than 5 %: filters are then made
     once for all."""
@@ -136,4 +177,12 @@ def with_network(source, network):
         return LearnedLinearModulation(**fields, network=network)
     if source.kind == "gaussian":
         return LearnedGaussian(**fields, network=network)
+    if source.kind == "ofdm":
+        if not network.cyclic:
+            raise CapabilityError("diffusion: no network but one of kind ofdm can stand for the denoiser of an ofdm prior")
+        for key in ("fft_size", "cyclic_prefix"):
+            if getattr(network, key, None) != getattr(source.signal, key):
+                raise ParameterError(f"network: its {key}, {getattr(network, key, 'none')}, must be the source's, "
+                                     f"{getattr(source.signal, key)}")
+        return LearnedOfdm(**fields, network=network)
     raise CapabilityError(f"diffusion: no network can stand for the denoiser of a {source.kind} prior yet")

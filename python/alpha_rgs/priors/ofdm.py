@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OFDM whose numerology is known, and the plan by which windows are cut into its frames."""
+"""OFDM whose numerology is known."""
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -8,7 +8,8 @@ import torch
 
 from ..errors import CapabilityError, ParameterError
 from ..signals import Ofdm as Signal
-from .base import Prior, carrier, column, rotation
+from ..signals.framing import FramePlan
+from .base import Prior, carrier, rotation
 
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
 
@@ -65,7 +66,7 @@ class Ofdm(Prior):
         key = (tuple(shape), id(soi))
         plan = self._plans.get(key)             # threads may share a prior
         if plan is None:
-            plan = FramePlan(self, shape, soi)
+            plan = FramePlan(self.signal.frame_length, self.frame_offset, shape, soi, self.carrier_offset)
             self._plans = {**dict(list(self._plans.items())[-1:]), key: plan}
         return plan
 
@@ -82,7 +83,8 @@ class Ofdm(Prior):
         turn = carrier(self.phase, self.carrier_offset, x)
         frames = plan.cut(x * turn.conj())
         if colour is None:
-            filters, var = plan.filters(self.matrix_key, float(noise_var), x.device)
+            filters, var = plan.kept((float(noise_var), str(x.device)), lambda: _filters(plan, self.matrix_key, float(noise_var),
+                                                                                         x.device))
             mean = self.signal.alphabet.mean(plan.grouped(frames, filters), var)
         else:
             from .ofdm_coloured import coloured_means  # which builds on this module
@@ -125,6 +127,12 @@ class Ofdm(Prior):
         return (self.signal, self.channel)
 
 
+def _filters(plan, matrix_key, noise_var, device):
+    """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]."""
+    pairs = [_unbiased_filter(matrix_key, c[:2], noise_var) for c in plan.classes]
+    return [f.to(device) for f, _ in pairs], torch.stack([v for _, v in pairs]).to(device)[plan.index.to(device)]
+
+
 @lru_cache(maxsize=20000)
 def _unbiased_filter(matrix_key, cls, noise_var):
     """(F, var): c + error of variance var = F·x for the samples of one frame in white noise, from the linear estimate of
@@ -161,100 +169,3 @@ def frame_pulses(pulse_key, pattern, length):
     pulses[:, :first] = 0
     pulses[:, stop:] = 0
     return pulses
-
-
-class FramePlan:
-    """Which samples of each window form which OFDM frame, and which symbols of the other source reach it.
-
-    Frames alike (the same samples present, the same symbol pattern) form a class and share their matrices.
-    classes: list of (low, high[, centre, first, stop]); index: class of each frame, int64 [batch, frames];
-    symbol: number of the first symbol that reaches each frame, int64 [batch, frames] (with soi).
-    """
-
-    def __init__(self, ofdm, shape, soi=None):
-        self.batch, self.samples = shape
-        self.soi = soi          # kept alive: plans are told apart by its id
-        self.length = period = ofdm.signal.frame_length
-        offset = column(ofdm.frame_offset, torch.empty(0), torch.int64).expand(self.batch, 1)
-        self.frames = -(-self.samples // period) + 1
-        self.start = offset + period * (torch.arange(self.frames) - 1)
-        low = (-self.start).clamp(0, period)
-        high = (self.samples - self.start).clamp(0, period)
-        low = torch.minimum(low, high)
-        rows = [low.double(), high.double()]
-        self.pulse_key = None
-        if soi is not None:
-            signal = soi.signal
-            sps, half = signal.samples_per_symbol, signal.half_length
-            timing = column(soi.timing, torch.empty(0))
-            self.count = int((period - 1 + 2 * half) // sps) + 1
-            self.symbol = torch.ceil((self.start - half - timing) / sps - 1e-9).long()
-            centre = torch.round(timing + self.symbol * sps - self.start, decimals=4)
-            first, stop = torch.zeros_like(self.symbol), torch.full_like(self.symbol, self.count)
-            if soi.symbols is not None:
-                first = (-self.symbol).clamp(0, self.count)
-                stop = torch.maximum((soi.symbols - self.symbol).clamp(0, self.count), first)
-            rows += [centre, first.double(), stop.double()]
-            self.pulse_key = (signal, self.count, float(soi.carrier_offset) - float(ofdm.carrier_offset))
-        index, first = _alike(rows)
-        self.index = index.reshape(self.batch, self.frames)
-        chosen = torch.stack([row.flatten()[first] for row in rows], 1).tolist()
-        self.classes = [(int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4])] if len(r) > 2 else [])) for r in chosen]
-        self.order = torch.argsort(index, stable=True)
-        self.sizes = torch.bincount(index, minlength=len(self.classes)).tolist()
-        self.inverse = torch.argsort(self.order)
-        where = self.start[..., None] + torch.arange(period)
-        self._kept = {}
-        self.inside = (where >= 0) & (where < self.samples)
-        self.where = torch.where(self.inside, where + 1, 0).flatten(1)
-
-    @property
-    def whole(self):
-        """Which samples belong to a frame that lies wholly in the window, bool [batch, samples]."""
-        return self.join(self.inside.all(-1, keepdim=True).expand(-1, -1, self.length))
-
-    def cut(self, x):
-        """complex [batch, samples] -> frames [batch, frames, frame_length], zero outside the window."""
-        padded = torch.nn.functional.pad(x, (1, 0))
-        return padded.gather(1, self.where.to(x.device)).reshape(self.batch, self.frames, self.length)
-
-    def join(self, frames):
-        """The inverse of cut."""
-        where = torch.arange(self.samples) - self.start[:, :1]
-        return frames.flatten(1).gather(1, where.to(frames.device))
-
-    def grouped(self, frames, matrices):
-        """Each frame [batch, frames, q] times its class's matrix [p, q] (transposed for the product): [batch, frames, p]."""
-        flat = frames.flatten(0, 1)[self.order.to(frames.device)]
-        parts = [rows @ m.T for rows, m in zip(flat.split(self.sizes), matrices)]
-        return torch.cat(parts)[self.inverse.to(frames.device)].unflatten(0, (self.batch, self.frames))
-
-    def filters(self, matrix_key, noise_var, device):
-        """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]; kept."""
-        def make():
-            pairs = [_unbiased_filter(matrix_key, c[:2], noise_var) for c in self.classes]
-            return [f.to(device) for f, _ in pairs], torch.stack([v for _, v in pairs]).to(device)
-
-        filters, var = self.kept((noise_var, str(device)), make)
-        return filters, var[self.index.to(device)]
-
-    def kept(self, key, make):
-        """make(), once for each key."""
-        value = self._kept.get(key)
-        if value is None:
-            if len(self._kept) >= 64:
-                self._kept.clear()
-            value = self._kept[key] = make()
-        return value
-
-
-def _alike(rows):
-    """Number the places where all rows agree: (class of each place, a place of each class). One row at a time: several
-    times as fast as torch.unique over a dimension."""
-    index = torch.zeros(rows[0].numel(), dtype=torch.int64)
-    for row in rows:
-        values, inverse = torch.unique(row, return_inverse=True)
-        index = torch.unique(index * len(values) + inverse.flatten(), return_inverse=True)[1]
-    first = torch.empty(int(index.max()) + 1, dtype=torch.int64)
-    first[index] = torch.arange(len(index))
-    return index, first

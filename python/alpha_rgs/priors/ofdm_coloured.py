@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from ..signals.tree_search import list_mean
 from .ofdm import frame_pulses, ofdm_matrix
 
 _WIDTH, _WIDTH_IN_NOISE, _NOISE = 8, 32, 1e-3      # decisions kept; the second where the floor, b having unit power, is higher
@@ -38,7 +39,7 @@ def coloured_means(frames, plan, prior, noise_var, floor, clean, edges):
     place = place[plan.index].to(frames.device)
     rows = place >= 0
     z = (factors[place[rows]] @ frames[rows][..., None])[..., 0]
-    out[rows] = _list_mean(z, reduced[place[rows]], alphabet.points.to(frames.device), _WIDTH_CUT)
+    out[rows] = list_mean(z, reduced[place[rows]], alphabet.points.to(frames.device), _WIDTH_CUT)
     return out
 
 
@@ -58,7 +59,7 @@ def _means(frames, plan, prior, given, clean, width):
         if alphabet.symmetry is None:       # Gaussian carriers: the linear estimate is the posterior mean
             mean = torch.linalg.solve_triangular(factor, rest[..., None], upper=True)[..., 0]
         else:
-            mean = _list_mean(rest.flatten(0, 1), factor.flatten(0, 1), alphabet.points.to(device), width)
+            mean = list_mean(rest.flatten(0, 1), factor.flatten(0, 1), alphabet.points.to(device), width)
             mean = mean.unflatten(0, frames.shape[:2])
         out[..., near] = mean
     return out
@@ -109,21 +110,3 @@ def _left_open_table(alphabet):
     points = torch.zeros(1, dtype=torch.complex128) if alphabet.symmetry is None else alphabet.points.to(torch.complex128)
     x = points[:, None, None] + var.sqrt()[:, None] * n
     return grid, (alphabet.posterior(x, var[:, None])[1] * weight).sum(-1).mean(0).numpy()
-
-
-def _list_mean(z, factor, points, width):
-    """The mean of c under exp(-|z - R·c|² + |c|²), over the `width` best decisions found: z [n, d], factor R [n, d, d]."""
-    d = z.shape[1]
-    # entries from i on are decided, those before it what is left to explain
-    state, metric = z[:, None], torch.zeros(len(z), 1, device=z.device)
-    for i in range(d - 1, -1, -1):
-        scaled = factor[:, i, i].real[:, None] * points
-        cost = (state[:, :, i, None] - scaled[:, None]).abs().square() - points.abs().square()
-        cost = (metric[..., None] + cost).flatten(1)
-        metric, best = torch.topk(cost, min(width, cost.shape[1]), largest=False)
-        value = points[best % len(points)]
-        state = state.gather(1, (best // len(points))[..., None].expand(-1, -1, d))
-        if i:
-            state[..., :i] -= value[..., None] * factor[:, None, :i, i]
-        state[..., i] = value
-    return (torch.softmax(-metric, 1)[..., None] * state).sum(1)
