@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A signal of interest under bursts of 802.11 OFDM: found, and separated; what is refused. Bursts alone: test_bursts.py."""
+import itertools
 from dataclasses import replace
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from alpha_rgs.mixtures import draw, noise
 from alpha_rgs.priors import LinearModulation, from_dict, load
 from alpha_rgs.priors.ofdm_bursts import OfdmBursts
 from alpha_rgs.separators import METHODS, choose, separate
+from alpha_rgs.separators import bursts as model
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.signals.wifi import Burst, received
 
@@ -21,6 +23,7 @@ TABLE = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symb
 UNKNOWN, BURSTS = from_dict(TABLE), from_dict({"kind": "ofdm", "preset": "802.11"})
 TRUE = replace(UNKNOWN, timing=5.3, phase=0.4, gain=1.5, carrier_offset=0.0)
 ECHOES = (0.95, 0.2 + 0.1j, -0.1j)
+GAP = 70, 90                                            # symbols
 SCENES = (                                              # windows of a few kinds each
     (Burst(40, "qpsk", 16, False, -800, 0.002, 1.0, ECHOES),),
     (Burst(40, "bpsk", 16, True, 100, -0.003, 2.0, ECHOES),),
@@ -74,8 +77,8 @@ def test_no_inner_bit_is_wrong_at_minus_5_decibels_when_nothing_is_known():
     _, bits, out = blind()
     assert out.method == "joint" and wrong(out, bits).sum() == 0
     assert out.soi.isfinite().all() and out.symbols.shape == (8, 160)
-    names = {"timing", "phase", "gain", "carrier_offset"}
-    assert set(out.estimated) == names | {f"{name}_std" for name in names} | {"dc"}
+    names = {"timing", "phase", "gain", "carrier_offset", "kappa", "noise_var"}
+    assert set(out.estimated) >= names | {f"{name}_std" for name in names} | {"dc"}
     assert torch.all((out.estimated["carrier_offset"] - 0.0137).abs() < 2e-5)
 
 
@@ -129,8 +132,9 @@ def test_fits_to_decisions_leave_alone_what_is_given(given):
     y, bits = mixed(-5, scenes=SCENES[:1])
     out = separate(y, replace(UNKNOWN, **{given: getattr(TRUE, given)}), BURSTS)
     assert wrong(out, bits).sum() == 0
-    free = {"timing", "phase", "gain", "carrier_offset"} - {given}
-    assert set(out.estimated) == free | {f"{name}_std" for name in free} | {"dc"}
+    free = {"timing", "phase", "gain", "carrier_offset", "kappa", "noise_var"} - {given}
+    assert set(out.estimated) >= free | {f"{name}_std" for name in free} | {"dc"}
+    assert not {given, f"{given}_std"} & set(out.estimated)
 
 
 def test_bits_are_right_when_all_is_known_and_llrs_agree():
@@ -155,6 +159,52 @@ def test_random_traffic_at_minus_10_decibels_leaves_few_wrong_bits():
     m = draw(TRUE, OfdmBursts(), 12, SAMPLES, -10, 30, seed=7)
     out = separate(m.y, TRUE, BURSTS)
     assert wrong(out, m.bits).double().mean() / 288 < 0.01 and wrong(out, m.bits).median() == 0
+
+
+# pauses of the signal of interest
+
+@pytest.mark.parametrize("sir_db", [5, -5])
+def test_a_pause_is_left_to_the_bursts_and_its_neighbours_are_right(sir_db):
+    """Symbols decided in a gap were once taken off the bursts there at full power; nobody is to believe bits in one."""
+    m = draw(TRUE, OfdmBursts(), 1, SAMPLES, None, 30, seed=11)
+    g, gap = generator(11), slice(GAP[0] * 16, GAP[1] * 16)
+    b = torch.stack([received(scene, SAMPLES, g) for scene in SCENES[:2]]).to(torch.complex64)
+    s = m.s.expand(len(b), -1).clone()
+    s[:, gap] = 0
+    y = s + TRUE.gain * 10 ** (-sir_db / 20) * b + 0.03 * noise(b.shape, g)
+    out = separate(y, replace(UNKNOWN, carrier_offset=0.0), BURSTS)
+    error = (out.soi - s).abs().square() / TRUE.gain ** 2
+    assert error[:, gap].mean() < 0.05, error[:, gap].mean(1)
+    symbols, bits = torch.ones(160, dtype=torch.bool), m.bits.reshape(1, -1, 2)
+    symbols[GAP[0] - 4:GAP[1] + 4] = symbols[:8] = symbols[-8:] = False
+    kept = replace(out, symbols=out.symbols[:, symbols])
+    assert wrong(kept, bits[:, symbols].flatten(1), 0).sum() == 0
+    doubt = torch.sigmoid(-out.llrs.abs()).mean(2)
+    assert doubt[:, GAP[0] + 2:GAP[1] - 2].mean() > 0.45 and doubt[:, symbols].mean() < 0.01
+
+
+def test_the_probability_of_a_pause_is_that_of_all_sequences_summed():
+    """Eight symbols: of 2^8 sequences of the Markov chain, those in which a symbol is away, over all."""
+    alphabet, g, n = TRUE.signal.alphabet, generator(3), 8
+    soft = alphabet.points[torch.randint(0, 4, (2, n), generator=g)].to(torch.complex128) * (torch.arange(n) % 5 > 1)
+    soft, var = soft + 0.3 * noise((2, n), g), 0.1 + torch.rand(2, n, generator=g, dtype=torch.float64)
+    exists = torch.arange(n) < torch.tensor([[n], [n - 2]])
+    near = (soft[..., None] - alphabet.points).abs().square()
+
+    def weak(power):
+        return torch.exp(-soft.abs().square() / (var + power)) / (var + power)
+
+    there = (torch.exp(-near / var[..., None]) / var[..., None]).mean(-1) + model._STRAY * weak(1)
+    likely = torch.stack([there, weak(model._REST)], -1).where(exists[..., None], 1)
+    start, chain = torch.tensor([1, model._GONE / model._BACK]), torch.tensor(
+        [[1 - model._GONE, model._GONE], [model._BACK, 1 - model._BACK]])
+    total, away = torch.zeros(2, dtype=torch.float64), torch.zeros(2, n, dtype=torch.float64)
+    for states in itertools.product((0, 1), repeat=n):
+        p = start[states[0]] * torch.stack([chain[a, b] for a, b in itertools.pairwise(states)]).prod()
+        p = p * likely[:, range(n), states].prod(1)
+        total, away = total + p, away + p[:, None] * torch.tensor(states)
+    told = model.paused(alphabet, soft, var, exists)
+    assert torch.allclose(told, away / total[:, None], rtol=1e-4) and told.max() > 3 * told.min()
 
 
 # without interference, and at the edges of what there is

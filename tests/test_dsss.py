@@ -219,7 +219,7 @@ def test_acquisition_finds_timing_phase_kappa_and_noise(case, sir_db):
     _, prior, kappa, noise_var, found = acquire(x.y, *paper_case(case))
     timing = (prior.timing - x.interference.timing + 12.5) % 25 - 12.5
     phase = (prior.phase - x.interference.phase + torch.pi / 2) % torch.pi - torch.pi / 2
-    assert set(found) == {"timing", "phase", "kappa", "noise_var"}
+    assert set(found) == {"timing", "phase", "kappa", "noise_var", "kappa_std", "noise_var_std"}
     assert float(timing.abs().max()) < 0.015 and float(phase.abs().max()) < 0.015
     assert float((kappa / x.kappa - 1).abs().max()) < 0.015
     assert float((noise_var - x.noise_var).abs().max()) < 0.1 * x.noise_var + 1e-3
@@ -228,7 +228,7 @@ def test_acquisition_finds_timing_phase_kappa_and_noise(case, sir_db):
 def test_what_is_given_is_kept():
     x = draw_case("dsss", 4, -6, seed=2)
     _, prior, kappa, noise_var, found = acquire(x.y, x.soi, x.interference, noise_var=0.01)
-    assert set(found) == {"kappa"} and prior.timing is x.interference.timing
+    assert set(found) == {"kappa", "kappa_std"} and prior.timing is x.interference.timing
     assert torch.allclose(kappa, torch.full((4,), x.kappa), rtol=5e-3) and float(noise_var[0]) == pytest.approx(0.01)
 
 

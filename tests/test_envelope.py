@@ -14,7 +14,7 @@ from alpha_rgs.envelope_figure import draw
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.mixtures import noise
 from alpha_rgs.priors import LinearModulation
-from alpha_rgs.separators.base import misjudged, soft_output, together
+from alpha_rgs.separators.base import astray, misjudged, soft_output, together
 from alpha_rgs.separators.matched_filter import matched_filter
 from alpha_rgs.signals import constellation
 from matplotlib.image import imread
@@ -79,8 +79,8 @@ def test_bits_are_matched_by_the_symbols_centres_and_up_to_the_alphabets_symmetr
         off = replace(sent.prior, timing=sent.prior.timing - soi.samples_per_symbol, phase=turned)
         out = filtered(sent, off)
         out.estimated = {"timing": off.timing}
-        wrong, llrs = judged(out, sent, told(EVERYTHING, off), True)
-        assert not wrong.any() and bool((llrs > 0).all())
+        wrong, llrs, sinr = judged(out, sent, told(EVERYTHING, off), True)
+        assert not wrong.any() and bool((llrs > 0).all()) and bool((sinr > 20).all())
         assert wrong.shape == (3, 2048 // soi.samples_per_symbol * soi.signal.alphabet.bits_per_symbol)
         assert judged(out, sent, off, False)[0].any()
 
@@ -102,6 +102,13 @@ def test_an_easy_cell_is_within_two_decibels_and_repeats_to_the_digit():
 
 
 @pytest.mark.usefixtures("few")
+def test_another_seed_is_another_draw():
+    """torch takes 32 bits of a seed: what lies above is lost."""
+    first, second = (cell(QPSK, "3 tones", Condition("-15 dB", -15.0), 1, seed) for seed in (1, 2))
+    assert first["sinr"] != second["sinr"]
+
+
+@pytest.mark.usefixtures("few")
 def test_a_refusal_is_a_cell_too(monkeypatch):
     def refuse(*args, **options):
         raise ParameterError("no")
@@ -116,7 +123,7 @@ def test_a_refusal_is_a_cell_too(monkeypatch):
 def rows():
     table = bins(torch.tensor([2.2] * 90 + [-2.2] * 10))
     return [dict(soi=soi.name, interference=name, condition=c.name, state=STATES[k % 4], es_n0_db=soi.es_n0_db, loss_db=3.2,
-                 wrong=[k, 2 * k], bits=200, quality=[-k, -2 * k], stated=[k / 100, k / 50], bins=table)
+                 wrong=[k, 2 * k], bits=200, quality=[-k, -2 * k], sinr=[k, k], stated=[k / 100, k / 50], bins=table)
             for k, (soi, name, c) in enumerate(grid(True))]
 
 
@@ -128,6 +135,7 @@ def test_the_summary_counts_states_ranks_windows_and_tells_calibration():
     told = summary(rows())
     assert told["states"] == dict.fromkeys(STATES, 18)
     assert told["rank_correlation"] == pytest.approx(1) and told["quality_correlation"] == pytest.approx(1)
+    assert told["sinr_correlation_all"] < -0.5
     assert told["calibration"] == (5400, pytest.approx(0.9), pytest.approx(0.9002, abs=1e-3))
     assert sum(n for *_, (n, _, _) in told["reliability"]) == 5400
     assert summary([])["calibration"] == (0, None, None)
@@ -183,11 +191,28 @@ def test_few_symbols_say_little_and_exact_ones_leave_everything_finite():
     assert bool(out.quality.isnan().all()) and out.llrs.shape == (2, 0, 2) and bool(out.error_rate.isnan().all())
 
 
-def test_errors_that_do_not_scatter_are_told_by_the_least_variance():
+def test_errors_that_do_not_scatter_are_told_by_their_power():
+    """The share of wrong bits goes with its root; each is four times their power to the error, as in symbols drawn anew."""
     alphabet, prior = constellation("qpsk"), LinearModulation(QPSK.signal)
     z = alphabet.map(torch.randint(0, 2, (2, 400), generator=generator(7)))
     out = soft_output(prior, z, torch.full((2, 1), 0.01), torch.tensor([[0.0], [0.5]]), **REST)
-    assert float(out.quality[0]) > 20 and float(out.quality[1]) == pytest.approx(3.01, abs=0.01)
+    share = 0.15 * 0.5 ** 0.5
+    assert float(out.quality[0]) > 20 and float(out.quality[1]) == pytest.approx(-10 * math.log10(4 * share), abs=0.02)
+    assert float(out.error_rate[0]) < 1e-6 and float(out.error_rate[1]) == pytest.approx(share, rel=1e-3)
+
+
+def test_a_signal_that_may_be_found_wrongly_is_doubted_as_a_whole():
+    """Half of the bits are lost where as many errors as `level` are expected already, next to none where there are few."""
+    alphabet, prior, g = constellation("qpsk"), LinearModulation(QPSK.signal), generator(9)
+    level = torch.tensor([[0.7], [0.1]])
+    z = alphabet.map(torch.randint(0, 2, (2, 800), generator=g)) + level.sqrt() * noise((2, 400), g)
+    alone = soft_output(prior, z, level, factor=1, **REST)
+    e = alone.error_rate
+    both = astray(replace(alone), float(e[0]), 4.0)
+    assert torch.equal(both.llrs < 0, alone.llrs < 0)
+    assert float(both.error_rate[0]) == pytest.approx(0.25 + float(e[0]) / 2, rel=1e-3)
+    assert float(both.error_rate[1]) < 1.01 * float(e[1]) + 1e-6 and torch.allclose(both.quality[1], alone.quality[1], atol=0.01)
+    assert float(10 ** (-both.quality[0] / 10)) == pytest.approx(0.7 + 1.0, rel=1e-3)
 
 
 def test_decisions_that_hang_together_are_no_surer_than_those_beside_them():

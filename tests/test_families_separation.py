@@ -71,7 +71,7 @@ def test_levels_are_found_without_separating():
         truth, kappa, noise_var, found = acquire(m.y, SOI, m.interference)[-4:]
         assert kappa.tolist() == pytest.approx([m.kappa] * 3, rel=0.1)
         assert noise_var.tolist() == pytest.approx([m.noise_var] * 3, rel=0.7)
-        assert set(found) == {"kappa", "noise_var"}             # nothing else was unknown
+        assert set(found) == {"kappa", "noise_var", "kappa_std", "noise_var_std"}             # nothing else was unknown
         given = acquire(m.y, SOI, m.interference, 2.0, 0.1)
         assert given[-3].tolist() == [2.0] * 3 and given[-1] == {}
     with pytest.raises(ParameterError, match="noise_var: .*flat"):

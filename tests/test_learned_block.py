@@ -98,7 +98,7 @@ def test_it_separates_with_learned_priors(trained):
     assert len(symbols) == math.ceil((SAMPLES - TIMING) / SPS) == len(bits) // 2
     stats = block.stats()
     assert stats["method"] == "alpha_rgs" and stats["windows"] == 1 + math.ceil((SAMPLES - 2560) / 2048)
-    assert set(stats["estimated"].split()) == {"kappa", "noise_var", "phase", "timing"}
+    assert set(stats["estimated"].split()) == {"kappa", "noise_var", "phase", "timing", "kappa_std", "noise_var_std"}
     assert abs(stats["sir_db"] + 12) < 0.3
     _, (_, _, before) = separate(mixture, *trained, method="matched_filter")
     assert error_rate(before, bits) > 0.1

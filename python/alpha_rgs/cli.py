@@ -123,6 +123,7 @@ def separate(
             "quality_db": describe.spread(result.quality), "error_rate": describe.spread(result.error_rate),
             "not_believed": describe.unbelieved(soi_prior, result, window, hop), "clock_offset_ppm": result.clock_offset,
             "sir_db": _median(result.sir_db), "noise_var": result.noise_var,
+            **{f"{name}_std": _finite(value) for name, value in describe.deviations(result).items()},
             "evaluations": result.evaluations, "seconds": result.seconds,
             "samples_per_second": len(mixture.samples) / max(result.seconds, 1e-9),
             "estimated": describe.estimates(result.estimated, hop, _frame_length(interference_prior)),
@@ -321,11 +322,18 @@ def _print_table(rows, title=None):
     Console().print(table)
 
 
+def _give_or_take(report, name, form):
+    """A figure of the report with its standard deviation, where it has one."""
+    error = report[f"{name}_std"]
+    return f"{report[name]:{form}}" + (f" ± {error:.1g}" if error else "")
+
+
 def _print_summary(report, output):
     quality = report["quality_db"]
     rows = [("method", f"{report['method']} ({report['method_chosen']})"),
             ("samples", f"{report['samples']} in {report['windows']} windows"),
-            ("SIR", "no interference" if report["sir_db"] is None else f"{report['sir_db']:.2f} dB"),
+            ("SIR", "no interference" if report["sir_db"] is None else _give_or_take(report, "sir_db", ".2f") + " dB"),
+            ("noise", _give_or_take(report, "noise_var", ".3g") + " per sample"),
             ("quality", "no symbols" if quality is None else f"{quality['mean']:.1f} dB, lowest {quality['min']:.1f} dB"),
             ("speed", f"{report['samples_per_second']:,.0f} samples/s, {report['seconds']:.2f} s")]
     rows += [("assumed", sentence) for sentence in report["assumed"]]

@@ -46,9 +46,10 @@ def _tell(rows, told):
     table.add_section()
     table.add_row("all", "", *map(str, told["states"].values()))
     Console(width=max(Console().width, 100)).print(table)
-    ranks = ["none" if told[k] is None else f"{told[k]:.2f}" for k in ("rank_correlation", "quality_correlation")]
+    names = ("rank_correlation", "quality_correlation", "quality_correlation_all", "sinr_correlation_all")
+    ranks = ["none" if told[k] is None else f"{told[k]:.2f}" for k in names]
     typer.echo(f"rank correlation with the true bit error rate of a window: of its stated rate {ranks[0]}, of -quality "
-               f"{ranks[1]} (within a signal of interest)")
+               f"{ranks[1]} within a signal of interest, {ranks[2]} over all (the true SINR's own: {ranks[3]})")
     typer.echo("confidence in a bit    bits      stated  right")
     for low, high, (bits, right, stated) in told["reliability"]:
         typer.echo(f"{low:6.3f} … {high:<6.3f} {bits:12d}" + (f"      {stated:.4f}  {right:.4f}" if bits else ""))

@@ -122,9 +122,22 @@ def estimates(found, hop, frame_length=None):
         if name in ("frame_offset", "period_offset") and frame_length:
             stream = (rows + hop * np.arange(len(rows))) % frame_length
             out[name]["windows_that_agree_with_the_first"] = int(np.sum(stream == stream[0]))
-        elif name in ("kappa", "noise_var"):
+        elif name in ("kappa", "noise_var", "kappa_std", "noise_var_std"):
             out[name].update(mean=float(rows.mean()), min=float(rows.min()), max=float(rows.max()))
     return out
+
+
+def deviations(result):
+    """What may be wrong with a StreamResult's SIR and noise in one window, standard deviations, medians over windows: {"sir_db":
+    dB, "noise_var": per sample}, None where given and not estimated."""
+    found = {name: np.asarray(rows, float) for name, rows in result.estimated.items()}
+    sir = None
+    if "kappa_std" in found:
+        share = (found["kappa_std"] / np.maximum(found["kappa"], 1e-9)) ** 2
+        if "gain_std" in found and len(found["gain_std"]) == len(share):
+            share += (found["gain_std"] / np.maximum(found["gain"], 1e-9)) ** 2
+        sir = float(20 / math.log(10) * np.median(share) ** 0.5)
+    return {"sir_db": sir, "noise_var": float(np.median(found["noise_var_std"])) if "noise_var_std" in found else None}
 
 
 def spread(values):

@@ -146,7 +146,8 @@ def told(condition, prior):
 
 
 def judged(out, sent, prior, up_to_phase):
-    """The counted bits of a Separation: (wrong bool [batch, bits], llrs float32 [batch, bits] that say so).
+    """The counted bits of a Separation: (wrong bool [batch, bits], llrs float32 [batch, bits] that say so, and the SINR of their
+    symbols, dB [batch]).
 
     prior: what was told. Symbols are matched by their centres, and, up_to_phase, turned as fits each window best: the phase is
     found up to the alphabet's symmetry only."""
@@ -168,7 +169,8 @@ def judged(out, sent, prior, up_to_phase):
     best = (soft - turned).abs().square().sum(2).argmin(0)
     truth = turned[best, torch.arange(batch)].to(torch.complex64)
     bits = alphabet.slice(truth)
-    return alphabet.slice(soft) != bits, llrs * torch.where(bits.bool(), -1, 1)
+    sinr = -10 * torch.log10((soft - truth).abs().square().mean(1))
+    return alphabet.slice(soft) != bits, llrs * torch.where(bits.bool(), -1, 1), sinr
 
 
 @lru_cache
@@ -200,10 +202,10 @@ def cell(soi, interference, condition, windows=4, seed=1):
     """One cell of the grid. Returns a dict: soi, interference, condition, state (one of STATES), message (of a refusal), sir_db,
     es_n0_db, errors, bits, ber, limit (the interference-free BER 2 dB further down), matched_filter (BER without separation,
     everything known), loss_db (from the interference-free curve), ms (per window), method, and of each window: wrong (bits),
-    quality (dB), stated (its own estimate of the BER); bins: see bins."""
+    sinr (of the symbols, dB), quality (its estimate), stated (that of the BER); bins: see bins."""
     signal, es_n0_db = soi.signal, soi.es_n0_db + condition.stronger_db
-    # draws of its own, whatever else is measured
-    g = torch.Generator().manual_seed(seed << 32 | zlib.crc32(f"{soi.name} {interference} {condition.name}".encode()))
+    # draws of its own, whatever else is measured; torch looks at 32 bits of a seed
+    g = torch.Generator().manual_seed(zlib.crc32(f"{soi.name} {interference} {condition.name}".encode(), seed - 1))
     sent = transmit(signal, condition, windows, g)
     kind = from_dict(dict(INTERFERENCES[interference]))
     kappa = 10 ** (-condition.sir_db / 20)
@@ -219,13 +221,13 @@ def cell(soi, interference, condition, windows=4, seed=1):
     except AlphaRgsError as error:
         return row | dict(state="refused", message=str(error))
     spent = time.perf_counter() - began
-    wrong, llrs = judged(out, sent, prior, condition.carrier)
+    wrong, llrs, sinr = judged(out, sent, prior, condition.carrier)
     errors, bits = int(wrong.sum()), wrong.numel()
     allowed = binom.ppf(SURE, bits, limit)
     state = "within" if errors <= allowed else "better" if errors < row["matched_filter"] * bits else "no better"
     return row | dict(state=state, method=out.method, errors=errors, bits=bits, ber=errors / bits, loss_db=_loss(
         errors / bits, es_n0_db, points, rates), ms=1e3 * spent / windows, wrong=wrong.sum(1).tolist(),
-        quality=out.quality.tolist(), stated=out.error_rate.tolist(), bins=bins(llrs))
+        sinr=sinr.tolist(), quality=out.quality.tolist(), stated=out.error_rate.tolist(), bins=bins(llrs))
 
 
 def _loss(ber, es_n0_db, points, rates):
@@ -253,7 +255,8 @@ def grid(quick=False):
 def summary(rows):
     """What the rows say together: a dict. states: how many cells of each; rank_correlation: Spearman's, of the stated with the
     true BER of each window; quality_correlation: of -quality with it, mean over the SOIs, and quality_correlation_all, over all
-    windows (in another alphabet the same dB mean another BER); calibration: of the bits whose confidence is 0.88 … 0.92, (bits,
+    windows, where the true SINR's own, sinr_correlation_all, is a limit (in another alphabet the same dB mean another BER);
+    calibration: of the bits whose confidence is 0.88 … 0.92, (bits,
     share that is right, mean confidence); reliability: (low, high, the same) for each bin."""
     there = [r for r in rows if r["state"] != "refused"]
     table = np.sum([r["bins"] for r in there], 0) if there else np.zeros((len(EDGES) - 1, 3))
@@ -261,13 +264,13 @@ def summary(rows):
     shares = [(int(n), right / n, sure / n) if n else (0, None, None) for n, right, sure in table.tolist()]
     return dict(states={s: sum(r["state"] == s for r in rows) for s in STATES}, rank_correlation=_ranks(there, "stated"),
                 quality_correlation=float(np.mean([r for r in per_soi if r is not None])) if any(per_soi) else None,
-                quality_correlation_all=_ranks(there, "quality"),
+                quality_correlation_all=_ranks(there, "quality"), sinr_correlation_all=_ranks(there, "sinr"),
                 calibration=shares[EDGES.index(0.88)], reliability=list(zip(EDGES, EDGES[1:], shares)))
 
 
 def _ranks(rows, name):
-    """Spearman's correlation of what was said of the windows with their true BER, None where there is none; -quality, since it
-    falls as the BER rises."""
-    said = np.concatenate([r[name] for r in rows]) * (-1 if name == "quality" else 1) if rows else []
+    """Spearman's correlation of what was said of the windows with their true BER, None where there is none; of -dB, since these
+    fall as the BER rises."""
+    said = np.concatenate([r[name] for r in rows]) * (1 if name == "stated" else -1) if rows else []
     true = np.concatenate([np.array(r["wrong"]) * len(r["wrong"]) / r["bits"] for r in rows]) if rows else []
     return float(spearmanr(said, true).statistic) if len(set(true)) > 1 and len(set(said)) > 1 else None

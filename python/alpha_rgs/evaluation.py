@@ -83,20 +83,24 @@ FAMILIES = {
 
 def family(name, sir_db=-10.0, snr_db=20.0, windows=4, seed=1):
     """The paper's QPSK under an interference of FAMILIES, its nuisances drawn. Returns a dict: family, bit error rates of the
-    matched_filter, with kappa, noise and nuisances given, and with all of the interference found; ms per window of the last."""
+    matched_filter, with kappa, noise and nuisances given, and with all of the interference found; ms per window of the last;
+    kappa_off, noise_off: rms error of what was found over the standard deviation told (of tones: kappa in that window)."""
     soi, interference = paper_priors(symbols=None)[0], from_dict(dict(FAMILIES[name]))
     mixture = draw(soi, interference, windows, 2560, sir_db, snr_db, seed)
     levels = {"kappa": mixture.kappa, "noise_var": mixture.noise_var}
 
-    def wrong(prior, method="auto", **given):
-        out = separate(mixture.y, soi, prior, method, **given)
+    def wrong(out):
         return float((soi.signal.alphabet.slice(out.symbols) != mixture.bits).float().mean())
 
-    filtered, given = wrong(mixture.interference, "matched_filter", **levels), wrong(mixture.interference, **levels)
+    filtered, given = (wrong(separate(mixture.y, soi, mixture.interference, method, **levels)) for method in
+                       ("matched_filter", "auto"))
     began = time.perf_counter()
-    found = wrong(interference)
-    return dict(family=name, matched_filter=filtered, given=given, found=found,
-                ms=1e3 * (time.perf_counter() - began) / windows)
+    out = separate(mixture.y, soi, interference)
+    ms, found = 1e3 * (time.perf_counter() - began) / windows, out.estimated
+    if interference.kind == "tones":                # they beat
+        levels["kappa"] = mixture.kappa * mixture.b.abs().square().mean(1).sqrt()
+    off = [float(((found[key] - truth) / found[f"{key}_std"]).square().mean().sqrt()) for key, truth in levels.items()]
+    return dict(family=name, matched_filter=filtered, given=given, found=wrong(out), ms=ms, kappa_off=off[0], noise_off=off[1])
 
 
 def _decibels(values):

@@ -16,16 +16,21 @@ from .channel import burst_frames, thermal_noise
 from .frames import slots
 from .gaussian import acquire_gaussian
 from .linear import acquire_linear
-from .ofdm import frame_offset, noise_variance, phase_and_kappa
+from .ofdm import frame_offset, noise_level, phase_and_kappa
 from .soi import acquire_soi, bands_of
 
 _BESIDE = 0.008         # cycles per sample, beside the SOI's band, that bursts are not judged by
+# of what is found under bursts, measured: share of kappa that is wrong where carriers are decided, and where none is; noise by
+# chance, times 1/√samples; share of the window's power that is taken for noise (see thermal_noise)
+_VAGUE, _FEW, _MISSED = (0.012, 0.05), 5.0, 0.006
 _LEAST = 1e-6           # noise variance
 _BESIDE_DC, _LINE = (2, 26), 8.0       # bins beside frequency zero, and how far a line stands out of their power
 
 
 def acquire(y, soi, interference, kappa=None, noise_var=None):
     """Fill in what is None: returns (soi, interference, kappa [batch], noise_var [batch], estimated).
+
+    estimated: name -> [batch] of what was None; kappa_std and noise_var_std: standard deviations of those two.
 
     y: complex64 [batch, samples]. Raises ParameterError where the SOI's own nuisances are missing, unless the interference is one
     of bursts (see separators.separate, which finds them).
@@ -44,15 +49,15 @@ def acquire(y, soi, interference, kappa=None, noise_var=None):
             interference = replace(interference, frame_offset=found["frame_offset"])
         rough = replace(interference, phase=0.0 if interference.phase is None else interference.phase)
         if noise_var is None:
-            found["noise_var"] = noise_variance(y, soi, rough)
+            found["noise_var"], found["noise_var_std"] = noise_level(y, soi, rough)
         if interference.phase is None or kappa is None:
-            phase, level = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
+            phase, level, error = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
             if interference.phase is None:
                 interference = replace(interference, phase=phase)
                 if interference.signal.alphabet.symmetry:
                     found["phase"] = phase
             if kappa is None:
-                found["kappa"] = level
+                found["kappa"], found["kappa_std"] = level, error
     elif interference.kind == "linear-modulation":
         if any(v is None for v in (interference.timing, interference.phase, kappa, noise_var)):
             interference, found = acquire_linear(y, soi, interference, kappa, noise_var)
@@ -72,6 +77,12 @@ def offset_of_zero(y):
     return torch.where(stands_out, x[:, 0] / y.shape[1], 0).to(torch.complex64)
 
 
+def _undecided(frames):
+    """The share of frames in which no carrier is decided, 0 … 1."""
+    held = [frame.alphabet == "gaussian" for frame in frames if frame.alphabet]
+    return sum(held) / max(len(held), 1)
+
+
 def _bursts(y, soi, bursts, noise_var):
     """acquire, under bursts: frames first, by what the SOI leaves of the band; then the SOI among them; both once more with a
     narrower band, where the SOI's carrier offset was unknown. kappa is in the frames' gains and not asked for."""
@@ -89,5 +100,18 @@ def _bursts(y, soi, bursts, noise_var):
             own = acquire_soi(given, Tiles(y, here, level.clamp_min(_LEAST)))
             soi = own if narrow else replace(given, carrier_offset=own.carrier_offset)
             given = soi
-    found = {key: getattr(soi, key) for key in unknown}
+    found = {key: getattr(soi, key) for key in unknown} | _levels(y, bursts, here, level, noise_var)
     return soi, here, here.kappa(len(y)).float().to(y.device), level.to(y.device), found
+
+
+def _levels(y, bursts, here, level, noise_var):
+    """What acquire tells of kappa and noise under bursts. By what was measured on drawn traffic, both estimates being made of
+    decisions: the scatter of what is seen says nothing of carriers that are not."""
+    found = {}
+    if not bursts.frames:
+        kappa, open_ = here.kappa(len(y)), torch.tensor([_undecided(window) for window in here.frames], dtype=torch.float64)
+        found = {"kappa": kappa, "kappa_std": kappa * torch.hypot(_VAGUE[1] * open_, torch.full_like(open_, _VAGUE[0]))}
+    if noise_var is None:
+        missed = _MISSED * y.abs().square().mean(1).cpu()
+        found |= {"noise_var": level, "noise_var_std": torch.hypot(_FEW * level / y.shape[1] ** 0.5, missed)}
+    return {name: value.float() for name, value in found.items()}

@@ -17,13 +17,31 @@ from ..errors import ParameterError
 
 _STEPS = 100
 _ROUNDS = 2             # of the SOI's mean taken off before nuisances are looked for again
+_WRONG = 0.5            # of a fitted density: what may be wrong of it where it is weak
+_SIGMAS = 2.0           # that noise, measured in what is left, may lie from what the density says
 _BLOCK = 128            # samples, at least
 _DEEP = 0.03            # of the power: densities below it tell little of kappa, as there a fitted covariance is wrong most
+HANN = 35 / 18         # bins of a periodogram, tapered so, that err as one
 _APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
+
+
+def scattered(values, weights, correlated=1.0):
+    """(level, its standard deviation), [batch]: level = Σ values / Σ weights of terms [batch, n] (tensors or arrays) that err
+    independently, each standing for `correlated`. By the terms' own scatter about level·weights, so that what a model misses and
+    that scatters is told too (the sandwich estimator of White, 1980; a jackknife but for second order)."""
+    total = weights.sum(1)
+    level = values.sum(1) / total
+    return level, ((values - level[:, None] * weights) ** 2).sum(1) ** 0.5 * correlated ** 0.5 / total
+
+
+def amplitude_std(kappa, power_std):
+    """Standard deviation of an amplitude found by its square: how far kappa moves if that does; finite at 0."""
+    return (kappa ** 2 + power_std) ** 0.5 - kappa
 
 
 def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
     """(prior with its period_offset, or what it finds itself, found: name -> tensor [batch]); only what is None is looked for.
+    Of levels, found has their standard deviations too, as name_std.
 
     y: complex64 [batch, samples]. A prior with a method `level` tells its own power (Tones: lines are told by their narrowness,
     and their mean density is flat). Raises ParameterError where the noise cannot be told from the interference, CapabilityError
@@ -49,7 +67,8 @@ def _acquired(y, soi, prior, power, noise, asked, found):
     then in what the SOI's posterior mean leaves, with better levels too. power, noise: float32 [batch]; asked: which of them may
     change."""
     gain = torch.as_tensor(soi.gain, dtype=torch.float32, device=y.device).reshape(-1, 1)
-    power, rest, left = power.clamp_min(1e-9), y, gain.square()[:, 0]
+    power, rest, left, told = power.clamp_min(1e-9), y, gain.square()[:, 0], dict(found)
+    density = noise
     for step in range(_ROUNDS + 1):
         scale = power.sqrt()[:, None]
         level = ((left + noise) / power).clamp_min(1e-6)
@@ -64,15 +83,22 @@ def _acquired(y, soi, prior, power, noise, asked, found):
         left = gain[:, 0].square() * (1 - (s / gain).abs().square().mean(1)).clamp_min(0)
         rest = y - s
         # where both are all but certain, they tell the levels better than a density does; elsewhere they tell a bound
-        fit = (b.conj() * rest).real.sum(1) / b.abs().square().sum(1).clamp_min(1e-9)
-        over = (rest - fit[:, None] * b).abs().square().mean(1)
+        fit, error = (v.float() for v in _regressed(b, rest))
+        power_left = (rest - fit[:, None] * b).abs().square()
+        over, spread = scattered(power_left, torch.ones_like(power_left))
         certain = (open_b + left < over) & (fit > 0)
+        moved = torch.zeros_like(power)         # by the last round: no less may be wrong
         if asked[0]:
-            power = torch.where(certain, fit.square(), power)
+            before, power = power, torch.where(certain, fit.square(), power)
+            moved = power.sqrt() - before.sqrt()
+            told["kappa_std"] = torch.hypot(torch.where(certain, error, found["kappa_std"]), moved)
         if asked[1]:
             noise = torch.where(certain, over, torch.minimum(noise, over + open_b + left))
+            apart = ((noise - density).abs() - _SIGMAS * found["noise_var_std"]).clamp_min(0)
+            spread = torch.where(certain, spread, found["noise_var_std"])
+            told["noise_var_std"] = torch.hypot(torch.hypot(spread, moved.square()), apart)
     levels = {"kappa": power.sqrt(), "noise_var": noise}
-    return new, {**found, **{name: levels[name] for name, wanted in zip(levels, asked) if wanted}, **more}
+    return new, {**told, **{name: levels[name] for name, wanted in zip(levels, asked) if wanted}, **more}
 
 
 def _estimated(y, x, own, prior, known):
@@ -84,23 +110,40 @@ def _estimated(y, x, own, prior, known):
     if hasattr(prior, "level"):
         lines, power = prior.level(y)
         x, power = x - lines.cpu().numpy(), power.double().cpu().numpy()
-        rest = _levels(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2), own, shape, [np.zeros(batch), known[1]])
-        levels = [power if asked[0] else known[0], rest[1]]
+        rest, errors = _levels(_periodogram(x, taper), own, shape, [np.zeros(batch), known[1]], HANN)
+        levels, errors[0] = [power if asked[0] else known[0], rest[1]], _regressed(lines, y)[1].cpu().numpy() * 2 * power
     elif all(asked) and np.std(shape) < _APART:
         raise ParameterError("noise_var: the interference's spectrum is flat, noise cannot be told from it; give it (--snr-db)")
     else:
-        levels = _levels(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2), own, shape, known)
+        levels, errors = _levels(_periodogram(x, taper), own, shape, known, HANN)
     if period > 1 and prior.period_offset is None:
         density = own + levels[0][:, None] * shape + levels[1][:, None]
         found["period_offset"] = torch.as_tensor(period_offset(x, prior, density), device=y.device)
         prior = replace(prior, period_offset=found["period_offset"])
     if period > 1 and asked[1]:
         # kappa stays: here what a fitted covariance is wrong in counts most
-        levels = _levels(*_components(x, own, prior, levels), [levels[0], None])
-    for name, wanted, level in zip(("kappa", "noise_var"), asked, (np.sqrt(levels[0]), levels[1])):
+        levels, (_, errors[1]) = _levels(*_components(x, own, prior, levels), [levels[0], None])
+    elif prior.kind == "gaussian" or prior.learned:     # fitted: errors of its density, where noise is read, pass for noise
+        weight = 1 / (own + levels[0][:, None] * shape + levels[1][:, None]) ** 2
+        errors[1] = np.hypot(errors[1], _WRONG * levels[0] * (shape * weight).sum(1) / weight.sum(1))
+    root = np.sqrt(levels[0])
+    told = ("kappa", root, amplitude_std(root, errors[0])), ("noise_var", levels[1], errors[1])
+    for (name, level, error), wanted in zip(told, asked):
         if wanted:
-            found[name] = torch.as_tensor(level, dtype=torch.float32, device=y.device)
+            found |= {name: torch.as_tensor(level, dtype=torch.float32, device=y.device),
+                      f"{name}_std": torch.as_tensor(error, dtype=torch.float32, device=y.device)}
     return prior, levels, found
+
+
+def _periodogram(x, taper):
+    return abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2)
+
+
+def _regressed(b, y):
+    """scattered, of the real amplitude of b in y, complex [batch, samples]: blocks of them err independently."""
+    terms = torch.nn.functional.pad(torch.stack([(b.conj() * y).real, b.abs().square()]), (0, -y.shape[1] % _BLOCK))
+    values, weights = terms.unflatten(2, (-1, _BLOCK)).sum(3).double()
+    return scattered(values, weights + 1e-12)
 
 
 def _components(x, own, prior, levels):
@@ -122,8 +165,9 @@ def _components(x, own, prior, levels):
     return (abs(blocks @ axes.conj()) ** 2).mean(1), wide[:, :1].real * along[0], along[1]
 
 
-def _levels(density, own, shape, known):
-    """[kappa² [batch], noise_var [batch]], found where `known` holds None: density [batch, n], own [batch or 1, n], shape [n]."""
+def _levels(density, own, shape, known, correlated=1.0):
+    """([kappa² [batch], noise_var [batch]], their standard deviations), found where `known` holds None (0 elsewhere): density
+    [batch, n], own [batch or 1, n], shape [n]; correlated: see scattered."""
     power, columns = density.mean(1), np.stack([shape, np.ones_like(shape)])
     values = np.stack([np.maximum(power - own.mean(1), 0.1 * power), 1e-2 * power]) + 1e-30
     for i, level in enumerate(known):
@@ -135,7 +179,14 @@ def _levels(density, own, shape, known):
             weight = 1 / (fit + (1e-9 if i else _DEEP) * power[:, None] + 1e-30) ** 2
             values[i] *= np.einsum("n,bn->b", columns[i], density * weight) / np.einsum("n,bn->b", columns[i], fit * weight)
     values[1] = np.maximum(values[1], 1e-9)
-    return list(values)
+    free, fit = [i for i in range(2) if known[i] is None], own + np.einsum("ib,in->bn", values, columns)
+    slopes = np.stack([columns[i] / (fit + (1e-9 if i else _DEEP) * power[:, None] + 1e-30) ** 2 for i in free] or [fit], 1)
+    inverse = np.linalg.pinv(np.einsum("bin,jn->bij", slopes, columns[free]))
+    terms = inverse @ slopes * (density - fit)[:, None]                 # as in scattered, for two at once
+    errors = [np.zeros(len(power))] * 2
+    for row, i in enumerate(free):
+        errors[i] = np.sqrt(correlated * (terms[:, row] ** 2).sum(1))
+    return list(values), errors
 
 
 def period_offset(x, prior, density):

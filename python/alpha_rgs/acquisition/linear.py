@@ -12,11 +12,13 @@ import torch
 
 from ..errors import ParameterError
 from ..priors.base import carrier, column
+from .gaussian import HANN, amplitude_std, scattered
 
 _FRACTIONS = 8          # of a sample, in the search
 _STEPS = 4              # of the least squares: each decides the symbols anew
 _WHITE = 0.02           # c of the search, relative to the mixture's power: SOI at -3 … -24 dB, SNR unknown
 _CLEAR = 0.5            # share of the interference's power outside the SOI's band without which decisions would be wrong
+_SIGMAS = 3.0           # beyond which what is left, shaped like the interference, is no chance
 _LEFT = 1e-3            # what is white at least, relative to the SOI's power
 
 
@@ -36,6 +38,8 @@ def acquire_linear(y, soi, interference, kappa=None, noise_var=None):
     if clear < _CLEAR:
         raise ParameterError(f"interference: only {100 * clear:.0f} % of its power lies outside the signal of interest's band, "
                              "too little to find its timing, phase and kappa; give them, and noise_var (--snr-db)")
+    if noise_var is None and bool((_weak(spectrum).sum(1) < 16).any()):
+        raise ParameterError("noise_var: the signal of interest leaves no band from which to estimate the noise; give it")
     power = y.abs().square().mean(1, keepdim=True).double().clamp_min(1e-12)
     weight = 1 / (spectrum + _WHITE * power)
     timing = interference.timing if interference.timing is not None else _search(x, weight, signal)
@@ -44,11 +48,11 @@ def acquire_linear(y, soi, interference, kappa=None, noise_var=None):
     for _ in range(_STEPS):
         fit.decide(weight, interference.phase)
         fit.solve(weight, move=interference.timing is None)
-        white = fit.noise(x, spectrum) if noise_var is None else column(noise_var, x)
+        white = fit.noise(x, spectrum)[:, None] if noise_var is None else column(noise_var, x)
         weight = 1 / (spectrum + white + _LEFT * gain.square())
     fit.decide(weight, interference.phase)
     fit.solve(weight, move=False)
-    found, filled = {}, {}
+    (white, error, missed), found, filled = fit.deviations(x, spectrum, own), {}, {}
     if interference.timing is None:
         found["timing"] = filled["timing"] = fit.prior.timing
     if interference.phase is None:
@@ -59,9 +63,10 @@ def acquire_linear(y, soi, interference, kappa=None, noise_var=None):
             turn = torch.angle(fit.amplitude) - column(interference.phase, x)[:, 0]
             period = 2 * torch.pi / interference.signal.alphabet.symmetry
             level = level * torch.cos((turn + period / 2) % period - period / 2)
-        found["kappa"] = level.float()
+        error_of_kappa = torch.hypot(fit.spread, amplitude_std(level, missed))
+        found["kappa"], found["kappa_std"] = level.float(), error_of_kappa.float()
     if noise_var is None:
-        found["noise_var"] = fit.noise(x, spectrum)[:, 0].float().clamp_min(1e-9)
+        found["noise_var"], found["noise_var_std"] = white.float().clamp_min(1e-9), error.float()
     return replace(interference, **filled), found
 
 
@@ -87,6 +92,11 @@ def _search(x, weight, signal):
             metric = (metric + z.square().sum(1).abs()) / 2
         metrics.append(metric / (weight * h.abs().square()).mean(1, keepdim=True))
     return torch.stack(metrics, 2).flatten(1).argmax(1).double() / _FRACTIONS
+
+
+def _weak(spectrum):
+    """Where a spectrum [1 or batch, samples] is all but zero: float64, 1 there, 0 elsewhere."""
+    return (spectrum < 1e-3 * spectrum.max(1, keepdim=True).values).double()
 
 
 class _Fit:
@@ -130,7 +140,10 @@ class _Fit:
         gram = gram + torch.diag_embed((1e-12 * gram.diagonal(dim1=1, dim2=2).real + 1e-30).to(gram.dtype))
         solution = torch.linalg.solve(gram, left @ self.x[..., None])[..., 0]
         self.amplitude = solution[:, 0]
-        if move:
+        if not move:
+            turned = a[:, :, 0] * (self.amplitude / self.amplitude.abs().clamp_min(1e-30))[:, None]
+            self.spread = scattered((turned.conj() * self.x).real * weight, a[:, :, 0].abs().square() * weight)[1]
+        else:
             step = (solution[:, 1] / solution[:, 0]).real.clamp(-0.2, 0.2).nan_to_num(0.0)
             self.prior = replace(self.prior, timing=self.prior.timing + step.cpu())
 
@@ -139,10 +152,28 @@ class _Fit:
         return moved.modulate_reaching(self.symbols, self.samples).to(torch.complex128)
 
     def noise(self, x, spectrum):
-        """What the fit leaves where the SOI's spectrum is weak, per complex sample, float64 [batch, 1]."""
-        rest = torch.fft.ifft(x) - self.amplitude[:, None] * self._modulate(0.0)
-        density = torch.fft.fft(rest * self.taper).abs().square() / self.samples
-        weak = (spectrum < 1e-3 * spectrum.max(1, keepdim=True).values).double()
-        if bool((weak.sum(1) < 16).any()):
-            raise ParameterError("noise_var: the signal of interest leaves no band from which to estimate the noise; give it")
-        return (density * weak).sum(1, keepdim=True) / weak.sum(1, keepdim=True)
+        """What the fit leaves where the SOI's spectrum is weak, per complex sample, float64 [batch]."""
+        weak = _weak(spectrum)
+        return (self._density(torch.fft.ifft(x) - self._fitted()) * weak).sum(1) / weak.sum(1)
+
+    def _fitted(self):
+        return self.amplitude[:, None] * self._modulate(0.0)
+
+    def _density(self, wave):
+        return torch.fft.fft(wave * self.taper).abs().square() / self.samples
+
+    def deviations(self, x, spectrum, own):
+        """(noise, its standard deviation, the interference's power where the SOI is weak, beyond the amplitude's square), float64
+        [batch]. In the noise is also what the SOI leaves there, and what wrong decisions leave, told by its having the
+        interference's spectrum `own` [1, samples]: both count as deviation."""
+        y, weak = torch.fft.ifft(x), _weak(spectrum)
+        seen, density = self._density(y), self._density(y - self._fitted())
+        level, error = scattered(density * weak, weak, HANN)
+        mean = (own * weak).sum(1, keepdim=True) / weak.sum(1, keepdim=True)
+        lean = (own - mean) * weak
+        soi = (spectrum * weak).sum(1) / weak.sum(1)
+        left, spread = scattered(lean * (density - spectrum - (level - soi)[:, None]), lean.square(), HANN)
+        left = torch.where(left > _SIGMAS * spread, left, 0) * mean[:, 0]
+        power = ((seen - level[:, None]) * weak).sum(1) / (own * weak).sum(1) + left / mean[:, 0]
+        missed = torch.where(left > 0, power - self.amplitude.abs().square(), 0).clamp_min(0)
+        return level, (error.square() + soi.square() + left.square()).sqrt(), missed

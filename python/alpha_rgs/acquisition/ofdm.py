@@ -9,6 +9,7 @@ import torch
 from ..errors import ParameterError
 from ..priors.base import carrier, column
 from ..priors.ofdm import frame_pulses, ofdm_matrix
+from .gaussian import amplitude_std, scattered
 
 
 def frame_offset(y, soi, ofdm):
@@ -53,18 +54,25 @@ def _whitener(signal, order):
 
 
 def noise_variance(y, soi, ofdm):
-    """Noise per complex sample, float32 [batch]: the power where neither source can be (prefix minus copy, null carriers,
-    less the span of the SOI's pulses). What the model misses counts as noise too."""
+    """The first of noise_level."""
+    return noise_level(y, soi, ofdm)[0]
+
+
+def noise_level(y, soi, ofdm):
+    """(noise per complex sample, its standard deviation), float32 [batch]: the power where neither source can be (prefix minus
+    copy, null carriers, less the span of the SOI's pulses). What the model misses counts as noise too."""
     plan = ofdm.plan(y.shape, soi)
     frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())
     nulls = [_null_space(ofdm.matrix_key, c, plan.pulse_key, ofdm.delay_spread) for c in plan.classes]
     width = max(q.shape[1] for q in nulls)
     padded = [torch.nn.functional.pad(q, (0, width - q.shape[1])).mH.to(y.device) for q in nulls]
     total = plan.grouped(frames, padded).abs().square().sum(-1)
-    count = torch.tensor([q.shape[1] for q in nulls])[plan.index].sum(1)
-    if bool((count < 8).any()):
+    count = torch.tensor([q.shape[1] for q in nulls])[plan.index]
+    if bool((count.sum(1) < 8).any()):
         raise ParameterError("noise_var: this OFDM leaves no room from which to estimate the noise; give it (--snr-db)")
-    return (total.sum(1) / count.to(y.device)).float().clamp_min(1e-9)
+    level, error = scattered(total.double(), count.to(y.device))
+    error = torch.maximum(error, level / count.sum(1).to(y.device) ** 0.5)       # few frames do not scatter
+    return level.float().clamp_min(1e-9), error.float().clamp_min(1e-9)
 
 
 @lru_cache(maxsize=4000)
@@ -83,7 +91,7 @@ def _null_space(matrix_key, cls, pulse_key, skip):
 
 
 def phase_and_kappa(y, soi, ofdm, noise_var):
-    """(phase rad [batch], kappa [batch]) from the carriers of whole frames that the SOI does not reach."""
+    """(phase rad, kappa, its standard deviation), [batch] each, from the carriers of whole frames that the SOI does not reach."""
     signal = ofdm.signal
     plan = ofdm.plan(y.shape, soi)
     frames = plan.cut(y * carrier(ofdm.phase, ofdm.carrier_offset, y).conj())
@@ -94,13 +102,14 @@ def phase_and_kappa(y, soi, ofdm, noise_var):
     body = ofdm.matrix[signal.cyclic_prefix:, clean]
     estimator = torch.tensor(np.linalg.pinv(body).T, dtype=torch.complex64, device=y.device)
     z = (frames[..., signal.cyclic_prefix:] @ estimator) * whole[..., None]
-    count = whole.sum(1) * len(clean)
     symmetry = signal.alphabet.symmetry
     phase = torch.zeros(len(y), device=y.device)
-    power = z.abs().square().sum((1, 2)) / count
+    power, error = _scattered(z.abs().square(), whole[..., None].expand(z.shape))
     leak = float(estimator.abs().square().sum(0).mean()) * torch.as_tensor(noise_var, device=y.device)
+    level = (power - leak).clamp_min(0).sqrt()
+    error = amplitude_std(level, error)
     if symmetry is None:
-        return phase, (power - leak).clamp_min(0).sqrt()
+        return phase, level, error
     reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
     unit = z / power.sqrt()[:, None, None].clamp_min(1e-9)
     lifted = unit
@@ -108,8 +117,16 @@ def phase_and_kappa(y, soi, ofdm, noise_var):
         lifted = lifted * lifted
     phase = (torch.angle(lifted.sum((1, 2)) * reference.conj()) / symmetry).float()
     rotated = z * torch.polar(torch.ones_like(phase), -phase)[:, None, None]
-    level = (power - leak).clamp_min(1e-9).sqrt()
+    level = level.clamp_min(3e-5)
     decided = signal.alphabet.nearest(rotated / level[:, None, None])
-    fit = (rotated * decided.conj()).real.sum((1, 2)) / (decided.abs().square() * whole[..., None]).sum((1, 2)).clamp_min(1e-9)
+    fit, spread = _scattered((rotated * decided.conj()).real, decided.abs().square() * whole[..., None])
     trusted = (fit / level - 1).abs() < 0.05            # with many wrong decisions the fit is biased: keep the power
-    return (phase + torch.as_tensor(ofdm.phase, device=y.device)).float(), torch.where(trusted, fit, level).clamp_min(0)
+    return ((phase + torch.as_tensor(ofdm.phase, device=y.device)).float(), torch.where(trusted, fit, level).clamp_min(0),
+            torch.where(trusted, spread, error))
+
+
+def _scattered(values, weights):
+    """scattered, of terms [batch, frames, carriers]: the larger of what frames and what single carriers say. The SOI's
+    leakage errs alike within a frame, and of few frames the scatter says little."""
+    level, error = scattered(values.sum(2), weights.sum(2))
+    return level, torch.maximum(error, scattered(values.flatten(1), weights.flatten(1))[1])

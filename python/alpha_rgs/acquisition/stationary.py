@@ -7,6 +7,8 @@ periodogram, for each carrier offset that is tried (Whittle's likelihood, by mul
 sees N folded to the symbol rate, so it costs a few transforms. Phase and the last of the offset are those under which the
 symbols' estimates fit the alphabet best (soi.line).
 
+A channel of the signal is not seen so, but in what a separation leaves: see `channel_fitted`.
+
 Under OFDM of short frames prefixes and unused carriers show the signal bare: the evidence of frames (soi.py) sees
 that. Interference that is much stronger is made out first, the signal being coloured noise to it, and taken off. All of it is a
 start: `refined` makes it as good as a separation allows.
@@ -29,6 +31,7 @@ _AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how f
 _RANKS = 4              # of lines that are tried, one after the other, while none is clear
 _FAINT = 1e-3           # of the power: a weaker SOI is not told from nothing
 _LONGEST = 160          # samples of an OFDM frame, whose covariance is inverted
+_ECHO, _NATS = 0.1, 3.0  # power of a tap that is expected, of the signal's; by which a later first tap may fit worse
 _LIMITS = (0.5, 2e-5, 0.5, 0.3)         # samples, cycles per sample, rad, share of the gain: a step of `refined`, at most
 
 
@@ -36,8 +39,7 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
     """The SOI with what it lacks (NUISANCES) filled in, numbers, found in one way after the other: an iterator. y: complex
     [samples], one window. Phase up to the alphabet's symmetry. Raises ParameterError (window too short), CapabilityError (the
     interference has no density)."""
-    signal = getattr(interference, "signal", None)
-    if interference.kind == "ofdm" and signal.frame_length <= _LONGEST and signal.cyclic_prefix:
+    if _framed(interference):
         (first,), levels = _among_frames(y, soi, interference, kappa, noise_var, 1)
         yield first
         ranks = _RANKS if soi.carrier_offset is None else 1
@@ -52,6 +54,11 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
         yield _stationary(rest, soi, interference, None, noise_var)[0]
 
 
+def _framed(interference):
+    """Whether it is OFDM whose frames, one by one, show what else is there."""
+    return interference.kind == "ofdm" and interference.signal.frame_length <= _LONGEST and interference.signal.cyclic_prefix > 0
+
+
 def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None):
     """([SOI] of the likeliest lines, powers) by the evidence of OFDM frames; about, levels: from a first round, for what depends
     on the SOI."""
@@ -63,7 +70,7 @@ def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None
     if levels is None:
         _, levels = _stationary(y, soi, ofdm, kappa, noise_var)
     elif noise_var is None:
-        noise = float(noise_variance(y[None], here, ofdm))
+        noise = float(noise_variance(y[None], here, ofdm)[0])
         levels = np.array([levels[0], max(float(y.abs().square().mean()) - levels[0] - noise, 1e-2 * levels[1]), noise])
     found = ranked(soi, OfdmTiles(y[None], ofdm, levels[1] ** 0.5, max(levels[2], 1e-6)), _AS_TOLD, ranks)
     return [replace(soi, **{key: float(getattr(own, key)) for key in NUISANCES}) for own in found], levels
@@ -194,11 +201,89 @@ class _Folded:
         return mean / var / precision, np.full(len(mean), 1 / precision)
 
 
+def _soft(soi, out):
+    """The posterior means of a Separation's symbols, complex64 [symbols], of one window."""
+    var = 10 ** (-float(out.quality) / 10)
+    return soi.signal.alphabet.mean(out.symbols[0], torch.full(out.symbols[0].shape, var))
+
+
+def _weighted(x, interference, out, noise):
+    """R⁻¹·x for windows x, complex128 [n, samples], R the covariance of an interference not yet made out, as a Separation `out`
+    of this window has found it, over noise of that variance."""
+    kappa = float(out.kappa)
+    if _framed(interference):
+        offset = out.estimated.get("frame_offset", interference.frame_offset)
+        tiles = OfdmTiles(x, replace(interference, frame_offset=int(torch.as_tensor(offset)), phase=0.0), kappa, noise)
+        weighted = torch.zeros_like(tiles.received)
+        for rows, waves, _, level in tiles.groups:
+            across, own = waves.mH / level[:, None], tiles.received[rows][..., None]
+            inner = across @ waves + torch.eye(waves.shape[2], dtype=waves.dtype)
+            weighted[rows] = (own - waves @ torch.linalg.solve(inner, across @ own))[..., 0] / level
+        return tiles.joined(weighted)
+    count = x.shape[1]
+    shape = interference.spectrum(count) if interference.kind == "gaussian" else interference.density(count)
+    return torch.fft.ifft(torch.fft.fft(x) / torch.as_tensor(kappa ** 2 * shape + noise))
+
+
+def channel_fitted(y, soi, interference, out, length, free, clear):
+    """The SOI with the channel of `length` taps that fits best, by least squares of y on the soft symbols' waveform at delays one
+    sample apart, given a Separation `out` of this window y, complex [samples]; and the taps' standard deviations [length]:
+    (LinearModulation, array). The interference is Gaussian noise there, so that no decision bends it, or, where a separation is
+    `clear` and it has no frames that show the signal bare, taken off.
+
+    The strongest tap is 1 (all are small a priori, _ECHO: the band that the pulse leaves empty tells nothing of them); level and
+    phase go into gain and phase, where these are among the names `free`. So does a whole number of samples into a timing that is
+    free: where several delays of the first tap do as well, the latest, nearest to the strongest.
+    """
+    sent = replace(soi, signal=replace(soi.signal, channel=()), channel_length=None)
+    samples, first = len(y), soi._first()
+    n = torch.arange(samples, dtype=torch.float64)
+    angle = float(soi.phase) + 2 * torch.pi * float(soi.carrier_offset) * n
+    turn = torch.polar(torch.ones_like(angle), angle)
+    begin = torch.arange(1 - length, length) if "timing" in free else torch.zeros(1, dtype=torch.int64)
+    reach = int(np.ceil(sent.signal.half_length)) + length          # symbols beyond the window's ends are not known
+    sure = torch.ones(samples, dtype=torch.float64)
+    if samples > 4 * reach:
+        sure[:reach] = sure[-reach:] = 0
+    symbols = _soft(soi, out)[None].to(torch.complex64)
+    delays = torch.arange(int(begin[0]), int(begin[-1]) + length)
+    columns = torch.stack([sent.signal.modulate(symbols, samples, sent.timing_of(first) + int(d))[0] * turn for d in delays], 1)
+    columns, seen = (columns * sure[:, None]).to(torch.complex128), y.to(torch.complex128).cpu() * sure
+    rest = seen - out.interference[0].cpu() * sure
+    if clear and not _framed(interference):
+        noise = max(float((rest - out.soi[0].cpu() * sure).abs().square().sum() / sure.sum()), 1e-9)
+        weighted, seen = columns / noise, rest
+    else:
+        unsure = max(1 - float(symbols.abs().square().mean()), 0) * float(soi.gain) ** 2
+        weighted = _weighted(columns.T.contiguous(), interference, out, float(out.noise_var) + unsure).T
+    gram, right = weighted.mH @ columns, weighted.mH @ seen
+    prior = torch.eye(length, dtype=gram.dtype) / (_ECHO * float(soi.gain) ** 2)
+
+    def fit(start):
+        rows = slice(start, start + length)
+        inverse = torch.linalg.inv(gram[rows, rows] + prior)
+        taps = inverse @ right[rows]
+        return float((right[rows].conj() @ taps).real), taps, inverse.diagonal().real.sqrt()
+
+    fits = [fit(k) for k in range(len(begin))]
+    best = max(nats for nats, *_ in fits)
+    at = max(k for k, (nats, *_) in enumerate(fits) if nats > best - _NATS)
+    _, taps, spread = fits[at]
+    strongest = taps[taps.abs().argmax()]
+    strongest = strongest if "phase" in free else strongest.abs()
+    pulse = sent.signal.pulse_at(np.arange(-reach, reach + 1))
+    gain = np.sqrt(np.sum(abs(np.convolve(pulse, taps.numpy())) ** 2) / np.sum(pulse ** 2))
+    values = {"timing": (float(soi.timing) + int(begin[at])) % soi.signal.samples_per_symbol if soi.symbols is None else
+              float(soi.timing) + int(begin[at]), "phase": float(soi.phase) + float(torch.angle(strongest)), "gain": float(gain)}
+    signal = replace(soi.signal, channel=tuple((taps / strongest).tolist()))
+    spread = (spread / strongest.abs()).numpy()
+    return replace(sent, signal=signal, **{key: values[key] for key in values if key in free}), spread
+
+
 def refined(y, soi, out, free):
     """One Gauss-Newton step of the SOI's nuisances `free` (names) by least squares, given a Separation `out` of this window y,
     complex [samples]; and their standard deviations (the phase's at the window's middle): (LinearModulation, name -> float)."""
-    var = 10 ** (-float(out.quality) / 10)
-    symbols = soi.signal.alphabet.mean(out.symbols[0], torch.full(out.symbols[0].shape, var))
+    symbols = _soft(soi, out)
     y = y - out.interference[0]
     noise_var = (y - out.soi[0]).abs().square().mean()
     samples = len(y)

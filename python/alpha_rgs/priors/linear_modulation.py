@@ -11,6 +11,7 @@ from .base import Prior, carrier, column, rotation
 from .linear_pair import LinearPair, moments
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
+_EQUALISED = 24         # steps: what is left of intersymbol interference after is below -30 dB for echoes of -3 dB
 
 
 @dataclass
@@ -19,7 +20,8 @@ class LinearModulation(Prior):
 
     timing: samples from the first sample to the centre of the first symbol. phase: rad. gain: amplitude as received.
     carrier_offset: cycles per sample. symbols: length of a burst, symbols 0 ... symbols-1; None for a signal that goes on
-    before and after the window. carrier_offset None: unknown.
+    before and after the window. carrier_offset None: unknown. channel_length: of a channel that h has gone through and that is
+    to be found, samples, 2 ... twice samples_per_symbol; one that is known is the signal's.
     """
 
     signal: Signal = field(default_factory=Signal)
@@ -28,6 +30,7 @@ class LinearModulation(Prior):
     gain: float | torch.Tensor | None = None
     carrier_offset: float | torch.Tensor | None = 0.0
     symbols: int | None = None
+    channel_length: int | None = None
 
     kind = "linear-modulation"
 
@@ -43,6 +46,16 @@ class LinearModulation(Prior):
             raise ParameterError(f"gain: {self.gain} must be positive")
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
+        length, longest = self.channel_length, 2 * self.signal.samples_per_symbol
+        if length is not None and (length != int(length) or not 2 <= length <= longest):
+            raise ParameterError(f"channel_length: {length} must be a whole number of samples from 2 to {longest}, two symbols")
+        if length is not None and self.signal.channel:
+            raise ParameterError("channel_length: the channel is given; leave out one of the two")
+        if (length is not None or self.signal.channel) and self.learned:
+            raise CapabilityError("channel: a network knows its source as it was trained; give the file of the structure alone")
+        if (length is not None or self.signal.channel) and self.signal.alphabet.rotation:
+            raise CapabilityError(f"channel: constellation {self.signal.constellation!r} turns from symbol to symbol and "
+                                  "cannot be equalised yet; leave the channel out")
         self._pairs = {}
 
     def shifted(self, start):
@@ -146,7 +159,8 @@ class LinearModulation(Prior):
         lags, reach = np.asarray(lags), int(np.ceil(self.signal.half_length)) + 1
         pulses = [self.signal.pulse_at(np.arange(-reach, reach + 1) - fraction) for fraction in fractions]
         table = np.mean([np.correlate(h, h, "full") for h in pulses], 0)
-        table, middle = table / table.max(), 2 * reach
+        middle = 2 * reach
+        table = table / table[middle].real
         inside = abs(lags) <= middle
         offset = 0.0 if self.carrier_offset is None else self.carrier_offset
         return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(offset, lags)
@@ -173,10 +187,35 @@ class LinearModulation(Prior):
         energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6).to(x.device)
         z = self._turned(self.signal.correlate(x * turn.conj(), count, centre), first, back=True) / energy
         noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1)
-        mean = self.signal.alphabet.mean(z, noise_var / energy)
+        if self.signal.channel:
+            mean = self.signal.alphabet.mean(*self._equalised(z * energy, noise_var, centre, samples))
+        else:
+            mean = self.signal.alphabet.mean(z, noise_var / energy)
         if exists is not None:
             mean = mean * exists.to(x.device)
         return self.signal.modulate(self._turned(mean, first), samples, centre) * turn
+
+    def _equalised(self, z, noise_var, centre, samples):
+        """The linear estimate (HᴴH + noise_var·I)⁻¹·z of each symbol from z = Hᴴx [batch, count], made unbiased, by conjugate
+        gradients, and the variance of its error [batch, 1], as far from the window's ends."""
+        count, sps = z.shape[1], self.signal.samples_per_symbol
+        level = noise_var.clamp_min(1e-3 * sps)
+
+        def apply(v):
+            return self.signal.correlate(self.signal.modulate(v, samples, centre), count, centre) + level * v
+
+        mean, rest = torch.zeros_like(z), z
+        along, size = rest, rest.abs().square().sum(1, keepdim=True)
+        for _ in range(_EQUALISED):
+            image = apply(along)
+            step = size / (along.conj() * image).real.sum(1, keepdim=True).clamp_min(1e-20)
+            mean, rest, before = mean + step * along, rest - step * image, size
+            size = rest.abs().square().sum(1, keepdim=True)
+            along = rest + size / before.clamp_min(1e-30) * along
+        pulse = self.signal.pulse_at(np.arange(-count * sps // 2, count * sps // 2))
+        gram = torch.as_tensor((abs(np.fft.fft(pulse)) ** 2).reshape(sps, -1).mean(0), dtype=torch.float32, device=z.device)
+        var = (level / (gram + level)).mean(1, keepdim=True)
+        return mean / (1 - var), var / (1 - var)
 
     def _coloured(self, x, noise_var, colour, floor):
         """E of each symbol that reaches the window, complex64 [batch, symbols], under noise in the span of colour's pulses."""

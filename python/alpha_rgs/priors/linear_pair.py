@@ -54,7 +54,12 @@ class LinearPair:
             columns = [[] for _ in a.at]
             for b in self.sources:
                 first, second = a.pulses[:, left[0], left[1]], b.pulses[:, right[0], right[1]]
-                if self.drifts and a is not b:
+                if first.is_complex() or second.is_complex():           # a channel
+                    at = [(slice(None), *of) if self.drifts else () for of in (left, right)]
+                    turn = a.turn[at[0]].conj() * b.turn[at[1]]
+                    product = first.mH.to(turn) @ (second if a is b else turn[..., None] * second).to(turn)
+                    real, imag = product.real, product.imag
+                elif self.drifts and a is not b:
                     turn = a.turn[:, left[0], left[1]].conj() * b.turn[:, right[0], right[1]]
                     real, imag = (first.mT @ (part[..., None] * second) for part in (turn.real, turn.imag))
                 else:           # one factor for the window; of a source with itself it is 1
@@ -71,6 +76,10 @@ class LinearPair:
         local = torch.nn.functional.pad(y.to(torch.complex128), (0, 1))[:, where]                   # [B, n, width]
         for source in self.sources:
             turned = local * source.turn.conj()
+            if source.pulses.is_complex():
+                seen = (turned[..., None, :] @ source.pulses.conj())[..., 0, :]
+                out += (seen.real, seen.imag)[:len(source.at)]
+                continue
             for part in (turned.real, turned.imag)[:len(source.at)]:
                 if len(source.pulses) == 1:     # all windows alike: one product per segment
                     out.append((part.transpose(0, 1) @ source.pulses[0]).transpose(0, 1))
@@ -120,8 +129,8 @@ class LinearPair:
 
 
 class _Source:
-    """Where one source's symbols lie: segment and slot in it, [1 or B, count]; pulses, real [1 or B, n, width, slots], and their
-    common carrier, turn: [1 or B, n, width], or [1 or B, 1, 1] where there is a phase only."""
+    """Where one source's symbols lie: segment and slot in it, [1 or B, count]; pulses [1 or B, n, width, slots], real but for a
+    channel, and their common carrier, turn: [1 or B, n, width], or [1 or B, 1, 1] where there is a phase only."""
 
     def __init__(self, prior, centre, pair):
         self.alphabet, self.count = prior.signal.alphabet, centre.shape[1]
@@ -134,10 +143,10 @@ class _Source:
         place.scatter_(1, self.segment * self.slots + self.slot, there)
         tau = pair.where[..., None] - place.reshape(len(centre), pair.segments, 1, self.slots)
         near = (tau.abs() <= prior.signal.half_length + 1e-6) & pair.inside[..., None]             # not where place is NaN
-        pulse = torch.zeros_like(tau)
+        pulse = torch.zeros_like(tau, dtype=torch.complex128 if prior.signal.channel else None)
         pulse[near] = torch.tensor(prior.signal.pulse_at(tau[near].numpy()))
         self.pulses = pulse.to(pair.device)
-        phase, frequency = (column(v, pulse)[..., None] for v in (prior.phase, prior.carrier_offset))
+        phase, frequency = (column(v, tau)[..., None] for v in (prior.phase, prior.carrier_offset))
         where = pair.where if pair.drifts else torch.zeros(1, 1, dtype=torch.int64)
         angle = phase + 2 * torch.pi * frequency * where
         self.turn = torch.polar(torch.ones_like(angle), angle).to(pair.device)

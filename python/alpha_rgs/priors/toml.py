@@ -16,7 +16,7 @@ _KINDS = {
     "linear-modulation": (linear_modulation.LinearModulation, {
         "constellation": _TEXT, "samples_per_symbol": _NUMBER, "pulse": _TEXT, "rolloff": _NUMBER, "span": _WHOLE,
         "taps": (list,), "radii": (list,), "timing": _NUMBER, "phase": _NUMBER, "gain": _NUMBER, "carrier_offset": _NUMBER,
-        "symbols": _WHOLE}),
+        "symbols": _WHOLE, "channel": (list,), "channel_length": _WHOLE}),
     "ofdm": (ofdm.Ofdm, {
         "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
         "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE}),
@@ -95,6 +95,8 @@ def from_dict(table, source="prior", folder=None):
             return cls(**table)
         if "channel" in table:
             table["channel"] = [complex(*tap) if isinstance(tap, list) else complex(tap) for tap in table["channel"]]
+            if not table["channel"]:
+                raise ParameterError("channel: give at least one tap that is not zero")
         signal_type = cls.__dataclass_fields__["signal"].default_factory
         names = {f.name for f in dataclasses.fields(signal_type)}
         signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
@@ -128,7 +130,7 @@ def values(prior):
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
                         if f.name not in ("signal", "table", "network")})
-    for key in ("taps", "radii"):       # most linear modulations have none
+    for key in ("taps", "radii", "channel", "channel_length"):       # most linear modulations have none
         if not out.get(key, True):
             del out[key]
     if getattr(prior, "kind", "") == "ofdm-bursts":

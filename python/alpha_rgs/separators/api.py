@@ -22,6 +22,8 @@ METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filt
            "reverse_diffusion": reverse_diffusion, "amortised": amortised}
 BRIEF = ("matched_filter", "amortised")         # over in a few operations of torch
 
+_EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
+_ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
 _FITS = 3               # of an SOI that had to be found among bursts
 _STRUCTURED = ("ofdm", "linear-modulation", "ofdm-bursts")     # linear in discrete unknowns, which joint detection needs
 _NONE, _TRACE = -60.0, 1e-4     # dB of quality where there is no signal; of the power, what is none if it had to be found
@@ -29,8 +31,14 @@ _DC_FREE = ("ofdm", "linear-modulation", "ofdm-bursts", "gmsk", "gfsk", "lora") 
 
 
 def choose(method, soi, interference):
-    """The separator's name: `auto` takes joint where both priors are structured and none is learned, alpha_rgs otherwise
-    (ParameterError)."""
+    """The separator's name: `auto` takes joint where both priors are structured and none is learned, amortised where a network
+    was trained on mixtures for nothing else, alpha_rgs otherwise (ParameterError, CapabilityError)."""
+    supervised = getattr(getattr(interference, "network", None), "supervised", False)
+    if supervised and method in _ASKING:
+        raise CapabilityError(f"{method}: the interference's network is for one pass over mixtures, it cannot be asked at levels "
+                              "of noise; use amortised")
+    if method == "auto" and supervised:
+        return "amortised"
     if method == "auto":
         structured = soi.kind == "linear-modulation" and interference.kind in _STRUCTURED
         return "joint" if structured and not (soi.learned or interference.learned or _turning(soi, interference)) else "alpha_rgs"
@@ -80,20 +88,26 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         soi, interference = soi.shifted(start.double()), interference.shifted(start)
+    _check_channel(name, soi, interference, options)
     missing = [key for key in NUISANCES if getattr(soi, key) is None]
     if getattr(interference, "carrier_offset", 0.0) is None:
         interference = replace(interference, carrier_offset=0.0)            # not looked for
     if missing == ["carrier_offset"]:
         soi, missing = replace(soi, carrier_offset=0.0), []
+    if soi.channel_length:
+        missing += "phase", "gain", "channel"       # it turns and scales the symbols
     power, dc = y.abs().square().mean(1), None
     if missing and interference.kind in _DC_FREE:   # an SOI that is looked for would be found there: a line is a symbol repeated
         dc = offset_of_zero(y)
         y = y - dc[:, None]
     if (missing or free) and interference.kind != "ofdm-bursts":
         solve = partial(_known, name, options=options)
-        out = separate_unknown(y, soi, interference, kappa, noise_var, [k for k in NUISANCES if k in (*missing, *free)], solve)
+        out = separate_unknown(y, soi, interference, kappa, noise_var,
+                               [k for k in (*NUISANCES, "channel") if k in (*missing, *free)], solve)
     else:
         out = _known(name, y, soi, interference, kappa, noise_var, options, free)
+    if free:                                # numbers only, to whoever puts them in place of others: the tracker
+        out = replace(out, estimated={k: v for k, v in out.estimated.items() if k not in ("channel", "channel_std")})
     gain = out.estimated["gain"].to(power) if "gain" in missing else torch.ones_like(power)
     silent = (power == 0) | (gain.square() < _TRACE * power)
     if bool(silent.any()):                  # whatever is found in nothing is wrong
@@ -101,11 +115,28 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     return out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()})
 
 
+def _check_channel(name, soi, interference, options):
+    """Raise CapabilityError where a channel of the SOI, known or to be found, asks for what is not there: most methods take
+    symbols a period apart for orthogonal. ParameterError where one of the interference is to be found."""
+    if getattr(interference, "channel_length", None):
+        raise ParameterError("channel_length: of the interference no channel is looked for; leave it out, or give it as channel")
+    if not (soi.signal.channel or soi.channel_length):
+        return
+    if name not in _EQUALISING or options.get("preset", "white") != "white":
+        raise CapabilityError(f"{name}: a channel of the signal of interest needs method joint, lmmse or matched_filter, or "
+                              "alpha_rgs with preset white")
+    if soi.channel_length and interference.kind == "ofdm-bursts":
+        raise CapabilityError("channel_length: among bursts the channel cannot be found yet; give it as channel")
+
+
 def _known(name, y, soi, interference, kappa, noise_var, options, free=()):
     """A Separation where the SOI is known, or among bursts, where it is found with them."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
-    if name == "joint" and interference.kind == "ofdm-bursts" and (found or free):
-        options = {"fits": _FITS, "free": (*found, *free), **options}
+    sought = [*(key for key in found if key in NUISANCES), *free]
+    if name == "joint" and interference.kind == "ofdm-bursts" and sought:
+        options = {"fits": _FITS, "free": sought, **options}
+    if name == "alpha_rgs" and soi.signal.channel:
+        options = {**options, "preset": "white", "tones": 0}       # the search takes pulses for orthogonal
     with torch.inference_mode():
         out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
     out.method, out.estimated = name, found | out.estimated

@@ -10,6 +10,8 @@ from ..errors import CapabilityError
 
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
 _BELIEVED = 2.0         # symbols' worth of trust in the model's own
+_LOST = 4.0             # symbols' error power for each wrong bit in symbols drawn anew: twice theirs, and half of the bits wrong
+_SHOWN = 0.15           # share of wrong bits by the root of the power that shows of them: likeliest over 12 windows under GMSK
 
 # ᾱ_t of the published diffusion schedule, t = 0 ... 49
 ALPHA_BAR = np.cumprod(1 - np.linspace(1e-4, 0.05, 50))
@@ -88,20 +90,21 @@ def misjudged(alphabet, symbols, var, dims=2):
     return 10 ** ((place + float(_FINE[1] - _FINE[0]) * ((low - high) / (2 * bend)).clamp(-1, 1)) / 10)
 
 
-def soft_output(prior, symbols, var, least=None, factor=None, **rest):
+def soft_output(prior, symbols, var, hidden=None, factor=None, **rest):
     """A Separation from soft symbols [batch, n] and the modelled variance of their error [batch, n] or [batch, 1].
 
     A model can be wrong: its variances are scaled, per window, as the symbols' scatter about the alphabet says (misjudged;
-    factor: [batch, 1], or 1, where that was done). least: variance at least, [batch, 1], of errors that do not scatter: wrong
-    decisions that the rest of the mixture was bent to. quality and llrs follow from the same variances.
+    factor: [batch, 1], or 1, where that was done). hidden: power, [batch, 1], that tells of errors that do not scatter: wrong
+    decisions that the rest of the mixture was bent to. quality and llrs follow from the same.
     """
     var = torch.as_tensor(var, dtype=torch.float32).expand(symbols.shape).clamp(1e-6, 1e6)
     quality = torch.full((len(symbols),), float("nan"))
     if symbols.shape[1]:
         var = var * (misjudged(prior.signal.alphabet, symbols, var)[:, None] if factor is None else factor)
-        var = (var if least is None else torch.maximum(var, least.float())).clamp_min(1e-6)
+        var = var.clamp_min(1e-6)
         quality = -10 * torch.log10(var.mean(1))
-    return Separation(symbols=symbols, llrs=prior.signal.alphabet.llrs(symbols, var).float(), quality=quality, **rest)
+    out = Separation(symbols=symbols, llrs=prior.signal.alphabet.llrs(symbols, var).float(), quality=quality, **rest)
+    return out if hidden is None else _besides(out, _SHOWN * hidden.float().sqrt(), _LOST)
 
 
 def together(out, prior, times, reach):
@@ -110,11 +113,26 @@ def together(out, prior, times, reach):
     if out.symbols.shape[1]:
         wrong, alphabet = torch.sigmoid(-out.llrs.abs()), prior.signal.alphabet
         near = torch.nn.functional.avg_pool1d(wrong.mean(2)[:, None], 2 * reach + 1, 1, reach, count_include_pad=False)
-        near = times * near[:, 0, :, None]
-        wrong = (wrong + near * (1 - 2 * wrong)).clamp(1e-30, 0.5)
-        out.llrs = torch.copysign(torch.minimum(out.llrs.abs(), torch.log((1 - wrong) / wrong)), out.llrs)
-        error = near.mean((1, 2)) * alphabet.bits_per_symbol * alphabet.least_distance ** 2
-        out.quality = -10 * torch.log10(10 ** (-out.quality / 10) + error)
+        _besides(out, times * near[:, 0], alphabet.bits_per_symbol * alphabet.least_distance ** 2)
+    return out
+
+
+def astray(out, level, power):
+    """The Separation, llrs and quality of which allow for a signal that was found wrongly, whose symbols then fit the alphabet
+    not much worse: with e, its error_rate, that is taken to be so with probability 1/(1 + (level/e)^power), and then half of the
+    bits are wrong."""
+    if out.symbols.shape[1]:
+        _besides(out, 0.5 / (1 + (level / out.error_rate[:, None].clamp_min(1e-9)) ** power), _LOST)
+    return out
+
+
+def _besides(out, share, power):
+    """The Separation; a share [batch, symbols] or [batch, 1] of its bits is wrong besides those that its llrs expect, and adds
+    that times `power` to the symbols' error."""
+    wrong = torch.sigmoid(-out.llrs.abs())
+    wrong = (wrong + share[..., None] * (1 - 2 * wrong)).clamp(1e-30, 0.5)
+    out.llrs = torch.copysign(torch.minimum(out.llrs.abs(), torch.log((1 - wrong) / wrong)), out.llrs)
+    out.quality = -10 * torch.log10(10 ** (-out.quality / 10) + power * share.mean(1))
     return out
 
 

@@ -5,9 +5,14 @@ As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each
 decisions left of it), and carriers that the signal of interest does not reach are decided and taken off. The noise is annealed:
 inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
 that a frame now and then ends in a wrong but stable decision of all its symbols.
+
+The signal of interest may pause: each symbol is a point of the alphabet, or belongs to a pause, which a Markov chain begins and
+ends. Without that, what is decided in a gap is taken off the bursts there at full power.
 """
+import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from ..priors.base import column
@@ -16,14 +21,18 @@ from ..priors.ofdm_bursts import Tiles
 from ..priors.tiles import GAUSSIAN
 from ..signals import constellation
 from ..signals.wifi import ALPHABETS
-from .base import require, soft_output, together
+from .base import astray, misjudged, require, soft_output, together
 from .chain import BlockChain
 from .frames import COMPLEX, REAL, divide, multiply
 
 _PASSES, _HOT, _SETTLE = 24, 100.0, 4       # passes, factor on the noise at first, passes at the end without one
 _DAMPING = 0.4
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
-_BENT, _REACH, _FOUND = 0.15, 120, 1.2      # of together, measured at -5 ... -15 dB; samples: one and a half frames
+_BENT, _REACH = 0.15, 120                   # of together, measured at -5 ... -15 dB; samples: one and a half frames
+_FOUND = 0.115, 2.0                         # of astray: likeliest over 54 windows of the envelope, 16 of them found wrongly
+_GONE, _BACK, _REST = 1e-4, 0.1, 0.1        # chance per symbol that the SOI pauses, and goes on; power of a pause's symbols
+_STRAY, _SURE = 0.05, 50.0                  # share of symbols that are there and fit no point; nats that one may say of a pause
+_COOL = 20.0                                # factor on the noise from which down pauses are looked for
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
@@ -44,9 +53,13 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
         if turn < fits:
             soi, spread = problem.fitted(free or NUISANCES)
     # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
-    out = together(problem.result(), soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
+    out, away = problem.result()
+    out.llrs = torch.where(away > 0.5, _SURE * out.llrs.sign(), out.llrs)       # a pause is no wrong decision
+    out = together(out, soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
     if fits and "carrier_offset" in (free or NUISANCES):
-        out = together(out, soi, _FOUND, out.symbols.shape[1])
+        out = astray(out, *_FOUND)
+    right = torch.sigmoid(out.llrs.double())
+    out.llrs = torch.logit(right + away * (0.5 - right), 1e-15).float()         # and holds no bits
     if fits:
         out.estimated = {key: getattr(soi, key) for key in spread} | {f"{key}_std": value for key, value in spread.items()}
     return out
@@ -141,7 +154,18 @@ class _Problem:
 
     def decided(self):
         """Posterior means of the symbols, complex128 [batch, symbols]."""
-        return torch.where(self.exists, self.soi.signal.alphabet.posterior(*self.cavity)[0], 0)
+        return torch.where(self.exists, self._posterior()[0], 0)
+
+    def _posterior(self, heat=1.0):
+        """(mean, variance, probability of a pause) of the symbols, [batch, symbols] each. While the noise is `heat` times too
+        strong estimates scatter less than their variances say, which would look like one long pause."""
+        (soft, var), alphabet = self.cavity, self.soi.signal.alphabet
+        mean, own = alphabet.posterior(soft, var)
+        away = paused(alphabet, soft, var, self.exists) if heat <= _COOL else torch.zeros_like(var)
+        share = _REST / (_REST + var)
+        weak = share * soft
+        spread = torch.lerp(own, share * var, away) + away * (1 - away) * (mean - weak).abs().square()
+        return torch.lerp(mean, weak, away.to(mean)), spread, away
 
     def fitted(self, free):
         """The SOI with its nuisances `free` (names) one Gauss-Newton step on, given what was decided; and their standard
@@ -176,18 +200,47 @@ class _Problem:
         parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
         for family, *local in parts:
             family.update(*local, damping)
-        site, shift = multiply(*self.soi.signal.alphabet.posterior(*self.cavity), *self.cavity)
+        site, shift = multiply(*self._posterior(heat)[:2], *self.cavity)
         self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
         self.shift = torch.where(self.exists, torch.lerp(self.shift, shift, damping), 0)
 
     def result(self):
-        """A Separation. interference: what is left of the mixture where there are frames."""
+        """(Separation, probability of a pause [batch, symbols, 1]). interference: what is left of the mixture where there are
+        frames."""
         index = self.inside + torch.arange(self.count, device=self.y.device)
-        soft, var = self.cavity
-        parts = zip(self.families, self.chain.gather(self.decided()).split(self.sizes))
+        mean, _, away = self._posterior()
+        soft, var, away = (v.gather(1, index) for v in (*self.cavity, away))
+        parts = zip(self.families, self.chain.gather(torch.where(self.exists, mean, 0)).split(self.sizes))
         waves = torch.cat([(f.pulses @ a[..., None])[..., 0] for f, a in parts])[torch.argsort(self.rows)]
         s = self.tiles.joined(waves.cpu()).to(self.y)
         there = self.tiles.joined(self.tiles.full[:, None].expand(-1, waves.shape[1])).to(self.y.device)
-        return soft_output(self.soi, soft.gather(1, index).to(torch.complex64), var.gather(1, index).float(), soi=s,
-                           interference=torch.where(there, self.y - s, 0), evaluations=0, kappa=self.kappa.float(),
-                           noise_var=self.noise_var)
+        soft, var, here = soft.to(torch.complex64), var.float().clamp(1e-6, 1e6), 1 - away.float()
+        factor = misjudged(self.soi.signal.alphabet, soft, var / here.clamp_min(1e-6), 2 * here.mean(1))   # by those not paused
+        return soft_output(self.soi, soft, var, factor=factor[:, None], soi=s, interference=torch.where(there, self.y - s, 0),
+                           evaluations=0, kappa=self.kappa.float(), noise_var=self.noise_var), away.float()[..., None]
+
+
+def paused(alphabet, soft, var, exists):
+    """Probability that the SOI pauses at each symbol, float64 [batch, symbols], given estimates `soft` and their variances.
+
+    exists: bool, whose estimates tell. Forward-backward algorithm, in odds; a pause's symbols are CN(0, _REST), others points of
+    the alphabet or, of a wrong phase or frame, CN(0, 1).
+    """
+    def strange(power):
+        return -soft.abs().square() / (var + power) - (var + power).log()
+
+    distance = (soft[..., None] - alphabet.points.to(soft)).abs().square()
+    there = torch.logsumexp(-distance / var[..., None], -1) - math.log(distance.shape[-1]) - var.log()
+    there = torch.logaddexp(there, math.log(_STRAY) + strange(1.0))
+    told = torch.where(exists, strange(_REST) - there, 0).clamp(-_SURE, _SURE).exp().T.cpu().numpy()
+    before, after = np.empty_like(told), np.empty_like(told)
+    odds = np.full(told.shape[1], _GONE / _BACK)
+    for k, now in enumerate(told):
+        before[k], odds = odds, odds * now
+        odds = (odds * (1 - _BACK) + _GONE) / (odds * _BACK + 1 - _GONE)
+    odds = np.ones(told.shape[1])
+    for k, now in reversed(list(enumerate(told))):
+        after[k], odds = odds, odds * now
+        odds = (odds * (1 - _BACK) + _BACK) / (odds * _GONE + 1 - _GONE)
+    odds = torch.from_numpy((before * told * after).T.copy()).to(var)
+    return odds / (1 + odds)

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Separation where timing, carrier offset, phase or gain of the signal of interest are unknown: found in each window, then made
-better by what was separated."""
+"""Separation where timing, carrier offset, phase, gain or channel of the signal of interest are unknown: found in each window,
+then made better by what was separated."""
 import math
 from dataclasses import fields, replace
 
 import torch
 
-from ..acquisition.stationary import candidates, refined
-from .base import Separation, joined, together
+from ..acquisition.stationary import candidates, channel_fitted, refined
+from ..priors.linear_modulation import NUISANCES
+from .base import Separation, astray, joined
 
 _ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must gain for another
+_ECHOED, _STALLED = 12, 5       # rounds where a channel is looked for; that may pass without a gain while nothing is clear
 _CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
-_FOUND = 4.0                    # of together, measured at -5 ... -15 dB
+_FOUND = 0.044, 4.0             # of astray: likeliest over 92 windows of the envelope under OFDM and QPSK, 40 found wrongly
 _ALONE = ("ofdm", "linear-modulation", "gaussian")      # under these carrier offsets may not differ within a batch
 
 
@@ -24,15 +26,21 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
     def source(row, of):
         return of.rows(slice(row, row + 1))
 
+    sought, echoed = [key for key in missing if key != "channel"], "channel" in missing
+    lacking = not echoed or any(getattr(soi, key) is None for key in sought)
+    clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+
     def solved(starts):
         """{row: SOI} -> {row: Separation}."""
-        if interference.kind in _ALONE:
+        if interference.kind in _ALONE or echoed:
             parts = [[row] for row in starts]
         else:
             parts = [list(starts)]
         out = {}
         for part in parts:
-            known = replace(soi.rows(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in missing})
+            known = replace(soi.rows(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in sought})
+            if echoed:
+                known = replace(known, signal=starts[part[0]].signal, channel_length=None)
             levels = [rows(v, part) for v in (kappa, noise_var)]
             found = solve(y[part], known, interference.rows(part), *levels)
             out |= {row: _row(found, i) for i, row in enumerate(part)}
@@ -40,24 +48,33 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
 
     def settled(starts):
         """{row: SOI} -> {row: (Separation, SOI, spread)}: separated, nuisances fitted to that, and again while it gets better."""
-        best, going = {}, dict(starts)
-        for _ in range(_ROUNDS):
+        best, going, told, since = {}, dict(starts), {row: {} for row in starts}, dict.fromkeys(starts, 0)
+        for _ in range(_ECHOED if echoed else _ROUNDS):
             for row, out in solved(going).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
-                moved, spread = refined(y[row], going[row], out, missing)
+                # a channel holds the timing too
+                free = [key for key in sought if key != "timing" or not going[row].signal.channel]
+                moved, spread = refined(y[row], going[row], out, free)
+                told[row] = told[row] | spread
                 if gained > 0:
-                    best[row] = out, going[row], spread
-                if gained < _BETTER:
+                    best[row] = out, going[row], told[row]
+                settling = not echoed or float(out.quality) > clear
+                since[row] = since[row] + 1 if gained < _BETTER else 0
+                if since[row] and (settling or since[row] == _STALLED):
                     del going[row]
                 else:
                     going[row] = moved
+                    if echoed:
+                        going[row], taps = channel_fitted(y[row], moved, interference, out, soi.channel_length, sought, settling)
+                        told[row] = told[row] | {"channel": taps}
             if not going:
                 break
-        return best
+        return {row: (out, own, told[row] | spread) for row, (out, own, spread) in best.items()}
 
     levels = [[rows(v, slice(row, row + 1)) for v in (kappa, noise_var)] for row in range(len(y))]
-    ways = {row: candidates(y[row], source(row, soi), source(row, interference), *levels[row]) for row in range(len(y))}
-    best, clear = {}, _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+    ways = {row: candidates(y[row], source(row, soi), source(row, interference), *levels[row]) if lacking else
+            iter([source(row, soi)]) for row in range(len(y))}
+    best = {}
     while ways:
         starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
         for row, found in settled(starts).items() if starts else ():
@@ -74,10 +91,16 @@ def _column(values):
 def _told(out, soi, spread, missing):
     """A Separation that tells the SOI's nuisances; the interference's of the same names as interference_name."""
     if "carrier_offset" in missing and out.method == "joint":      # found wrongly, it makes all of them wrong
-        out = together(out, soi, _FOUND, out.symbols.shape[1])
-    values = {key: getattr(soi, key) for key in missing} | {f"{key}_std": value for key, value in spread.items()}
+        out = astray(out, *_FOUND)
+    values = {key: getattr(soi, key) for key in (NUISANCES if "channel" in missing else missing)}
+    values |= {f"{key}_std": value for key, value in spread.items()}
+    told = {key: torch.tensor([v], dtype=torch.float64) for key, v in values.items() if key != "channel_std"}
+    if "channel" in missing:
+        taps = soi.signal.channel or (1.0, *[0.0] * (len(spread["channel"]) - 1))
+        told["channel"] = torch.tensor([taps], dtype=torch.complex128)
+        told["channel_std"] = torch.from_numpy(spread["channel"])[None]
     others = {f"interference_{key}" if key in missing else key: value for key, value in out.estimated.items()}
-    return replace(out, estimated=others | {key: torch.tensor([v], dtype=torch.float64) for key, v in values.items()})
+    return replace(out, estimated=others | told)
 
 
 def _row(out, i):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Linear modulation: s(n) = sum_m a_m h(n - timing - m*samples_per_symbol)."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +74,9 @@ class LinearModulation:
         through them (error -50 dB for a pulse that fills half the band, and less the more it is oversampled). The matched
         filter presumes pulses that are orthogonal a symbol apart, as all methods but `joint` and `lmmse` do.
     radii: of the outer rings of 16apsk and 32apsk, relative to the innermost; () for DVB-S2's at rates 2/3 and 3/4.
+    channel: complex taps, one sample apart, that the pulse has gone through; the centre of a symbol stays where its first tap has
+        it. All that is said here of the pulse is then true of the two together, (pulse * channel) scaled to the pulse's energy:
+        unit power, and symbols a period apart that are not orthogonal. () is (1,): none.
     """
 
     constellation: str = "qpsk"
@@ -83,6 +86,7 @@ class LinearModulation:
     span: int = 8
     taps: tuple = ()
     radii: tuple = ()
+    channel: tuple = ()
 
     def __post_init__(self):
         sps = self.samples_per_symbol
@@ -101,6 +105,11 @@ class LinearModulation:
             raise ParameterError(f"span: {self.span} must be a whole number of symbols, 1 or more")
         object.__setattr__(self, "taps", _numbers("taps", self.taps))
         object.__setattr__(self, "radii", _numbers("radii", self.radii))
+        object.__setattr__(self, "channel", _numbers("channel", self.channel, complex))
+        if self.channel and not any(self.channel):
+            raise ParameterError("channel: give at least one tap that is not zero")
+        if self.channel == (1,):
+            object.__setattr__(self, "channel", ())
         if (self.pulse == "taps") != bool(self.taps):
             raise ParameterError("taps: give them with pulse = \"taps\", and only then")
         if self.taps and (len(self.taps) % 2 == 0 or not any(self.taps)):
@@ -125,10 +134,10 @@ class LinearModulation:
 
     @property
     def half_length(self):
-        """How far the pulse reaches from its centre, samples."""
+        """How far the pulse reaches from its centre, samples; with a channel the early side ends in zeros."""
         sps = self.samples_per_symbol
         return {"rrc": self.span * sps / 2, "rect": (sps - 1) / 2, "barker": (sps + 1) / 2,
-                "taps": (len(self.taps) + 1) / 2}[self.pulse]
+                "taps": (len(self.taps) + 1) / 2}[self.pulse] + max(len(self.channel) - 1, 0)
 
     @property
     def taps_count(self):
@@ -136,8 +145,12 @@ class LinearModulation:
         return int(2 * self.half_length) + 1
 
     def pulse_at(self, tau):
-        """The pulse at `tau` samples from its centre, float64, same shape; energy samples_per_symbol (unit power)."""
+        """The pulse at `tau` samples from its centre, float64 (complex128 with a channel), same shape; energy samples_per_symbol
+        (unit power)."""
         tau = np.asarray(tau, float)
+        if self.channel:
+            sent, taps = _through(self)
+            return sum(tap * sent.pulse_at(tau - delay) for delay, tap in enumerate(taps) if tap)
         inside = abs(tau) <= self.half_length + 1e-6
         if self.pulse == "rect":
             return inside.astype(float)
@@ -155,6 +168,9 @@ class LinearModulation:
         or one per window, [batch]. Symbols are as sent: times `turns`, if the alphabet turns."""
         symbols = torch.as_tensor(symbols).to(torch.complex64)
         bank = _polyphase(self, _hashable(timing), len(symbols[0]), samples)
+        if self.channel:
+            blocks = torch.nn.functional.pad(symbols, bank.symbol_pad).unfold(-1, bank.reach, 1) @ bank.taps.to(symbols.device)
+            return blocks.flatten(1)[:, bank.lead:bank.lead + samples]
         parts = torch.view_as_real(symbols).movedim(-1, 0)                             # real pulses: two real products
         padded = torch.nn.functional.pad(parts, bank.symbol_pad)
         blocks = padded.unfold(-1, bank.reach, 1) @ bank.taps.to(symbols.device)       # [2, batch, blocks, sps]
@@ -162,8 +178,11 @@ class LinearModulation:
         return torch.complex(*out)
 
     def correlate(self, x, count, timing):
-        """The adjoint of modulate: complex64 [batch, samples] -> sum_n x(n) h(n - centre) at `count` symbols."""
+        """The adjoint of modulate: complex64 [batch, samples] -> sum_n x(n) conj(h(n - centre)) at `count` symbols."""
         bank = _polyphase(self, _hashable(timing), count, x.shape[1])
+        if self.channel:
+            blocks = torch.nn.functional.pad(x, (bank.lead, bank.tail)).unflatten(-1, (-1, self.samples_per_symbol))
+            return bank.shift_and_add(blocks @ bank.taps.mH.to(x.device), count)
         parts = torch.nn.functional.pad(torch.view_as_real(x).movedim(-1, 0), (bank.lead, bank.tail))
         z = parts.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.mT.to(x.device)     # [2, batch, blocks, reach]
         return torch.complex(*bank.shift_and_add(z, count))
@@ -174,15 +193,24 @@ class LinearModulation:
         return _polyphase(self, _hashable(timing), count, samples).energy
 
 
-def _numbers(key, values):
-    """A tuple of finite real numbers."""
+def _numbers(key, values, sort=float):
+    """A tuple of finite numbers, real or (sort complex) complex."""
     try:
-        out = tuple(float(v) for v in values)
+        out = tuple(sort(v) for v in values)
     except (TypeError, ValueError):
-        raise ParameterError(f"{key}: {values!r} must be a list of real numbers") from None
+        raise ParameterError(f"{key}: {values!r} must be a list of {'real' if sort is float else 'complex'} numbers") from None
     if not np.isfinite(out).all():
         raise ParameterError(f"{key}: all must be finite")
     return out
+
+
+@lru_cache(maxsize=64)
+def _through(signal):
+    """(the signal without its channel, the taps scaled so that the pulse keeps its energy on a grid about its centre)."""
+    sent, taps = replace(signal, channel=()), np.array(signal.channel)
+    reach = int(np.ceil(sent.half_length))
+    pulse = sent.pulse_at(np.arange(-reach, reach + 1))
+    return sent, taps * np.sqrt(np.sum(pulse ** 2) / np.sum(abs(np.convolve(pulse, taps)) ** 2))
 
 
 class _Polyphase:
@@ -203,7 +231,8 @@ class _Polyphase:
         early = int(np.ceil((half - tau.min()) / sps))          # a block reaches back to symbol j - early
         late = int(np.ceil((half + tau.max() + sps - 1) / sps))     # and ahead to j + late
         k = np.arange(early, -late - 1, -1)
-        self.taps = torch.tensor(signal.pulse_at(tau + np.arange(sps) + k[:, None] * sps), dtype=torch.float32)
+        self.taps = torch.tensor(signal.pulse_at(tau + np.arange(sps) + k[:, None] * sps),
+                                 dtype=torch.complex64 if signal.channel else torch.float32)
         if shared:
             self.taps = self.taps.reshape(len(k), sps)
         self.reach = len(k)
@@ -214,7 +243,7 @@ class _Polyphase:
         self.symbol_pad = (early - first, last + late - count + 1)      # negative padding crops
         self.first, self.early, self.blocks = first, early, last - first + 1
         ones = torch.nn.functional.pad(torch.ones(samples), (self.lead, self.tail)).unflatten(-1, (-1, sps))
-        self.energy = self.shift_and_add(ones @ self.taps.mT.square(), count)
+        self.energy = self.shift_and_add(ones @ self.taps.mT.abs().square(), count)
 
     def shift_and_add(self, z, count):
         """z [..., blocks, reach] -> [..., count]: column c of block j belongs to symbol first + j - early + c."""
