@@ -14,7 +14,8 @@ from .cli_fit import chosen_period
 from .errors import ParameterError
 
 _FILES = ("prior.toml", "weights.safetensors", "report.md", "denoising.png")
-_NETWORKS = ("fast", "ofdm", "diffwave")
+_NETWORKS = ("fast", "ofdm", "diffwave", "unet", "wavenet")
+_SUPERVISED = _NETWORKS[3:]
 
 
 def train(
@@ -28,13 +29,17 @@ def train(
                                                          "prior), for one pass: --method amortised.")] = None,
     sir_db: Annotated[str, typer.Option("--sir-db", help="With --against: least and greatest ratio of the signal of interest to "
                                         "this source.")] = "-27,0",
+    noise_db: Annotated[str | None, typer.Option("--noise-db", help="With unet and wavenet: least and greatest power of white "
+                                                 "noise in the mixtures over this source; default: no noise.")] = None,
     begin: Annotated[pathlib.Path | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior, a "
                                                        "network of the same sizes, instead of random ones.")] = None,
     network: Annotated[str, typer.Option(help="fast, ofdm (it knows a Fourier transform behind a "
-                                         "cyclic prefix), or diffwave (as the paper has it; for a GPU).")] = "fast",
-    channels: Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256.")] = 64,
+                                         "cyclic prefix), or diffwave (as the paper has it; for a GPU); with --against also "
+                                         "unet or wavenet (the supervised reference).")] = "fast",
+    channels: Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256, unet 32, "
+                                            "wavenet 128.")] = 64,
     blocks: Annotated[int | None, typer.Option(min=1, max=64, help="Of the network; default 3 for a linear modulation, else 8; "
-                                               "diffwave 30.")] = None,
+                                               "diffwave and wavenet 30; of unet: halvings, 5.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, max=512, help="Samples per hop of fast; a linear modulation's is its "
                                                "samples_per_symbol; default 4.")] = None,
     period: Annotated[str | None, typer.Option(help="Of recordings: samples after which the statistics repeat, or auto (found); "
@@ -75,13 +80,18 @@ def train(
         raise ParameterError(f"--rate: {rate} must be a positive number")
     if against and white:
         raise ParameterError("--white: a network for one pass (--against) takes the colour of mixtures; leave one of the two out")
+    _one_of("--network", network, _NETWORKS)
+    if network in _SUPERVISED and not against:
+        raise ParameterError(f"--network: {network} learns from mixtures; give the signal of interest with --against")
+    if noise_db and network not in _SUPERVISED:
+        raise ParameterError(f"--noise-db: is for --network {' and '.join(_SUPERVISED)}; leave it out")
     if colour and (network != "diffwave" or white):
         raise ParameterError("--colour: is for --network diffwave, and excludes --white; fast takes colour anyway")
     settings = Settings(steps, batch, rate, coloured=(network in ("fast", "ofdm") or colour) and not white, precision=_one_of(
         "--precision", precision, ("float32", "bfloat16")), seed=seed)
+    noise, about = _against(against, sir_db, noise_db, network)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
-        data = Corpus(recordings or [], synthetic, _one_of("--network", network, _NETWORKS), stride, chosen_period(period, False),
-                      window, datatype, sample_rate)
+        data = Corpus(recordings or [], synthetic, network, stride, chosen_period(period, False), window, datatype, sample_rate)
         table = _table(network, channels, blocks, white, colour, against, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -96,7 +106,6 @@ def train(
             denoiser.pseudo = torch.view_as_real(data.pseudo).float().contiguous()
         work = output.with_name(output.name + ".training")
         work.mkdir(parents=True, exist_ok=True)
-        noise, about = _against(against, sir_db, network)
         about = " ".join(filter(None, (data.about, about, str(table), begin and repr(start))))
         trainer = Trainer(denoiser, data.source, settings, work, place, about, noise)
         if first and trainer.step:
@@ -108,7 +117,7 @@ def train(
 
         prior = data.prior(trainer.finished())
         given = {"--from": begin and begin.name, "--against": against and against.name,
-                 "--sir-db": sir_db if against else None, "--network": network, "--channels": channels,
+                 "--sir-db": sir_db if against else None, "--noise-db": noise_db, "--network": network, "--channels": channels,
                  "--blocks": blocks, "--stride": stride, "--period": period, "--window": window, "--steps": steps,
                  "--batch": batch, "--rate": rate, "--white": white or None, "--colour": colour or None,
                  "--precision": precision, "--seed": seed}
@@ -122,23 +131,33 @@ def train(
     typer.echo(f"written to {output}")
 
 
-def _against(path, sir_db, network):
+def _against(path, sir_db, noise_db, network):
     """(what is drawn as noise, or None for Gaussian noise, and a text that tells of it)."""
     from . import sources
+    from .corpus import Mixtures
     from .priors import load
 
     if path is None:
         return None, ""
-    try:
-        low, high = (float(value) for value in sir_db.split(","))
-    except ValueError:
-        raise ParameterError(f"--sir-db: {sir_db!r} must be two numbers of decibels, the least and the greatest") from None
+    sir = _range("--sir-db", sir_db)
     prior = load(path)
     if prior.kind != "linear-modulation":
         raise ParameterError(f"{path}: kind: {prior.kind!r} must be 'linear-modulation' to train against")
+    if network in _SUPERVISED:
+        return Mixtures(prior, sir, noise_db and _range("--noise-db", noise_db)), f"against {prior} {sir} {noise_db}"
     if network != "fast":
         raise ParameterError(f"--network: {network} knows white noise only; --against needs fast")
-    return sources.SignalNoise(prior, (low, high)), f"against {prior.signal} {low} {high}"
+    return sources.SignalNoise(prior, sir), f"against {prior.signal} {sir[0]} {sir[1]}"
+
+
+def _range(option, text):
+    try:
+        low, high = (float(value) for value in text.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not -300 < low <= high < 300:
+        raise ParameterError(f"{option}: {text!r} must be two numbers of decibels, the least and the greatest")
+    return low, high
 
 
 def _network(path, table):
@@ -165,6 +184,10 @@ def _table(network, channels, blocks, white, colour, against, data):
     if network == "diffwave":
         table = {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10, "stride": data.grid}
         return table | ({"conditions": CONDITIONS} if colour else {})
+    if network == "unet":
+        return {"kind": network, "channels": channels, "halvings": blocks or 5, "kernel": 101}
+    if network == "wavenet":
+        return {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10}
     laid = data.grid > 1 or data.pseudo is not None
     blocks = blocks or (3 if laid else 8)
     table = {"kind": network, "stride": data.stride, "kernel": data.kernel, "channels": channels,

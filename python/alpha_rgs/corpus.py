@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from . import fitting, sources
+from . import fitting, mixtures, sources
 from . import recordings as files
 from .describe import oddities
 from .errors import ParameterError
-from .nets import build
+from .nets import SUPERVISED, build
 from .nets.alignment import improper, pseudo_covariance
 from .priors import load, with_network
 
@@ -46,7 +46,7 @@ class Corpus:
         if network == "ofdm" and (not synthetic or self.structure.kind != "ofdm"):
             raise ParameterError("--network: ofdm needs --synthetic with a file of kind ofdm, for whose fft_size and "
                                  "cyclic_prefix it is built")
-        if synthetic and self.structure.kind == "linear-modulation":
+        if synthetic and self.structure.kind == "linear-modulation" and network not in SUPERVISED:
             signal = self.structure.signal
             if stride not in (None, signal.samples_per_symbol):
                 raise ParameterError(f"--stride: {stride} must be the linear modulation's samples_per_symbol, "
@@ -82,7 +82,7 @@ class Corpus:
             self.warnings.append("no clear period was found; the network lies anywhere")
         if periodic and network == "fast":
             self._find(max(waves, key=len)[:_STILL])
-        known = fit.prior if periodic and self.pseudo is None else None
+        known = fit.prior if periodic and self.pseudo is None and network not in SUPERVISED else None
         self.source = sources.Recorded(waves, self.names, samples, prior=known)
         self.held_out = sources.Recorded(waves, self.names, samples, held_out=True, prior=known)
         if fit.used < 0.999:
@@ -122,5 +122,30 @@ class Corpus:
         if self.carriers is not None:           # of the carriers' constellation and the phase the network alone knows
             unknown = replace(self.structure.signal, constellation="gaussian")
             return with_network(replace(self.structure, signal=unknown, phase=None, frame_offset=None), denoiser)
-        linear = self.structure is not None and self.structure.kind == "linear-modulation"
+        linear = isinstance(self.source, sources.Linear)
         return with_network(self.structure if linear else self.covariance, denoiser)
+
+
+class Mixtures(sources.SignalNoise):
+    """What a supervised network is shown beside its source: the other one as its file lays it in the window (nuisances that the
+    file lacks are drawn), and white noise of noise_db (least, greatest; dB over the source), or none for None.
+
+    The density is the whole power's, white: by it alone are ratios told apart, for the loss.
+    """
+
+    def __init__(self, prior, sir_db, noise_db=None):
+        super().__init__(prior, sir_db)
+        self.prior, self.noise_db = prior, noise_db
+
+    @property
+    def floor(self):
+        """Variance of the white noise where it is least, per unit power of the source."""
+        return 0.0 if self.noise_db is None else 10 ** (self.noise_db[0] / 10)
+
+    def draw(self, batch, samples, generator):
+        """See SignalNoise.draw."""
+        other = mixtures.alone(self.prior, batch, samples, generator)[0]
+        level, noise = (torch.zeros(batch, 1) if db is None else 10 ** ((db[0] + (db[1] - db[0]) * torch.rand(
+            batch, 1, generator=generator)) / 10) for db in (self.sir_db, self.noise_db))
+        white = mixtures.noise((batch, samples), generator) if self.noise_db else 0
+        return level.sqrt() * other + noise.sqrt() * white, level + noise, torch.ones(batch, dtype=torch.bool)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report of a trained prior: how good it is, before anybody separates with it."""
+import math
+
 from . import yardstick
 
 _COLOURED = (10.0, 3.0, 1.0, 0.3, 0.1)
 _SIRS = (-24, -18, -12, -6, -3)
+_FLOOR = 10 ** -1.35      # variance of the white noise in mixtures, per unit power of the source
 
 
 def write(folder, prior, data, provenance, history, trainer, against=None):
@@ -54,9 +57,11 @@ def _gaussian(prior, data, trainer, against, held):
 
 def _mixtures(prior, data, trainer, against, held):
     """As _gaussian, of a network for one pass."""
-    rows = yardstick.left_over(prior.network, data.held_out, against, _SIRS)
+    floor = getattr(against, "floor", _FLOOR)
+    rows = yardstick.left_over(prior.network, data.held_out, against, _SIRS, floor)
+    noise = f"white noise {-10 * math.log10(floor):.1f} dB below this source" if floor else "no noise"
     lines = [f"## One pass over mixtures, {held}", "What is left of this source in the band of the other one, relative to "
-             "that one's power there; white noise 13.5 dB below this source. *Linear*: by the best time-invariant filter. The "
+             f"that one's power there; {noise}. *Linear*: by the best time-invariant filter. The "
              "network was trained on such mixtures and is for nothing else.", "",
              "| SIR, dB | network, dB | linear, dB |", "|---|---|---|"]
     lines += [f"| {sir:g} | {network:.2f} | {linear:.2f} |" for sir, network, linear in rows]

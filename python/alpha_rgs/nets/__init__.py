@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Score networks: DiffWave as the paper has it, a small fast one, one that knows OFDM's shape; each a denoiser."""
+"""Score networks: DiffWave as the paper has it, a small fast one, one that knows OFDM's shape; each a denoiser.
+Supervised networks, which separate by themselves, for comparison."""
 from .denoiser import Denoiser, Scheduled
 from .ofdm import OfdmDenoiser
-from .table import build
+from .supervised import Supervised
+from .table import SUPERVISED, build
 
-__all__ = ["Denoiser", "OfdmDenoiser", "Scheduled", "build"]
+__all__ = ["SUPERVISED", "Denoiser", "OfdmDenoiser", "Scheduled", "Supervised", "build"]

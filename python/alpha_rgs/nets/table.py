@@ -7,18 +7,22 @@ from .denoiser import CONDITIONS, Denoiser, Finder, Scheduled
 from .diffwave import DiffWave
 from .fast import Fast
 from .ofdm import OfdmDenoiser
+from .supervised import GROUPS, Supervised, UNet, WaveNet
 
 _OPTIONAL = ("pseudo_lags", "white", "plain")       # keys of fast
 _NETS = {"fast": (Fast, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int,
                          "pseudo_lags": int, "white": bool, "plain": bool}),
          "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int, "conditions": int}),
-         "ofdm": (OfdmDenoiser, {"fft_size": int, "cyclic_prefix": int, "points": int, "fold": int})}
+         "ofdm": (OfdmDenoiser, {"fft_size": int, "cyclic_prefix": int, "points": int, "fold": int}),
+         "unet": (UNet, {"channels": int, "halvings": int, "kernel": int}),
+         "wavenet": (WaveNet, {"channels": int, "layers": int, "cycle": int})}
+SUPERVISED = ("unet", "wavenet")        # trained on mixtures, and for nothing else
 
 
 def build(table, bins=512):
     """The untrained denoiser that a table describes: kind, and the keys of its network; for fast also pseudo_lags (a Finder),
     white (it takes no colour) and plain (no filters before and beside the network); a diffwave with conditions takes colour; of
-    an ofdm without fold the phase tells nothing. ParameterError names the wrong key."""
+    an ofdm without fold the phase tells nothing; unet and wavenet are for one pass. ParameterError names the wrong key."""
     table = dict(table)
     kind = table.pop("kind", None)
     if kind not in tuple(_NETS):
@@ -37,6 +41,19 @@ def build(table, bins=512):
     if kind == "fast":
         if table["kernel"] < table["stride"] or (table["kernel"] - table["stride"]) % 2:
             raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
+    if kind in SUPERVISED:
+        if kind == "unet" and table["kernel"] % 2 == 0:
+            raise ParameterError(f"network: kernel: {table['kernel']} must be odd")
+        if kind == "unet" and table["channels"] % GROUPS:
+            raise ParameterError(f"network: channels: {table['channels']} must be a multiple of {GROUPS}")
+        if kind == "unet" and (table["halvings"] > 16 or table["channels"] << table["halvings"] >= 65536):
+            raise ParameterError(f"network: halvings: {table['halvings']} double {table['channels']} channels beyond 65535; take "
+                                 "fewer")
+        if kind == "wavenet" and table["cycle"] > 16:
+            raise ParameterError(f"network: cycle: {table['cycle']} must be no more than 16")
+        denoiser = Supervised(net(**table), torch.ones(bins))
+        denoiser.table = {"kind": kind, **table}
+        return denoiser
     if kind == "ofdm":
         if table["cyclic_prefix"] > table["fft_size"]:
             raise ParameterError(f"network: cyclic_prefix: {table['cyclic_prefix']} must not exceed fft_size "

@@ -73,7 +73,7 @@ ROWS = (
     Row("α-RGS white, learned both", "alpha_rgs", {"preset": "white"}, "#98df8a", needs=("soi", "interference")),
     Row("amortised, one pass", "amortised", {}, "#aec7e8", needs=("soi", "once")),
     Row(JOINT, "joint", {}, "#9467bd"),
-    Row("U-Net, supervised", "supervised", {}, "#17becf", "unet_supervised", ("unet",)),
+    Row("U-Net, supervised", "amortised", {}, "#17becf", "unet_supervised", ("unet",)),
 )
 
 
