@@ -84,9 +84,13 @@ def rows_of(quick=False):
 
 
 def select(text, names, what):
-    """Those names that hold the text, or one of its comma-separated parts; all without a text (ParameterError on no match)."""
+    """The name that is the text; or those that hold it, or one of its parts between commas; all without a text (ParameterError
+    on no match)."""
     if not text:
         return list(names)
+    exact = [name for name in names if name.lower() == text.strip().lower()]
+    if exact:
+        return exact
     whole = any(text.strip().lower() in name.lower() for name in names)        # a name may have a comma of its own
     parts = [part.strip().lower() for part in ([text] if whole else text.split(",")) if part.strip()]
     for part in parts:
