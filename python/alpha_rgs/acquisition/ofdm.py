@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from scipy import linalg
 
 from ..errors import ParameterError
 from ..priors.base import carrier, column
@@ -83,7 +84,7 @@ def _null_space(matrix_key, cls, pulse_key, skip):
     if high - low < period - skip:      # only whole frames: cut ones leave hardly anything
         return torch.zeros(period, 0, dtype=torch.complex64)
     span = np.hstack([ofdm_matrix(matrix_key), frame_pulses(pulse_key, pattern, period)])[low:high]
-    u, s, _ = np.linalg.svd(span)
+    u, s, _ = linalg.svd(span, lapack_driver="gesvd")       # the quicker gesdd fails where many singular values are alike
     rank = int((s > 1e-3 * s[0]).sum())
     out = np.zeros((period, high - low - rank), complex)
     out[low:high] = u[:, rank:]
@@ -100,7 +101,7 @@ def phase_and_kappa(y, soi, ofdm, noise_var):
         raise ParameterError(f"kappa: a window of {y.shape[1]} samples holds no whole OFDM frame; {2 * plan.length} or more")
     clean = ofdm.clean_carriers(soi)
     body = ofdm.matrix[signal.cyclic_prefix:, clean]
-    estimator = torch.tensor(np.linalg.pinv(body).T, dtype=torch.complex64, device=y.device)
+    estimator = torch.tensor((body / (abs(body) ** 2).sum(0)).conj(), dtype=torch.complex64, device=y.device)
     z = (frames[..., signal.cyclic_prefix:] @ estimator) * whole[..., None]
     symmetry = signal.alphabet.symmetry
     phase = torch.zeros(len(y), device=y.device)
