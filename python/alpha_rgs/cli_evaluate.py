@@ -63,12 +63,15 @@ def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds rea
              sir_db: Sirs = "-5,-10,-15", seeds: Annotated[int, typer.Option(min=1, help="Draws of each.")] = 24,
              first: Annotated[int, typer.Option(min=0, help="Seed of the first draw.")] = 0,
              inside: Annotated[bool, typer.Option("--inside", help="Windows inside one WiFi frame's data only.")] = False,
+             prior: Annotated[pathlib.Path | None, typer.Option(help="Of the WiFi; default preset = \"802.11\".")] = None,
+             given: Annotated[bool, typer.Option("--given", help="Timing, carrier offset, phase and gain of the QPSK are given, "
+                                                 "as found in its frame alone.")] = False,
              save: Save = None):
     """A recorded QPSK frame under recorded WiFi, nothing given but the two kinds: mean bit errors of 280."""
     from . import evaluation_recorded as study
 
     cases = [(name, float(sir)) for sir in sir_db.split(",") for name in (wifi.split(",") if wifi else study.RECORDINGS)]
-    _table(save, cases, lambda case: study.recorded(folder, case[1], case[0], seeds, inside, first))
+    _table(save, cases, lambda case: study.recorded(folder, case[1], case[0], seeds, inside, first, prior, given))
 
 
 @app.command()

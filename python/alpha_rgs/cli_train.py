@@ -14,8 +14,8 @@ from .cli_fit import chosen_period
 from .errors import ParameterError
 
 _FILES = ("prior.toml", "weights.safetensors", "report.md", "denoising.png")
-_NETWORKS = ("fast", "ofdm", "diffwave", "unet", "wavenet")
-_SUPERVISED = _NETWORKS[3:]
+_NETWORKS = ("fast", "ofdm", "bursts", "diffwave", "unet", "wavenet")
+_SUPERVISED = _NETWORKS[4:]
 
 
 def train(
@@ -33,13 +33,14 @@ def train(
                                                  "noise in the mixtures over this source; default: no noise.")] = None,
     begin: Annotated[pathlib.Path | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior, a "
                                                        "network of the same sizes, instead of random ones.")] = None,
-    network: Annotated[str, typer.Option(help="fast, ofdm (it knows a Fourier transform behind a "
-                                         "cyclic prefix), or diffwave (as the paper has it; for a GPU); with --against also "
-                                         "unet or wavenet (the supervised reference).")] = "fast",
+    network: Annotated[str, typer.Option(help="fast, ofdm (it knows a Fourier transform behind a cyclic prefix), bursts (for "
+                                         "802.11: carrier by carrier), or diffwave (as the paper has it; for a GPU); with "
+                                         "--against also unet or wavenet (the supervised reference).")] = "fast",
     channels: Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256, unet 32, "
                                             "wavenet 128.")] = 64,
     blocks: Annotated[int | None, typer.Option(min=1, max=64, help="Of the network; default 3 for a linear modulation, else 8; "
-                                               "diffwave and wavenet 30; of unet: halvings, 5.")] = None,
+                                               "diffwave and wavenet 30; of unet: halvings, 5; of bursts: rounds of decisions, "
+                                               "3.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, max=512, help="Samples per hop of fast; a linear modulation's is its "
                                                "samples_per_symbol; default 4.")] = None,
     period: Annotated[str | None, typer.Option(help="Of recordings: samples after which the statistics repeat, or auto (found); "
@@ -87,8 +88,9 @@ def train(
         raise ParameterError(f"--noise-db: is for --network {' and '.join(_SUPERVISED)}; leave it out")
     if colour and (network != "diffwave" or white):
         raise ParameterError("--colour: is for --network diffwave, and excludes --white; fast takes colour anyway")
-    settings = Settings(steps, batch, rate, coloured=(network in ("fast", "ofdm") or colour) and not white, precision=_one_of(
-        "--precision", precision, ("float32", "bfloat16")), seed=seed)
+    coloured = (network in ("fast", "ofdm", "bursts") or colour) and not white
+    settings = Settings(steps, batch, rate, coloured=coloured, precision=_one_of("--precision", precision, (
+        "float32", "bfloat16")), seed=seed)
     noise, about = _against(against, sir_db, noise_db, network)
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
         data = Corpus(recordings or [], synthetic, network, stride, chosen_period(period, False), window, datatype, sample_rate)
@@ -107,7 +109,7 @@ def train(
         work = output.with_name(output.name + ".training")
         work.mkdir(parents=True, exist_ok=True)
         about = " ".join(filter(None, (data.about, about, str(table), begin and repr(start))))
-        trainer = Trainer(denoiser, data.source, settings, work, place, about, noise)
+        trainer = Trainer(denoiser, data.source, settings, work, place, about, noise or data.noise)
         if first and trainer.step:
             typer.echo(f"going on from step {trainer.step} of {steps}, in {work}", err=True)
         history = _run(trainer, work, first)
@@ -181,6 +183,8 @@ def _table(network, channels, blocks, white, colour, against, data):
 
     if network == "ofdm":
         return data.carriers[1]
+    if network == "bursts":
+        return {"kind": network, "rounds": blocks or 3}
     if network == "diffwave":
         table = {"kind": network, "channels": channels, "layers": blocks or 30, "cycle": 10, "stride": data.grid}
         return table | ({"conditions": CONDITIONS} if colour else {})

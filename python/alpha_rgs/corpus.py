@@ -13,8 +13,10 @@ from .errors import ParameterError
 from .nets import SUPERVISED, build
 from .nets.alignment import improper, pseudo_covariance
 from .priors import load, with_network
+from .priors.ofdm_bursts import LENGTH
 
 _LENGTH = 1280                  # of a window, samples, about
+_FRAMES, _FEWEST = 32, 16       # symbols of a burst, and at least: a quarter of them is shown too
 _STILL, _LAGS = 1 << 17, 32     # samples in which timing and phase stay where they are; lags of a complementary covariance
 _CLEAR = 10.0                   # energy of one, in units of chance's, below which there is none: of QPSK 1 in 20 exceeds 3
 
@@ -22,9 +24,9 @@ _CLEAR = 10.0                   # energy of one, in units of chance's, below whi
 class Corpus:
     """source, held_out: as in sources.py. structure: the prior that the file describes, or None. covariance: a Gaussian prior of
     recordings, and of what no window can be laid by. pseudo: complementary covariance by which the network finds timing and phase
-    (nets/alignment.py), or None. carriers: what an OfdmDenoiser begins with and its table, or None. stride, kernel: of the
-    network; grid: on which windows lie that it sees, 1: anywhere. names, sample_rate (Hz or
-    None), warnings (sentences), about: what tells this corpus from others.
+    (nets/alignment.py), or None. carriers: what an OfdmDenoiser begins with and its table, or None. noise: what the network
+    learns to take off, or None: Gaussian. stride, kernel: of the network; grid: on which windows lie that it sees, 1: anywhere.
+    names, sample_rate (Hz or None), warnings (sentences), about: what tells this corpus from others.
     """
 
     def __init__(self, recordings, synthetic, network, stride, period, window, datatype, sample_rate):
@@ -42,10 +44,22 @@ class Corpus:
             if self.structure.learned or self.structure.kind == "gaussian":
                 raise ParameterError(f"{synthetic}: describes no signal that could be drawn; give a TOML file of kind "
                                      "linear-modulation, ofdm or gmsk")
-        self.pseudo = self.carriers = None
+        self.pseudo = self.carriers = self.noise = None
         if network == "ofdm" and (not synthetic or self.structure.kind != "ofdm"):
             raise ParameterError("--network: ofdm needs --synthetic with a file of kind ofdm, for whose fft_size and "
                                  "cyclic_prefix it is built")
+        if (network == "bursts") != (self.structure is not None and self.structure.kind == "ofdm-bursts"):
+            raise ParameterError("--network: bursts and a file with preset = \"802.11\" (--synthetic) need each other")
+        if network == "bursts":
+            if stride:
+                raise ParameterError("--stride: bursts has none; leave it out")
+            frames = (window or _FRAMES * LENGTH) // LENGTH
+            if frames < _FEWEST:
+                raise ParameterError(f"--window: {window} samples hold {frames} symbols of 802.11; give {_FEWEST * LENGTH} or "
+                                     "more")
+            self.source, self.held_out = sources.Carriers(frames), sources.Carriers(_FRAMES)
+            self.noise = sources.CarrierNoise()
+            return
         if synthetic and self.structure.kind == "linear-modulation" and network not in SUPERVISED:
             signal = self.structure.signal
             if stride not in (None, signal.samples_per_symbol):
@@ -122,8 +136,8 @@ class Corpus:
         if self.carriers is not None:           # of the carriers' constellation and the phase the network alone knows
             unknown = replace(self.structure.signal, constellation="gaussian")
             return with_network(replace(self.structure, signal=unknown, phase=None, frame_offset=None), denoiser)
-        linear = isinstance(self.source, sources.Linear)
-        return with_network(self.structure if linear else self.covariance, denoiser)
+        own = isinstance(self.source, (sources.Linear, sources.Carriers))
+        return with_network(self.structure if own else self.covariance, denoiser)
 
 
 class Mixtures(sources.SignalNoise):

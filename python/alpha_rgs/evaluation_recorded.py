@@ -25,33 +25,48 @@ from .engine import separate_stream
 from .errors import ParameterError
 from .mixtures import draw
 from .priors import Prior, from_dict, load
+from .priors.linear_modulation import NUISANCES
 from .separators import separate
+from .separators.base import picked
 
 RECORDINGS = ("wifi_11n_6.5M_radiated", "wifi_11a_6M_conducted", "wifi_11n_7.2M_sgi_conducted", "wifi_11a_12M_conducted",
               "wifi_11n_19.5M_radiated", "wifi_11a_24M_conducted")
 _QPSK = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}
+_WIFI = {"kind": "ofdm", "preset": "802.11"}
 _SPS = 16
 _ALIKE_DB = 1.0         # apart, at least, are qualities of forty symbols that differ
 TRUSTED_DB = 7.0        # quality at which one symbol in forty is wrong
 
 
-def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False, first=0):
+def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False, first=0, prior=None, given=False):
     """A recorded RRC-QPSK frame under recorded WiFi, of which the kinds alone are known.
 
-    first: seed of the first draw. inside: windows within one WiFi frame's data, else from any busy place. Returns a dict: wifi,
+    first: seed of the first draw. inside: windows within one WiFi frame's data, else from any busy place. prior: of the WiFi, a
+    path, default preset = "802.11". given: timing, carrier offset, phase and gain of the QPSK are, as found in its frame alone,
+    and with them kappa. Returns a dict: wifi,
     sir_db, errors (mean of 280 bits, as real_mix counts them in the separated waveform, looking for the frame itself), worst,
     matched_filter (mean, nothing separated), quality (dB, mean), ms (per window).
     """
     real_mix, = _scoring(folder, "real_mix")
-    soi = from_dict(_QPSK)
+    wifi_prior = load(prior) if prior else from_dict(_WIFI)
+    soi = _alone(str(folder)) if given else from_dict(_QPSK)
     mixtures = [real_mix.mix(sir_db, seed, wifi=wifi, whole_frame=inside) for seed in range(first, first + seeds)]
     began = time.perf_counter()
-    out = separate(np.stack([m["y"] for m in mixtures]), soi, from_dict({"kind": "ofdm", "preset": "802.11"}))
+    out = separate(np.stack([m["y"] for m in mixtures]), soi, wifi_prior)
     spent = time.perf_counter() - began
     errors = [real_mix.bit_errors(s, m["bits"]) for s, m in zip(out.soi.numpy(), mixtures)]
     baseline = [real_mix.bit_errors(m["y"], m["bits"]) for m in mixtures]
     return dict(wifi=wifi, sir_db=sir_db, errors=float(np.mean(errors)), worst=int(max(errors)),
                 matched_filter=float(np.mean(baseline)), quality=float(out.quality.mean()), ms=1e3 * spent / seeds)
+
+
+@lru_cache(maxsize=1)
+def _alone(folder):
+    """The recorded QPSK's prior, its nuisances as they are found in the frame by itself."""
+    real_mix, = _scoring(folder, "real_mix")
+    soi = from_dict(_QPSK)
+    found = separate(real_mix.soi()[0], soi, from_dict(_WIFI)).estimated
+    return replace(soi, **{key: float(found[key][0]) for key in NUISANCES})
 
 
 def wanted(folder, sir_db, wifi="wifi_11a_24M_conducted"):
@@ -65,7 +80,7 @@ def wanted(folder, sir_db, wifi="wifi_11a_24M_conducted"):
     qpsk = real_mix.soi()[0]
     gain = 10 ** (-sir_db / 20)
     y = (x + gain * np.tile(qpsk, -(-len(x) // len(qpsk)))[:len(x)]).astype(np.complex64)
-    out = separate_stream(y, from_dict(_QPSK), from_dict({"kind": "ofdm", "preset": "802.11"}))
+    out = separate_stream(y, from_dict(_QPSK), from_dict(_WIFI))
 
     def valid(samples):
         return sum(bool(frame.get("fcs_ok")) for frame in receiver.decode(samples))
@@ -130,12 +145,7 @@ def gate(separated, filtered):
     """(Separation, bool [batch]): per window the separation where its quality is the higher one by 1 dB or more, else what the
     method "matched_filter" makes of the same window; and where it is the separation. NaN is no quality."""
     kept = separated.quality >= filtered.quality + _ALIKE_DB
-
-    def pick(name):
-        a, b = getattr(separated, name), getattr(filtered, name)
-        return torch.where(kept.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return replace(separated, **{name: pick(name) for name in ("soi", "interference", "symbols", "llrs", "quality")}), kept
+    return picked(separated, filtered, kept), kept
 
 
 def remainder(mixture, separation, trusted_db=TRUSTED_DB):

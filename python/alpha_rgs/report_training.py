@@ -3,9 +3,12 @@
 import math
 
 from . import yardstick
+from .signals.wifi import ALPHABETS
 
 _COLOURED = (10.0, 3.0, 1.0, 0.3, 0.1)
 _SIRS = (-24, -18, -12, -6, -3)
+_HEAD = "| noise variance | network | linear | exact | above exact |", "|---|---|---|---|---|"
+_SHOWN = {"qpsk": "QPSK", "64qam": "64QAM"}
 _FLOOR = 10 ** -1.35      # variance of the white noise in mixtures, per unit power of the source
 
 
@@ -20,7 +23,8 @@ def write(folder, prior, data, provenance, history, trainer, against=None):
              f"- Network: {type(prior.network.net).__name__} of {sum(p.numel() for p in prior.network.parameters())} weights.",
              *(f"- Warning: {line}." for line in data.warnings), "",
              "![What is left, and the course of training](denoising.png)", ""]
-    more, told, curves = (_gaussian if against is None else _mixtures)(prior, data, trainer, against, held)
+    kind = _mixtures if against else _carriers if prior.kind == "ofdm-bursts" else _gaussian
+    more, told, curves = kind(prior, data, trainer, against, held)
     (folder / "report.md").write_text("\n".join(lines + more).rstrip("\n") + "\n", encoding="utf-8")
     _draw(*curves, history, folder / "denoising.png")
     return told
@@ -40,7 +44,7 @@ def _gaussian(prior, data, trainer, against, held):
              "must beat. *Exact*: the posterior mean by the source's structure (of a linear modulation with known timing, by its "
              "matched filter: exact to about -40 dB).", ""]
     for title, _, points in tables:
-        lines += [f"### {title}", "", "| noise variance | network | linear | exact | above exact |", "|---|---|---|---|---|"]
+        lines += [f"### {title}", "", *_HEAD]
         lines += [f"| {p.noise_var:g} | {p.network:.2f} | {p.linear:.2f} | "
                   + ("– | – |" if p.exact is None else f"{p.exact:.2f} | {p.gap:+.2f} |") for p in points] + [""]
     told = [f"noise variance {p.noise_var:g}: error {p.network:.2f} dB, linear {p.linear:.2f} dB"
@@ -70,6 +74,25 @@ def _mixtures(prior, data, trainer, against, held):
     return lines, told, (curves, "SIR, dB", False)
 
 
+def _carriers(prior, data, trainer, against, held):
+    """As _gaussian, of a network that decides the carriers of bursts."""
+    tables = {name: yardstick.carriers(prior.network, name) for name in ALPHABETS}
+    lines = ["## Deciding carriers, bursts drawn anew", f"Seven carriers in the middle of bursts of {yardstick.FRAMES} symbols "
+             f"lie in noise of the variance told (carriers have unit mean power), all others of {yardstick.CLEAN:g}; what is "
+             "left, relative to their power, in dB. Channel, phases and alphabet are unknown to the network. *Linear*: each "
+             "carrier scaled by itself; *exact*: the posterior mean where channel, phases and alphabet are known.", ""]
+    curves, told = [], []
+    for name, points in tables.items():
+        lines += [f"### {name.upper()}", "", *_HEAD, *(
+            f"| {p.noise_var:g} | {p.network:.2f} | {p.linear:.2f} | {p.exact:.2f} | {p.gap:+.2f} |" for p in points), ""]
+        told += [f"{name}, noise variance {p.noise_var:g}: error {p.network:.2f} dB, linear {p.linear:.2f} dB, exact "
+                 f"{p.exact:.2f} dB" for p in points]
+        if name in _SHOWN:
+            curves += [(f"{kind}, {_SHOWN[name]}", [p.noise_var for p in points], [getattr(p, kind) for p in points])
+                       for kind in ("network", "linear", "exact")]
+    return lines, told, (curves, "noise variance per carrier", True)
+
+
 def _draw(curves, label, logarithmic, history, path):
     from matplotlib.figure import Figure
 
@@ -77,8 +100,9 @@ def _draw(curves, label, logarithmic, history, path):
     left, right = figure.subplots(1, 2)
     for name, x, y in curves:
         kind, _, which = name.partition(", ")
-        style = {"network": "o-", "linear": "-", "exact": "k--" if which in ("", "white") else "k:"}[kind]
-        colour = {} if kind == "exact" else {"color": "C0" if which in ("", "white") else "C1"}
+        first = which in ("", "white", "QPSK")
+        style = {"network": "o-", "linear": "-", "exact": "k--" if first else "k:"}[kind]
+        colour = {} if kind == "exact" else {"color": "C0" if first else "C1"}
         left.plot(x, y, style, label=name, markersize=4, alpha=0.4 if kind == "linear" else 1, **colour)
     left.set(xlabel=label, ylabel="what is left, dB", ylim=(-50, 2) if logarithmic else (-65, 5),
              xscale="log" if logarithmic else "linear")

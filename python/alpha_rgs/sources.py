@@ -15,8 +15,11 @@ from . import mixtures
 from .acquisition.gaussian import period_offset
 from .errors import ParameterError
 from .fitting import active, split
+from .nets.bursts import COLUMNS, WIDTH
 from .nets.denoiser import resampled
 from .nets.fast import window
+from .signals import constellation
+from .signals.wifi import ALPHABETS, PILOTS
 
 LEVELS = (3e-3, 100.0)          # of the noise's density, log-uniform
 FLOORS = (1e-4, 1.0)            # of white noise beside another source
@@ -26,6 +29,10 @@ _BURSTS, _UNSEEN = 0.35, 0.5    # shares of windows that a burst begins or ends 
 _TIMING, _PHASE = 0.01, 0.005   # errors of timing (samples) and phase (rad) as acquisition makes them, standard deviations
 _STRETCH = 8192         # samples over which a period stays where it is
 _OFFSET = 1e-4                  # cycles per sample, of recordings
+# of carriers: shares of alphabets; of bursts with fields before their data; rad from frame to frame, usually and in some; a
+# channel's taps, samples; by how many a transform begins before the first of them, and after
+_ALPHABETS, _TRAINED, _DRIFT, _JITTER = (0.3, 0.3, 0.25, 0.15), 0.4, 0.02, 0.015
+_TAPS, _EARLY, _LATE = 8, 6.0, 3.0
 
 
 @dataclass
@@ -233,3 +240,90 @@ class SignalNoise:
 
 def _uniform(batch, low, high, generator):
     return low + (high - low) * torch.rand(batch, 1, generator=generator)
+
+
+class Carriers:
+    """Bursts as a BurstDenoiser sees them: carriers of `frames` symbols behind each other, of unit mean power, less all that the
+    layout of a window tells. Data of any alphabet, pilots, training and signal fields before it in some; channels, delays (a
+    transform may begin early or late), phases and their drift at random."""
+
+    stride = 1
+
+    def __init__(self, frames):
+        self.samples = frames * WIDTH
+
+    def spectrum(self, bins):
+        """S: of carriers alike, float32 [1]."""
+        return torch.ones(1)
+
+    def draw(self, batch, generator, exact=False):
+        """A Batch."""
+        return Batch(self.known(batch, generator)[0].flatten(1), torch.zeros(batch), torch.ones(1, self.samples))
+
+    def known(self, batch, generator, alphabet=None):
+        """(carriers, their gains, complex64 [batch, frames, WIDTH]; number of the data's alphabet, int64 [batch]). alphabet: a
+        name: of all bursts, which hold data alone; None: any, behind fields or not."""
+        def share(*shape):
+            return torch.rand(shape, generator=generator)
+
+        def normal(*shape):
+            return torch.randn(shape, generator=generator)
+
+        frames, number = self.samples // WIDTH, torch.arange(WIDTH) - WIDTH // 2
+        gains = self._channels(batch, number, share, normal)
+        kind = torch.multinomial(torch.tensor(_ALPHABETS), batch, True, generator=generator)
+        if alphabet:
+            kind = torch.full_like(kind, ALPHABETS.index(alphabet))
+        binary = 1.0 - 2 * torch.randint(0, 2, (batch, frames, WIDTH), generator=generator)
+        points = torch.zeros(batch, frames, WIDTH, dtype=torch.complex64)
+        for index, name in enumerate(ALPHABETS):
+            rows, own = kind == index, constellation(name).points.to(torch.complex64)
+            points[rows] = own[torch.randint(0, len(own), (int(rows.sum()), frames, WIDTH), generator=generator)]
+        pilots = COLUMNS[torch.as_tensor(PILOTS)]
+        points[:, :, pilots] = binary[:, :, pilots].to(points)
+        fields = torch.where(share(batch) < _TRAINED, torch.randint(0, 6, (batch,), generator=generator), 0) * (not alphabet)
+        early = torch.arange(frames) < fields[:, None]
+        turned, short = early & (share(batch, frames) < 0.25), early & (share(batch, frames) < 0.3)
+        points = torch.where(early[..., None], binary.to(points), points)
+        points = torch.where(turned[..., None], 1j * points, points)
+        sparse = (number % 4 == 0) & (number.abs() <= 24)
+        points = torch.where(short[..., None], 2.08 * sparse * points * (1 + 1j) / 2 ** 0.5, points)
+        phase = 2 * torch.pi * share(batch, 1) + _DRIFT * normal(batch, 1) * torch.arange(frames) + (
+            _DRIFT + _JITTER * (share(batch, 1) < 0.3)) * normal(batch, frames)
+        gains = gains[:, None] * torch.polar(torch.ones_like(phase), phase)[..., None]
+        return points * gains, gains, kind
+
+    @staticmethod
+    def _channels(batch, number, share, normal):
+        """Responses of unit mean power, complex64 [batch, WIDTH]."""
+        taps = torch.arange(_TAPS)
+        response = torch.view_as_complex(normal(batch, _TAPS, 2)) * torch.exp(-taps / (0.2 + 4.8 * share(batch, 1)))
+        response[:, 0] += 3 * share(batch)
+        delay = -_EARLY + (_EARLY + _LATE) * share(batch, 1)
+        angle = 2 * torch.pi / 64 * number
+        gains = response @ torch.polar(torch.ones(()), -angle * taps[:, None]) * torch.polar(torch.ones(()), angle * delay)
+        wide = share(batch, 1) < 0.5
+        gains = gains * ((number != 0) & ((number.abs() <= 26) | wide))
+        return gains / gains.abs().square().sum(1, keepdim=True).div(52).sqrt()
+
+
+class CarrierNoise:
+    """What a BurstDenoiser learns to take off: noise of random level on all carriers, as another signal leaves it: much more on
+    some neighbouring ones, and in a window's first and last frame."""
+
+    def draw(self, batch, samples, generator):
+        """As GaussianNoise.draw; the density is each carrier's variance."""
+        def share(low, high, *shape):
+            return low + (high - low) * torch.rand(shape, generator=generator)
+
+        frames, number = samples // WIDTH, torch.arange(WIDTH) - WIDTH // 2
+        centre = torch.where(share(0, 1, batch, 1, 1) < 0.5, share(-6, 6, batch, 1, 1), share(-24, 24, batch, 1, 1))
+        width = share(1, 7, batch, 1, 1)
+        band = torch.sigmoid(4 * (width - (number - centre).abs()))
+        level = share(-3, 1.2, batch, 1, 1) + 0.25 * torch.randn(batch, frames, 1, generator=generator)
+        level = level + 0.15 * torch.randn(batch, frames, WIDTH, generator=generator)
+        variance = 10 ** share(-3.3, -1, batch, 1, 1) + band * 10 ** level
+        for edge in (0, -1):
+            variance[:, edge] += 10 ** share(-2, 1, batch, 1) * (share(0, 1, batch, 1) < 0.5)
+        variance = variance.flatten(1)
+        return variance.sqrt() * mixtures.noise(variance.shape, generator), variance, torch.ones(batch, dtype=torch.bool)

@@ -132,7 +132,8 @@ class Trainer:
             v.to(self.device) for v in (batch.s, x * there, there, density, batch.fraction, batch.presence))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             mean = self.denoiser(x, density, fraction, presence)
-        error = ((mean - s).abs().square() * there).sum(1) / there.sum(1).clamp_min(1)
+        weight = there * self.denoiser.weight(density)
+        error = ((mean - s).abs().square() * weight).sum(1) / there.sum(1).clamp_min(1)
         where = (((ratio - _LOW) / (_HIGH - _LOW)).clamp(0, 1) * (_BINS - 1)).round().long(), coloured.long()
         relative = error / (self._expected(*where, error.detach().cpu()) + _LEAST).to(self.device)
         loss = relative.mean()

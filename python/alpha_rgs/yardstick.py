@@ -3,19 +3,23 @@
 
 The least error is that of the exact posterior mean (timing, phase and alphabet known), for sources whose prior has one.
 """
+import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from . import mixtures, sources
 from .errors import ParameterError
+from .nets.bursts import WIDTH
 from .priors import LinearModulation
 from .priors.learned import pulse_noise
 from .signals import LinearModulation as Signal
+from .signals import constellation
 
 LEVELS = (30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.8, 0.5, 0.3, 0.1, 0.03, 0.01)
 COLOUR = LinearModulation(Signal("qpsk", 16, "rrc", 0.5, 4), 8.0, 0.0, 1.0)     # the signal of interest of the paper
 _FLOOR = 0.01           # of white noise beside the coloured
+FRAMES, CLEAN = 24, 0.01        # of bursts: symbols, and variance of the noise on carriers that are not judged
 
 
 @dataclass
@@ -90,6 +94,27 @@ def recorded(prior, reference, windows, levels=LEVELS[4:12], clean=0.05, seed=1,
             network, exact, raw = (float(10 * torch.log10((m - truth).abs().square().mean() / truth.abs().square().mean()))
                                    for m in found)
             points.append(Point(level, network, exact, raw))
+    return points
+
+
+def carriers(denoiser, alphabet, levels=LEVELS[4:], windows=64, seed=1):
+    """Points of a BurstDenoiser, of bursts of that alphabet (a name) alone: seven carriers in the middle of each, in noise of the
+    level told. exact: gains and alphabet known."""
+    source, generator, points = sources.Carriers(FRAMES), torch.Generator().manual_seed(seed), []
+    own = constellation(alphabet)
+    middle = slice(WIDTH // 2 - 3, WIDTH // 2 + 4)
+    s, gains = source.known(windows, generator, alphabet)[:2]
+    for level in levels:
+        var = torch.full(s.shape, CLEAN)
+        var[..., middle] = level
+        r = s + var.sqrt() * mixtures.noise(s.shape, generator)
+        with torch.inference_mode():
+            network = denoiser.posterior(r, var)[0]
+        size = gains.abs().square().clamp_min(1e-9)
+        exact = gains * own.posterior(r * gains.conj() / size, var / size)[0]
+        error = [10 * math.log10(float((m - s)[..., middle].abs().square().sum() / s[..., middle].abs().square().sum()))
+                 for m in (network, exact, r / (1 + var))]
+        points.append(Point(level, *error))
     return points
 
 

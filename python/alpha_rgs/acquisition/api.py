@@ -12,7 +12,7 @@ import torch
 from ..errors import ParameterError
 from ..priors.linear_modulation import NUISANCES
 from ..priors.ofdm_bursts import Tiles
-from .channel import burst_frames, thermal_noise
+from .channel import burst_frames, open_frames, thermal_noise
 from .frames import slots
 from .gaussian import acquire_gaussian
 from .linear import acquire_linear
@@ -91,7 +91,8 @@ def _bursts(y, soi, bursts, noise_var):
     windows = y.detach().cpu().numpy().astype(complex)
     for narrow in (False, True) if soi.carrier_offset is None else (True,):
         bands = bands_of(soi, len(y), _BESIDE)
-        frames = bursts.frames or [burst_frames(x, slots(x, band), band) for x, band in zip(windows, bands)]
+        look = open_frames if bursts.learned else burst_frames
+        frames = bursts.frames or [look(x, slots(x, band), band) for x, band in zip(windows, bands)]
         here = replace(bursts, frames=frames)
         if noise_var is None:
             level = torch.tensor([thermal_noise(*row) for row in zip(windows, frames, bands)])

@@ -21,6 +21,7 @@ _CLEAR = 0.06           # error, relative to its points' least distance squared,
 _SPREAD = 0.01          # error for which alphabets are compared
 _REACH, _ORDER = 16, 7  # carriers on either side, and the order of the polynomial, by which the channel is interpolated
 _GUARD = 16             # samples about a frame that are not taken for free of it
+_EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
 _ROUNDS = 3             # of decisions
 _FEWEST = 4             # symbols for a blind channel
 _POINTS = {name: constellation(name).points.numpy().astype(complex) for name in ALPHABETS}
@@ -29,16 +30,49 @@ _APART = {name: np.min(abs(points[1:] - points[0]) ** 2) for name, points in _PO
 
 def burst_frames(y, slots, band):
     """The Frames in the Slots of one window, complex [samples]. band: of the signal of interest, (low, high)."""
+    near, rest = _near(band), without(y, band)
+    return [frame for part in _transmissions(y, slots, near) for frame in _Burst(y, rest, part, near).frames()]
+
+
+def open_frames(y, slots, band):
+    """As burst_frames, but nothing is decided: all carriers are open, and as strong as the burst's are on average. Symbols of
+    hardly any power are none."""
+    near, rest, out = _near(band), without(y, band), []
+    for burst, part in enumerate(_transmissions(y, slots, near)):
+        offset = _carrier_offset(rest, part)
+        seen = [np.mean(abs(rest[max(slot.start, 0):slot.end]) ** 2) for slot in part]
+        level = float(np.median(seen) / (LEGACY & ~near).sum())
+        for number, (slot, power) in enumerate(zip(part, seen)):
+            kind = "gaussian" if power > _EMPTY * np.median(seen) else ""
+            out.append(Frame(slot.start, slot.prefix, offset, np.full(len(CARRIERS), level ** 0.5, complex), kind, 1.0, level,
+                             burst=burst, number=number))
+    return out
+
+
+def _near(band):
+    """Which carriers the signal of interest may reach, bool [56]."""
     low, high = (np.round(np.array(band) * FFT_SIZE) + (-1, 1)).astype(int)
-    near = (CARRIERS >= low) & (CARRIERS <= high)
+    return (CARRIERS >= low) & (CARRIERS <= high)
+
+
+def _transmissions(y, slots, near):
+    """Slots that follow each other closely, as lists."""
     bursts = []
     for slot in slots:
         if bursts and bursts[-1][-1].end == slot.start:
             bursts[-1].append(slot)
         else:
             bursts.append([slot])
-    rest = without(y, band)
-    return [frame for burst in bursts for part in _parts(y, burst, near) for frame in _Burst(y, rest, part, near).frames()]
+    return [part for burst in bursts for part in _parts(y, burst, near)]
+
+
+def _carrier_offset(rest, slots):
+    """Of a burst, cycles per sample, from its prefixes; rest: the window without the signal of interest's band."""
+    total = 0j
+    for slot in slots:
+        a, b = max(slot.start + _EARLY, 0), min(slot.start + slot.prefix, len(rest) - FFT_SIZE)
+        total += np.vdot(rest[a:b], rest[a + FFT_SIZE:b + FFT_SIZE]) if b > a else 0
+    return float(np.angle(total)) / (2 * np.pi * FFT_SIZE)
 
 
 def thermal_noise(y, found, band):
@@ -91,11 +125,7 @@ class _Burst:
 
     def __init__(self, y, rest, slots, near):
         self.slots, self.near, self.clear = slots, near, ~near & LEGACY
-        lag, total = FFT_SIZE, 0j
-        for slot in slots:
-            a, b = max(slot.start + _EARLY, 0), min(slot.start + slot.prefix, len(y) - lag)
-            total += np.vdot(rest[a:b], rest[a + lag:b + lag]) if b > a else 0
-        self.offset = float(np.angle(total)) / (2 * np.pi * lag)
+        self.offset = _carrier_offset(rest, slots)
         found = [_carriers(y, slot, self.offset) for slot in slots]
         self.seen = [t for t, u in enumerate(found) if u is not None]
         self.u = np.array([np.zeros(len(CARRIERS)) if u is None else u for u in found], complex)
@@ -104,7 +134,7 @@ class _Burst:
         self.kind, self.error, self.phase = ["gaussian"] * len(slots), np.ones(len(slots)), np.zeros(len(slots))
         self.turn = np.ones((len(slots), len(CARRIERS)), complex)       # of training that lies early
         for t in self.seen:
-            if power[t] < 0.2 * self.power:
+            if power[t] < _EMPTY * self.power:
                 self.kind[t] = ""
             elif _sparse(self.u[t], self.clear):
                 self.kind[t] = "short"

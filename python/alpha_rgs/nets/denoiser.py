@@ -32,6 +32,10 @@ class Named(nn.Module):
     digest, table = "", None
     coloured, finds, plain, cyclic = True, False, False, False
 
+    def weight(self, density):
+        """How much errors count in training, by the noise's density [batch, 1 or samples]: a number, or a tensor like it."""
+        return 1.0
+
     def __repr__(self):
         return f"{type(self.net).__name__}({self.digest or id(self)})"
 

@@ -3,6 +3,7 @@
 import torch
 
 from ..errors import ParameterError
+from .bursts import BurstDenoiser
 from .denoiser import CONDITIONS, Denoiser, Finder, Scheduled
 from .diffwave import DiffWave
 from .fast import Fast
@@ -13,6 +14,7 @@ _OPTIONAL = ("pseudo_lags", "white", "plain")       # keys of fast
 _NETS = {"fast": (Fast, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int,
                          "pseudo_lags": int, "white": bool, "plain": bool}),
          "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int, "conditions": int}),
+         "bursts": (BurstDenoiser, {"rounds": int}),
          "ofdm": (OfdmDenoiser, {"fft_size": int, "cyclic_prefix": int, "points": int, "fold": int}),
          "unet": (UNet, {"channels": int, "halvings": int, "kernel": int}),
          "wavenet": (WaveNet, {"channels": int, "layers": int, "cycle": int})}
@@ -52,6 +54,10 @@ def build(table, bins=512):
         if kind == "wavenet" and table["cycle"] > 16:
             raise ParameterError(f"network: cycle: {table['cycle']} must be no more than 16")
         denoiser = Supervised(net(**table), torch.ones(bins))
+        denoiser.table = {"kind": kind, **table}
+        return denoiser
+    if kind == "bursts":
+        denoiser = BurstDenoiser(**table)
         denoiser.table = {"kind": kind, **table}
         return denoiser
     if kind == "ofdm":

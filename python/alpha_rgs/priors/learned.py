@@ -12,14 +12,17 @@ import torch
 
 from ..acquisition.gaussian import period_offset
 from ..errors import CapabilityError, ParameterError
-from ..nets import Denoiser, OfdmDenoiser, Scheduled
+from ..nets import BurstDenoiser, Denoiser, OfdmDenoiser, Scheduled
 from ..nets.alignment import on_grid
+from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
 from .base import carrier, column
 from .gaussian import Gaussian
 from .linear_modulation import LinearModulation
 from .ofdm import Ofdm, frame_pulses
+from .ofdm_bursts import OfdmBursts
 
 _BINS = 512             # of a colour's density
+_CLEAR, _SURE, _SHRUNK = 1e-4, 1e-5, 0.999      # variances of carriers, told and believed at least; of an estimate, left at most
 
 
 class Learned:
@@ -132,6 +135,34 @@ class LearnedOfdm(Learned, Ofdm):
         return turn * self.network(x * turn.conj(), density, colour=colour, offset=offset)
 
 
+@dataclass(eq=False)
+class LearnedBursts(OfdmBursts):
+    """network: a BurstDenoiser. Frames tell where symbols lie, carrier offset and power; of channel and alphabets the network
+    alone knows. Joint detection asks it; there is no denoiser of waveforms."""
+
+    network: BurstDenoiser | None = None
+
+    learned = True
+
+    def deciding(self, tiles, rows):
+        """See OfdmBursts.deciding."""
+        frames, window = [tiles.frames[row] for row in rows.tolist()], tiles.window[rows].tolist()
+        names = {name: i for i, name in enumerate(dict.fromkeys((w, f.burst) for w, f in zip(window, frames)))}
+        burst = torch.tensor([names[w, f.burst] for w, f in zip(window, frames)])[:, None]
+        number = torch.tensor([f.number for f in frames])[:, None]
+        shape = len(names), int(number.max()) + 1, WIDTH
+
+        def ask(mean, var):
+            places = burst.to(mean.device), number.to(mean.device), COLUMNS.to(mean.device)
+            r, v = torch.zeros(shape, dtype=torch.complex64, device=mean.device), torch.full(shape, UNSEEN, device=mean.device)
+            r[places], v[places] = torch.where(var < UNSEEN, mean, 0).to(r), var.clamp(_CLEAR, UNSEEN).to(v)
+            v[..., WIDTH // 2] = _CLEAR                         # nothing is there, surely
+            mean, left = (part[places] for part in self.network.to(r.device).posterior(r, v))
+            return mean.to(torch.complex128), torch.minimum(left.double(), _SHRUNK * var).clamp_min(_SURE)
+
+        return ask
+
+
 def pulse_noise(colour, level, floor):
     """What an OfdmDenoiser is told of noise √v·H·n that the pulses of `colour`, a LinearModulation prior, carry over white noise;
     level: v, floor: variance of the white, float32 [1 or batch, 1]."""
@@ -170,6 +201,9 @@ def _density(signal, frequency):
 def with_network(source, network):
     """The prior of that structure with the network as its denoiser. Raises ParameterError where they do not fit."""
     fields = {name: getattr(source, name) for name, f in source.__dataclass_fields__.items() if f.init and name != "network"}
+    if isinstance(network, BurstDenoiser) and source.kind != "ofdm-bursts":
+        raise CapabilityError("diffusion: a network of kind bursts decides the carriers of 802.11 bursts, not of a "
+                              f"{source.kind} prior")
     if source.kind == "linear-modulation":
         if network.stride != source.signal.samples_per_symbol:
             raise ParameterError(f"network: its stride, {network.stride}, must be the source's samples_per_symbol, "
@@ -185,4 +219,8 @@ def with_network(source, network):
                 raise ParameterError(f"network: its {key}, {getattr(network, key, 'none')}, must be the source's, "
                                      f"{getattr(source.signal, key)}")
         return LearnedOfdm(**fields, network=network)
+    if source.kind == "ofdm-bursts":
+        if not isinstance(network, BurstDenoiser):
+            raise CapabilityError("diffusion: no network but one of kind bursts decides the carriers of 802.11 bursts")
+        return LearnedBursts(**fields, network=network)
     raise CapabilityError(f"diffusion: no network can stand for the denoiser of a {source.kind} prior yet")

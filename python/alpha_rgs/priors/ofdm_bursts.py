@@ -44,7 +44,8 @@ class Frame(Slot):
     """A Slot and what is in it: carrier_offset, cycles per sample; gain, complex [56], of each carrier as received, with the
     phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or "" for nothing there; error: what
     decisions leave, of the power; power: of the burst's carriers on average; decided: complex [56], of the carriers that the
-    signal of interest does not reach, NaN on those that it does; or None."""
+    signal of interest does not reach, NaN on those that it does; or None. burst, number: which of the window's bursts it is of,
+    and its place there, where somebody counted."""
 
     carrier_offset: float
     gain: np.ndarray
@@ -52,6 +53,8 @@ class Frame(Slot):
     error: float
     power: float
     decided: np.ndarray | None = None
+    burst: int = 0
+    number: int = 0
 
 
 @dataclass
@@ -86,6 +89,11 @@ class OfdmBursts(Prior):
         """See Prior.autocorrelation: of 52 carriers alike."""
         return Ofdm(Signal(64, 16, (6, 5), True, "gaussian")).autocorrelation(lags)
 
+    def deciding(self, tiles, rows):
+        """What decides open carriers of the Tiles' rows, int64 [n], all together: (mean, var) [n, 56] of their estimates ->
+        (mean, var) of the posterior; None where each is by itself, or Gaussian."""
+        return None
+
     def denoise(self, x, noise_var, colour=None, floor=None):
         """See Prior.denoise: not yet; joint detection asks for frames instead."""
         raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint")
@@ -101,10 +109,11 @@ def _nothing(at, end):
 
 class Tiles(Tiling):
     """Windows cut into frames and what lies between them, as a Tiling; the carriers that are decided are taken off `received`,
-    the others are open. full: bool [tiles], whether it is a frame's."""
+    the others are open. full: bool [tiles], whether it is a frame's; frames: the Frame of each."""
 
     def __init__(self, y, bursts, noise_var):
         tiles = [(w, tile) for w, window in enumerate(bursts.frames) for tile in _filled(window, y.shape[1])]
+        self.frames = [tile for _, tile in tiles]
         super().__init__(y, [w for w, _ in tiles], [tile.start for _, tile in tiles], [tile.length for _, tile in tiles], LENGTH)
         self.full = torch.tensor([bool(tile.alphabet) for _, tile in tiles])
         self.power = y.abs().square().mean(1).to(_REAL).cpu()

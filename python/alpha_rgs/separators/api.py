@@ -41,10 +41,15 @@ def choose(method, soi, interference):
         return "amortised"
     if method == "auto":
         structured = soi.kind == "linear-modulation" and interference.kind in _STRUCTURED
-        return "joint" if structured and not (soi.learned or interference.learned or _turning(soi, interference)) else "alpha_rgs"
+        return "joint" if structured and not (_asks(soi) or _asks(interference) or _turning(soi, interference)) else "alpha_rgs"
     if method not in METHODS:
         raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
     return method
+
+
+def _asks(prior):
+    """Whether a prior's network denoises waveforms, and is no part of joint detection."""
+    return prior.learned and prior.kind != "ofdm-bursts"
 
 
 def _turning(*sources):
@@ -79,7 +84,7 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
         raise CapabilityError(f"{name}: constellation: {turning.signal.constellation!r} turns from symbol to symbol, which this "
                               "method cannot do; use alpha_rgs")
     for role, prior in (("signal of interest", soi), ("interference", interference)):
-        if structured and prior.learned:
+        if structured and _asks(prior):
             raise CapabilityError(f"{name}: the {role} is a learned prior, but this method knows structure only and would not "
                                   "ask its network; use alpha_rgs, or give the TOML file of the structure")
     if y.shape[1] < soi.signal.taps_count:

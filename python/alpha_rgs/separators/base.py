@@ -58,6 +58,15 @@ def joined(parts):
                    **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
 
 
+def picked(a, b, first):
+    """Of two Separations of a batch, per window: a where `first`, bool [batch], else b; what is no window's is a's."""
+    def pick(name):
+        one, other = getattr(a, name), getattr(b, name)
+        return torch.where(first.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+    return replace(a, **{name: pick(name) for name in ("soi", "interference", "symbols", "llrs", "quality")})
+
+
 def decibels(value):
     """A power rounded to whole decibels: filters that depend on it are made once and kept."""
     return 10 ** (round(10 * math.log10(max(float(value), 1e-9))) / 10)

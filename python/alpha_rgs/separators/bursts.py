@@ -4,11 +4,15 @@
 As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each frame has its own carriers, gains and noise (what
 decisions left of it), and carriers that the signal of interest does not reach are decided and taken off. The noise is annealed:
 inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
-that a frame now and then ends in a wrong but stable decision of all its symbols.
+that a frame now and then ends in a wrong but stable decision of all its symbols. Where that ends depends on where it began: of
+several beginnings each window keeps the end that fits best.
+
+A learned prior's carriers stay open, and its network decides those of a burst together.
 
 The signal of interest may pause: each symbol is a point of the alphabet, or belongs to a pause, which a Markov chain begins and
 ends. Without that, what is decided in a gap is taken off the bursts there at full power.
 """
+import itertools
 import math
 from dataclasses import replace
 
@@ -21,12 +25,12 @@ from ..priors.ofdm_bursts import Tiles
 from ..priors.tiles import GAUSSIAN
 from ..signals import constellation
 from ..signals.wifi import ALPHABETS
-from .base import astray, misjudged, require, soft_output, together
+from .base import astray, misjudged, picked, require, soft_output, together
 from .chain import BlockChain
 from .frames import COMPLEX, REAL, divide, multiply
 
-_PASSES, _HOT, _SETTLE = 24, 100.0, 4       # passes, factor on the noise at first, passes at the end without one
-_DAMPING = 0.4
+_PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
+_HEATS = (100.0, 30.0), (100.0, 30.0, 10.0, 3.0)        # factors on the noise at first, likewise
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _BENT, _REACH = 0.15, 120                   # of together, measured at -5 ... -15 dB; samples: one and a half frames
 _FOUND = 0.115, 2.0                         # of astray: likeliest over 54 windows of the envelope, 16 of them found wrongly
@@ -38,22 +42,30 @@ _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
 
 def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, free=None, callback=None):
-    """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4. fits: how often
-    timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are fitted to what was decided,
-    and all begun anew."""
+    """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
+    30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
+    fitted to what was decided, and all begun anew."""
     require(soi, "linear-modulation", "signal of interest", "joint")
-    passes = passes or _PASSES
-    for turn in range(fits + 1):
-        problem = _Problem(y, soi, bursts, noise_var)
+    passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
+
+    def settled(problem, hot):
+        problem.begin()
         for step in range(passes):
-            heat = _HOT ** max(0.0, 1 - step / max(passes - _SETTLE, 1))
-            problem.infer(heat, damping or _DAMPING)
+            problem.infer(hot ** max(0.0, 1 - step / max(passes - _SETTLE, 1)), damping)
             if callback:
-                callback(turn * passes + step, *problem.cavity)
-        if turn < fits:
-            soi, spread = problem.fitted(free or NUISANCES)
+                callback(next(count), *problem.cavity)
+        return problem
+
+    heats = _HEATS[bursts.learned]
+    for _ in range(fits):
+        soi, spread = settled(_Problem(y, soi, bursts, noise_var), heats[0]).fitted(free or NUISANCES)
+    problem = _Problem(y, soi, bursts, noise_var)
+    out, away = settled(problem, heats[0]).result()
+    for hot in heats[1:]:
+        other, gone = settled(problem, hot).result()
+        better = other.quality > out.quality
+        out, away = picked(other, out, better), torch.where(better[:, None, None], gone, away)
     # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
-    out, away = problem.result()
     out.llrs = torch.where(away > 0.5, _SURE * out.llrs.sign(), out.llrs)       # a pause is no wrong decision
     out = together(out, soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
     if fits and "carrier_offset" in (free or NUISANCES):
@@ -68,14 +80,17 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
 class _Family:
     """Tiles with equally many open carriers d, K symbols reaching each. All arrays [tiles, ...]."""
 
-    def __init__(self, received, waves, alphabet, noise, pulses):
-        self.d, self.alphabet, self.pulses, self.waves = waves.shape[2], alphabet, pulses, waves
+    def __init__(self, received, waves, alphabet, noise, pulses, deciding=None):
+        self.d, self.alphabet, self.pulses, self.waves, self.deciding = waves.shape[2], alphabet, pulses, waves, deciding
         self.received, self.noise = received, noise
         both = torch.cat([waves, pulses], 2)
         weighted = both.mH / noise[:, None, :]
         self.gram, self.stat = weighted @ both, (weighted @ received[..., None])[..., 0]
-        self.site = torch.ones(alphabet.shape, dtype=REAL, device=received.device)
-        self.shift = torch.zeros(alphabet.shape, dtype=COMPLEX, device=received.device)
+
+    def begin(self):
+        """Nothing is known of the carriers."""
+        self.site = torch.ones(self.alphabet.shape, dtype=REAL, device=self.received.device)
+        self.shift = torch.zeros(self.alphabet.shape, dtype=COMPLEX, device=self.received.device)
 
     def slopes(self, symbols, waves):
         """Gradient and curvature, [n, k] and [n, k, k], of the log-likelihood along k waves [n, samples, k] that are added to the
@@ -108,6 +123,10 @@ class _Family:
         own = (self.own - self.gain @ mean[..., None])[..., 0]
         var = (self.inverse.diagonal(dim1=1, dim2=2) + ((self.gain @ cov) * self.gain.conj()).sum(-1)).real
         cavity = divide(own, var, self.site, self.shift)
+        if self.deciding:
+            site, shift = multiply(*self.deciding(*cavity), *cavity)
+            self.site, self.shift = torch.lerp(self.site, site, damping), torch.lerp(self.shift, shift, damping)
+            return
         for number in torch.unique(self.alphabet).tolist():
             if number == GAUSSIAN:                              # these keep their prior
                 continue
@@ -137,8 +156,8 @@ class _Problem:
         local = symbol - first[tiles.window]
         total = int(local.max()) + count
         self.rows = torch.cat([rows for rows, *_ in tiles.groups])
-        self.families = [_Family(*(v.to(device) for v in (tiles.received[rows], *group, pulses[rows])))
-                         for rows, *group in tiles.groups]
+        self.families = [_Family(*(v.to(device) for v in (tiles.received[rows], *group, pulses[rows])),
+                                 bursts.deciding(tiles, rows) if group[0].shape[2] else None) for rows, *group in tiles.groups]
         self.sizes = [len(rows) for rows, *_ in tiles.groups]
         self.chain = BlockChain(tiles.window[self.rows].to(device), local[self.rows].to(device), count, batch, total)
         number = first[:, None] + torch.arange(total)
@@ -146,8 +165,13 @@ class _Problem:
             soi.symbols is None)).to(device)
         inside, self.count = soi.inside(y.shape[1])
         self.inside = (inside - first)[:, None].to(device)
+
+    def begin(self):
+        """Nothing is decided."""
         self.site = torch.where(self.exists, 1.0, 1e6).to(REAL)
-        self.shift = torch.zeros(batch, total, dtype=COMPLEX, device=device)
+        self.shift = torch.zeros(self.site.shape, dtype=COMPLEX, device=self.site.device)
+        for family in self.families:
+            family.begin()
 
     def _pulses(self, timing, offset, phase, gain):
         return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), self.nuisances[0])
