@@ -53,6 +53,18 @@ def test_the_cost_of_learned_priors_is_measured_and_drawn(tmp_path):
     assert (tmp_path / "x.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_throughput_is_measured_at_the_quality_that_it_tells(tmp_path):
+    """Each batch is a row; speeds agree with each other, errors are those of separation; missing priors and devices are named."""
+    works("throughput", "--priors", FOLDER, "--cases", "dsss-noise:-18", "--batches", "4,8", "--json", tmp_path / "x.json")
+    rows = json.loads((tmp_path / "x.json").read_text())
+    assert [(row["case"], row["batch"], row["evaluations"]) for row in rows] == [("dsss-noise", n, 4) for n in (4, 8)]
+    for row in rows:
+        assert row["windows_per_s"] * row["ms_per_window"] == pytest.approx(1e3)
+        assert row["megasamples_per_s"] == pytest.approx(row["windows_per_s"] * 2560e-6) and row["ber"] < 0.05
+    fails(run("throughput", "--priors", tmp_path), "rrc-qpsk.prior", "--priors")
+    fails(run("throughput", "--priors", FOLDER, "--device", "warp"), "--device: 'warp'")
+
+
 def test_an_interference_without_a_network_stays_analytic(tmp_path):
     """A folder with the SOI's prior alone: no rows of one pass, windows of two batches, two cases in one figure."""
     shutil.copytree(FOLDER / "rrc-qpsk.prior", tmp_path / "rrc-qpsk.prior")

@@ -16,6 +16,17 @@ def test_recorded_qpsk_under_recorded_wifi(sir_db, inside, most):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not (SCORING / "real_mix.py").exists(), reason="the recordings (../shared) are not on this machine")
+@pytest.mark.parametrize(("sir_db", "most"), [(-5, 2), (-10, 20)])
+def test_recorded_qpsk_under_wifi_known_by_a_network_alone(sir_db, most):
+    """The QPSK's timing, carrier offset, phase and gain given: mean bit errors of 280, two draws of each recording."""
+    prior = pathlib.Path(__file__).resolve().parents[1] / "priors" / "wifi.prior"
+    errors = [evaluation_recorded.recorded(SCORING, sir_db, wifi, 2, prior=prior, given=True)["errors"]
+              for wifi in evaluation_recorded.RECORDINGS]
+    assert sum(errors) / len(errors) <= most
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("sir_db", evaluation.SIRS)
 def test_joint_detection_of_isolated_windows(sir_db):
     assert evaluation.isolated("joint", sir_db)["errors"] <= 2

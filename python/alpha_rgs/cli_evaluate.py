@@ -124,6 +124,20 @@ def learned(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the lea
 
 
 @app.command()
+def throughput(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the learned priors.")] = pathlib.Path("priors"),
+               cases: Annotated[str, typer.Option(help="case:SIR, comma-separated.")] = "dsss-noise:-18,ofdm-qpsk:-12",
+               batches: Annotated[str, typer.Option(help="Windows at once, comma-separated; thousands on a GPU.")] = "64,512",
+               device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda where there is one.")] = "auto",
+               seed: Seed = 1, save: Save = None):
+    """Both sources learned, α-RGS: windows and samples per second on one device, all else found in the mixture; and the bit
+    error rate at that speed."""
+    from . import evaluation_learned as study
+
+    _table(save, [(*text.split(":"), int(n)) for text in cases.split(",") for n in batches.split(",")],
+           lambda case: study.throughput(priors, case[0], float(case[1]), case[2], device, seed))
+
+
+@app.command()
 def denoising(
     prior: Annotated[pathlib.Path, typer.Argument(metavar="PRIOR", help="Whose denoiser is judged.")],
     recording: Annotated[pathlib.Path, typer.Argument(metavar="REC", help="Of its source alone.")],

@@ -12,7 +12,7 @@ from .acquisition import acquire
 from .errors import ParameterError
 from .mixtures import draw_case, paper_case
 from .priors import load, with_network
-from .separators import BRIEF, METHODS
+from .separators import BRIEF, METHODS, separate
 
 _BATCH, ESTIMATION, ONCE = 64, "estimation of the interference", "one pass, trained on mixtures"
 EVALUATIONS, PRODUCTS, ITERATIONS = (1, 2, 4, 8, 16, 30), (4, 15, 60), (30, 100, 300, 1000)
@@ -103,6 +103,38 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
             bits = torch.cat([soi.signal.alphabet.slice(o.symbols).reshape(len(o.symbols), -1) for o in out])
             add(label, options, ms, max(o.evaluations for o in out), (bits != mixture.bits).float().mean(1))
     return rows
+
+
+def throughput(folder, case, sir_db, batch, device="cpu", seed=1, rounds=3):
+    """Both sources learned, α-RGS in the SOI's colour, levels and timing of the interference found too: a dict case, sir_db,
+    device, batch, ms_per_window, windows_per_s, megasamples_per_s, evaluations, ber, ber_se. One batch at a time, all of torch's
+    threads; the best of so many rounds after a first one counts.
+
+    folder: as for cost. Raises ParameterError where a prior or the device is missing.
+    """
+    soi, interference = paper_case(case)
+    names = "rrc-qpsk.prior", f"{case.removesuffix('-noise')}.prior"
+    for name in names:
+        if not (pathlib.Path(folder) / name).exists():
+            raise ParameterError(f"{folder}: holds no {name}; name the folder of the learned priors (--priors)")
+    soi, interference = (with_network(prior, load(pathlib.Path(folder) / name).network)
+                         for prior, name in zip((soi, interference), names))
+    try:
+        place = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ParameterError(f"--device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    mixture, spent = draw_case(case, batch, sir_db, seed=seed), []
+    y = mixture.y.to(place)
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        out = separate(y, soi, interference)
+        bits = soi.signal.alphabet.slice(out.symbols).cpu()             # waits for the device
+        spent.append(time.perf_counter() - began)
+    wrong, best = (bits.reshape(batch, -1) != mixture.bits).float().mean(1), min(spent[1:])
+    return dict(case=case, sir_db=sir_db, device=str(place), batch=batch, ms_per_window=1e3 * best / batch,
+                windows_per_s=batch / best, megasamples_per_s=1e-6 * y.numel() / best, evaluations=out.evaluations,
+                ber=float(wrong.mean()), ber_se=float(wrong.std() / batch ** 0.5))
 
 
 def draw(rows, path):
