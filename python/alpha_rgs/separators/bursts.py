@@ -4,10 +4,10 @@
 As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each frame has its own carriers, gains and noise (what
 decisions left of it), and carriers that the signal of interest does not reach are decided and taken off. The noise is annealed:
 inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
-that a frame now and then ends in a wrong but stable decision of all its symbols. Where that ends depends on where it began: of
-several beginnings each window keeps the end that fits best.
+that a frame now and then ends in a wrong but stable decision of all its symbols.
 
-A learned prior's carriers stay open, and its network decides those of a burst together.
+A learned prior's carriers stay open, and its network decides those of a burst together. Where that ends depends on where it began:
+of several beginnings each window keeps the end that fits best.
 
 The signal of interest may pause: each symbol is a point of the alphabet, or belongs to a pause, which a Markov chain begins and
 ends. Without that, what is decided in a gap is taken off the bursts there at full power.
@@ -30,7 +30,7 @@ from .chain import BlockChain
 from .frames import COMPLEX, REAL, divide, multiply
 
 _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
-_HEATS = (100.0, 30.0), (100.0, 30.0, 10.0, 3.0)        # factors on the noise at first, likewise
+_HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _BENT, _REACH = 0.15, 120                   # of together, measured at -5 ... -15 dB; samples: one and a half frames
 _FOUND = 0.115, 2.0                         # of astray: likeliest over 54 windows of the envelope, 16 of them found wrongly
