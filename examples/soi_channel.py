@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """QPSK that came by several paths, under interference: bit error rates with its channel ignored, found in each window, and given.
 
-    python examples/soi_channel.py [--windows 8] [--interference nothing,ofdm,gmsk] [--unknown-offset]
+    python examples/soi_channel.py [--windows 8] [--interference nothing,ofdm,gmsk,wifi] [--unknown-offset]
 
 Timing, phase and gain are found in any case; the carrier offset is told, unless --unknown-offset. Windows of 2560 samples, the
 interference 10 dB stronger, Es/N0 as the table says. Every path but the first has a random phase.
@@ -22,7 +22,8 @@ MARGIN = 256                    # samples at each end, not counted: a stream kee
 CASES = ((16, ((4, -3.0),)), (16, ((3, -3.0), (6, -6.0))), (16, ((6, -10.0),)), (4, ((5, -6.0),)), (4, ((5, -3.0),)))
 LENGTH = 8                      # taps that are looked for
 INTERFERENCE = {"nothing": Ofdm(frame_offset=0, phase=0.0), "ofdm": Ofdm(),
-                "gmsk": from_dict({"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3})}
+                "gmsk": from_dict({"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3}),
+                "wifi": from_dict({"kind": "ofdm", "preset": "802.11"})}
 
 
 def wrong(out, sent, alphabet, sps):

@@ -17,6 +17,7 @@ TAPS = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, [-0.5, 0.4]]
 PLACE = {"timing": 5.3, "phase": 0.4, "gain": 1.0, "carrier_offset": 0.003}
 OFDM = mixtures.paper_priors()[1]
 GMSK = from_dict({"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3})
+BURSTS = from_dict({"kind": "ofdm", "preset": "802.11"})
 
 
 def soi(**keys):
@@ -65,7 +66,7 @@ def test_second_moments_see_the_channel():
 def test_a_channel_that_is_given_is_used(name):
     """By every method that can: fewer errors, and more quality, than with a channel that is not told."""
     method, other = name.split(", ") if ", " in name else ("joint", name)
-    interference = {"OFDM": OFDM, "GMSK": GMSK, "bursts": from_dict({"kind": "ofdm", "preset": "802.11"}), "QPSK": from_dict(
+    interference = {"OFDM": OFDM, "GMSK": GMSK, "bursts": BURSTS, "QPSK": from_dict(
         {**KEYS, "samples_per_symbol": 5, "gain": 1.0})}[other]
     sir_db = -10.0 if method in ("joint", "alpha_rgs") else -3.0
     m = mixtures.draw(soi(**PLACE, channel=TAPS), interference, 1, 2560, sir_db, 2.0, 3)
@@ -110,11 +111,29 @@ def test_a_channel_is_found_under_other_interference():
     assert likeness(found, soi(channel=TAPS)) > 0.97
 
 
+@pytest.mark.parametrize("known", [{}, {"timing": 9.3, "phase": -1.0, "gain": 1.0}])
+def test_a_channel_is_found_among_bursts(known):
+    """By the joint fit, carriers following, in each window its own; timing and phase known or not."""
+    m = mixtures.draw(soi(**PLACE | {"timing": 9.3}, channel=TAPS), BURSTS, 2, 2560, -5.0, 0.0, 1)
+    out, untold = (separate(m.y, soi(**known, carrier_offset=0.003, **keys), BURSTS) for keys in ({"channel_length": 8}, {}))
+    taps, spread = (out.estimated[key] for key in ("channel", "channel_std"))
+    assert taps.shape == spread.shape == (2, 8) and taps.dtype == torch.complex128 and bool((spread > 0).all())
+    assert {"timing", "phase", "gain", "carrier_offset"} <= out.estimated.keys()
+    for row in taps:
+        found = soi(channel=[[float(t.real), float(t.imag)] for t in row])
+        assert likeness(found, soi(channel=TAPS)) > 0.95 > likeness(soi(), soi(channel=TAPS))
+    assert bool((out.quality > untold.quality + 0.5).all())
+    assert torch.allclose(out.estimated["gain"], torch.ones(2, dtype=torch.float64), atol=0.1)
+
+
 @pytest.mark.slow
-def test_a_stream_of_windows_with_a_channel():
+@pytest.mark.parametrize("interference", ["OFDM", "bursts"])
+def test_a_stream_of_windows_with_a_channel(interference):
     """Each window finds its own; the tracker lays them together in one phase."""
-    m = mixtures.draw(soi(**PLACE, channel=TAPS), OFDM, 1, 9000, -10.0, 2.0, 5)
-    out = separate_stream(m.y[0].numpy(), soi(channel_length=8), OFDM)
+    interference, sir_db, seed, known = {"OFDM": (OFDM, -10.0, 5, {}), "bursts": (BURSTS, -3.0, 6, {
+        "carrier_offset": 0.003})}[interference]
+    m = mixtures.draw(soi(**PLACE, channel=TAPS), interference, 1, 9000, sir_db, 2.0, seed)
+    out = separate_stream(m.y[0].numpy(), soi(**known, channel_length=8), interference)
     alphabet, sent, got = soi().signal.alphabet, m.bits[0].reshape(-1, 2), torch.from_numpy(out.symbols)
     shares = []
     for shift in (-1, 0, 1):
@@ -137,7 +156,8 @@ def test_what_cannot_be_a_channel_is_refused(keys, message):
 
 
 @pytest.mark.parametrize(("keys", "interference", "method", "message"), [
-    ({"channel_length": 4}, from_dict({"kind": "ofdm", "preset": "802.11"}), "auto", "channel_length: among bursts"),
+    ({"channel_length": 4}, BURSTS, "auto", "channel_length: among bursts carrier_offset must be given"),
+    ({"channel_length": 4}, BURSTS, "matched_filter", "matched_filter: among bursts a channel is found by method joint"),
     ({**PLACE, "channel": [1.0, 0.5]}, OFDM, "basis", "basis: a channel .* needs method joint"),
     (PLACE, soi(samples_per_symbol=5, channel_length=4), "auto", "channel_length: of the interference")])
 def test_what_cannot_be_done_with_a_channel_is_refused(keys, interference, method, message):

@@ -190,7 +190,7 @@ class Tracker:
             if np.ndim(value) and key in other.estimated | known:
                 new = other.estimated[key] if key in other.estimated else known[key] - (key == "timing") * seen.start[rows]
                 estimated[key] = value.copy()
-                estimated[key][rows] = np.broadcast_to(new, len(keep))[keep]
+                estimated[key][rows] = np.broadcast_to(new, (len(keep), *value.shape[1:]))[keep]
         out = replace(out, estimated=estimated, **taken)
         return out, self._seen(out, seen.start.astype(np.int64))
 

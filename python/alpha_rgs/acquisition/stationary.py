@@ -271,10 +271,9 @@ def channel_fitted(y, soi, interference, out, length, free, clear):
     _, taps, spread = fits[at]
     strongest = taps[taps.abs().argmax()]
     strongest = strongest if "phase" in free else strongest.abs()
-    pulse = sent.signal.pulse_at(np.arange(-reach, reach + 1))
-    gain = np.sqrt(np.sum(abs(np.convolve(pulse, taps.numpy())) ** 2) / np.sum(pulse ** 2))
     values = {"timing": (float(soi.timing) + int(begin[at])) % soi.signal.samples_per_symbol if soi.symbols is None else
-              float(soi.timing) + int(begin[at]), "phase": float(soi.phase) + float(torch.angle(strongest)), "gain": float(gain)}
+              float(soi.timing) + int(begin[at]), "phase": float(soi.phase) + float(torch.angle(strongest)),
+              "gain": sent.signal.gain_through(taps)}
     signal = replace(soi.signal, channel=tuple((taps / strongest).tolist()))
     spread = (spread / strongest.abs()).numpy()
     return replace(sent, signal=signal, **{key: values[key] for key in values if key in free}), spread

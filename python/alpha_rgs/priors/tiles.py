@@ -29,12 +29,13 @@ class Tiling:
         first = torch.ceil((self.start - half - timing[self.window]) / sps - 1e-9).long()
         return first, int((self.length - 1 + 2 * half) // sps) + 1
 
-    def pulses(self, signal, timing, frequency, factor, about=None):
+    def pulses(self, signal, timing, frequency, factor, about=None, shape=None):
         """H of each tile, complex128 [tiles, length, count], for symbols as in `symbols`: timing, frequency (cycles per sample)
-        and factor (complex, at sample 0), all [batch]. about: the timing by which symbols are numbered, where that is another."""
+        and factor (complex, at sample 0), all [batch]. about: the timing by which symbols are numbered, where that is another.
+        shape: the pulse at samples from a symbol's centre, float array -> array, where it is not the signal's."""
         first, count = self.symbols(signal, timing if about is None else about)
         centre = timing[self.window, None] + (first[:, None] + torch.arange(count)) * signal.samples_per_symbol
-        shape = torch.as_tensor(signal.pulse_at((self.n[:, :, None] - centre[:, None]).numpy()))
+        shape = torch.as_tensor((shape or signal.pulse_at)((self.n[:, :, None] - centre[:, None]).numpy()))
         angle = 2 * torch.pi * frequency[self.window, None] * self.n
         turn = torch.polar(torch.ones_like(angle), angle) * factor[self.window, None]
         return shape * (turn * self.inside)[..., None]

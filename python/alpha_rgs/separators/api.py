@@ -24,7 +24,7 @@ BRIEF = ("matched_filter", "amortised")         # over in a few operations of to
 
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
-_FITS = 3               # of an SOI that had to be found among bursts
+_FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of one in a channel
 _STRUCTURED = ("ofdm", "linear-modulation", "ofdm-bursts")     # linear in discrete unknowns, which joint detection needs
 _NONE, _TRACE = -60.0, 1e-4     # dB of quality where there is no signal; of the power, what is none if it had to be found
 _DC_FREE = ("ofdm", "linear-modulation", "ofdm-bursts", "gmsk", "gfsk", "lora")       # a line at zero is none of theirs
@@ -130,16 +130,19 @@ def _check_channel(name, soi, interference, options):
     if name not in _EQUALISING or options.get("preset", "white") != "white":
         raise CapabilityError(f"{name}: a channel of the signal of interest needs method joint, lmmse or matched_filter, or "
                               "alpha_rgs with preset white")
-    if soi.channel_length and interference.kind == "ofdm-bursts":
-        raise CapabilityError("channel_length: among bursts the channel cannot be found yet; give it as channel")
+    if soi.channel_length and interference.kind == "ofdm-bursts" and name != "joint":
+        raise CapabilityError(f"{name}: among bursts a channel is found by method joint alone; give it as channel")
+    if soi.channel_length and interference.kind == "ofdm-bursts" and soi.carrier_offset is None:
+        raise ParameterError("channel_length: among bursts carrier_offset must be given with it; leave channel_length out, or "
+                             "give both")
 
 
 def _known(name, y, soi, interference, kappa, noise_var, options, free=()):
     """A Separation where the SOI is known, or among bursts, where it is found with them."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
     sought = [*(key for key in found if key in NUISANCES), *free]
-    if name == "joint" and interference.kind == "ofdm-bursts" and sought:
-        options = {"fits": _FITS, "free": sought, **options}
+    if name == "joint" and interference.kind == "ofdm-bursts" and (sought or soi.channel_length):
+        options = {"fits": _ECHOED if soi.channel_length else _FITS, "free": sought, **options}
     if name == "alpha_rgs" and soi.signal.channel:
         options = {**options, "preset": "white", "tones": 0}       # the search takes pulses for orthogonal
     with torch.inference_mode():

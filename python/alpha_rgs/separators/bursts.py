@@ -6,8 +6,8 @@ decisions left of it), and carriers that the signal of interest does not reach a
 inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
 that a frame now and then ends in a wrong but stable decision of all its symbols.
 
-A learned prior's carriers stay open, and its network decides those of a burst together. Where that ends depends on where it began:
-of several beginnings each window keeps the end that fits best.
+A learned prior's carriers stay open, and its network decides those of a burst together. Where that ends depends on where it
+began: of several beginnings each window keeps the end that fits best.
 
 The signal of interest may pause: each symbol is a point of the alphabet, or belongs to a pause, which a Markov chain begins and
 ends. Without that, what is decided in a gap is taken off the bursts there at full power.
@@ -25,7 +25,7 @@ from ..priors.ofdm_bursts import Tiles
 from ..priors.tiles import GAUSSIAN
 from ..signals import constellation
 from ..signals.wifi import ALPHABETS
-from .base import astray, misjudged, picked, require, soft_output, together
+from .base import astray, joined, misjudged, picked, require, soft_output, together
 from .chain import BlockChain
 from .frames import COMPLEX, REAL, divide, multiply
 
@@ -37,6 +37,7 @@ _FOUND = 0.115, 2.0                         # of astray: likeliest over 54 windo
 _GONE, _BACK, _REST = 1e-4, 0.1, 0.1        # chance per symbol that the SOI pauses, and goes on; power of a pause's symbols
 _STRAY, _SURE = 0.05, 50.0                  # share of symbols that are there and fit no point; nats that one may say of a pause
 _COOL = 20.0                                # factor on the noise from which down pauses are looked for
+_ECHO, _LOUDER = 0.1, 1.25                                 # power of a channel's tap that is expected, of the signal's
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
@@ -46,6 +47,9 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
     30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
     fitted to what was decided, and all begun anew."""
     require(soi, "linear-modulation", "signal of interest", "joint")
+    if soi.channel_length and len(y) > 1:           # each window has a channel of its own
+        return joined([joint_bursts(y[row:row + 1], soi.rows([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
+            row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
     passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
 
     def settled(problem, hot):
@@ -56,9 +60,10 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
                 callback(next(count), *problem.cavity)
         return problem
 
-    heats = _HEATS[bursts.learned]
-    for _ in range(fits):
-        soi, spread = settled(_Problem(y, soi, bursts, noise_var), heats[0]).fitted(free or NUISANCES)
+    heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
+    for turn in range(fits):
+        problem = settled(_Problem(y, soi, bursts, noise_var), heats[0])
+        soi, spread = problem.echoed(free, length, usual, turn == 0) if length else problem.fitted(free or NUISANCES)
     problem = _Problem(y, soi, bursts, noise_var)
     out, away = settled(problem, heats[0]).result()
     for hot in heats[1:]:
@@ -73,7 +78,10 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
     right = torch.sigmoid(out.llrs.double())
     out.llrs = torch.logit(right + away * (0.5 - right), 1e-15).float()         # and holds no bits
     if fits:
-        out.estimated = {key: getattr(soi, key) for key in spread} | {f"{key}_std": value for key, value in spread.items()}
+        out.estimated = {key: torch.as_tensor(getattr(soi, key), dtype=REAL).reshape(-1) for key in spread if key != "channel"}
+        out.estimated |= {f"{key}_std": value for key, value in spread.items() if value is not None}
+        if length:
+            out.estimated["channel"] = torch.tensor([soi.signal.channel], dtype=COMPLEX)
     return out
 
 
@@ -215,6 +223,44 @@ class _Problem:
         spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
         moved = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
         return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}
+
+    def echoed(self, free, length, usual, wide):
+        """As fitted, of one window: the channel, `length` taps a sample apart, and with it phase and gain, timing and carrier
+        offset where they are among `free`. usual: the gain, about: a larger one and pauses would explain anything. wide: with
+        delays of both signs, of which those are kept that hold most; the timing follows."""
+        timing, offset, phase, gain = self.nuisances
+        signal, middle = self.soi.signal, self.y.shape[1] / 2
+        sent = replace(signal, channel=())
+        delays = range(1 - length if wide and "timing" in free else 0, length)
+        now = torch.zeros(len(delays), dtype=COMPLEX)
+        now[-length:][:max(len(signal.channel), 1)] = torch.tensor(signal.scaled_channel) * torch.polar(gain, phase)
+        k, one = len(delays), torch.ones(1, dtype=COMPLEX)
+        pulses = [self.tiles.pulses(signal, timing, offset, one, shape=lambda tau, d=d: sent.pulse_at(tau - d)) for d in delays]
+        first, second = torch.zeros(2 * k + 1, dtype=REAL), torch.zeros(2 * k + 1, 2 * k + 1, dtype=REAL)
+        for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
+                                               self.tiles.groups):
+            taps = torch.cat([p[rows] @ symbols[..., None].cpu() for p in pulses], 2)
+            turn = 2j * torch.pi * (self.tiles.n[rows] - middle)[..., None]
+            waves = torch.cat([taps, 1j * taps, turn * (taps @ now)[..., None]], 2)
+            for part, into in zip(family.slopes(symbols, waves.to(self.y.device)), (first, second)):
+                into += part.sum(0).cpu()
+        small = 1 / (_ECHO * float(gain) ** 2)
+        first[:-1] -= small * torch.cat([now.real, now.imag])
+        limit = _EXPECTED[1] * ("carrier_offset" in free) + 1e-12
+        second += torch.diag(torch.cat([torch.full((2 * k,), small, dtype=REAL), torch.tensor([1 / limit ** 2], dtype=REAL)]))
+        step, spread = torch.linalg.solve(second, first), torch.linalg.inv(second).diagonal().sqrt()
+        taps, error = now + torch.complex(step[:k], step[k:2 * k]), (spread[:k].square() + spread[k:2 * k].square()).sqrt()
+        begin = int(taps.abs().square().unfold(0, length, 1).sum(1).argmax())
+        taps, error, shift = taps[begin:begin + length], error[begin:begin + length], float(step[-1].clamp(-limit, limit))
+        strongest = taps[taps.abs().argmax()]
+        louder = min(max(sent.gain_through(taps) / float(usual), 1 / _LOUDER), _LOUDER)
+        found = {"timing": (timing + delays[begin]) % signal.samples_per_symbol if self.soi.symbols is None else
+                 timing + delays[begin], "carrier_offset": offset + shift,
+                 "phase": torch.angle(strongest)[None] - 2 * torch.pi * shift * middle,
+                 "gain": torch.as_tensor(usual, dtype=REAL).reshape(1) * louder}
+        told = {key: found[key] for key in found if key in free or key in ("phase", "gain")}
+        soi = replace(self.soi, signal=replace(sent, channel=tuple((taps / strongest).tolist())), channel_length=None, **told)
+        return soi, dict.fromkeys(NUISANCES) | {"channel": (error / strongest.abs())[None]}
 
     def infer(self, heat, damping):
         """One pass: the joint Gaussian posterior under the present sites and `heat` times the noise; cavities, new sites."""

@@ -163,6 +163,17 @@ class LinearModulation:
         scale = np.sqrt(sps / np.sum(root_raised_cosine(grid / sps, self.rolloff) ** 2))
         return scale * root_raised_cosine(tau / sps, self.rolloff) * inside
 
+    @property
+    def scaled_channel(self):
+        """The channel's taps, scaled so that the pulse keeps its energy: complex, (1,) where there is none."""
+        return tuple(_through(self)[1].tolist()) if self.channel else (1.0 + 0j,)
+
+    def gain_through(self, taps):
+        """The amplitude that taps, complex array, give a signal of this pulse and unit power."""
+        reach = int(np.ceil(self.half_length))
+        pulse = self.pulse_at(np.arange(-reach, reach + 1))
+        return float(np.sqrt(np.sum(abs(np.convolve(pulse, np.asarray(taps))) ** 2) / np.sum(abs(pulse) ** 2)))
+
     def modulate(self, symbols, samples, timing):
         """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing`, any real number
         or one per window, [batch]. Symbols are as sent: times `turns`, if the alphabet turns."""
@@ -208,9 +219,7 @@ def _numbers(key, values, sort=float):
 def _through(signal):
     """(the signal without its channel, the taps scaled so that the pulse keeps its energy on a grid about its centre)."""
     sent, taps = replace(signal, channel=()), np.array(signal.channel)
-    reach = int(np.ceil(sent.half_length))
-    pulse = sent.pulse_at(np.arange(-reach, reach + 1))
-    return sent, taps * np.sqrt(np.sum(pulse ** 2) / np.sum(abs(np.convolve(pulse, taps)) ** 2))
+    return sent, taps / sent.gain_through(taps)
 
 
 class _Polyphase:
