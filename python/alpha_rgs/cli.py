@@ -127,7 +127,8 @@ def separate(
             "evaluations": result.evaluations, "seconds": result.seconds,
             "samples_per_second": len(mixture.samples) / max(result.seconds, 1e-9),
             "estimated": describe.estimates(result.estimated, hop, _frame_length(interference_prior)),
-            "assumed": describe.assumptions(soi_prior, interference_prior, soi_given, interference_given, result.estimated),
+            "assumed": describe.assumptions(soi_prior, interference_prior, soi_given, interference_given, result.estimated,
+                                             result.settled),
             "warnings": describe.doubts(mixture, soi_prior, result),
             "versions": _versions(),
         }

@@ -33,6 +33,7 @@ _MEANING = {
     "gain": "amplitude as received; 1 is unit mean power",
     "carrier_offset": "cycles per sample",
     "symbols": "length of the burst, symbols",
+    "preamble": "bits that are sent now and then, by which the phase's turn is settled",
     "fft_size": "carriers, samples of a frame without its prefix",
     "cyclic_prefix": "samples",
     "guards": "unused carriers at the lower and upper edge of the band",
@@ -47,6 +48,9 @@ _MEANING = {
 }
 _ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",), "gmsk": ("timing", "phase"),
               "gfsk": ("timing", "phase"), "lora": ("timing",)}
+_PHASE = {None: "known only up to a {turn}, one and the same throughout (a preamble would settle it)",
+          False: "known only up to a {turn}: the preamble was not found",
+          True: "settled by the preamble"}
 _REQUIRED = ("timing", "phase", "gain")
 _DC, _CLIPPED = 0.01, 1e-3     # shares of power and of samples beyond which there is a warning
 _LEVELS = 24                    # of an integer recording, fewer of which on either side is coarse: noise 28 dB below the peak
@@ -86,10 +90,10 @@ def prior_table(prior, given=None):
     return rows
 
 
-def assumptions(soi, interference, soi_given, interference_given, estimated):
+def assumptions(soi, interference, soi_given, interference_given, estimated, settled=None):
     """What the result rests on without the files saying so: a list of sentences.
 
-    *_given: the keys that the files set. estimated: names of what was found from the mixture.
+    *_given: the keys that the files set. estimated: names of what was found from the mixture. settled: of StreamResult.
     """
     out = []
     for role, prior, given in (("signal of interest", soi, soi_given), ("interference", interference, interference_given)):
@@ -105,6 +109,9 @@ def assumptions(soi, interference, soi_given, interference_given, estimated):
     if "phase" in estimated and alphabet is not None and alphabet.symmetry:
         turn = _TURN.get(alphabet.symmetry, f"turn by 1/{alphabet.symmetry}")
         out.append(f"phase of the interference: known only up to the symmetry of its alphabet, {alphabet.name} (a {turn})")
+    if soi.kind == "linear-modulation" and soi.phase is None:
+        turn = _TURN.get(soi.signal.alphabet.symmetry, f"turn by 1/{soi.signal.alphabet.symmetry}")
+        out.append(f"phase of the signal of interest: {_PHASE[settled]}".format(turn=turn))
     if soi.kind == "linear-modulation" and soi.symbols is None:
         out.append("signal of interest: goes on before and after the recording (symbols not given)")
     return out

@@ -270,7 +270,8 @@ class StreamResult:
     bit error rate that the llrs expect) and sir_db per window; noise_var mean; method; evaluations; estimated: name -> [windows]
     (a short last window takes over what the one before it told); seconds of solving; clock_offset: how much faster than given
     the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
-    or fewer, than samples/samples_per_symbol."""
+    or fewer, than samples/samples_per_symbol. settled: whether the preamble was found, without which the symbols' phase is known
+    up to the alphabet's symmetry only; None where the prior tells of none, or of the phase."""
 
     soi: np.ndarray
     interference: np.ndarray
@@ -284,6 +285,7 @@ class StreamResult:
     estimated: dict = field(default_factory=dict)
     seconds: float = 0.0
     clock_offset: float | None = None
+    settled: bool | None = None
 
 
 def separate_stream(samples, soi, interference, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
@@ -337,6 +339,11 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
             future.cancel()
         if engine is None:
             own.close()
+    late = task.tracker.settled if task.tracker else None
+    if late:                                    # what came before the first preamble
+        count = sum(map(len, symbols[:int(np.searchsorted(starts, late[0]))]))
+        symbols = [np.concatenate(symbols)]
+        symbols[0][:count] *= np.exp(1j * late[1])
     kappas = np.concatenate([r.kappa for r in results])
     gain = 1.0 if not sps else soi.gain if soi.gain is not None else np.concatenate(
         [np.broadcast_to(r.estimated.get("gain", results[0].estimated["gain"][-1:]), r.kappa.shape) for r in results])
@@ -346,7 +353,8 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
         float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
         {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated},
-        time.perf_counter() - began, task.tracker and task.tracker.clock_offset)
+        time.perf_counter() - began, task.tracker and task.tracker.clock_offset,
+        bool(late) if task.tracker and task.tracker.word is not None else None)
 
 
 def _cut(samples, starts, window, shortest):

@@ -10,6 +10,9 @@ symmetry leaves symbols on the alphabet's points. So windows are compared with t
 disagree in timing or carrier offset, or are much worse, are separated once more with both as the neighbours have them; the
 better result is kept. Neighbours are believed by majority (medians), however far away: tracking goes on after a gap. Last, the
 phase of each window is drawn to the line through its own and its neighbours', as far as their standard deviations say.
+
+Where the prior tells of a preamble it is looked for in each window's symbols, in any turn. The first one settles the turn, also
+of the windows that came with it; one in another turn settles it anew.
 """
 from collections import deque
 from dataclasses import dataclass, fields, replace
@@ -23,6 +26,7 @@ _SLIPPED = 2            # symbols of drift after which one is dropped or repeate
 _NEIGHBOURS, _RECENT = 3, 8     # windows on either side that are compared; of so many those that are good
 _KEPT, _CLOCK = 128, 8  # believed windows that are remembered; that the clock's offset needs at least
 _APART = 1 / 16         # of a symbol: timings that differ by more do not agree
+_CHANCE = 1e-6          # that symbols are taken for a preamble that is not there, in one window
 _WANDER, _OUT = 0.03, 5.0       # rad that a carrier's phase may wander in the time of a window; standard deviations of an outlier
 
 
@@ -49,10 +53,13 @@ class _Seen:
 
 class Tracker:
     """Of one stream. soi: the prior, whose timing or phase is unknown; slips: symbols dropped less those repeated (clock drift);
-    slipped: list of (start of the window from which it holds, +1 or -1)."""
+    slipped: list of (start of the window from which it holds, +1 or -1); word: of the preamble, or None; settled: (start of the
+    first window that it was used on, angle by which those before would have to be turned, rad), or None so far."""
 
     def __init__(self, soi):
         self.soi, self.slips, self.slipped = soi, 0, []
+        self.word = soi.word if soi.preamble and soi.phase is None else None
+        self.settled, self._angle = None, 0.0
         self.last, self._past = None, deque(maxlen=_KEPT)           # the last window that was believed, and all of them: _Seen
         self._lately = []               # windows good enough to be believed, also those that agreed with none: they may be right
 
@@ -75,14 +82,44 @@ class Tracker:
         placed = [self._placed(*window) for window in zip(windows, believed)]
         sure = before + [window for window, good in zip(windows, believed) if good]
         symbols, llrs = out.symbols.copy(), out.llrs.copy()
+        laid = []
         for k, (window, (turns, move)) in enumerate(zip(windows, placed)):
             angle = 2 * np.pi * turns / self.soi.signal.alphabet.symmetry
             if believed[k] and window.phase_std and self.soi.phase is None:
                 angle = angle + self._error(window, sure, symbols.shape[1])
-            turned = symbols[k] * np.exp(1j * angle)
+            laid.append((symbols[k] * np.exp(1j * angle), move))
+        for k, ((turned, move), angle) in enumerate(zip(laid, self._settle([turned for turned, _ in laid], starts))):
+            turned = turned * np.exp(1j * angle)
             llrs[k] = _moved(self._turned(llrs[k], symbols[k], turned, out.quality[k]), move)
             symbols[k] = _moved(turned, move)
         return replace(out, symbols=symbols.astype(np.complex64), llrs=llrs)
+
+    def _settle(self, symbols, starts):
+        """By what angle, rad, each window's symbols, laid as the stream has them, are to be turned for the preamble's sake."""
+        angles = []
+        for row in symbols if self.word is not None else ():
+            found = self._word_in(row)
+            if found is not None and self.settled is None:
+                self.settled, angles = (int(starts[0]), found), [found] * len(angles)
+            self._angle = self._angle if found is None else found
+            angles.append(self._angle)
+        return angles or [0.0] * len(symbols)
+
+    def _word_in(self, symbols):
+        """The angle, rad, a multiple of the alphabet's turn, by which symbols, complex [n], hold the preamble; or None."""
+        count, word = len(symbols), self.word
+        if count < len(word):
+            return None
+        power = np.convolve(abs(symbols) ** 2, np.ones(len(word)), "valid") * np.sum(abs(word) ** 2)
+        match = np.correlate(symbols, word, "valid")                    # of word's conjugate
+        alike = abs(match) ** 2 / np.maximum(power, 1e-30)
+        best = int(alike.argmax())
+        # of n Gaussian symbols the share that lies along the word exceeds a with probability (1 - a)^(n - 1), of real ones half n
+        order = self.soi.signal.alphabet.symmetry
+        if len(alike) * max(1 - alike[best], 0.0) ** ((len(word) - 1) * min(order / 4, 1)) > _CHANCE:
+            return None
+        step = 2 * np.pi / order
+        return -step * round(float(np.angle(match[best])) / step)
 
     @property
     def clock_offset(self):

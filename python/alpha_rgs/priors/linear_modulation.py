@@ -11,6 +11,7 @@ from .base import Prior, carrier, column, rotation
 from .linear_pair import LinearPair, moments
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
+_WORD = 12              # symbols of a preamble, at least; twice as many where half a turn leaves the alphabet as it is
 _EQUALISED = 24         # steps: what is left of intersymbol interference after is below -30 dB for echoes of -3 dB
 
 
@@ -21,7 +22,9 @@ class LinearModulation(Prior):
     timing: samples from the first sample to the centre of the first symbol. phase: rad. gain: amplitude as received.
     carrier_offset: cycles per sample. symbols: length of a burst, symbols 0 ... symbols-1; None for a signal that goes on
     before and after the window. carrier_offset None: unknown. channel_length: of a channel that h has gone through and that is
-    to be found, samples, 2 ... twice samples_per_symbol; one that is known is the signal's.
+    to be found, samples, 2 ... twice samples_per_symbol; one that is known is the signal's. preamble: bits, a text of 0 and 1,
+    that the signal sends now and then: in a stream they settle which of the alphabet's turns its symbols are in, where the phase
+    is unknown.
     """
 
     signal: Signal = field(default_factory=Signal)
@@ -31,6 +34,7 @@ class LinearModulation(Prior):
     carrier_offset: float | torch.Tensor | None = 0.0
     symbols: int | None = None
     channel_length: int | None = None
+    preamble: str = ""
 
     kind = "linear-modulation"
 
@@ -56,7 +60,28 @@ class LinearModulation(Prior):
         if (length is not None or self.signal.channel) and self.signal.alphabet.rotation:
             raise CapabilityError(f"channel: constellation {self.signal.constellation!r} turns from symbol to symbol and "
                                   "cannot be equalised yet; leave the channel out")
+        if self.preamble:
+            self._check_preamble()
         self._pairs = {}
+
+    def _check_preamble(self):
+        alphabet = self.signal.alphabet
+        if set(self.preamble) - set("01"):
+            raise ParameterError(f"preamble: {self.preamble!r} must be bits, a text of 0 and 1")
+        if alphabet.rotation:
+            raise CapabilityError(f"preamble: constellation {self.signal.constellation!r} turns from symbol to symbol; leave the "
+                                  "preamble out")
+        count, rest = divmod(len(self.preamble), alphabet.bits_per_symbol)
+        least = _WORD * (2 if alphabet.symmetry == 2 else 1)
+        if rest or count < least:
+            raise ParameterError(f"preamble: {len(self.preamble)} bits must be {least} symbols of {alphabet.bits_per_symbol} bits "
+                                 "or more, whole ones: fewer come by chance")
+
+    @property
+    def word(self):
+        """The preamble's symbols, complex128 [n]."""
+        bits = torch.tensor([[int(bit) for bit in self.preamble]])
+        return self.signal.alphabet.map(bits)[0].to(torch.complex128).numpy()
 
     def shifted(self, start):
         """See Prior.shifted. Symbol numbers stay those of the stream."""

@@ -16,7 +16,7 @@ _KINDS = {
     "linear-modulation": (linear_modulation.LinearModulation, {
         "constellation": _TEXT, "samples_per_symbol": _NUMBER, "pulse": _TEXT, "rolloff": _NUMBER, "span": _WHOLE,
         "taps": (list,), "radii": (list,), "timing": _NUMBER, "phase": _NUMBER, "gain": _NUMBER, "carrier_offset": _NUMBER,
-        "symbols": _WHOLE, "channel": (list,), "channel_length": _WHOLE}),
+        "symbols": _WHOLE, "channel": (list,), "channel_length": _WHOLE, "preamble": _TEXT}),
     "ofdm": (ofdm.Ofdm, {
         "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
         "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE}),
@@ -130,7 +130,7 @@ def values(prior):
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
                         if f.name not in ("signal", "table", "network")})
-    for key in ("taps", "radii", "channel", "channel_length"):       # most linear modulations have none
+    for key in ("taps", "radii", "channel", "channel_length", "preamble"):       # most linear modulations have none
         if not out.get(key, True):
             del out[key]
     if getattr(prior, "kind", "") == "ofdm-bursts":
