@@ -74,8 +74,8 @@ class LinearModulation(Prior):
         count, rest = divmod(len(self.preamble), alphabet.bits_per_symbol)
         least = _WORD * (2 if alphabet.symmetry == 2 else 1)
         if rest or count < least:
-            raise ParameterError(f"preamble: {len(self.preamble)} bits must be {least} symbols of {alphabet.bits_per_symbol} bits "
-                                 "or more, whole ones: fewer come by chance")
+            raise ParameterError(f"preamble: {len(self.preamble)} bits must be {least} symbols of {alphabet.bits_per_symbol} "
+                                 "bits or more, whole ones: fewer come by chance")
 
     @property
     def word(self):
