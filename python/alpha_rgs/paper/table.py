@@ -108,11 +108,14 @@ def select_cases(text):
 
 
 def trained(row, case, folder):
-    """(files, trouble) of a row that needs trained priors: role -> path, and "" or what is amiss with them, in words."""
+    """(files, trouble) of a row that needs trained priors: role -> path, and "" or what is amiss with them, in words. For one
+    pass any network of the interference will do, where none was trained on mixtures."""
     source = case.removesuffix("-noise")
     names = {"soi": "rrc-qpsk.prior", "interference": f"{source}.prior", "once": f"{source}-once.prior",
              "unet": f"unet-{source}.prior"}
     paths = {role: pathlib.Path(folder) / names[role] for role in row.needs}
+    if "once" in paths and not paths["once"].exists():
+        paths["once"] = pathlib.Path(folder) / names["interference"]
     for path in paths.values():
         if not path.exists():
             return {}, f"no checkpoint ({path.name})"
