@@ -133,7 +133,8 @@ def test_open_frames_know_where_how_strong_and_no_more():
     assert numbers == list(range(len(numbers)))
 
 
-@pytest.mark.parametrize("kinds", [{"alphabet": "bpsk"}, {"alphabet": "16qam", "ht": True, "prefix": 8}])
+@pytest.mark.parametrize("kinds", [{"alphabet": "bpsk"}, pytest.param({"alphabet": "16qam", "ht": True, "prefix": 8},
+                                                                      marks=pytest.mark.slow)])
 def test_a_signal_under_a_burst_is_found(shipped, kinds):
     """10 dB below: nothing but the network knows channel and alphabet. Without it, carriers Gaussian, there are more errors; the
     matched filter has many times as many."""
@@ -144,6 +145,7 @@ def test_a_signal_under_a_burst_is_found(shipped, kinds):
     assert wrong(out, bits) <= 8 and wrong(out, bits) < wrong(gaussian, bits) and 4 * wrong(out, bits) < wrong(plain, bits)
 
 
+@pytest.mark.slow
 def test_what_is_unknown_of_the_signal_is_found_too(shipped):
     y, bits = mixed(-5, alphabet="qpsk")
     out = separate(y, replace(SOI, timing=None, phase=None, gain=None, carrier_offset=None), shipped)

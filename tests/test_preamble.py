@@ -45,8 +45,7 @@ def wrong(symbols, bits, alphabet):
     return min(float((torch.roll(found, k, 0)[8:n] != bits[8:n]).float().mean()) for k in (-1, 0, 1))
 
 
-@pytest.mark.parametrize("phase", [0.4, 2.0, 3.5, -1.2])
-@pytest.mark.parametrize("batch", [1, 64])
+@pytest.mark.parametrize(("phase", "batch"), [(2.0, 1), (3.5, 1), (-1.2, 64)])
 def test_a_preamble_settles_the_turn_of_the_whole_stream(phase, batch):
     """Whatever turn the windows begin in, and also of what came before, be it in the same batch or long delivered."""
     y, bits = stream([500], phase=phase)

@@ -57,7 +57,7 @@ def test_list_mean_is_the_posterior_mean_when_the_list_holds_all():
     assert torch.allclose(got, expected.to(torch.complex64), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["bpsk", "qpsk", "16qam", "gaussian"])
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", pytest.param("16qam", marks=pytest.mark.slow), "gaussian"])
 def test_what_a_denoiser_leaves_open_matches_a_simulation(name):
     g, alphabet = torch.Generator().manual_seed(2), constellation(name)
     var = np.array([0.05, 0.5, 5.0])

@@ -111,7 +111,7 @@ def test_a_channel_is_found_under_other_interference():
     assert likeness(found, soi(channel=TAPS)) > 0.97
 
 
-@pytest.mark.parametrize("known", [{}, {"timing": 9.3, "phase": -1.0, "gain": 1.0}])
+@pytest.mark.parametrize("known", [{}, pytest.param({"timing": 9.3, "phase": -1.0, "gain": 1.0}, marks=pytest.mark.slow)])
 def test_a_channel_is_found_among_bursts(known):
     """By the joint fit, carriers following, in each window its own; timing and phase known or not."""
     m = mixtures.draw(soi(**PLACE | {"timing": 9.3}, channel=TAPS), BURSTS, 2, 2560, -5.0, 0.0, 1)

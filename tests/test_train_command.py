@@ -193,7 +193,7 @@ WAVE = alone(OFDM, 1, 4000, torch.Generator().manual_seed(7))[0][0].numpy()
     (np.r_[WAVE[:300], np.nan], (), ["r.cf32", "NaN", "sample 300"]),
     (WAVE, ("--datatype", "cs17"), ["r.cf32", "'cs17'", "cs16"]),
     (WAVE[:3999], ("--datatype", "cf64"), ["r.cf32", "middle of a sample"]),
-    (WAVE, ("--network", "magic"), ["--network", "'magic'", "fast, ofdm, diffwave"]),
+    (WAVE, ("--network", "magic"), ["--network", "'magic'", "fast, ofdm, bursts, diffwave"]),
     (WAVE, ("--precision", "float16"), ["--precision", "'float16'", "bfloat16"]),
     (WAVE, ("--rate", "nan"), ["--rate", "nan"]),
     (WAVE, ("--rate", "-1"), ["--rate", "-1"]),
