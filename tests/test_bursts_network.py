@@ -25,7 +25,7 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "priors"
 KINDS = {"kind": "ofdm", "preset": "802.11"}
 SOI = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8,
                  "timing": 3.3, "phase": 0.7, "gain": 1.0, "carrier_offset": 0.0})
-TINY = ("--network", "bursts", "--steps", 3, "--batch", 2, "--window", 1280, "--device", "cpu")
+TINY = ("--network", "bursts", "--steps", 3, "--batch", 2, "--window", 1900, "--device", "cpu")
 
 
 class Undecided(LearnedBursts):
@@ -163,6 +163,13 @@ def test_of_several_beginnings_the_best_is_kept(monkeypatch):
     assert (found[2] >= torch.maximum(*found[:2]) - 0.05).all() and (found[0] - found[1]).abs().max() > 0.01
 
 
+def test_frames_that_the_network_does_not_know_are_refused(shipped):
+    """As they truly are: with carriers that are none, and not numbered."""
+    y, truth = from_dict(KINDS).draw(1, 2560, torch.Generator().manual_seed(1))
+    with pytest.raises(CapabilityError, match="open_frames"):
+        separate(y, SOI, replace(shipped, frames=truth.frames), noise_var=0.1)
+
+
 def test_other_methods_say_what_it_cannot_do(shipped):
     y, _ = mixed(-10)
     with pytest.raises(CapabilityError, match="joint"):
@@ -198,5 +205,6 @@ def test_what_the_command_refuses(tmp_path):
     fails(run("train", "--synthetic", tmp_path / "ofdm.toml", *out, "--network", "bursts"), "--network: bursts", "802.11")
     fails(run(*wifi, "--network", "bursts", "--stride", 4), "--stride", "leave it out")
     fails(run(*wifi, "--network", "bursts", "--window", 640), "--window: 640", "1280 or more")
+    fails(run(*wifi, "--network", "bursts", "--white"), "--white", "leave it out")
     fails(run(*wifi, "--network", "bursts", "--against", FOLDER / "rrc-qpsk.toml"), "--network: bursts")
     assert not (tmp_path / "x.prior").exists()

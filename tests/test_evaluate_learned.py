@@ -63,6 +63,8 @@ def test_throughput_is_measured_at_the_quality_that_it_tells(tmp_path):
         assert row["megasamples_per_s"] == pytest.approx(row["windows_per_s"] * 2560e-6) and row["ber"] < 0.05
     fails(run("throughput", "--priors", tmp_path), "rrc-qpsk.prior", "--priors")
     fails(run("throughput", "--priors", FOLDER, "--device", "warp"), "--device: 'warp'")
+    for options in (("--cases", "dsss"), ("--cases", "a:b:c"), ("--batches", "x"), ("--batches", "1")):
+        assert run("throughput", "--priors", FOLDER, *options).exit_code == 2
 
 
 def test_an_interference_without_a_network_stays_analytic(tmp_path):

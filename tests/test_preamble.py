@@ -80,6 +80,21 @@ def test_the_word_is_found_in_any_turn_and_nowhere_else(constellation):
         symbols = alphabet.points.numpy()[rng.integers(len(alphabet.points), size=160)]
         assert tracker._word_in(symbols) is None and tracker._word_in(rng.normal(size=160) + 1j * rng.normal(size=160)) is None
     assert tracker._word_in(np.zeros(160, complex)) is None and tracker._word_in(word[:5]) is None
+    assert tracker._word_in(np.full(160, np.nan + 0j)) is None
+
+
+def test_what_may_be_another_turn_settles_nothing():
+    """A copy in another turn beside it, as alike, be it chance or a trick: neither is believed."""
+    prior = soi()
+    word, z = prior.word, prior.signal.alphabet.points.numpy()[np.random.default_rng(2).integers(4, size=160)].astype(complex)
+    z[20:20 + len(word)], z[90:90 + len(word)] = word, 1j * word
+    assert Tracker(prior)._word_in(z) is None and Tracker(prior)._word_in(z[:80]) == 0
+
+
+def test_a_word_that_fits_in_no_window_is_refused():
+    with pytest.raises(ParameterError, match="preamble: 200 symbols do not fit in a window of 2560 samples"):
+        bits = "".join(map(str, np.random.default_rng(1).integers(2, size=400)))
+        separate_stream(np.ones(4000, np.complex64), soi(preamble=bits, timing=5.3, carrier_offset=0.0), OFDM)
 
 
 def test_the_report_tells_whether_the_turn_is_known(tmp_path):
@@ -100,6 +115,8 @@ def test_the_report_tells_whether_the_turn_is_known(tmp_path):
     ({"preamble": "0120" * 6}, "preamble: '0120.* 0 and 1"), ({"preamble": "01" * 11}, "preamble: 22 bits must be 12 sym.* of 2"),
     ({"preamble": "01" * 10, "constellation": "bpsk"}, "preamble: 20 bits must be 24 symbols of 1"),
     ({"preamble": "0" * 25}, "preamble: 25 bits .* whole"), ({"preamble": 110}, "preamble: 110 must be a text"),
+    ({"preamble": "0110" * 12}, "preamble: shifted by 1 symbols .* turned"),
+    ({"preamble": "01" * 12, "constellation": "bpsk"}, "preamble: shifted by 1 symbols .* turned"),
     ({"constellation": "pi/4-dqpsk"}, "preamble: constellation 'pi/4-dqpsk' turns")])
 def test_what_cannot_be_a_preamble_is_refused(keys, message):
     with pytest.raises((ParameterError, CapabilityError), match=message):

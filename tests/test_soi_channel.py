@@ -126,6 +126,13 @@ def test_a_channel_is_found_among_bursts(known):
     assert torch.allclose(out.estimated["gain"], torch.ones(2, dtype=torch.float64), atol=0.1)
 
 
+@pytest.mark.parametrize("interference", [OFDM, BURSTS], ids=["OFDM", "bursts"])
+def test_in_a_silent_window_there_is_no_channel(interference):
+    """Nothing is told of it but that it is flat; the window is one without a signal, as any silent one."""
+    out = separate(torch.zeros(1, 2560, dtype=torch.complex64), soi(channel_length=8, carrier_offset=0.003), interference)
+    assert out.estimated["channel"][0].tolist() == [1, *[0] * 7] and float(out.quality) < -50
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("interference", ["OFDM", "bursts"])
 def test_a_stream_of_windows_with_a_channel(interference):

@@ -70,7 +70,7 @@ def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds rea
     """A recorded QPSK frame under recorded WiFi, nothing given but the two kinds: mean bit errors of 280."""
     from . import evaluation_recorded as study
 
-    cases = [(name, float(sir)) for sir in sir_db.split(",") for name in (wifi.split(",") if wifi else study.RECORDINGS)]
+    cases = [(name, sir) for sir in _decibels(sir_db) for name in (wifi.split(",") if wifi else study.RECORDINGS)]
     _table(save, cases, lambda case: study.recorded(folder, case[1], case[0], seeds, inside, first, prior, given))
 
 
@@ -81,7 +81,7 @@ def wanted(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.
     """Recorded WiFi is wanted, a recorded QPSK signal disturbs it: frames with a valid checksum before and after."""
     from . import evaluation_recorded as study
 
-    _table(save, [float(sir) for sir in sir_db.split(",")], lambda sir: study.wanted(folder, sir, wifi))
+    _table(save, _decibels(sir_db), lambda sir: study.wanted(folder, sir, wifi))
 
 
 @app.command()
@@ -94,7 +94,7 @@ def others(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.
     signal; separated, and separated where the quality says so."""
     from . import evaluation_recorded as study
 
-    cases = [(name, float(sir)) for name in (signals.split(",") if signals else study.OTHERS) for sir in sir_db.split(",")]
+    cases = [(name, sir) for name in (signals.split(",") if signals else study.OTHERS) for sir in _decibels(sir_db)]
     _table(save, cases, lambda case: study.others(folder, *case, priors, seed))
 
 
@@ -133,8 +133,15 @@ def throughput(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the 
     error rate at that speed."""
     from . import evaluation_learned as study
 
-    _table(save, [(*text.split(":"), int(n)) for text in cases.split(",") for n in batches.split(",")],
-           lambda case: study.throughput(priors, case[0], float(case[1]), case[2], device, seed))
+    try:
+        pairs = [text.split(":") for text in cases.split(",")]
+        rows = [(case, float(sir), int(n)) for case, sir in pairs for n in batches.split(",")]
+    except ValueError:
+        raise typer.BadParameter("case:SIR in dB and windows, whole numbers, comma-separated",
+                                 param_hint="--cases, --batches") from None
+    if min(n for *_, n in rows) < 2:
+        raise typer.BadParameter("two windows or more at once", param_hint="--batches")
+    _table(save, rows, lambda row: study.throughput(priors, *row, device, seed))
 
 
 @app.command()
@@ -178,12 +185,15 @@ def _options(**given):
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _rows(save, sir_db, measure):
+def _decibels(sir_db):
     try:
-        sirs = [float(sir) for sir in sir_db.split(",")]
+        return [float(sir) for sir in sir_db.split(",")]
     except ValueError:
         raise typer.BadParameter(f"{sir_db!r}: numbers of decibels, comma-separated", param_hint="--sir-db") from None
-    _table(save, sirs, measure)
+
+
+def _rows(save, sir_db, measure):
+    _table(save, _decibels(sir_db), measure)
 
 
 def _table(save, cases, measure):

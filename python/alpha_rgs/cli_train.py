@@ -84,6 +84,8 @@ def train(
     _one_of("--network", network, _NETWORKS)
     if network in _SUPERVISED and not against:
         raise ParameterError(f"--network: {network} learns from mixtures; give the signal of interest with --against")
+    if white and network == "bursts":
+        raise ParameterError("--white: bursts is told the noise of each carrier; leave it out")
     if noise_db and network not in _SUPERVISED:
         raise ParameterError(f"--noise-db: is for --network {' and '.join(_SUPERVISED)}; leave it out")
     if colour and (network != "diffwave" or white):
@@ -119,7 +121,8 @@ def train(
 
         prior = data.prior(trainer.finished())
         given = {"--from": begin and begin.name, "--against": against and against.name,
-                 "--sir-db": sir_db if against else None, "--noise-db": noise_db, "--network": network, "--channels": channels,
+                 "--sir-db": sir_db if against else None, "--noise-db": noise_db, "--network": network,
+                 "--channels": None if network in ("ofdm", "bursts") else channels,
                  "--blocks": blocks, "--stride": stride, "--period": period, "--window": window, "--steps": steps,
                  "--batch": batch, "--rate": rate, "--white": white or None, "--colour": colour or None,
                  "--precision": precision, "--seed": seed}
@@ -148,7 +151,7 @@ def _against(path, sir_db, noise_db, network):
     if network in _SUPERVISED:
         return Mixtures(prior, sir, noise_db and _range("--noise-db", noise_db)), f"against {prior} {sir} {noise_db}"
     if network != "fast":
-        raise ParameterError(f"--network: {network} knows white noise only; --against needs fast")
+        raise ParameterError(f"--network: {network} is not trained on mixtures; --against needs fast, unet or wavenet")
     return sources.SignalNoise(prior, sir), f"against {prior.signal} {sir[0]} {sir[1]}"
 
 

@@ -53,7 +53,7 @@ class Corpus:
         if network == "bursts":
             if stride:
                 raise ParameterError("--stride: bursts has none; leave it out")
-            frames = (window or _FRAMES * LENGTH) // LENGTH
+            frames = (window or _FRAMES * LENGTH) // LENGTH // 4 * 4        # so that halves and quarters are whole ones
             if frames < _FEWEST:
                 raise ParameterError(f"--window: {window} samples hold {frames} symbols of 802.11; give {_FEWEST * LENGTH} or "
                                      "more")

@@ -306,6 +306,9 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
         if window < soi.signal.taps_count:
             raise ParameterError(f"window: {window} samples are shorter than the signal of interest's pulse, "
                                  f"{soi.signal.taps_count} samples")
+        if soi.preamble and soi.phase is None and len(soi.word) * sps > window:
+            raise ParameterError(f"preamble: {len(soi.word)} symbols do not fit in a window of {window} samples; give fewer "
+                                 "bits, or a longer window")
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
     soi_out, interference_out = np.zeros_like(samples), np.zeros_like(samples)
     symbols, results, flying = [], [], collections.deque()

@@ -119,11 +119,11 @@ def throughput(folder, case, sir_db, batch, device="cpu", seed=1, rounds=3):
             raise ParameterError(f"{folder}: holds no {name}; name the folder of the learned priors (--priors)")
     soi, interference = (with_network(prior, load(pathlib.Path(folder) / name).network)
                          for prior, name in zip((soi, interference), names))
-    try:
-        place = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
-        torch.zeros(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise ParameterError(f"--device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    there = torch.cuda.is_available()
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda") or kind == "cuda" and not there:
+        raise ParameterError(f"--device: {device!r} cannot be used here; give cpu" + (", cuda, cuda:1 ..." if there else ""))
+    place = torch.device(("cuda" if there else "cpu") if device == "auto" else device)
     mixture, spent = draw_case(case, batch, sir_db, seed=seed), []
     y = mixture.y.to(place)
     for _ in range(rounds + 1):

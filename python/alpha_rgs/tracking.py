@@ -27,6 +27,7 @@ _NEIGHBOURS, _RECENT = 3, 8     # windows on either side that are compared; of s
 _KEPT, _CLOCK = 128, 8  # believed windows that are remembered; that the clock's offset needs at least
 _APART = 1 / 16         # of a symbol: timings that differ by more do not agree
 _CHANCE = 1e-6          # that symbols are taken for a preamble that is not there, in one window
+_RIVAL = 0.7            # of a match, from which one in another turn makes it doubtful
 _WANDER, _OUT = 0.03, 5.0       # rad that a carrier's phase may wander in the time of a window; standard deviations of an outlier
 
 
@@ -116,10 +117,12 @@ class Tracker:
         best = int(alike.argmax())
         # of n Gaussian symbols the share that lies along the word exceeds a with probability (1 - a)^(n - 1), of real ones half n
         order = self.soi.signal.alphabet.symmetry
-        if len(alike) * max(1 - alike[best], 0.0) ** ((len(word) - 1) * min(order / 4, 1)) > _CHANCE:
+        if not len(alike) * max(1 - alike[best], 0.0) ** ((len(word) - 1) * min(order / 4, 1)) < _CHANCE:
             return None
-        step = 2 * np.pi / order
-        return -step * round(float(np.angle(match[best])) / step)
+        turn = np.round(np.angle(match) * order / (2 * np.pi)) % order
+        if (alike[turn != turn[best]] > _RIVAL * alike[best]).any():    # as alike in another turn: a shifted copy, or a part
+            return None
+        return -2 * np.pi / order * float(turn[best])
 
     @property
     def clock_offset(self):

@@ -236,6 +236,8 @@ def channel_fitted(y, soi, interference, out, length, free, clear):
     free: where several delays of the first tap do as well, the latest, nearest to the strongest.
     """
     sent = replace(soi, signal=replace(soi.signal, channel=()), channel_length=None)
+    if not bool(y.abs().any()):                                 # nothing is there
+        return replace(sent, signal=replace(soi.signal, channel=(1, *[0] * (length - 1)))), np.ones(length)
     samples, first = len(y), soi._first()
     n = torch.arange(samples, dtype=torch.float64)
     angle = float(soi.phase) + 2 * torch.pi * float(soi.carrier_offset) * n

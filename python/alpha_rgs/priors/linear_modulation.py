@@ -11,6 +11,7 @@ from .base import Prior, carrier, column, rotation
 from .linear_pair import LinearPair, moments
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
+_SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
 _WORD = 12              # symbols of a preamble, at least; twice as many where half a turn leaves the alphabet as it is
 _EQUALISED = 24         # steps: what is left of intersymbol interference after is below -30 dB for echoes of -3 dB
 
@@ -76,6 +77,13 @@ class LinearModulation(Prior):
         if rest or count < least:
             raise ParameterError(f"preamble: {len(self.preamble)} bits must be {least} symbols of {alphabet.bits_per_symbol} "
                                  "bits or more, whole ones: fewer come by chance")
+        word, turn = self.word, 2 * np.pi / alphabet.symmetry
+        for shift in range(1, count):
+            match = np.vdot(word[:-shift], word[shift:])
+            alike = abs(match) > _SIMILAR * np.vdot(word, word).real
+            if alike and round(float(np.angle(match)) / turn) % alphabet.symmetry:
+                raise ParameterError(f"preamble: shifted by {shift} symbols it is nearly itself, but turned, and would settle "
+                                     "the wrong turn; give bits that do not repeat so")
 
     @property
     def word(self):

@@ -47,6 +47,7 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
     30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
     fitted to what was decided, and all begun anew."""
     require(soi, "linear-modulation", "signal of interest", "joint")
+    free = NUISANCES if free is None else free
     if soi.channel_length and len(y) > 1:           # each window has a channel of its own
         return joined([joint_bursts(y[row:row + 1], soi.rows([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
@@ -63,7 +64,7 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
     heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
     for turn in range(fits):
         problem = settled(_Problem(y, soi, bursts, noise_var), heats[0])
-        soi, spread = problem.echoed(free, length, usual, turn == 0) if length else problem.fitted(free or NUISANCES)
+        soi, spread = problem.echoed(free, length, usual, turn == 0) if length else problem.fitted(free)
     problem = _Problem(y, soi, bursts, noise_var)
     out, away = settled(problem, heats[0]).result()
     for hot in heats[1:]:
@@ -73,7 +74,7 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
     # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
     out.llrs = torch.where(away > 0.5, _SURE * out.llrs.sign(), out.llrs)       # a pause is no wrong decision
     out = together(out, soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
-    if fits and "carrier_offset" in (free or NUISANCES):
+    if fits and "carrier_offset" in free:
         out = astray(out, *_FOUND)
     right = torch.sigmoid(out.llrs.double())
     out.llrs = torch.logit(right + away * (0.5 - right), 1e-15).float()         # and holds no bits
@@ -231,6 +232,10 @@ class _Problem:
         timing, offset, phase, gain = self.nuisances
         signal, middle = self.soi.signal, self.y.shape[1] / 2
         sent = replace(signal, channel=())
+        if not bool(self.y.abs().any()):                        # nothing is there
+            flat = replace(sent, channel=(1, *[0] * (length - 1)))
+            return replace(self.soi, signal=flat, channel_length=None), dict.fromkeys(NUISANCES) | {
+                "channel": torch.ones(1, length, dtype=REAL)}
         delays = range(1 - length if wide and "timing" in free else 0, length)
         now = torch.zeros(len(delays), dtype=COMPLEX)
         now[-length:][:max(len(signal.channel), 1)] = torch.tensor(signal.scaled_channel) * torch.polar(gain, phase)
@@ -248,7 +253,7 @@ class _Problem:
         first[:-1] -= small * torch.cat([now.real, now.imag])
         limit = _EXPECTED[1] * ("carrier_offset" in free) + 1e-12
         second += torch.diag(torch.cat([torch.full((2 * k,), small, dtype=REAL), torch.tensor([1 / limit ** 2], dtype=REAL)]))
-        step, spread = torch.linalg.solve(second, first), torch.linalg.inv(second).diagonal().sqrt()
+        step, spread = torch.linalg.solve(second, first), torch.linalg.inv(2 * second).diagonal().sqrt()
         taps, error = now + torch.complex(step[:k], step[k:2 * k]), (spread[:k].square() + spread[k:2 * k].square()).sqrt()
         begin = int(taps.abs().square().unfold(0, length, 1).sum(1).argmax())
         taps, error, shift = taps[begin:begin + length], error[begin:begin + length], float(step[-1].clamp(-limit, limit))
