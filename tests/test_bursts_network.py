@@ -192,7 +192,7 @@ def test_a_prior_comes_out_of_training(tmp_path, monkeypatch):
     report = (tmp_path / "a.prior" / "report.md").read_text()
     assert all(f"### {name.upper()}" in report for name in ALPHABETS) and str(tmp_path) not in report
     told = works("info", tmp_path / "a.prior").stdout
-    assert "802.11" in told and "weights" in told
+    assert "802.11" in told and "112 weights" in told and "joint" in told
     untrained = build(prior.network.table)
     assert any(not torch.equal(p, q) for p, q in zip(untrained.parameters(), prior.network.parameters()))
 

@@ -73,8 +73,12 @@ def prior_table(prior, given=None):
     rows = [("kind", prior.kind, "what is known about the source")]
     if prior.learned:
         size = sum(p.numel() for p in prior.network.parameters())
-        colour = "white and coloured noise" if prior.takes_colour else "white noise only"
-        rows.append(("network", f"{type(prior.network.net).__name__} of {size} weights", f"its denoiser: {colour}"))
+        does = f"its denoiser: {'white and coloured noise' if prior.takes_colour else 'white noise only'}"
+        if getattr(prior.network, "supervised", False):
+            does = "separates mixtures like those that it was trained on, in one pass"
+        elif prior.kind == "ofdm-bursts":
+            does = "decides the carriers of a burst, asked by joint detection"
+        rows.append(("network", f"{type(prior.network.net).__name__} of {size} weights", does))
     for key, value in values(prior).items():
         if value is None and key in _ESTIMATED.get(prior.kind, ()):
             value = "estimated"
