@@ -42,8 +42,8 @@ def recorded(folder, sir_db, wifi=RECORDINGS[0], seeds=6, inside=False, first=0,
     """A recorded RRC-QPSK frame under recorded WiFi, of which the kinds alone are known.
 
     first: seed of the first draw. inside: windows within one WiFi frame's data, else from any busy place. prior: of the WiFi, a
-    path, default preset = "802.11". given: timing, carrier offset, phase and gain of the QPSK are, as found in its frame alone,
-    and with them kappa. Returns a dict: wifi,
+    path, default preset = "802.11". given: timing, carrier offset, phase and gain of the QPSK are, as found in its frame alone.
+    Returns a dict: wifi,
     sir_db, errors (mean of 280 bits, as real_mix counts them in the separated waveform, looking for the frame itself), worst,
     matched_filter (mean, nothing separated), quality (dB, mean), ms (per window).
     """
