@@ -132,6 +132,7 @@ def throughput(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the 
     """Both sources learned, α-RGS: windows and samples per second on one device, all else found in the mixture; and the bit
     error rate at that speed."""
     from . import evaluation_learned as study
+    from .cli_train import chosen_device
 
     try:
         pairs = [text.split(":") for text in cases.split(",")]
@@ -141,7 +142,7 @@ def throughput(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the 
                                  param_hint="--cases, --batches") from None
     if min(n for *_, n in rows) < 2:
         raise typer.BadParameter("two windows or more at once", param_hint="--batches")
-    _table(save, rows, lambda row: study.throughput(priors, *row, device, seed))
+    _table(save, rows, lambda row: study.throughput(priors, *row, chosen_device(device), seed))
 
 
 @app.command()

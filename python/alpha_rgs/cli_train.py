@@ -244,12 +244,10 @@ def _tensorboard(work, first):
     return SummaryWriter(str(work))
 
 
-@contextlib.contextmanager
-def _processes(device):
-    """(device of this process, whether it is the first of those that torchrun started)."""
+def chosen_device(device):
+    """The torch.device that --device names (ParameterError)."""
     import torch
 
-    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -261,6 +259,16 @@ def _processes(device):
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ParameterError(f"--device: {device} is asked for, but this machine has no CUDA device that torch can use; leave it "
                              "out, or give cpu")
+    return place
+
+
+@contextlib.contextmanager
+def _processes(device):
+    """(device of this process, whether it is the first of those that torchrun started)."""
+    import torch
+
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    place = chosen_device(device)
     if world == 1:
         yield place, True
         return

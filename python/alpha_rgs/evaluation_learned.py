@@ -110,7 +110,7 @@ def throughput(folder, case, sir_db, batch, device="cpu", seed=1, rounds=3):
     device, batch, ms_per_window, windows_per_s, megasamples_per_s, evaluations, ber, ber_se. One batch at a time, all of torch's
     threads; the best of so many rounds after a first one counts.
 
-    folder: as for cost. Raises ParameterError where a prior or the device is missing.
+    folder: as for cost; device: of torch. Raises ParameterError where a prior is missing.
     """
     soi, interference = paper_case(case)
     names = "rrc-qpsk.prior", f"{case.removesuffix('-noise')}.prior"
@@ -119,20 +119,15 @@ def throughput(folder, case, sir_db, batch, device="cpu", seed=1, rounds=3):
             raise ParameterError(f"{folder}: holds no {name}; name the folder of the learned priors (--priors)")
     soi, interference = (with_network(prior, load(pathlib.Path(folder) / name).network)
                          for prior, name in zip((soi, interference), names))
-    there = torch.cuda.is_available()
-    kind = device.partition(":")[0]
-    if kind not in ("auto", "cpu", "cuda") or kind == "cuda" and not there:
-        raise ParameterError(f"--device: {device!r} cannot be used here; give cpu" + (", cuda, cuda:1 ..." if there else ""))
-    place = torch.device(("cuda" if there else "cpu") if device == "auto" else device)
     mixture, spent = draw_case(case, batch, sir_db, seed=seed), []
-    y = mixture.y.to(place)
+    y = mixture.y.to(device)
     for _ in range(rounds + 1):
         began = time.perf_counter()
         out = separate(y, soi, interference)
         bits = soi.signal.alphabet.slice(out.symbols).cpu()             # waits for the device
         spent.append(time.perf_counter() - began)
     wrong, best = (bits.reshape(batch, -1) != mixture.bits).float().mean(1), min(spent[1:])
-    return dict(case=case, sir_db=sir_db, device=str(place), batch=batch, ms_per_window=1e3 * best / batch,
+    return dict(case=case, sir_db=sir_db, device=str(device), batch=batch, ms_per_window=1e3 * best / batch,
                 windows_per_s=batch / best, megasamples_per_s=1e-6 * y.numel() / best, evaluations=out.evaluations,
                 ber=float(wrong.mean()), ber_se=float(wrong.std() / batch ** 0.5))
 

@@ -75,9 +75,9 @@ class BurstDenoiser(Named):
             share = self._shares(r, var, power, [part[0] for part in parts])
             if turn < self.rounds:
                 gains, spreads, phase = self._gains(r, share, parts, start, phase, power)
-        total = var + power[:, None]
-        mean = share[-1] * r * (power[:, None] / total)
-        square = share[-1] * power[:, None] * var / total + share[-1] * (r * (power[:, None] / total)).abs().square()
+        linear = power[:, None] / (var + power[:, None])    # of a Gaussian carrier
+        mean = share[-1] * r * linear
+        square = share[-1] * (var * linear + (r * linear).abs().square())
         for own, (_, a, second, gain, level) in zip(share, parts):
             seen = (level - var) / level                    # what the sample says beyond the points
             m = a * gain + (r - a * gain) * seen
