@@ -391,33 +391,3 @@ def test_gmsk_that_is_drawn_gets_a_network_that_finds():
     data = Corpus([], SHIPPED / "gmsk.toml", "fast", None, 1, 640, None, None)
     assert data.stride == 8 and data.grid == 1 and data.pseudo.shape == (8, 16)
     assert Corpus([], SHIPPED / "gmsk.toml", "diffwave", None, 1, 640, None, None).pseudo is None
-
-
-def places(batch, x):
-    """Which sample of x, all of different angles, each window begins with; all its samples follow."""
-    angle, out = np.angle(x), []
-    for s in batch.s.numpy().astype(complex):
-        near = np.flatnonzero(abs(np.angle(s[0] * np.exp(-1j * angle))) < 1e-4)
-        fits = [i for i in near if i + len(s) <= len(x) and abs(np.angle(s * x[i:i + len(s)].conj())).max() < 1e-4]
-        assert len(fits) == 1
-        out.append(fits[0])
-    return np.array(out)
-
-
-def test_recorded_windows_begin_at_multiples_of_the_period():
-    """Noise whose power repeats after 20 samples: every window begins with a period, of those held out too; also after the
-    recorder has lost some samples, since that is looked for anew along the recording."""
-    power = 0.1 + (np.arange(20) < 6) * np.linspace(1, 2, 20)
-    x = noise((1, 64_000), generator())[0].numpy().astype(complex) * np.tile(power, 3200)
-    x = np.delete(x, np.arange(24_576, 24_579))                 # three less: periods begin 3 samples earlier
-    prior = fitting.fit([x[:24_000]], 20).prior
-    train, held = (sources.Recorded([x], ["r"], 128, held_out=held_out, prior=prior) for held_out in (False, True))
-    assert train.stride == held.stride == 20
-    at = places(train.draw(300, generator(), exact=True), x)
-    before, after = at[at < 24_000], at[at > 25_000]
-    assert len(before) > 50 and len(after) > 50
-    assert set(before % 20) == {0} and set(after % 20) == {17}
-    last = places(held.draw(100, generator(), exact=True), x)
-    assert set(last % 20) == {17} and last.min() >= int(0.8 * len(x)) and at.max() + 128 <= int(0.8 * len(x))
-    free = places(sources.Recorded([x], ["r"], 128).draw(200, generator(), exact=True), x)
-    assert len(set(free % 20)) == 20
