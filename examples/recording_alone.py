@@ -14,8 +14,10 @@ import sys
 from dataclasses import replace
 
 import torch
-from alpha_rgs import mixtures, priors, recordings
+from alpha_rgs import sources as priors
+from alpha_rgs.io import recordings
 from alpha_rgs.separators import separate
+from alpha_rgs.sources import mixtures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 WINDOWS = 64

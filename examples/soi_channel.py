@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from alpha_rgs.mixtures import draw
-from alpha_rgs.priors import LinearModulation, Ofdm, from_dict
 from alpha_rgs.separators import separate
 from alpha_rgs.signals import LinearModulation as Signal
+from alpha_rgs.sources import LinearModulation, Ofdm, from_dict
+from alpha_rgs.sources.mixtures import draw
 
 ES_N0_DB, SIR_DB, SAMPLES, OFFSET = 12.0, -10.0, 2560, 0.003
 MARGIN = 256                    # samples at each end, not counted: a stream keeps the middle of each window

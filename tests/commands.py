@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command alpha-rgs as tests call it."""
-from alpha_rgs.cli import app
+from alpha_rgs.cli.main import app
 from typer.testing import CliRunner
 
 

@@ -10,9 +10,10 @@ import time
 import numpy as np
 import torch
 from alpha_rgs.errors import CapabilityError
-from alpha_rgs.landscape import descend
-from alpha_rgs.priors import Prior
+from alpha_rgs.sources import Prior
 from common import BLUE, GREEN, INK, OCHRE, RED, VIOLET, options, plt, save
+
+from benchmarks.objective_landscape import descend
 
 SAMPLES = 256
 SIRS = (-10, -12, -14, -16, -18, -20)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from alpha_rgs.mixtures import draw, paper_priors
-from alpha_rgs.priors import Ofdm
 from alpha_rgs.separators import separate
+from alpha_rgs.sources import Ofdm
+from alpha_rgs.sources.mixtures import draw, paper_priors
 from common import BLUE, GREEN, OCHRE, RED, VIOLET, options, plt, save
 
 KINDS = {"fresh, re MMSE": (-5, 0, 5, 10), "frozen, re MMSE": (-5, 0, 5, 10), "fresh, re unit power": (-30, -20, -10),

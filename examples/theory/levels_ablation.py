@@ -8,9 +8,10 @@ import time
 
 import numpy as np
 import torch
-from alpha_rgs.landscape import descend, published_levels
-from alpha_rgs.mixtures import draw, paper_priors
+from alpha_rgs.sources.mixtures import draw, paper_priors
 from common import BLUE, GREEN, INK, OCHRE, PALE, options, plt, save
+
+from benchmarks.objective_landscape import descend, published_levels
 
 
 def rate(mixtures, levels, args):

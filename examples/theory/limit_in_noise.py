@@ -24,8 +24,8 @@ from collections import namedtuple
 
 import numpy as np
 import torch
-from alpha_rgs.mixtures import draw, paper_priors
 from alpha_rgs.separators import separate
+from alpha_rgs.sources.mixtures import draw, paper_priors
 
 REACH, STEP, SHARED = 9, 5, 4       # symbols that reach a frame; of them new ones, and those that reach the next frame too
 NEGLIGIBLE = 1e-12                  # filtered probability below which a state is dropped; what is lost has 256 times this at most

@@ -8,9 +8,10 @@ import time
 
 import numpy as np
 import torch
-from alpha_rgs.landscape import FiniteSource, pairwise_overlap, published_levels, stationary_point
 from alpha_rgs.signals import constellation
 from common import BLUE, GREEN, INK, OCHRE, PALE, RED, VIOLET, options, plt, save
+
+from benchmarks.objective_landscape import FiniteSource, pairwise_overlap, published_levels, stationary_point
 
 LOWEST = np.geomspace(3e-2, 3e-6, 9)
 LARGEST = 2.6                                           # as published

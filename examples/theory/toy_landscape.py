@@ -8,8 +8,18 @@ import math
 
 import numpy as np
 import torch
-from alpha_rgs.landscape import COMPLEX, REAL, FiniteSource, descend, local_minima, published_levels, quadrature, two_source_loss
 from common import BLUE, GREEN, INK, OCHRE, PALE, RED, options, plt, save
+
+from benchmarks.objective_landscape import (
+    COMPLEX,
+    REAL,
+    FiniteSource,
+    descend,
+    local_minima,
+    published_levels,
+    quadrature,
+    two_source_loss,
+)
 
 KAPPA = 10 ** (18 / 20)
 SOI = FiniteSource([-1, 1])

@@ -9,9 +9,9 @@ import argparse
 
 import torch
 from alpha_rgs import separate
-from alpha_rgs.acquisition import acquire
-from alpha_rgs.mixtures import draw_case, paper_case
-from alpha_rgs.priors import Ofdm
+from alpha_rgs.sources import Ofdm
+from alpha_rgs.sources.mixtures import draw_case, paper_case
+from alpha_rgs.synchronization import acquire
 
 
 class Erring(Ofdm):

@@ -5,8 +5,8 @@ Names are imported on first use, so that `import alpha_rgs` (and the command's -
 """
 import importlib
 
-_HOME = {"AlphaRgsError": ".errors", "Engine": ".engine", "Separation": ".separators", "separate": ".separators",
-         "separate_stream": ".engine"}
+_HOME = {"AlphaRgsError": ".errors", "Engine": ".streaming", "Separation": ".separators", "separate": ".separators",
+         "separate_stream": ".streaming"}
 __all__ = ["AlphaRgsError", "Engine", "Separation", "priors", "separate", "separate_stream"]
 __version__ = "0.1.0"
 

@@ -79,7 +79,8 @@ def main():
         show(f"with the Python block, copy, {2 + bool(sps)} outputs", many, make)
     if args.method == "none":
         return
-    from alpha_rgs import mixtures, priors
+    from alpha_rgs import sources as priors
+    from alpha_rgs.sources import mixtures
 
     soi, interference = priors.load(scoresep.prior(args.soi)), priors.load(scoresep.prior(args.interference))
     y = mixtures.draw(soi, interference, 1, args.samples, -12, 20, seed=1).y[0].numpy()

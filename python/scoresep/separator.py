@@ -80,8 +80,8 @@ class _Tasks:
         self.priors, self.known = (soi, interference), known
 
     def __call__(self):
-        from alpha_rgs import priors
-        from alpha_rgs.engine import Engine
+        from alpha_rgs import sources as priors
+        from alpha_rgs.streaming.engine import Engine
 
         known = self.known
         soi, interference = (priors.load(p) if isinstance(p, str) else p for p in self.priors)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..priors import with_network
-from .alternatives import search
+from ..sources import with_network
 from .amortised import first_pass
 from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
+from .lattice_search import search
 from .newton import newton
 
 PRESETS = ("fast", "white", "paper")

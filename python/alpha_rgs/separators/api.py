@@ -6,17 +6,17 @@ from functools import partial
 import numpy as np
 import torch
 
-from ..acquisition import acquire, offset_of_zero
 from ..errors import CapabilityError, ParameterError
-from ..priors.linear_modulation import NUISANCES
+from ..sources.linear_modulation import NUISANCES
+from ..synchronization import acquire, offset_of_zero
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
 from .base import require
 from .basis import basis
+from .blind import separate_unknown
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
 from .reverse_diffusion import reverse_diffusion
-from .unknown import separate_unknown
 
 METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
            "reverse_diffusion": reverse_diffusion, "amortised": amortised}

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..priors.base import carrier, column
-from ..priors.ofdm import frame_pulses
+from ..inference.frame_family import COMPLEX, REAL, FrameFamily, divide, multiply
+from ..inference.list_search import refine
+from ..inference.symbol_chain import BlockChain
+from ..sources.base import carrier, column
+from ..sources.ofdm import frame_pulses
 from .base import interference_estimate, require, soft_output, together
-from .bursts import joint_bursts
-from .chain import BlockChain
-from .frames import COMPLEX, REAL, FrameFamily, divide, multiply
+from .joint_bursts import joint_bursts
 from .joint_linear import joint_linear
-from .search import refine
-from .stationary import stationary_lmmse
+from .stationary_lmmse import stationary_lmmse
 
 _NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
 _MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... exceed what shows where no carrier is

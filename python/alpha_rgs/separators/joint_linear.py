@@ -6,9 +6,9 @@ comes from one banded system of real unknowns (priors/linear_pair.py), in-phase 
 """
 import torch
 
-from ..priors.linear_pair import REAL, LinearPair, moments
+from ..inference.frame_family import divide, multiply
+from ..inference.linear_pair import REAL, LinearPair, moments
 from .base import interference_estimate, misjudged, require, soft_output
-from .frames import divide, multiply
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
 _MIN_VAR = 1e-6

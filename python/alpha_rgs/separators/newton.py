@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..priors.base import carrier
+from ..sources.base import carrier
 
 _EPS = 3e-3         # of the smoothing that stays on what the denoiser is sure of: 1e-3 needs more iterations, 1e-2 costs errors
 _LEARNED = 3e-2     # the same for a network, whose own errors pass for certainty: with 3e-3 6 % of bits under DSSS are wrong

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Waveforms: linear maps of symbols, GMSK and GFSK, chirps."""
 from .constellations import Constellation, Gaussian, constellation
-from .gmsk import Gfsk, Gmsk
+from .cpm import Gfsk, Gmsk
 from .linear import LinearModulation, root_raised_cosine
 from .lora import Lora
 from .ofdm import PRESETS, Ofdm, preset

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""alpha-rgs evaluate: measure separators against the truth: a row at a time, or (paper) the whole table."""
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from .cli_coverage import envelope
+from .cli_paper import paper
+
+app = typer.Typer(no_args_is_help=True, help="Measure separators against the truth. The same seed gives the same figures.")
+
+Method = Annotated[str, typer.Option(help="joint, alpha_rgs, lmmse, basis, reverse_diffusion or matched_filter.")]
+Sirs = Annotated[str, typer.Option("--sir-db", help="Ratios of powers, comma-separated.")]
+Snr = Annotated[float | None, typer.Option(help="Signal to noise per sample, dB; left out: no noise.")]
+Seed = Annotated[int, typer.Option(help="Of the mixtures.")]
+Preset = Annotated[str | None, typer.Option(help="Of alpha_rgs: fast, white or paper.")]
+Passes = Annotated[int | None, typer.Option(help="Of joint.")]
+Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the rows to this file, after each.")]
+_ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
+app.command()(paper)
+app.command()(envelope)
+
+
+@app.command()
+def isolated(method: Method = "joint", sir_db: Sirs = _ALL, windows: Annotated[int, typer.Option(min=1)] = 100,
+             snr_db: Snr = None, constellation: Annotated[str, typer.Option(help="Of the OFDM carriers.")] = "qpsk",
+             seed: Seed = 1, preset: Preset = None, passes: Passes = None, save: Save = None):
+    """Isolated windows of 160 QPSK symbols under OFDM of random offset and phase: the experiment of arXiv 2306.14411."""
+    from . import families as evaluation
+
+    options = _options(preset=preset, passes=passes)
+    _rows(save, sir_db, lambda sir: evaluation.isolated(method, sir, windows, snr_db, seed, constellation, **options))
+
+
+@app.command()
+def stream(method: Method = "joint", sir_db: Sirs = _ALL, samples: Annotated[int, typer.Option(min=10_000)] = 800_000,
+           snr_db: Snr = None, seed: Seed = 1, passes: Passes = None, save: Save = None):
+    """One continuous mixture in overlapping windows: errors, also near the windows' seams, and speed."""
+    from . import families as evaluation
+
+    options = _options(passes=passes)
+    _rows(save, sir_db, lambda sir: evaluation.stream(method, sir, samples, snr_db, seed, **options))
+
+
+@app.command()
+def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated[float, typer.Option()] = -10.0,
+             snr_db: Annotated[float, typer.Option(help="Per sample.")] = 20.0, save: Save = None):
+    """The paper's QPSK under interference of all families: bit error rates, the interference known and found; and how far what
+    was found is off, in standard deviations as told (1 is right; a few windows tell little of that: take a dozen)."""
+    from . import families as evaluation
+
+    _table(save, list(evaluation.FAMILIES), lambda name: evaluation.family(name, sir_db, snr_db, windows))
+
+
+@app.command()
+def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds real_mix.py and, beside it, the captures.")],
+             wifi: Annotated[str, typer.Option(help="Recordings, comma-separated; default all six.")] = "",
+             sir_db: Sirs = "-5,-10,-15", seeds: Annotated[int, typer.Option(min=1, help="Draws of each.")] = 24,
+             first: Annotated[int, typer.Option(min=0, help="Seed of the first draw.")] = 0,
+             inside: Annotated[bool, typer.Option("--inside", help="Windows inside one WiFi frame's data only.")] = False,
+             prior: Annotated[pathlib.Path | None, typer.Option(help="Of the WiFi; default preset = \"802.11\".")] = None,
+             given: Annotated[bool, typer.Option("--given", help="Timing, carrier offset, phase and gain of the QPSK are given, "
+                                                 "as found in its frame alone.")] = False,
+             save: Save = None):
+    """A recorded QPSK frame under recorded WiFi, nothing given but the two kinds: mean bit errors of 280."""
+    from . import recorded as study
+
+    cases = [(name, sir) for sir in _decibels(sir_db) for name in (wifi.split(",") if wifi else study.RECORDINGS)]
+    _table(save, cases, lambda case: study.recorded(folder, case[1], case[0], seeds, inside, first, prior, given))
+
+
+@app.command()
+def wanted(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
+           wifi: Annotated[str, typer.Option(help="Recording.")] = "wifi_11a_24M_conducted",
+           sir_db: Annotated[str, typer.Option(help="WiFi over QPSK, comma-separated.")] = "10,5,0", save: Save = None):
+    """Recorded WiFi is wanted, a recorded QPSK signal disturbs it: frames with a valid checksum before and after."""
+    from . import recorded as study
+
+    _table(save, _decibels(sir_db), lambda sir: study.wanted(folder, sir, wifi))
+
+
+@app.command()
+def others(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
+           signals: Annotated[str, typer.Option(help="Comma-separated; default gsm,gfsk,adsb,lte,nbiot,v2x.")] = "",
+           sir_db: Annotated[str, typer.Option(help="QPSK over recording, comma-separated.")] = "10,5,0,-5,-10,-15",
+           priors: Annotated[pathlib.Path, typer.Option(help="Folder that holds gmsk.prior.")] = pathlib.Path("priors"),
+           seed: Annotated[int, typer.Option(help="Of the QPSK's bits.")] = 1, save: Save = None):
+    """A known QPSK under and over recorded GSM, GFSK, ADS-B, LTE: its bit error rate, and what a receiver gets of the recorded
+    signal; separated, and separated where the quality says so."""
+    from . import recorded as study
+
+    cases = [(name, sir) for name in (signals.split(",") if signals else study.OTHERS) for sir in _decibels(sir_db)]
+    _table(save, cases, lambda case: study.others(folder, *case, priors, seed))
+
+
+@app.command()
+def learned(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the learned priors.")] = pathlib.Path("priors"),
+            cases: Annotated[str, typer.Option(help="case:SIR, comma-separated.")] = "dsss-noise:-18,ofdm-qpsk:-12",
+            windows: Annotated[int, typer.Option(min=2)] = 128,
+            iterations: Annotated[str, typer.Option(help="Of the published setting.")] = "30,100,300,1000", seed: Seed = 1,
+            figure: Annotated[pathlib.Path | None, typer.Option(help="Draw the rows into this PNG.")] = None, save: Save = None):
+    """Learned priors: bit error rate against time per window, on two cores."""
+    from alpha_rgs.errors import AlphaRgsError
+
+    from . import learned as study
+
+    rows = []
+    try:
+        for text in cases.split(","):
+            case, _, sir = text.partition(":")
+            rows += study.cost(priors, case, float(sir), windows, [int(n) for n in iterations.split(",") if n], seed,
+                               _tell)
+            if save:
+                save.write_text(json.dumps(rows, indent=1) + "\n")
+    except (AlphaRgsError, ValueError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    if figure:
+        study.draw(rows, figure)
+
+
+@app.command()
+def throughput(priors: Annotated[pathlib.Path, typer.Option(help="Folder of the learned priors.")] = pathlib.Path("priors"),
+               cases: Annotated[str, typer.Option(help="case:SIR, comma-separated.")] = "dsss-noise:-18,ofdm-qpsk:-12",
+               batches: Annotated[str, typer.Option(help="Windows at once, comma-separated; thousands on a GPU.")] = "64,512",
+               device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda where there is one.")] = "auto",
+               seed: Seed = 1, save: Save = None):
+    """Both sources learned, α-RGS: windows and samples per second on one device, all else found in the mixture; and the bit
+    error rate at that speed."""
+    from alpha_rgs.cli.train import chosen_device
+
+    from . import learned as study
+
+    try:
+        pairs = [text.split(":") for text in cases.split(",")]
+        rows = [(case, float(sir), int(n)) for case, sir in pairs for n in batches.split(",")]
+    except ValueError:
+        raise typer.BadParameter("case:SIR in dB and windows, whole numbers, comma-separated",
+                                 param_hint="--cases, --batches") from None
+    if min(n for *_, n in rows) < 2:
+        raise typer.BadParameter("two windows or more at once", param_hint="--batches")
+    _table(save, rows, lambda row: study.throughput(priors, *row, chosen_device(device), seed))
+
+
+@app.command()
+def denoising(
+    prior: Annotated[pathlib.Path, typer.Argument(metavar="PRIOR", help="Whose denoiser is judged.")],
+    recording: Annotated[pathlib.Path, typer.Argument(metavar="REC", help="Of its source alone.")],
+    reference: Annotated[pathlib.Path, typer.Option(metavar="REF.toml", help="An exact prior of the same source.")],
+    window: Annotated[int, typer.Option(min=16, help="Samples denoised at once.")] = 2560,
+    hop: Annotated[int | None, typer.Option(min=1, help="From one window's first sample to the next's; default window.")] = None,
+    first: Annotated[int, typer.Option(min=0, help="First sample of the first window.")] = 0,
+    resample: Annotated[str | None, typer.Option(help="P/Q: to be done first; all else refers to the new rate.")] = None,
+    carrier_offset: Annotated[float, typer.Option(help="Of the recording, taken off, cycles per sample.")] = 0.0,
+    datatype: Annotated[str | None, typer.Option(help="Of a raw file.")] = None,
+    sample_rate: Annotated[float | None, typer.Option(help="In Hz, where the file does not tell it.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Noises per window.")] = 1, save: Save = None,
+):
+    """Noise added to a recording and taken off again, by a prior and by an exact one; windows of a tenth of the median power and
+    less are left out."""
+    from alpha_rgs.errors import AlphaRgsError
+    from alpha_rgs.io.recordings import windows_of_recording
+    from alpha_rgs.sources import load
+    from alpha_rgs.training import denoising_metrics as yardstick
+
+    try:
+        cut = windows_of_recording(recording, window, hop or window, first, resample, carrier_offset, datatype, sample_rate)
+        points = yardstick.recorded(load(prior), load(reference), cut, draws=draws)
+    except AlphaRgsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    _table(save, points, lambda p: dict(noise_var=p.noise_var, noisy_db=p.linear, prior_db=p.network, exact_db=p.exact,
+                                        gap_db=p.gap, windows=len(cut)))
+
+
+def _tell(row):
+    ber = "" if row["ber"] is None else f", BER {row['ber']:.3g} ±{row['ber_se']:.2g}"
+    typer.echo(f"{row['case']} {row['sir_db']:g} dB, {row['label']}: {row['evaluations']} evaluations, "
+               f"{row['ms_per_window']:.3g} ms per window{ber}")
+
+
+def _options(**given):
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _decibels(sir_db):
+    try:
+        return [float(sir) for sir in sir_db.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{sir_db!r}: numbers of decibels, comma-separated", param_hint="--sir-db") from None
+
+
+def _rows(save, sir_db, measure):
+    _table(save, _decibels(sir_db), measure)
+
+
+def _table(save, cases, measure):
+    """Measure each case, under a progress bar; print all, and save as they come."""
+    from alpha_rgs.errors import AlphaRgsError
+
+    rows, console = [], Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            for case in bar.track(cases, description="measuring"):
+                rows.append(measure(case))
+                if save:
+                    save.write_text(json.dumps(rows, indent=1) + "\n")
+    except AlphaRgsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console(width=max(Console().width, 150)).print(table)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The algebra that methods share: elimination, chains, tiles, searches."""

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OFDM frames inside expectation propagation: what they say about the other source's symbols, and their carriers' sites.
+
+The carriers of a family of frames fall in two groups. Those *near* the SOI's spectrum have one site each. The *clean* rest
+are decided almost surely after the first pass; they share one variance per (window, class of frames), so that the
+covariance of noise and clean carriers keeps its eigenvectors, computed once per class, and a pass rescales eigenvalues.
+"""
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from ..sources.ofdm import frame_pulses, ofdm_matrix
+
+REAL, COMPLEX = torch.float64, torch.complex128     # single precision loses the Schur complements at -24 dB without noise
+_MIN_VAR = 1e-5
+
+
+@lru_cache(maxsize=2000)
+def _class_tables(matrix_key, cls, pulse_key, near, clean, skip, extra):
+    """For one class of frames: (Uy [P, P], UT [P, d+K], UC [P, n], eigenvalues [P]).
+
+    P samples, d near carriers, K symbols, n clean carriers. With W the noise's shape (1; `extra` on the first `skip` samples),
+    W^-1/2·A_C·A_Cᴴ·W^-1/2 = U·diag(eigenvalues)·Uᴴ on the samples present; Uy = Uᴴ·W^-1/2, UT = Uy·[A_D, H], UC = Uy·A_C.
+    """
+    low, high, *pattern = cls
+    matrix = ofdm_matrix(matrix_key)
+    period = len(matrix)
+    shape = np.where(np.arange(period) < skip, extra, 1.0)[low:high] ** -0.5
+    a = matrix[low:high] * shape[:, None]
+    pulses = frame_pulses(pulse_key, pattern, period)[low:high] * shape[:, None]
+    clean_part = a[:, list(clean)]
+    value, vector = np.linalg.eigh(clean_part @ clean_part.conj().T)
+    out = [np.zeros((period, width), complex) for width in (period, len(near) + pulses.shape[1], len(clean))]
+    out[0][:high - low, low:high] = vector.conj().T * shape
+    out[1][:high - low] = vector.conj().T @ np.hstack([a[:, list(near)], pulses])
+    out[2][:high - low] = vector.conj().T @ clean_part
+    eigenvalues = np.zeros(period)
+    eigenvalues[:high - low] = value.clip(0)
+    return [torch.tensor(m, dtype=COMPLEX) for m in out] + [torch.tensor(eigenvalues, dtype=REAL)]
+
+
+class FrameFamily:
+    """The frames `rows` (into batch·frames) of a plan, with their near and clean carriers.
+
+    received: [batch·frames, P], in units of the SOI's gain; kappa, noise: [batch], likewise.
+    """
+
+    def __init__(self, ofdm, plan, rows, received, kappa, noise, near, clean, extra):
+        self.alphabet, self.d, device = ofdm.signal.alphabet, len(near), received.device
+        classes, index = torch.unique(plan.index.flatten()[rows], return_inverse=True)
+        key = (plan.pulse_key, tuple(near), tuple(clean), ofdm.delay_spread, extra)
+        tables = [[m.to(device) for m in _class_tables(ofdm.matrix_key, plan.classes[c], *key)] for c in classes.tolist()]
+        self.window = rows // plan.frames
+        pair, group = torch.unique(self.window * len(classes) + index, return_inverse=True)
+        self.order = torch.argsort(group, stable=True).to(device)       # from here on frames are sorted by group
+        self.rows, self.window = rows.to(device)[self.order], self.window.to(device)[self.order]
+        self.group, self.sizes = group.to(device)[self.order], torch.bincount(group).to(device)
+        self.slots = [(size, torch.nonzero(self.sizes == size)[:, 0]) for size in torch.unique(self.sizes).tolist()]
+        start = torch.cumsum(self.sizes, 0) - self.sizes
+        self.slots = [(which, start[which][:, None] + torch.arange(size, device=device)) for size, which in self.slots]
+        which = (pair % len(classes)).to(device)
+        window = (pair // len(classes)).to(device)
+        rotate, self.UT, self.UC, self.eigenvalues = (torch.stack([t[i] for t in tables])[which] for i in range(4))
+        self.noise, self.kappa = noise[window][:, None], kappa[window][:, None]
+        self.UT[:, :, :self.d] *= self.kappa[..., None]                 # columns: kappa·A_D and H
+        self.UC *= self.kappa[..., None]
+        self.received = self._apply(rotate, received[self.rows])
+        n = len(rows)
+        self.clean_mean = torch.zeros(n, len(clean), dtype=COMPLEX, device=device)
+        self.clean_var = torch.ones(len(pair), 1, dtype=REAL, device=device)
+        self.gram, self.cut = None, len(clean) == 0
+        self.site = torch.ones(n, self.d, dtype=REAL, device=device)
+        self.shift = torch.zeros(n, self.d, dtype=COMPLEX, device=device)
+
+    def _apply(self, matrices, vectors):
+        """Each frame's vector [n, q] times its group's matrix [groups, p, q]: [n, p]."""
+        out = vectors.new_empty(len(vectors), matrices.shape[1])
+        for which, rows in self.slots:
+            out[rows] = vectors[rows] @ matrices[which].mT
+        return out
+
+    def _mean(self, values):
+        """The mean of [n, ...] over each group: [groups, ...]."""
+        total = values.new_zeros(len(self.sizes), *values.shape[1:]).index_add_(0, self.group, values)
+        return total / self.sizes.reshape(-1, *[1] * (values.dim() - 1))
+
+    def evidence(self):
+        """What the frames say about their K symbols: (precision [n, K, K], information [n, K])."""
+        d, group = self.d, self.group
+        if self.gram is None or self.UC.shape[2]:       # without clean carriers the weights never change
+            self.weight = 1 / (self.noise + self.kappa.square() * self.clean_var * self.eigenvalues)    # [groups, P]
+            self.weighted = self.UT.mH * self.weight[:, None, :]
+            self.gram = (self.weighted @ self.UT)[group]                                                # [n, d+K, d+K]
+        gram = self.gram
+        self.residual = self.received - self._apply(self.UC, self.clean_mean)
+        self.stat = stat = self._apply(self.weighted, self.residual)
+        dd, self.dk, kk = gram[..., :d, :d], gram[..., :d, d:], gram[..., d:, d:]
+        if d == 0:
+            return kk, stat
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(dd + torch.diag_embed(self.site.to(COMPLEX))))
+        self.near_stat = (stat[:, :d] + self.shift)[..., None]
+        self.gain = self.inverse @ self.dk
+        return kk - self.dk.mH @ self.gain, stat[:, d:] - (self.gain.mH @ self.near_stat)[..., 0]
+
+    def update(self, local_mean, local_cov, damping):
+        """Given the symbols' posterior [n, K], [n, K, K]: cavities of the carriers, and their next sites."""
+        if self.d:
+            self.near_mean = near_mean = ((self.inverse @ self.near_stat) - self.gain @ local_mean[..., None])[..., 0]
+            cross = self.gain @ local_cov                                                               # -Cov(c_D, a)
+            near_var = (self.inverse.diagonal(dim1=-2, dim2=-1) + (cross * self.gain.conj()).sum(-1)).real
+            cavity = divide(near_mean, near_var, self.site, self.shift)
+            site, shift = multiply(*self.alphabet.posterior(*cavity), *cavity)
+            self.site = torch.lerp(self.site, site, damping)
+            self.shift = (1 - damping) * self.shift + damping * shift
+        if self.cut:
+            return
+        mean = torch.cat([near_mean, local_mean], -1) if self.d else local_mean
+        weighted = (self.UC * self.weight[..., None]).mH                                                # [groups, n, P]
+        stat = self._apply(weighted, self.residual - self._apply(self.UT, mean))
+        leak = weighted @ self.UT                                       # what the others' uncertainty costs: the mean of a group
+        spread = self._mean(local_cov)
+        lost = ((leak[..., self.d:] @ spread) * leak[..., self.d:].conj()).real.sum(-1)
+        if self.d:
+            near, cross = self._mean(self.inverse + cross @ self.gain.mH), self._mean(cross)
+            seen = leak[..., :self.d] @ near - 2 * leak[..., self.d:] @ cross.mH
+            lost = lost + (seen * leak[..., :self.d].conj()).real.sum(-1)
+        information = ((self.UC.abs().square() * self.weight[..., None]).sum(1) - lost).clamp_min(1e-9)[self.group]
+        var = (1 / information - self.clean_var[self.group]).clamp_min(_MIN_VAR)
+        self.clean_mean, var = self.alphabet.posterior(self.clean_mean + stat / information, var)
+        self.clean_var = self._mean(var.mean(-1))[:, None].clamp_min(_MIN_VAR)
+
+
+    def misfit(self, symbols):
+        """Energy, in units of the noise, that decided symbols [n, K] and decided near carriers leave in each frame [n]."""
+        near = self.alphabet.nearest(self.near_mean).to(COMPLEX) if self.d else symbols[:, :0]
+        left = self.received - self._apply(self.UC, self.clean_mean) - self._apply(self.UT, torch.cat([near, symbols], -1))
+        return (self.weight[self.group] * left.abs().square()).sum(1)
+
+
+def divide(mean, var, site, shift):
+    """The cavity: a site taken out of the posterior. Returns (mean, variance)."""
+    precision = (1 / var.clamp_min(1e-9) - site).clamp_min(1e-4)
+    return (mean / var.clamp_min(1e-9) - shift) / precision, 1 / precision
+
+
+def multiply(mean, var, cavity_mean, cavity_var, min_var=_MIN_VAR):
+    """The site that gives a cavity these moments: (precision, precision·mean)."""
+    precision = (1 / var.clamp_min(min_var) - 1 / cavity_var).clamp_min(1e-3)
+    return precision, mean * (precision + 1 / cavity_var) - cavity_mean / cavity_var

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Separation where timing, carrier offset, phase, gain or channel of the signal of interest are unknown: found in each window,
+then made better by what was separated."""
+import math
+from dataclasses import fields, replace
+
+import torch
+
+from ..sources.linear_modulation import NUISANCES
+from ..synchronization.stationary import candidates, channel_fitted, refined
+from .base import Separation, astray, joined
+
+_ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must gain for another
+_ECHOED, _STALLED = 12, 5       # rounds where a channel is looked for; that may pass without a gain while nothing is clear
+_CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
+_FOUND = 0.044, 4.0             # of astray: likeliest over 92 windows of the envelope under OFDM and QPSK, 40 found wrongly
+_ALONE = ("ofdm", "linear-modulation", "gaussian")      # under these carrier offsets may not differ within a batch
+
+
+def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
+    """solve(y [batch, samples], soi, interference, kappa, noise_var) -> Separation. missing: names of the SOI's nuisances that
+    are to be found. A Separation of all windows; `estimated` holds them too, and their standard deviations as name_std."""
+    def rows(value, index):
+        return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
+
+    def source(row, of):
+        return of.rows(slice(row, row + 1))
+
+    sought, echoed = [key for key in missing if key != "channel"], "channel" in missing
+    lacking = not echoed or any(getattr(soi, key) is None for key in sought)
+    clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+
+    def solved(starts):
+        """{row: SOI} -> {row: Separation}."""
+        if interference.kind in _ALONE or echoed:
+            parts = [[row] for row in starts]
+        else:
+            parts = [list(starts)]
+        out = {}
+        for part in parts:
+            known = replace(soi.rows(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in sought})
+            if echoed:
+                known = replace(known, signal=starts[part[0]].signal, channel_length=None)
+            levels = [rows(v, part) for v in (kappa, noise_var)]
+            found = solve(y[part], known, interference.rows(part), *levels)
+            out |= {row: _row(found, i) for i, row in enumerate(part)}
+        return out
+
+    def settled(starts):
+        """{row: SOI} -> {row: (Separation, SOI, spread)}: separated, nuisances fitted to that, and again while it gets better."""
+        best, going, told, since = {}, dict(starts), {row: {} for row in starts}, dict.fromkeys(starts, 0)
+        for _ in range(_ECHOED if echoed else _ROUNDS):
+            for row, out in solved(going).items():
+                gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
+                # a channel holds the timing too
+                free = [key for key in sought if key != "timing" or not going[row].signal.channel]
+                moved, spread = refined(y[row], going[row], out, free)
+                told[row] = told[row] | spread
+                if gained > 0:
+                    best[row] = out, going[row], told[row]
+                settling = not echoed or float(out.quality) > clear
+                since[row] = since[row] + 1 if gained < _BETTER else 0
+                if since[row] and (settling or since[row] == _STALLED):
+                    del going[row]
+                else:
+                    going[row] = moved
+                    if echoed:
+                        going[row], taps = channel_fitted(y[row], moved, interference, out, soi.channel_length, sought, settling)
+                        told[row] = told[row] | {"channel": taps}
+            if not going:
+                break
+        return {row: (out, own, told[row] | spread) for row, (out, own, spread) in best.items()}
+
+    levels = [[rows(v, slice(row, row + 1)) for v in (kappa, noise_var)] for row in range(len(y))]
+    ways = {row: candidates(y[row], source(row, soi), source(row, interference), *levels[row]) if lacking else
+            iter([source(row, soi)]) for row in range(len(y))}
+    best = {}
+    while ways:
+        starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
+        for row, found in settled(starts).items() if starts else ():
+            if row not in best or float(found[0].quality) > float(best[row][0].quality):
+                best[row] = found
+        ways = {row: ways[row] for row in starts if float(best[row][0].quality) < clear}
+    return joined([_told(*best[row], missing) for row in range(len(y))])
+
+
+def _column(values):
+    return torch.tensor(values, dtype=torch.float64) if len(values) > 1 else values[0]
+
+
+def _told(out, soi, spread, missing):
+    """A Separation that tells the SOI's nuisances; the interference's of the same names as interference_name."""
+    if "carrier_offset" in missing and out.method == "joint":      # found wrongly, it makes all of them wrong
+        out = astray(out, *_FOUND)
+    values = {key: getattr(soi, key) for key in (NUISANCES if "channel" in missing else missing)}
+    values |= {f"{key}_std": value for key, value in spread.items()}
+    told = {key: torch.tensor([v], dtype=torch.float64) for key, v in values.items() if key != "channel_std"}
+    if "channel" in missing:
+        taps = soi.signal.channel or (1.0, *[0.0] * (len(spread["channel"]) - 1))
+        told["channel"] = torch.tensor([taps], dtype=torch.complex128)
+        told["channel_std"] = torch.from_numpy(spread["channel"])[None]
+    others = {f"interference_{key}" if key in missing else key: value for key, value in out.estimated.items()}
+    return replace(out, estimated=others | told)
+
+
+def _row(out, i):
+    """One window of a Separation."""
+    def take(value):
+        return value[i:i + 1] if torch.is_tensor(value) and value.ndim else value
+    return replace(out, estimated={k: take(v) for k, v in out.estimated.items()},
+                   **{f.name: take(getattr(out, f.name)) for f in fields(Separation) if f.name != "estimated"})

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Joint detection of a linear modulation under bursts of OFDM whose channel, phases and alphabets were found.
+
+As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each frame has its own carriers, gains and noise (what
+decisions left of it), and carriers that the signal of interest does not reach are decided and taken off. The noise is annealed:
+inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
+that a frame now and then ends in a wrong but stable decision of all its symbols.
+
+A learned prior's carriers stay open, and its network decides those of a burst together. Where that ends depends on where it
+began: of several beginnings each window keeps the end that fits best.
+
+The signal of interest may pause: each symbol is a point of the alphabet, or belongs to a pause, which a Markov chain begins and
+ends. Without that, what is decided in a gap is taken off the bursts there at full power.
+"""
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..inference.frame_family import COMPLEX, REAL, divide, multiply
+from ..inference.frame_tiling import GAUSSIAN
+from ..inference.symbol_chain import BlockChain
+from ..signals import constellation
+from ..signals.wifi import ALPHABETS
+from ..sources.base import column
+from ..sources.linear_modulation import NUISANCES
+from ..sources.ofdm_bursts import Tiles
+from .base import astray, joined, misjudged, picked, require, soft_output, together
+
+_PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
+_HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
+_EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
+_BENT, _REACH = 0.15, 120                   # of together, measured at -5 ... -15 dB; samples: one and a half frames
+_FOUND = 0.115, 2.0                         # of astray: likeliest over 54 windows of the envelope, 16 of them found wrongly
+_GONE, _BACK, _REST = 1e-4, 0.1, 0.1        # chance per symbol that the SOI pauses, and goes on; power of a pause's symbols
+_STRAY, _SURE = 0.05, 50.0                  # share of symbols that are there and fit no point; nats that one may say of a pause
+_COOL = 20.0                                # factor on the noise from which down pauses are looked for
+_ECHO, _LOUDER = 0.1, 1.25                                 # power of a channel's tap that is expected, of the signal's
+_LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
+_ALPHABETS = [constellation(name) for name in ALPHABETS]
+
+
+def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, free=None, callback=None):
+    """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
+    30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
+    fitted to what was decided, and all begun anew."""
+    require(soi, "linear-modulation", "signal of interest", "joint")
+    free = NUISANCES if free is None else free
+    if soi.channel_length and len(y) > 1:           # each window has a channel of its own
+        return joined([joint_bursts(y[row:row + 1], soi.rows([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
+            row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
+    passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
+
+    def settled(problem, hot):
+        problem.begin()
+        for step in range(passes):
+            problem.infer(hot ** max(0.0, 1 - step / max(passes - _SETTLE, 1)), damping)
+            if callback:
+                callback(next(count), *problem.cavity)
+        return problem
+
+    heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
+    for turn in range(fits):
+        problem = settled(_Problem(y, soi, bursts, noise_var), heats[0])
+        soi, spread = problem.echoed(free, length, usual, turn == 0) if length else problem.fitted(free)
+    problem = _Problem(y, soi, bursts, noise_var)
+    out, away = settled(problem, heats[0]).result()
+    for hot in heats[1:]:
+        other, gone = settled(problem, hot).result()
+        better = other.quality > out.quality
+        out, away = picked(other, out, better), torch.where(better[:, None, None], gone, away)
+    # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
+    out.llrs = torch.where(away > 0.5, _SURE * out.llrs.sign(), out.llrs)       # a pause is no wrong decision
+    out = together(out, soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
+    if fits and "carrier_offset" in free:
+        out = astray(out, *_FOUND)
+    right = torch.sigmoid(out.llrs.double())
+    out.llrs = torch.logit(right + away * (0.5 - right), 1e-15).float()         # and holds no bits
+    if fits:
+        out.estimated = {key: torch.as_tensor(getattr(soi, key), dtype=REAL).reshape(-1) for key in spread if key != "channel"}
+        out.estimated |= {f"{key}_std": value for key, value in spread.items() if value is not None}
+        if length:
+            out.estimated["channel"] = torch.tensor([soi.signal.channel], dtype=COMPLEX)
+    return out
+
+
+class _Family:
+    """Tiles with equally many open carriers d, K symbols reaching each. All arrays [tiles, ...]."""
+
+    def __init__(self, received, waves, alphabet, noise, pulses, deciding=None):
+        self.d, self.alphabet, self.pulses, self.waves, self.deciding = waves.shape[2], alphabet, pulses, waves, deciding
+        self.received, self.noise = received, noise
+        both = torch.cat([waves, pulses], 2)
+        weighted = both.mH / noise[:, None, :]
+        self.gram, self.stat = weighted @ both, (weighted @ received[..., None])[..., 0]
+
+    def begin(self):
+        """Nothing is known of the carriers."""
+        self.site = torch.ones(self.alphabet.shape, dtype=REAL, device=self.received.device)
+        self.shift = torch.zeros(self.alphabet.shape, dtype=COMPLEX, device=self.received.device)
+
+    def slopes(self, symbols, waves):
+        """Gradient and curvature, [n, k] and [n, k, k], of the log-likelihood along k waves [n, samples, k] that are added to the
+        symbols' own, carriers following."""
+        rest = self.received - (self.pulses @ symbols[..., None])[..., 0]
+        weighted = waves.mH / self.noise[:, None, :]
+        first, second = (weighted @ rest[..., None])[..., 0], weighted @ waves
+        if self.d:
+            across = self.waves.mH / self.noise[:, None, :]
+            mean = self.inverse @ ((across @ rest[..., None])[..., 0] + self.shift)[..., None]
+            seen = across @ waves
+            first = first - (seen.mH @ mean)[..., 0]
+            second = second - seen.mH @ self.inverse @ seen
+        return first.real, second.real
+
+    def evidence(self, heat):
+        """(precision [n, K, K], information [n, K]) of the symbols, the noise `heat` times as strong."""
+        d, gram, stat = self.d, self.gram / heat, self.stat / heat
+        if d == 0:
+            return gram, stat
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[:, :d, :d] + torch.diag_embed(self.site.to(COMPLEX))))
+        self.own = self.inverse @ (stat[:, :d] + self.shift)[..., None]
+        self.gain = self.inverse @ gram[:, :d, d:]
+        return gram[:, d:, d:] - gram[:, d:, :d] @ self.gain, stat[:, d:] - (gram[:, d:, :d] @ self.own)[..., 0]
+
+    def update(self, mean, cov, damping):
+        """New sites of the carriers, given the symbols' posterior [n, K], [n, K, K]."""
+        if self.d == 0:
+            return
+        own = (self.own - self.gain @ mean[..., None])[..., 0]
+        var = (self.inverse.diagonal(dim1=1, dim2=2) + ((self.gain @ cov) * self.gain.conj()).sum(-1)).real
+        cavity = divide(own, var, self.site, self.shift)
+        if self.deciding:
+            site, shift = multiply(*self.deciding(*cavity), *cavity)
+            self.site, self.shift = torch.lerp(self.site, site, damping), torch.lerp(self.shift, shift, damping)
+            return
+        for number in torch.unique(self.alphabet).tolist():
+            if number == GAUSSIAN:                              # these keep their prior
+                continue
+            rows = self.alphabet == number
+            here = tuple(v[rows] for v in cavity)
+            site, shift = multiply(*_ALPHABETS[number].posterior(*here), *here)
+            self.site[rows] = torch.lerp(self.site[rows], site, damping)
+            self.shift[rows] = torch.lerp(self.shift[rows], shift, damping)
+
+
+class _Problem:
+    """One batch of windows, in units of the samples; symbols in those of the alphabet."""
+
+    def __init__(self, y, soi, bursts, noise_var):
+        self.y, self.soi, self.noise_var, batch, device = y, soi, noise_var, len(y), y.device
+        self.kappa = bursts.kappa(batch).to(device)
+
+        def each(value, dtype=REAL):
+            return column(value, torch.empty(0), dtype).expand(batch, 1)[:, 0].cpu()
+
+        timing, gain = each(soi.timing), each(soi.gain)
+        self.tiles = tiles = Tiles(y, bursts, noise_var.cpu().clamp_min(0) + _LEAST * gain.square())
+        self.nuisances = timing, each(soi.carrier_offset), each(soi.phase), gain
+        pulses = self._pulses(*self.nuisances)
+        symbol, count = tiles.symbols(soi.signal, timing)
+        first = torch.full((batch,), 1 << 40).scatter_reduce(0, tiles.window, symbol, "amin")
+        local = symbol - first[tiles.window]
+        total = int(local.max()) + count
+        self.rows = torch.cat([rows for rows, *_ in tiles.groups])
+        self.families = [_Family(*(v.to(device) for v in (tiles.received[rows], *group, pulses[rows])),
+                                 bursts.deciding(tiles, rows) if group[0].shape[2] else None) for rows, *group in tiles.groups]
+        self.sizes = [len(rows) for rows, *_ in tiles.groups]
+        self.chain = BlockChain(tiles.window[self.rows].to(device), local[self.rows].to(device), count, batch, total)
+        number = first[:, None] + torch.arange(total)
+        self.exists = ((number >= 0) & (number < (torch.inf if soi.symbols is None else soi.symbols)) | torch.tensor(
+            soi.symbols is None)).to(device)
+        inside, self.count = soi.inside(y.shape[1])
+        self.inside = (inside - first)[:, None].to(device)
+
+    def begin(self):
+        """Nothing is decided."""
+        self.site = torch.where(self.exists, 1.0, 1e6).to(REAL)
+        self.shift = torch.zeros(self.site.shape, dtype=COMPLEX, device=self.site.device)
+        for family in self.families:
+            family.begin()
+
+    def _pulses(self, timing, offset, phase, gain):
+        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), self.nuisances[0])
+
+    def decided(self):
+        """Posterior means of the symbols, complex128 [batch, symbols]."""
+        return torch.where(self.exists, self._posterior()[0], 0)
+
+    def _posterior(self, heat=1.0):
+        """(mean, variance, probability of a pause) of the symbols, [batch, symbols] each. While the noise is `heat` times too
+        strong estimates scatter less than their variances say, which would look like one long pause."""
+        (soft, var), alphabet = self.cavity, self.soi.signal.alphabet
+        mean, own = alphabet.posterior(soft, var)
+        away = paused(alphabet, soft, var, self.exists) if heat <= _COOL else torch.zeros_like(var)
+        share = _REST / (_REST + var)
+        weak = share * soft
+        spread = torch.lerp(own, share * var, away) + away * (1 - away) * (mean - weak).abs().square()
+        return torch.lerp(mean, weak, away.to(mean)), spread, away
+
+    def fitted(self, free):
+        """The SOI with its nuisances `free` (names) one Gauss-Newton step on, given what was decided; and their standard
+        deviations, name -> [batch] (the phase's at the middle of the window)."""
+        timing, offset, phase, gain = self.nuisances
+        middle = self.y.shape[1] / 2 if "phase" in free else 0      # about which offset and phase are all but independent
+        later, earlier = (self._pulses(timing + d, offset, phase, gain) for d in (0.05, -0.05))
+        turn = 2j * torch.pi * (self.tiles.n - middle)[..., None]
+        total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)
+        for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
+                                               self.tiles.groups):
+            a = symbols[..., None].cpu()
+            own, moved = family.pulses.cpu() @ a, (later[rows] - earlier[rows]) @ a / 0.1
+            waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
+            for part, into in zip(family.slopes(symbols, waves), total):
+                into.index_add_(0, self.tiles.window[rows], part.cpu())
+        limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)
+        sure = torch.diag_embed(1 / limit.square()).expand(len(self.y), 4, 4)
+        step = torch.linalg.solve(total[1] + sure, total[0][..., None])[..., 0]
+        step = torch.maximum(torch.minimum(step, limit), -limit)
+        phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
+        spread = torch.linalg.inv(2 * total[1] + sure).diagonal(dim1=1, dim2=2).sqrt()
+        spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
+        moved = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
+        return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}
+
+    def echoed(self, free, length, usual, wide):
+        """As fitted, of one window: the channel, `length` taps a sample apart, and with it phase and gain, timing and carrier
+        offset where they are among `free`. usual: the gain, about: a larger one and pauses would explain anything. wide: with
+        delays of both signs, of which those are kept that hold most; the timing follows."""
+        timing, offset, phase, gain = self.nuisances
+        signal, middle = self.soi.signal, self.y.shape[1] / 2
+        sent = replace(signal, channel=())
+        if not bool(self.y.abs().any()):                        # nothing is there
+            flat = replace(sent, channel=(1, *[0] * (length - 1)))
+            return replace(self.soi, signal=flat, channel_length=None), dict.fromkeys(NUISANCES) | {
+                "channel": torch.ones(1, length, dtype=REAL)}
+        delays = range(1 - length if wide and "timing" in free else 0, length)
+        now = torch.zeros(len(delays), dtype=COMPLEX)
+        now[-length:][:max(len(signal.channel), 1)] = torch.tensor(signal.scaled_channel) * torch.polar(gain, phase)
+        k, one = len(delays), torch.ones(1, dtype=COMPLEX)
+        pulses = [self.tiles.pulses(signal, timing, offset, one, shape=lambda tau, d=d: sent.pulse_at(tau - d)) for d in delays]
+        first, second = torch.zeros(2 * k + 1, dtype=REAL), torch.zeros(2 * k + 1, 2 * k + 1, dtype=REAL)
+        for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
+                                               self.tiles.groups):
+            taps = torch.cat([p[rows] @ symbols[..., None].cpu() for p in pulses], 2)
+            turn = 2j * torch.pi * (self.tiles.n[rows] - middle)[..., None]
+            waves = torch.cat([taps, 1j * taps, turn * (taps @ now)[..., None]], 2)
+            for part, into in zip(family.slopes(symbols, waves.to(self.y.device)), (first, second)):
+                into += part.sum(0).cpu()
+        small = 1 / (_ECHO * float(gain) ** 2)
+        first[:-1] -= small * torch.cat([now.real, now.imag])
+        limit = _EXPECTED[1] * ("carrier_offset" in free) + 1e-12
+        second += torch.diag(torch.cat([torch.full((2 * k,), small, dtype=REAL), torch.tensor([1 / limit ** 2], dtype=REAL)]))
+        step, spread = torch.linalg.solve(second, first), torch.linalg.inv(2 * second).diagonal().sqrt()
+        taps, error = now + torch.complex(step[:k], step[k:2 * k]), (spread[:k].square() + spread[k:2 * k].square()).sqrt()
+        begin = int(taps.abs().square().unfold(0, length, 1).sum(1).argmax())
+        taps, error, shift = taps[begin:begin + length], error[begin:begin + length], float(step[-1].clamp(-limit, limit))
+        strongest = taps[taps.abs().argmax()]
+        louder = min(max(sent.gain_through(taps) / float(usual), 1 / _LOUDER), _LOUDER)
+        found = {"timing": (timing + delays[begin]) % signal.samples_per_symbol if self.soi.symbols is None else
+                 timing + delays[begin], "carrier_offset": offset + shift,
+                 "phase": torch.angle(strongest)[None] - 2 * torch.pi * shift * middle,
+                 "gain": torch.as_tensor(usual, dtype=REAL).reshape(1) * louder}
+        told = {key: found[key] for key in found if key in free or key in ("phase", "gain")}
+        soi = replace(self.soi, signal=replace(sent, channel=tuple((taps / strongest).tolist())), channel_length=None, **told)
+        return soi, dict.fromkeys(NUISANCES) | {"channel": (error / strongest.abs())[None]}
+
+    def infer(self, heat, damping):
+        """One pass: the joint Gaussian posterior under the present sites and `heat` times the noise; cavities, new sites."""
+        precision, information = (torch.cat(parts) for parts in zip(*(f.evidence(heat) for f in self.families)))
+        mean, var, local = self.chain.solve(precision, information, self.site, self.shift)
+        self.cavity = divide(mean, var, self.site, self.shift)
+        parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
+        for family, *local in parts:
+            family.update(*local, damping)
+        site, shift = multiply(*self._posterior(heat)[:2], *self.cavity)
+        self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
+        self.shift = torch.where(self.exists, torch.lerp(self.shift, shift, damping), 0)
+
+    def result(self):
+        """(Separation, probability of a pause [batch, symbols, 1]). interference: what is left of the mixture where there are
+        frames."""
+        index = self.inside + torch.arange(self.count, device=self.y.device)
+        mean, _, away = self._posterior()
+        soft, var, away = (v.gather(1, index) for v in (*self.cavity, away))
+        parts = zip(self.families, self.chain.gather(torch.where(self.exists, mean, 0)).split(self.sizes))
+        waves = torch.cat([(f.pulses @ a[..., None])[..., 0] for f, a in parts])[torch.argsort(self.rows)]
+        s = self.tiles.joined(waves.cpu()).to(self.y)
+        there = self.tiles.joined(self.tiles.full[:, None].expand(-1, waves.shape[1])).to(self.y.device)
+        soft, var, here = soft.to(torch.complex64), var.float().clamp(1e-6, 1e6), 1 - away.float()
+        factor = misjudged(self.soi.signal.alphabet, soft, var / here.clamp_min(1e-6), 2 * here.mean(1))   # by those not paused
+        return soft_output(self.soi, soft, var, factor=factor[:, None], soi=s, interference=torch.where(there, self.y - s, 0),
+                           evaluations=0, kappa=self.kappa.float(), noise_var=self.noise_var), away.float()[..., None]
+
+
+def paused(alphabet, soft, var, exists):
+    """Probability that the SOI pauses at each symbol, float64 [batch, symbols], given estimates `soft` and their variances.
+
+    exists: bool, whose estimates tell. Forward-backward algorithm, in odds; a pause's symbols are CN(0, _REST), others points of
+    the alphabet or, of a wrong phase or frame, CN(0, 1).
+    """
+    def strange(power):
+        return -soft.abs().square() / (var + power) - (var + power).log()
+
+    distance = (soft[..., None] - alphabet.points.to(soft)).abs().square()
+    there = torch.logsumexp(-distance / var[..., None], -1) - math.log(distance.shape[-1]) - var.log()
+    there = torch.logaddexp(there, math.log(_STRAY) + strange(1.0))
+    told = torch.where(exists, strange(_REST) - there, 0).clamp(-_SURE, _SURE).exp().T.cpu().numpy()
+    before, after = np.empty_like(told), np.empty_like(told)
+    odds = np.full(told.shape[1], _GONE / _BACK)
+    for k, now in enumerate(told):
+        before[k], odds = odds, odds * now
+        odds = (odds * (1 - _BACK) + _GONE) / (odds * _BACK + 1 - _GONE)
+    odds = np.ones(told.shape[1])
+    for k, now in reversed(list(enumerate(told))):
+        after[k], odds = odds, odds * now
+        odds = (odds * (1 - _BACK) + _BACK) / (odds * _GONE + 1 - _GONE)
+    odds = torch.from_numpy((before * told * after).T.copy()).to(var)
+    return odds / (1 + odds)

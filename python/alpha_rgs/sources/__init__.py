@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is believed about one source."""
+from .base import Prior
+from .cpm import Gfsk, Gmsk
+from .folder import save
+from .gaussian import Gaussian
+from .learned import with_network
+from .linear_modulation import LinearModulation
+from .lora import Lora
+from .ofdm import Ofdm
+from .sum import Sum
+from .toml import from_dict, load
+from .tones import Tones
+
+__all__ = ["Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "Prior", "Sum", "Tones", "from_dict", "load",
+           "save", "with_network"]

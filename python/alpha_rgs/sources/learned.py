@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Priors whose score is a trained network's.
+
+What else is known of the source stays what it is: a linear modulation's pulse, alphabet and nuisances (by which its windows
+are laid on the network's grid), a recording's covariance, by which level and noise are found in a mixture. The network denoises.
+"""
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from ..nets import BurstDenoiser, Denoiser, OfdmDenoiser, Scheduled
+from ..nets.alignment import on_grid
+from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
+from ..synchronization.levels import period_offset
+from .base import carrier, column
+from .gaussian import Gaussian
+from .linear_modulation import LinearModulation
+from .ofdm import Ofdm, frame_pulses
+from .ofdm_bursts import OfdmBursts
+
+_BINS = 512             # of a colour's density
+_CLEAR, _SURE, _SHRUNK = 1e-4, 1e-5, 0.999      # variances of carriers, told and believed at least; of an estimate, left at most
+
+
+class Learned:
+    """Mixed in before a prior: its denoiser is `network`."""
+
+    learned = True
+
+    @property
+    def takes_colour(self):
+        """Whether the network was built for coloured noise."""
+        return self.network.coloured
+
+    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+        """See Prior.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under coloured noise the network is told the
+        colour's mean power density, over white noise of variance `floor`."""
+        noise_var = _rows(noise_var, x.device)
+        if colour is None:
+            return self._network(x, noise_var)
+        if not self.takes_colour:
+            raise CapabilityError("diffusion: this network knows white noise only, it cannot smooth in the colour of another "
+                                  "source; use the preset white or paper")
+        if colour.kind != "linear-modulation":
+            raise CapabilityError(f"diffusion: cannot smooth in the colour of a {colour.kind} prior; it needs a "
+                                  "linear-modulation")
+        frequency = _one(colour.carrier_offset) - _one(getattr(self, "carrier_offset", 0.0))
+        shape, floor = _density(colour.signal, frequency), _rows(floor, x.device)
+        told = pulse_noise(replace(colour, carrier_offset=frequency), noise_var, floor) if self.network.cyclic else None
+        return self._network(x, noise_var * shape.to(x.device) + floor, told)
+
+    def reconstruct(self, x, noise_var):
+        """See Prior.reconstruct."""
+        return self.denoise(x, noise_var)
+
+    def blocks(self, shape):
+        """See Prior.blocks: a network knows of none."""
+        return None
+
+    def _network(self, x, density, colour=None):
+        """The network's answer; it goes where the samples are. colour: as OfdmDenoiser has it, told to those that ask for it."""
+        if self.network.spectrum.device != x.device:
+            self.network.to(x.device)
+        return self._laid(x, density, colour) if self.network.cyclic else self._laid(x, density)
+
+
+@dataclass(eq=False)
+class LearnedLinearModulation(Learned, LinearModulation):
+    """network: one whose stride is samples_per_symbol."""
+
+    network: Denoiser | Scheduled | None = None
+
+    def symbol_means(self, r, var, modulate, demodulate):
+        """See LinearModulation.symbol_means: by the network, as if white noise had gone through the matched filter; told the
+        pulses' own colour it is 0.4 dB worse (RRC-QPSK)."""
+        return demodulate(self.denoise(modulate(r), self.signal.samples_per_symbol * torch.as_tensor(var)))
+
+    def _laid(self, x, density):
+        """Without phase and carrier, laid on the grid; samples that no symbol reaches are marked."""
+        turn, stride, half = carrier(self.phase, self.carrier_offset, x), self.network.stride, self.signal.half_length
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        later = torch.round(timing - stride / 2)
+        room, absent = 0, None
+        if self.symbols is not None:
+            room, end = stride * -(-int(half) // stride), timing + (self.symbols - 1) * stride
+
+            def absent(n):
+                return (n < timing[:, None] - half) | (n > end[:, None] + half)
+        fraction = (timing - stride / 2 - later).float().to(x.device)
+        return turn * on_grid(lambda y, presence: self.network(y, density, fraction, presence), stride, x * turn.conj(), later,
+                              room, absent)
+
+
+@dataclass(eq=False)
+class LearnedGaussian(Learned, Gaussian):
+    """The denoiser of a source that is otherwise known by its covariance alone."""
+
+    network: Denoiser | Scheduled | None = None
+
+    def _laid(self, x, density):
+        """Where the network was trained on periods that begin on its grid they are laid there; where they begin is found in x
+        itself, if nobody has told."""
+        if self.period == 1 or self.network.stride != self.period or self.network.finds:
+            return self.network(x, density)
+        offset = self.period_offset
+        if offset is None:
+            clean = x.detach().cpu().numpy()
+            offset = period_offset(clean, self, self.spectrum(x.shape[1])[None] + density.mean(1, keepdim=True).cpu().numpy())
+        return on_grid(lambda y, presence: self.network(y, density, None, presence), self.period, x,
+                       torch.as_tensor(offset).reshape(-1))
+
+
+@dataclass(eq=False)
+class LearnedOfdm(Learned, Ofdm):
+    """network: an OfdmDenoiser of that numerology. It finds frames and phase itself, unless frame_offset is known."""
+
+    network: OfdmDenoiser | None = None
+
+    def reconstruct(self, x, noise_var):
+        """See Ofdm.reconstruct."""
+        return self.denoise(x, noise_var) if self.frame_offset is None else Ofdm.reconstruct(self, x, noise_var)
+
+    def blocks(self, shape):
+        """See Prior.blocks: frames of as many carriers with a point each."""
+        return self.plan(shape) if self.network.fold and self.frame_offset is not None else None
+
+    def _laid(self, x, density, colour=None):
+        turn = carrier(0.0, self.carrier_offset, x)
+        offset = self.frame_offset
+        if offset is not None:
+            offset = torch.as_tensor(offset, device=x.device).reshape(-1).expand(len(x)).long()
+        return turn * self.network(x * turn.conj(), density, colour=colour, offset=offset)
+
+
+@dataclass(eq=False)
+class LearnedBursts(OfdmBursts):
+    """network: a BurstDenoiser. Frames tell where symbols lie, carrier offset and power; of channel and alphabets the network
+    alone knows. Joint detection asks it; there is no denoiser of waveforms."""
+
+    network: BurstDenoiser | None = None
+
+    learned = True
+
+    def deciding(self, tiles, rows):
+        """See OfdmBursts.deciding."""
+        frames, window = [tiles.frames[row] for row in rows.tolist()], tiles.window[rows].tolist()
+        places = {(w, f.burst, f.number) for w, f in zip(window, frames)}
+        if len(places) < len(frames) or not all(np.all(f.gain) and f.decided is None for f in frames):
+            raise CapabilityError("ofdm-bursts: the network decides frames as acquisition.channel.open_frames finds them, all "
+                                  "carriers open and numbered; leave frames out, or use the prior without its network")
+        names = {name: i for i, name in enumerate(dict.fromkeys((w, f.burst) for w, f in zip(window, frames)))}
+        burst = torch.tensor([names[w, f.burst] for w, f in zip(window, frames)])[:, None]
+        number = torch.tensor([f.number for f in frames])[:, None]
+        shape = len(names), int(number.max()) + 1, WIDTH
+
+        def ask(mean, var):
+            places = burst.to(mean.device), number.to(mean.device), COLUMNS.to(mean.device)
+            r, v = torch.zeros(shape, dtype=torch.complex64, device=mean.device), torch.full(shape, UNSEEN, device=mean.device)
+            r[places], v[places] = torch.where(var < UNSEEN, mean, 0).to(r), var.clamp(_CLEAR, UNSEEN).to(v)
+            v[..., WIDTH // 2] = _CLEAR                         # nothing is there, surely
+            mean, left = (part[places] for part in self.network.to(r.device).posterior(r, v))
+            return mean.to(torch.complex128), torch.minimum(left.double(), _SHRUNK * var).clamp_min(_SURE)
+
+        return ask
+
+
+def pulse_noise(colour, level, floor):
+    """What an OfdmDenoiser is told of noise √v·H·n that the pulses of `colour`, a LinearModulation prior, carry over white noise;
+    level: v, floor: variance of the white, float32 [1 or batch, 1]."""
+    key = (float(level), float(floor), colour.signal, float(colour.carrier_offset)) if len(level) == len(floor) == 1 else None
+    return colour, partial(_covariances, level, floor), key
+
+
+def _covariances(level, floor, plan):
+    """Covariances of noise √v·H·n that the plan's pulses carry over white noise: complex128 [classes, period, period]. level: v;
+    floor: variance of the white; float32 [1 or batch, 1]."""
+    pulses = torch.from_numpy(np.stack([frame_pulses(plan.pulse_key, c[2:], plan.length) for c in plan.classes])).to(
+        torch.complex128)
+    level, floor = ((v.double().cpu() if len(v) == 1 else v.double().cpu()[plan.rows])[..., None] for v in (level, floor))
+    return level * pulses @ pulses.mH + floor * torch.eye(plan.length)
+
+
+def _rows(level, device):
+    """A level, float or per window, as float32 [batch, 1], or [1, 1] where windows differ by less than 5 %: filters are then made
+    once for all."""
+    level = torch.as_tensor(level, dtype=torch.float32, device=device).reshape(-1, 1)
+    return level.mean(0, keepdim=True) if bool(level.max() - level.min() <= 0.05 * level.min()) else level
+
+
+def _one(value):
+    """A nuisance as one float; of windows that differ, the first's."""
+    return float(torch.as_tensor(value).reshape(-1)[0])
+
+
+@lru_cache(maxsize=64)
+def _density(signal, frequency):
+    """The mean power density of a linear modulation `frequency` cycles per sample above 0: float32 [1, bins], mean 1."""
+    density = LinearModulation(signal, 0.0, 0.0, 1.0, frequency).density(_BINS)
+    return torch.tensor(density, dtype=torch.float32)[None]
+
+
+def with_network(source, network):
+    """The prior of that structure with the network as its denoiser. Raises ParameterError where they do not fit."""
+    fields = {name: getattr(source, name) for name, f in source.__dataclass_fields__.items() if f.init and name != "network"}
+    if isinstance(network, BurstDenoiser) and source.kind != "ofdm-bursts":
+        raise CapabilityError("diffusion: a network of kind bursts decides the carriers of 802.11 bursts, not of a "
+                              f"{source.kind} prior")
+    if source.kind == "linear-modulation":
+        if network.stride != source.signal.samples_per_symbol:
+            raise ParameterError(f"network: its stride, {network.stride}, must be the source's samples_per_symbol, "
+                                 f"{source.signal.samples_per_symbol}")
+        return LearnedLinearModulation(**fields, network=network)
+    if source.kind == "gaussian":
+        return LearnedGaussian(**fields, network=network)
+    if source.kind == "ofdm":
+        if not network.cyclic:
+            raise CapabilityError("diffusion: no network but one of kind ofdm can stand for the denoiser of an ofdm prior")
+        for key in ("fft_size", "cyclic_prefix"):
+            if getattr(network, key, None) != getattr(source.signal, key):
+                raise ParameterError(f"network: its {key}, {getattr(network, key, 'none')}, must be the source's, "
+                                     f"{getattr(source.signal, key)}")
+        return LearnedOfdm(**fields, network=network)
+    if source.kind == "ofdm-bursts":
+        if not isinstance(network, BurstDenoiser):
+            raise CapabilityError("diffusion: no network but one of kind bursts decides the carriers of 802.11 bursts")
+        return LearnedBursts(**fields, network=network)
+    raise CapabilityError(f"diffusion: no network can stand for the denoiser of a {source.kind} prior yet")

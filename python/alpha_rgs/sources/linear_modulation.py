@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A linear modulation whose alphabet and pulse are known."""
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from ..inference.linear_pair import LinearPair, moments
+from ..signals import LinearModulation as Signal
+from .base import Prior, carrier, column, rotation
+
+NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
+_SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
+_WORD = 12              # symbols of a preamble, at least; twice as many where half a turn leaves the alphabet as it is
+_EQUALISED = 24         # steps: what is left of intersymbol interference after is below -30 dB for echoes of -3 dB
+
+
+@dataclass
+class LinearModulation(Prior):
+    """s(n) = exp(j*(phase + 2*pi*carrier_offset*n)) * sum_m a_m h(n - timing - m*samples_per_symbol).
+
+    timing: samples from the first sample to the centre of the first symbol. phase: rad. gain: amplitude as received.
+    carrier_offset: cycles per sample. symbols: length of a burst, symbols 0 ... symbols-1; None for a signal that goes on
+    before and after the window. carrier_offset None: unknown. channel_length: of a channel that h has gone through and that is
+    to be found, samples, 2 ... twice samples_per_symbol; one that is known is the signal's. preamble: bits, a text of 0 and 1,
+    that the signal sends now and then: in a stream they settle which of the alphabet's turns its symbols are in, where the phase
+    is unknown.
+    """
+
+    signal: Signal = field(default_factory=Signal)
+    timing: float | torch.Tensor | None = None
+    phase: float | torch.Tensor | None = None
+    gain: float | torch.Tensor | None = None
+    carrier_offset: float | torch.Tensor | None = 0.0
+    symbols: int | None = None
+    channel_length: int | None = None
+    preamble: str = ""
+
+    kind = "linear-modulation"
+
+    @property
+    def takes_colour(self):
+        """Not where the alphabet turns (π/4-DQPSK): its symbols' parts then are not those of the system in linear_pair.py."""
+        return not self.signal.alphabet.rotation
+
+    def __post_init__(self):
+        if self.symbols is not None and self.symbols < 1:
+            raise ParameterError(f"symbols: {self.symbols} must be 1 or more, or left out for a continuous signal")
+        if isinstance(self.gain, (int, float)) and self.gain <= 0:
+            raise ParameterError(f"gain: {self.gain} must be positive")
+        if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
+            raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
+        length, longest = self.channel_length, 2 * self.signal.samples_per_symbol
+        if length is not None and (length != int(length) or not 2 <= length <= longest):
+            raise ParameterError(f"channel_length: {length} must be a whole number of samples from 2 to {longest}, two symbols")
+        if length is not None and self.signal.channel:
+            raise ParameterError("channel_length: the channel is given; leave out one of the two")
+        if (length is not None or self.signal.channel) and self.learned:
+            raise CapabilityError("channel: a network knows its source as it was trained; give the file of the structure alone")
+        if (length is not None or self.signal.channel) and self.signal.alphabet.rotation:
+            raise CapabilityError(f"channel: constellation {self.signal.constellation!r} turns from symbol to symbol and "
+                                  "cannot be equalised yet; leave the channel out")
+        if self.preamble:
+            self._check_preamble()
+        self._pairs = {}
+
+    def _check_preamble(self):
+        alphabet = self.signal.alphabet
+        if set(self.preamble) - set("01"):
+            raise ParameterError(f"preamble: {self.preamble!r} must be bits, a text of 0 and 1")
+        if alphabet.rotation:
+            raise CapabilityError(f"preamble: constellation {self.signal.constellation!r} turns from symbol to symbol; leave the "
+                                  "preamble out")
+        count, rest = divmod(len(self.preamble), alphabet.bits_per_symbol)
+        least = _WORD * (2 if alphabet.symmetry == 2 else 1)
+        if rest or count < least:
+            raise ParameterError(f"preamble: {len(self.preamble)} bits must be {least} symbols of {alphabet.bits_per_symbol} "
+                                 "bits or more, whole ones: fewer come by chance")
+        word, turn = self.word, 2 * np.pi / alphabet.symmetry
+        for shift in range(1, count):
+            match = np.vdot(word[:-shift], word[shift:])
+            alike = abs(match) > _SIMILAR * np.vdot(word, word).real
+            if alike and round(float(np.angle(match)) / turn) % alphabet.symmetry:
+                raise ParameterError(f"preamble: shifted by {shift} symbols it is nearly itself, but turned, and would settle "
+                                     "the wrong turn; give bits that do not repeat so")
+
+    @property
+    def word(self):
+        """The preamble's symbols, complex128 [n]."""
+        bits = torch.tensor([[int(bit) for bit in self.preamble]])
+        return self.signal.alphabet.map(bits)[0].to(torch.complex128).numpy()
+
+    def shifted(self, start):
+        """See Prior.shifted. Symbol numbers stay those of the stream."""
+        return replace(self, timing=None if self.timing is None else self.timing - start,
+                       phase=None if self.phase is None or self.carrier_offset is None else
+                       self.phase + 2 * np.pi * self.carrier_offset * start)
+
+    def inside(self, samples):
+        """(first, count): the number of the first symbol whose centre lies in [0, samples), tensor [batch], and how many.
+
+        count is the same for every window; raises ParameterError where windows differ.
+        """
+        first, sps = self._first(), self.signal.samples_per_symbol
+        stop = torch.ceil((samples - column(self.timing, torch.empty(0))[:, 0]) / sps - 1e-9).long()
+        if self.symbols is not None:
+            stop = stop.clamp(max=self.symbols)
+        count = (stop - first).clamp(min=0)
+        if bool((count != count[0]).any()):
+            remedy = f"let their starts differ by multiples of samples_per_symbol ({sps})" if self.symbols is None else \
+                f"a burst (symbols = {self.symbols}) must fit in one window that holds the whole recording"
+            raise ParameterError(f"the windows of one call hold different numbers of symbols: {remedy}")
+        return first, int(count[0])
+
+    def _first(self):
+        first = torch.ceil(-column(self.timing, torch.empty(0))[:, 0] / self.signal.samples_per_symbol - 1e-9).long()
+        return first if self.symbols is None else first.clamp(min=0)
+
+    def reaching(self, samples):
+        """(first, count): the first symbol whose pulse reaches into [0, samples), tensor [batch], and how many there are at
+        most. The same count for every window: some may have no energy inside, or (burst) not exist, see `exists`."""
+        sps, half = self.signal.samples_per_symbol, self.signal.half_length
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        first = torch.ceil((-half - timing) / sps - 1e-9).long()
+        if self.symbols is None:
+            return first, int((samples - 1 + 2 * half) // sps) + 1
+        first = first.clamp(min=0)
+        last = torch.floor((samples - 1 + half - timing) / sps + 1e-9).long().clamp(max=self.symbols - 1)
+        return first, max(int((last - first).max()) + 1, 1)
+
+    def exists(self, first, count):
+        """Which of the symbols first ... first+count-1 the burst holds, bool [batch, count]; None if it has no end."""
+        if self.symbols is None:
+            return None
+        number = first[:, None] + torch.arange(count)
+        return (number >= 0) & (number < self.symbols)
+
+    def centres(self, samples):
+        """The samples on which the symbols of `reaching` are centred, float64 [batch or 1, count]."""
+        first, count = self.reaching(samples)
+        return self.timing_of(first)[:, None] + torch.arange(count) * self.signal.samples_per_symbol
+
+    def matched_filter(self, x, gain=1.0):
+        """h-matched output at each symbol centre inside the window: complex64 [batch, samples] -> [batch, symbols].
+
+        Divided by the pulse's energy inside the window, so a pulse cut by the window's edge keeps its amplitude.
+        """
+        samples = x.shape[1]
+        x = x * (carrier(self.phase, self.carrier_offset, x).conj() / gain)
+        first, count = self._first(), self.inside(samples)[1]
+        z = self.signal.correlate(x, count, self.timing_of(first))
+        return self._turned(z, first, back=True) / self.energy(samples).to(x.device)
+
+    def energy(self, samples):
+        """Of the pulse of each symbol inside the window, that part which lies in it: float32 [symbols] or [batch, symbols]."""
+        count, centre = self.inside(samples)[1], self.timing_of(self._first())
+        return self.signal.energy_inside(count, centre, samples).clamp_min(1e-6)
+
+    def modulate(self, symbols, samples):
+        """Symbols inside the window, complex [batch, symbols], to the unit-gain waveform complex64 [batch, samples]."""
+        first = self._first()
+        out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
+        return out * carrier(self.phase, self.carrier_offset, out)
+
+    def modulate_reaching(self, symbols, samples):
+        """As modulate, of all symbols that reach into the window (`reaching`)."""
+        first = self.reaching(samples)[0]
+        out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
+        return out * carrier(self.phase, self.carrier_offset, out)
+
+    def _turned(self, symbols, first, back=False):
+        """Symbols first, first + 1, ... [batch, n] with the turn of an alphabet that turns, or without it again."""
+        turns = self.signal.turns(first, symbols.shape[1])
+        return symbols if turns is None else symbols * (turns.conj() if back else turns).to(symbols.device)
+
+    def timing_of(self, number):
+        """Sample on which the symbols `number` [batch] are centred; rounded, so that equal timings are seen to be equal."""
+        timing = column(self.timing, torch.empty(0))[:, 0]
+        return torch.round(timing + number * self.signal.samples_per_symbol, decimals=6)
+
+    def symbol_means(self, r, var, modulate, demodulate):
+        """E[a | r] of symbols, r = a + noise of variance var: complex64 [batch, symbols]. modulate, demodulate: from symbols like
+        these to windows and back, for a denoiser that works on waveforms."""
+        return self.signal.alphabet.mean(r, var)
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: the pulse's own, over samples_per_symbol, for white symbols that never end; averaged over
+        fractions of a sample where the timing is not one number."""
+        timing = torch.as_tensor(np.nan if self.timing is None else self.timing, dtype=torch.float64)
+        fractions = [float(timing) % 1] if timing.numel() == 1 and self.timing is not None else (np.arange(8) + 0.5) / 8
+        lags, reach = np.asarray(lags), int(np.ceil(self.signal.half_length)) + 1
+        pulses = [self.signal.pulse_at(np.arange(-reach, reach + 1) - fraction) for fraction in fractions]
+        table = np.mean([np.correlate(h, h, "full") for h in pulses], 0)
+        middle = 2 * reach
+        table = table / table[middle].real
+        inside = abs(lags) <= middle
+        offset = 0.0 if self.carrier_offset is None else self.carrier_offset
+        return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(offset, lags)
+
+    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+        """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).
+
+        Under coloured noise the matched filter gives way to the linear estimate of each symbol, given all samples, the
+        others Gaussian, and made unbiased (linear_pair.py). `floor`: white variance that comes on top of coloured noise.
+        """
+        if colour is not None and colour.kind != "linear-modulation":
+            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior; it needs a "
+                                  "linear-modulation")
+        samples = x.shape[1]
+        if colour is not None and not self.takes_colour:
+            raise CapabilityError(f"{self.kind}: constellation: {self.signal.constellation!r} turns from symbol to symbol, it "
+                                  "can be smoothed in white noise only; use preset white")
+        if colour is not None:
+            mean = self._coloured(x, noise_var, colour, floor)
+            return self.modulate_reaching(mean, samples)
+        turn = carrier(self.phase, self.carrier_offset, x)
+        first, count = self.reaching(samples)
+        centre, exists = self.timing_of(first), self.exists(first, count)
+        energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6).to(x.device)
+        z = self._turned(self.signal.correlate(x * turn.conj(), count, centre), first, back=True) / energy
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1)
+        if self.signal.channel:
+            mean = self.signal.alphabet.mean(*self._equalised(z * energy, noise_var, centre, samples))
+        else:
+            mean = self.signal.alphabet.mean(z, noise_var / energy)
+        if exists is not None:
+            mean = mean * exists.to(x.device)
+        return self.signal.modulate(self._turned(mean, first), samples, centre) * turn
+
+    def _equalised(self, z, noise_var, centre, samples):
+        """The linear estimate (HᴴH + noise_var·I)⁻¹·z of each symbol from z = Hᴴx [batch, count], made unbiased, by conjugate
+        gradients, and the variance of its error [batch, 1], as far from the window's ends."""
+        count, sps = z.shape[1], self.signal.samples_per_symbol
+        level = noise_var.clamp_min(1e-3 * sps)
+
+        def apply(v):
+            return self.signal.correlate(self.signal.modulate(v, samples, centre), count, centre) + level * v
+
+        mean, rest = torch.zeros_like(z), z
+        along, size = rest, rest.abs().square().sum(1, keepdim=True)
+        for _ in range(_EQUALISED):
+            image = apply(along)
+            step = size / (along.conj() * image).real.sum(1, keepdim=True).clamp_min(1e-20)
+            mean, rest, before = mean + step * along, rest - step * image, size
+            size = rest.abs().square().sum(1, keepdim=True)
+            along = rest + size / before.clamp_min(1e-30) * along
+        pulse = self.signal.pulse_at(np.arange(-count * sps // 2, count * sps // 2))
+        gram = torch.as_tensor((abs(np.fft.fft(pulse)) ** 2).reshape(sps, -1).mean(0), dtype=torch.float32, device=z.device)
+        var = (level / (gram + level)).mean(1, keepdim=True)
+        return mean / (1 - var), var / (1 - var)
+
+    def _coloured(self, x, noise_var, colour, floor):
+        """E of each symbol that reaches the window, complex64 [batch, symbols], under noise in the span of colour's pulses."""
+        pair = self.pair(x.shape, colour, x.device)
+        own = pair.prior(1)
+        site = pair.spread(0, pair.prior(0, noise_var)) + pair.spread(1, own)
+        floor = torch.as_tensor(floor, device=x.device).reshape(-1)
+        mean, var = (pair.gather(1, v) for v in pair.posterior(pair.statistics(x), site, 0.0, floor))
+        precision = (1 / var - own).clamp_min(1e-6)
+        soft = moments(self.signal.alphabet, mean / var / precision, 1 / precision)[0].float()
+        return torch.view_as_complex(torch.nn.functional.pad(soft, (0, 2 - soft.shape[-1])))
+
+    def pair(self, shape, other, device):
+        """The LinearPair of `other` (first) and this source (second); kept, since iterations ask again."""
+        key = (tuple(shape), id(other), str(device))
+        pair = self._pairs.get(key)             # threads may share a prior
+        if pair is None:
+            pair = LinearPair(shape, other, self, device)
+            self._pairs = {key: pair}
+        return pair

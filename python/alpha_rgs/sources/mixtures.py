@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Synthetic mixtures with their truth: the experiment of Jayashankar et al. (2023), and streams.
+
+Interference: OFDM, bursts of 802.11, linear modulation, GMSK, GFSK, LoRa chirps, tones, sums of these, or a stand-in for the
+experiment's CommSignal2. That recording's averaged autocorrelation is what 802.11b at 1 or 2 Mb/s gives at 25 MS/s (it ends after
+25 samples, with the side lobes of the 11-chip Barker code; a peak at 3175 samples is the scrambler's 127 symbols): this is
+inferred from second-order statistics, so it is called a stand-in.
+"""
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from ..signals import LinearModulation as LinearSignal
+from ..signals import Ofdm as OfdmSignal
+from . import LinearModulation, Ofdm, Prior
+from .base import carrier
+
+CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
+SIMULATED = ("ofdm", "linear-modulation", "gmsk", "gfsk", "lora", "tones", "sum", "ofdm-bursts")      # kinds that `alone` draws
+HELD_OUT = "held-out"   # none of the table's: to check on it what was chosen on those
+DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
+
+
+@dataclass
+class Mixture:
+    """y = s + kappa*b + w, complex64 [batch, samples], with bits uint8 [batch, n], and the priors as they truly are."""
+
+    y: torch.Tensor
+    s: torch.Tensor
+    b: torch.Tensor
+    kappa: float
+    noise_var: float
+    bits: torch.Tensor
+    soi: LinearModulation
+    interference: Prior
+
+
+def paper_priors(constellation="qpsk", symbols=160):
+    """The paper's RRC-QPSK (16 samples per symbol, roll-off 0.5, span 4) and OFDM (64/16, guards 4 and 3)."""
+    soi = LinearModulation(LinearSignal("qpsk", 16, "rrc", 0.5, 4), timing=8.0, phase=0.0, gain=1.0, symbols=symbols)
+    return soi, Ofdm(OfdmSignal(constellation=constellation))
+
+
+def paper_case(name):
+    """(signal of interest, interference) of a case of the table, a name of CASES, or HELD_OUT: OFDM-QPSK of another numerology
+    (128/32, guards 10 and 9). ParameterError for another. The interference's nuisances are None: drawn, and then to be estimated.
+    """
+    if name == HELD_OUT:
+        return paper_priors()[0], Ofdm(OfdmSignal(128, 32, (10, 9)))
+    if name not in CASES:
+        raise ParameterError(f"case: {name!r} is not known; one of {', '.join((*CASES, HELD_OUT))}")
+    if name.startswith("ofdm"):
+        return paper_priors(name.removeprefix("ofdm-"))
+    return paper_priors()[0], LinearModulation(LinearSignal("bpsk", 25, "barker"), gain=1.0)
+
+
+def draw_case(case, batch, sir_db, snr_db=None, seed=0):
+    """A Mixture of a case (see paper_case): 2560 samples, 160 symbols. dsss-noise has noise of its own, DSSS_NOISE_DB below the
+    interference; snr_db is then refused."""
+    soi, interference = paper_case(case)
+    if case == "dsss-noise":
+        if snr_db is not None:
+            raise ParameterError(f"snr_db: {case} has its own noise, {DSSS_NOISE_DB} dB below the interference; leave it out")
+        snr_db = sir_db + DSSS_NOISE_DB
+    return draw(soi, interference, batch, 2560, sir_db, snr_db, seed)
+
+
+def noise(shape, generator):
+    """CN(0, 1), complex64."""
+    return torch.randn(*shape, dtype=torch.complex64, generator=generator)
+
+
+def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambled=None):
+    """Windows of `samples` samples; the interference's nuisances (OFDM: frame offset, phase; linear modulation,
+    GMSK, GFSK: timing, phase; LoRa: timing) are drawn per window where the prior lacks them.
+
+    sir_db: ratio of mean powers of SOI and interference; None for no interference. snr_db: SOI to noise per sample, None
+    for no noise. Powers are ensemble powers; the SOI's gain multiplies s. scrambled: for linear modulation, see _linear.
+    """
+    g = torch.Generator().manual_seed(seed)
+    n = torch.arange(samples, dtype=torch.float64)
+    if soi.symbols is None:     # continuous: symbols before and after the window too
+        reach = soi.signal.span + 1
+        timing = float(soi.timing) % soi.signal.samples_per_symbol - reach * soi.signal.samples_per_symbol
+        count = samples // soi.signal.samples_per_symbol + 2 * reach
+    else:
+        timing, count = float(soi.timing), soi.symbols
+    bits = torch.randint(0, 2, (batch, count * soi.signal.alphabet.bits_per_symbol), generator=g)
+    symbols = soi.signal.alphabet.map(bits)
+    turns = soi.signal.turns(round((timing - float(soi.timing)) / soi.signal.samples_per_symbol), count)
+    turn = torch.polar(torch.ones(samples, dtype=torch.float64), soi.phase + 2 * torch.pi * soi.carrier_offset * n)
+    s = soi.gain * soi.signal.modulate(symbols if turns is None else symbols * turns, samples, timing) * turn.to(torch.complex64)
+    first = int(np.ceil(-timing / soi.signal.samples_per_symbol - 1e-9))
+    inside = torch.arange(count)
+    centre = timing + inside * soi.signal.samples_per_symbol
+    inside = inside[(centre >= 0) & (centre < samples) & (inside >= max(first, 0))]
+    bits = bits.reshape(batch, count, -1)[:, inside].flatten(1)
+
+    b, truth = alone(interference, batch, samples, g, scrambled)
+    kappa = 0.0 if sir_db is None else float(soi.gain) * 10 ** (-sir_db / 20)
+    noise_var = 0.0 if snr_db is None else float(soi.gain) ** 2 * 10 ** (-snr_db / 10)
+    y = s + kappa * b + noise_var ** 0.5 * noise((batch, samples), g)
+    return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
+
+
+def alone(prior, batch, samples, generator, scrambled=None):
+    """A source by itself, its nuisances drawn where the prior lacks them: (complex64 [batch, samples], the prior as it truly is).
+
+    scrambled: for linear modulation, see _linear. Raises CapabilityError where that kind cannot be drawn.
+    """
+    n = torch.arange(samples, dtype=torch.float64)
+    if prior.kind == "ofdm":
+        return _ofdm(prior, batch, n, generator)
+    if prior.kind == "linear-modulation":
+        return _linear(prior, batch, n, generator, scrambled)
+    if prior.kind == "sum":
+        parts = [alone(source, batch, samples, generator, scrambled) for source in prior.sources]
+        b = sum(g * part for g, (part, _) in zip(prior.amplitudes, parts))
+        return b, replace(prior, sources=tuple(truth for _, truth in parts))
+    if hasattr(prior, "draw"):
+        return prior.draw(batch, samples, generator)
+    raise CapabilityError(f"{prior.kind}: a source of this kind cannot be drawn; record it, or give the file of its structure")
+
+
+def _ofdm(ofdm, batch, n, g):
+    """OFDM of random carriers at samples n: complex64 [batch, samples], and the prior as it truly is."""
+    if ofdm.signal.alphabet.symmetry is None:
+        raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
+    samples = len(n)
+    period, frames = ofdm.signal.frame_length, -(-samples // ofdm.signal.frame_length) + 1
+    offset = torch.randint(0, period, (batch,), generator=g) if ofdm.frame_offset is None else torch.as_tensor(
+        ofdm.frame_offset).expand(batch)
+    phase = 2 * torch.pi * torch.rand(batch, generator=g) if ofdm.phase is None else torch.as_tensor(ofdm.phase).expand(batch)
+    c = ofdm.signal.alphabet.map(torch.randint(0, 2, (batch, frames * len(ofdm.signal.carriers)
+                                                      * ofdm.signal.alphabet.bits_per_symbol), generator=g))
+    c = c.reshape(batch, frames, -1)
+    whole = (c @ torch.tensor(ofdm.matrix.T, dtype=torch.complex64)).flatten(1)
+    b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
+    b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * ofdm.carrier_offset * n).float())
+    return b, Ofdm(ofdm.signal, offset, phase, ofdm.carrier_offset, ofdm.channel, ofdm.delay_spread)
+
+
+def _linear(prior, batch, n, g, scrambled=None):
+    """A linear modulation that goes on before and after samples n: complex64 [batch, samples], and the prior as it truly is.
+
+    scrambled: symbols as 802.11b makes them of constant data (scrambled_symbols), else independent; None for scrambled
+    where the pulse is barker and the alphabet bpsk.
+    """
+    signal, sps, samples = prior.signal, prior.signal.samples_per_symbol, len(n)
+    if scrambled is None:
+        scrambled = (signal.pulse, signal.constellation) == ("barker", "bpsk")
+    timing = sps * torch.rand(batch, generator=g, dtype=torch.float64) if prior.timing is None else torch.as_tensor(
+        prior.timing, dtype=torch.float64).expand(batch)
+    phase = 2 * torch.pi * torch.rand(batch, generator=g, dtype=torch.float64) if prior.phase is None else torch.as_tensor(
+        prior.phase, dtype=torch.float64).expand(batch)
+    truth = replace(prior, timing=timing, phase=phase)
+    count = prior.symbols or truth.reaching(samples)[1]
+    if scrambled:
+        symbols = scrambled_symbols(batch, count, g)
+    else:
+        symbols = signal.alphabet.map(torch.randint(0, 2, (batch, count * signal.alphabet.bits_per_symbol), generator=g))
+    start = timing if prior.symbols else timing + truth.reaching(samples)[0] * sps
+    turns = signal.turns(0 if prior.symbols else truth.reaching(samples)[0], count)
+    b = signal.modulate(symbols if turns is None else symbols * turns, samples, start)
+    return b * carrier(phase, prior.carrier_offset, b), truth
+
+
+def scrambled_symbols(batch, count, generator):
+    """Differential BPSK of constant data behind the 802.11b scrambler: complex64 [batch, count], ±1.
+
+    Self-synchronising, x^7 + x^4 + 1 (IEEE 802.11-2020, 16.2.4), from a random state other than zero, on an input of zeros: a
+    sequence of maximal length, period 127; a one turns the phase by half a turn, and 127 bits hold 64 ones.
+    """
+    state = torch.randint(1, 128, (batch,), generator=generator)[:, None] >> torch.arange(7) & 1
+    bits = [*state.T]
+    while len(bits) < count:
+        bits.append(bits[-4] ^ bits[-7])
+    return (1 - 2 * (torch.stack(bits[:count], 1).cumsum(1) % 2)).to(torch.complex64)
+
+
+def autocorrelation(x, lags):
+    """R(l)/R(0), R(l) = sum_n x(n + l)·conj(x(n)) over a window, averaged over windows: complex [batch, samples] ->
+    complex128 [lags], lags 0 ... lags-1. Its modulus is to be compared with a recording's."""
+    spectrum = torch.fft.fft(x.to(torch.complex128), 2 * x.shape[1])
+    r = torch.fft.ifft(spectrum.abs().square())[:, :lags]
+    return (r / r[:, :1]).mean(0)

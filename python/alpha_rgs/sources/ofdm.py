@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OFDM whose numerology is known."""
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError, ParameterError
+from ..signals import Ofdm as Signal
+from ..signals.framing import FramePlan
+from .base import Prior, carrier, rotation
+
+_CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
+
+
+@dataclass
+class Ofdm(Prior):
+    """OFDM of unit mean power: frames A·c, rotated by phase and carrier_offset.
+
+    frame_offset: samples from the first sample to the first whole cyclic prefix, 0 ... frame_length-1. phase: rad.
+    carrier_offset: cycles per sample. channel: complex taps, acting within the cyclic prefix (one gain per carrier).
+    delay_spread: samples at the head of each prefix that are not trusted, for echoes of the frame before.
+    """
+
+    signal: Signal = field(default_factory=Signal)
+    frame_offset: int | torch.Tensor | None = None
+    phase: float | torch.Tensor | None = None
+    carrier_offset: float | torch.Tensor = 0.0
+    channel: tuple = (1.0,)
+    delay_spread: int | None = None
+
+    kind = "ofdm"
+
+    def __post_init__(self):
+        self.channel = tuple(complex(tap) for tap in self.channel)
+        if not any(self.channel):
+            raise ParameterError("channel: give at least one tap that is not zero")
+        if self.delay_spread is None:
+            self.delay_spread = len(self.channel) - 1
+        if not 0 <= self.delay_spread <= self.signal.cyclic_prefix:
+            raise ParameterError(f"delay_spread: {self.delay_spread} (or channel, {len(self.channel)} taps) must fit into the "
+                                 f"cyclic prefix, {self.signal.cyclic_prefix} samples")
+        period = self.signal.frame_length
+        if isinstance(self.frame_offset, (int, float)) and not 0 <= self.frame_offset < period:
+            raise ParameterError(f"frame_offset: {self.frame_offset} must lie between 0 and {period - 1}")
+        if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
+            raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
+        self._plans = {}
+
+    @property
+    def matrix(self):
+        """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
+        k = self.signal.carriers[:, None] * np.arange(len(self.channel))
+        gain = np.exp(-2j * np.pi * k / self.signal.fft_size) @ np.array(self.channel)
+        return self.signal.matrix * gain / np.sqrt(np.mean(abs(gain) ** 2))
+
+    def shifted(self, start):
+        """See Prior.shifted."""
+        offset = self.frame_offset
+        return replace(self, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
+                       phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
+
+    def plan(self, shape, soi=None):
+        """The FramePlan of windows of this shape; kept, since iterations ask again."""
+        key = (tuple(shape), id(soi))
+        plan = self._plans.get(key)             # threads may share a prior
+        if plan is None:
+            plan = FramePlan(self.signal.frame_length, self.frame_offset, shape, soi, self.carrier_offset)
+            self._plans = {**dict(list(self._plans.items())[-1:]), key: plan}
+        return plan
+
+    def blocks(self, shape):
+        """See Prior.blocks: the frames, if the carriers' constellation is known."""
+        return None if self.signal.alphabet.symmetry is None else self.plan(shape)
+
+    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+        """See Prior.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
+        mean over the alphabet, then A again. Under coloured noise see ofdm_coloured.py; `floor`: white variance on top."""
+        if colour is not None and colour.kind != "linear-modulation":
+            raise CapabilityError(f"ofdm: cannot smooth in the colour of a {colour.kind} prior; it needs a linear-modulation")
+        plan = self.plan(x.shape, colour)
+        turn = carrier(self.phase, self.carrier_offset, x)
+        frames = plan.cut(x * turn.conj())
+        if colour is None:
+            filters, var = plan.kept((float(noise_var), str(x.device)), lambda: _filters(plan, self.matrix_key, float(noise_var),
+                                                                                         x.device))
+            mean = self.signal.alphabet.mean(plan.grouped(frames, filters), var)
+        else:
+            from .ofdm_coloured import coloured_means
+
+            # a burst ends in this window: none beside it will see its cut frames whole
+            edges = colour.symbols is not None
+            mean = coloured_means(frames, plan, self, noise_var, floor, self.clean_carriers(colour), edges)
+        matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
+        return plan.join(mean @ matrix.T) * turn
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: diagonals of A·Aᴴ, averaged over the position in the frame."""
+        period, lags = self.signal.frame_length, np.asarray(lags)
+        covariance = self.matrix @ self.matrix.conj().T
+        table = np.array([np.trace(covariance, offset=-lag) for lag in range(1 - period, period)]) / period
+        inside = abs(lags) < period
+        return np.where(inside, table[np.where(inside, lags, 0) + period - 1], 0) * rotation(self.carrier_offset, lags)
+
+    def reconstruct(self, x, noise_var):
+        """See Prior.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
+        whole = self.plan(x.shape).whole.to(x.device)
+        return torch.where(whole, self.denoise(x, noise_var), x / (1 + noise_var))
+
+    def clean_carriers(self, other):
+        """Indices (into the active carriers) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
+        none is."""
+        signal = other.signal
+        n = np.arange(-4096, 4096)
+        spectrum = abs(np.fft.fft(signal.pulse_at(n))) ** 2
+        centre = self.signal.carriers / self.signal.fft_size + float(self.carrier_offset) - float(other.carrier_offset)
+        edge = np.arange(-8, 9) / 8 * 1.5 / self.signal.fft_size        # a carrier sees its neighbourhood too
+        at = np.round((centre[:, None] + edge) * len(n)).astype(int) % len(n)
+        level = spectrum[at].mean(1) / spectrum.max()
+        weak = np.flatnonzero(level < _CLEAN)
+        return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])
+
+    @property
+    def matrix_key(self):
+        """A hashable key from which `matrix` can be made again."""
+        return (self.signal, self.channel)
+
+
+def _filters(plan, matrix_key, noise_var, device):
+    """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]."""
+    pairs = [_unbiased_filter(matrix_key, c[:2], noise_var) for c in plan.classes]
+    return [f.to(device) for f, _ in pairs], torch.stack([v for _, v in pairs]).to(device)[plan.index.to(device)]
+
+
+@lru_cache(maxsize=20000)
+def _unbiased_filter(matrix_key, cls, noise_var):
+    """(F, var): c + error of variance var = F·x for the samples of one frame in white noise, from the linear estimate of
+    unit-power carriers.
+
+    F complex64 [carriers, frame_length], var float32 [carriers]. A cut frame has zero columns outside.
+    """
+    low, high, *_ = cls
+    matrix = ofdm_matrix(matrix_key)[low:high]
+    filters = np.linalg.solve(np.eye(high - low) * noise_var + matrix @ matrix.conj().T, matrix).conj().T
+    gain = np.real(np.einsum("kn,nk->k", filters, matrix))
+    gain = np.clip(gain, 1e-6, 1 - 1e-6)
+    full = np.zeros((matrix.shape[1], matrix_key[0].frame_length), complex)
+    full[:, low:high] = filters / gain[:, None]
+    return torch.tensor(full, dtype=torch.complex64), torch.tensor(1 / gain - 1, dtype=torch.float32)
+
+
+@lru_cache(maxsize=8)
+def ofdm_matrix(matrix_key):
+    """Ofdm.matrix from its key, kept."""
+    return Ofdm(matrix_key[0], channel=matrix_key[1]).matrix
+
+
+def frame_pulses(pulse_key, pattern, length):
+    """H of one frame: column k is the pulse of the k-th symbol that reaches it, complex128 [length, symbols].
+
+    pattern: (centre of the first symbol from the frame's first sample, first existing, one past the last existing).
+    pulse_key: (linear modulation, count of symbols, carrier offset between the two sources).
+    """
+    signal, count, frequency = pulse_key
+    centre, first, stop = pattern
+    tau = np.arange(length)[:, None] - (centre + signal.samples_per_symbol * np.arange(count))
+    pulses = signal.pulse_at(tau) * np.exp(2j * np.pi * frequency * tau)
+    pulses[:, :first] = 0
+    pulses[:, stop:] = 0
+    return pulses

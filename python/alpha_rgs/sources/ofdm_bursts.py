@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bursts of OFDM of a known family (IEEE 802.11) of which nothing else is known: when they come, guard intervals, carrier
+offsets, channels and alphabets are found in each window (acquisition/frames.py, acquisition/channel.py)."""
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..errors import CapabilityError
+from ..inference.frame_tiling import GAUSSIAN, Tiling
+from ..signals import Ofdm as Signal
+from ..signals.wifi import ALPHABETS, CARRIERS, FFT_SIZE, PILOTS, PREFIXES, received, traffic
+from .base import Prior
+from .ofdm import Ofdm
+
+LENGTH = FFT_SIZE + max(PREFIXES)           # of the longest frame, samples
+_HEAD, _UNTRUSTED = 3, 10.0                 # samples of each prefix that echoes reach, factor on their noise
+_VAGUE = 3e-3                               # noise of a frame whose carriers are not known, of its power
+_SEEN = 16                                  # of FFT_SIZE: how much of the error on carriers counts as noise between them too
+_UNMODELLED = 0.01                          # of a window's power, what no model of recorded signals explains: taken for noise too
+_REAL, _COMPLEX = torch.float64, torch.complex128
+
+
+@dataclass
+class Slot:
+    """The place of an OFDM symbol: start, of its prefix (may lie before the window, and the end after it); prefix, samples."""
+
+    start: int
+    prefix: int
+
+    @property
+    def length(self):
+        """Samples."""
+        return self.prefix + FFT_SIZE
+
+    @property
+    def end(self):
+        """The first sample after it."""
+        return self.start + self.length
+
+
+@dataclass
+class Frame(Slot):
+    """A Slot and what is in it: carrier_offset, cycles per sample; gain, complex [56], of each carrier as received, with the
+    phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or "" for nothing there; error: what
+    decisions leave, of the power; power: of the burst's carriers on average; decided: complex [56], of the carriers that the
+    signal of interest does not reach, NaN on those that it does; or None. burst, number: which of the window's bursts it is of,
+    and its place there, where somebody counted."""
+
+    carrier_offset: float
+    gain: np.ndarray
+    alphabet: str
+    error: float
+    power: float
+    decided: np.ndarray | None = None
+    burst: int = 0
+    number: int = 0
+
+
+@dataclass
+class OfdmBursts(Prior):
+    """frames: of each window, a list of lists of Frame, as received: their gains hold kappa; None: unknown."""
+
+    frames: list | None = None
+
+    kind = "ofdm-bursts"
+    takes_colour = False
+
+    def kappa(self, batch):
+        """Amplitude of the bursts over the time that they take, float64 [batch]; 0 where there are none."""
+        out = torch.zeros(batch, dtype=_REAL)
+        for w, window in enumerate(self.frames):
+            power = [np.sum(abs(f.gain) ** 2) for f in window if f.alphabet]
+            out[w] = float(np.mean(power)) ** 0.5 if power else 0.0
+        return out
+
+    def draw(self, batch, samples, generator):
+        """Windows of random traffic (signals.wifi), complex64 [batch, samples], of unit mean power while there is any; and the
+        prior with its frames as they truly are, carriers open (their gains are of these windows: times kappa in a mixture)."""
+        windows = [traffic(samples, generator) for _ in range(batch)]
+        frames = [[Frame(start, prefix, b.carrier_offset, b.gains(field), b.alphabet_of(field), 0.0, b.amplitude ** 2 / FFT_SIZE,
+                         None if field == "short" else np.where(b.gains(field) == 0, 0, np.nan + 0j))
+                   for b in bursts for start, prefix, field in b.layout() if start < samples and start + prefix + FFT_SIZE > 0]
+                  for bursts in windows]
+        return torch.stack([received(bursts, samples, generator) for bursts in windows]).to(torch.complex64), replace(
+            self, frames=frames)
+
+    def autocorrelation(self, lags):
+        """See Prior.autocorrelation: of 52 carriers alike."""
+        return Ofdm(Signal(64, 16, (6, 5), True, "gaussian")).autocorrelation(lags)
+
+    def deciding(self, tiles, rows):
+        """What decides open carriers of the Tiles' rows, int64 [n], all together: (mean, var) [n, 56] of their estimates ->
+        (mean, var) of the posterior; None where each is by itself, or Gaussian."""
+        return None
+
+    def denoise(self, x, noise_var, colour=None, floor=None):
+        """See Prior.denoise: not yet; joint detection asks for frames instead."""
+        raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint")
+
+    def shifted(self, start):
+        """See Prior.shifted: what is found is found anew in each window."""
+        return replace(self, frames=None)
+
+
+def _nothing(at, end):
+    return [Frame(k, min(end - k, LENGTH) - FFT_SIZE, 0.0, np.zeros(0), "", 0.0, 0.0) for k in range(at, end, LENGTH)]
+
+
+class Tiles(Tiling):
+    """Windows cut into frames and what lies between them, as a Tiling; the carriers that are decided are taken off `received`,
+    the others are open. full: bool [tiles], whether it is a frame's; frames: the Frame of each."""
+
+    def __init__(self, y, bursts, noise_var):
+        tiles = [(w, tile) for w, window in enumerate(bursts.frames) for tile in _filled(window, y.shape[1])]
+        self.frames = [tile for _, tile in tiles]
+        super().__init__(y, [w for w, _ in tiles], [tile.start for _, tile in tiles], [tile.length for _, tile in tiles], LENGTH)
+        self.full = torch.tensor([bool(tile.alphabet) for _, tile in tiles])
+        self.power = y.abs().square().mean(1).to(_REAL).cpu()
+        sorts = {}
+        for index, (_, tile) in enumerate(tiles):
+            sorts.setdefault("nothing" if not tile.alphabet else "open" if tile.decided is None else "decided", []).append(index)
+        for sort, members in sorts.items():
+            rows = torch.tensor(members)
+            here = [tiles[i][1] for i in members]
+            self.groups.append((rows, *self._carriers(here, rows, sort, noise_var.cpu()[self.window[rows]])))
+
+    def _carriers(self, tiles, rows, sort, floor):
+        """(waves of the open carriers, their alphabets, noise); what is decided is taken off `received`."""
+        noise = (floor.to(_REAL) + _UNMODELLED * self.power[self.window[rows]])[:, None].expand(-1, LENGTH).clone()
+        if sort == "nothing":
+            return torch.zeros(len(rows), LENGTH, 0, dtype=_COMPLEX), torch.zeros(len(rows), 0, dtype=torch.int64), noise
+        body = torch.arange(LENGTH)[None] - torch.tensor([tile.prefix for tile in tiles])[:, None]
+        gain = torch.tensor(np.array([tile.gain for tile in tiles]))
+        offset = torch.tensor([tile.carrier_offset for tile in tiles])[:, None]
+        angle = 2 * torch.pi * (body[..., None] * torch.tensor(CARRIERS) / FFT_SIZE + (offset * self.n[rows])[..., None])
+        waves = torch.polar(torch.ones_like(angle), angle) * gain[:, None] * self.inside[rows][..., None]
+        left = [_SEEN * tile.power * (tile.error if sort == "decided" else _VAGUE) for tile in tiles]
+        noise = noise + torch.tensor(left)[:, None]
+        noise[:, :_HEAD] *= _UNTRUSTED
+        if sort == "open":
+            use = (gain.abs() > 0).any(0)
+            return waves[..., use], torch.full((len(rows), int(use.sum())), GAUSSIAN), noise
+        decided = torch.tensor(np.array([tile.decided for tile in tiles]))
+        use = decided.isnan().any(0)
+        self.received[rows] -= (waves * torch.where(use, 0, decided)[:, None]).sum(2)
+        alphabet = torch.tensor([ALPHABETS.index(tile.alphabet) for tile in tiles])[:, None].expand(-1, len(CARRIERS)).clone()
+        alphabet[:, torch.tensor(PILOTS)] = 0
+        return waves[..., use], alphabet[:, use], noise
+
+
+def _filled(frames, samples):
+    """The Frames of one window in order, and Frames of nothing between them."""
+    out, at = [], 0
+    for frame in sorted(frames, key=lambda f: f.start):
+        out += _nothing(at, frame.start) + [frame]
+        at = frame.end
+    return out + _nothing(at, samples)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Priors from TOML files, one source each, unknown keys refused; and back into TOML."""
+import dataclasses
+import difflib
+import math
+import pathlib
+import tomllib
+
+from ..errors import ParameterError
+from ..signals import preset
+from . import cpm as gmsk
+from . import linear_modulation, lora, ofdm, ofdm_bursts, sum, tones
+from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
+
+_NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
+_KINDS = {
+    "linear-modulation": (linear_modulation.LinearModulation, {
+        "constellation": _TEXT, "samples_per_symbol": _NUMBER, "pulse": _TEXT, "rolloff": _NUMBER, "span": _WHOLE,
+        "taps": (list,), "radii": (list,), "timing": _NUMBER, "phase": _NUMBER, "gain": _NUMBER, "carrier_offset": _NUMBER,
+        "symbols": _WHOLE, "channel": (list,), "channel_length": _WHOLE, "preamble": _TEXT}),
+    "ofdm": (ofdm.Ofdm, {
+        "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
+        "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE}),
+    "gmsk": (gmsk.Gmsk, {
+        "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "span": _WHOLE, "timing": _NUMBER, "phase": _NUMBER,
+        "carrier_offset": _NUMBER, "symmetry": _WHOLE}),
+    "gfsk": (gmsk.Gfsk, {
+        "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "modulation_index": _NUMBER, "span": _WHOLE, "timing": _NUMBER,
+        "phase": _NUMBER, "carrier_offset": _NUMBER, "symmetry": _WHOLE}),
+    "lora": (lora.Lora, {
+        "spreading_factor": _WHOLE, "samples_per_chip": _NUMBER, "timing": _NUMBER, "phase": _NUMBER, "carrier_offset": _NUMBER}),
+    "tones": (tones.Tones, {"count": _WHOLE}),
+    "sum": (sum.Sum, {"sources": (list,), "gains": (list,), "rounds": _WHOLE}),
+}
+_NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", (list,): "a list", (bool,): "true or false"}
+
+
+def load(path):
+    """The prior that a TOML file describes, or a folder holds (folder.py). Raises ParameterError naming the file and the key."""
+    path = pathlib.Path(path)
+    refuse_pickle(path)
+    if path.name == HEADER and (path.parent / WEIGHTS).exists():       # file dialogues pick no folders
+        path = path.parent
+    if path.is_dir():
+        return load_folder(path)
+    try:
+        with open(path, "rb") as f:
+            table = tomllib.load(f)
+    except FileNotFoundError:
+        raise ParameterError(f"{path}: no such prior file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: is not TOML: {error}") from None
+    return from_dict(table, str(path), path.parent)
+
+
+def from_dict(table, source="prior", folder=None):
+    """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError).
+
+    folder: to which the names of files in a sum's `sources` refer; default the working directory. preset: keys of an OFDM
+    numerology (signals.preset), each of which the table may override.
+    """
+    table = dict(table)
+    kind = table.pop("kind", None)
+    if kind == "gaussian":
+        raise ParameterError(f"{source}: kind: a 'gaussian' prior is a folder, made by alpha-rgs fit; give the folder")
+    if kind not in _KINDS:
+        raise ParameterError(f"{source}: kind: {kind!r} must be one of {', '.join(map(repr, _KINDS))}")
+    if kind == "ofdm" and table.get("preset") == "802.11":
+        if len(table) > 1:
+            raise ParameterError(f"{source}: preset: '802.11' finds all else in the signal; leave out "
+                                 f"{', '.join(sorted(set(table) - {'preset'}))}")
+        return ofdm_bursts.OfdmBursts()
+    if kind == "ofdm" and "preset" in table:
+        try:
+            table = {**{key: list(v) if isinstance(v, tuple) else v for key, v in preset(table.pop("preset")).items()}, **table}
+        except (ParameterError, TypeError) as error:
+            raise ParameterError(f"{source}: {error}") from None
+    cls, keys = _KINDS[kind]
+    for key, value in table.items():
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
+            raise ParameterError(f"{source}: unknown key {key!r} for kind {kind!r}; {hint}")
+        if not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] != (bool,)):
+            raise ParameterError(f"{source}: {key}: {value!r} must be {_NAMES[keys[key]]}")
+        if key == "sources":
+            continue
+        if not all(isinstance(v, (int, float, str)) and (isinstance(v, str) or math.isfinite(v)) for v in _flat(value)):
+            raise ParameterError(f"{source}: {key}: {value!r} must be finite")
+        if key in ("guards", "channel", "taps", "radii", "gains") and any(isinstance(v, (str, bool)) for v in _flat(value)):
+            raise ParameterError(f"{source}: {key}: {value!r} must hold numbers")
+    try:
+        if "sources" in table:
+            table["sources"] = [_part(part, i, source, folder) for i, part in enumerate(table["sources"])]
+        if "signal" not in cls.__dataclass_fields__:
+            return cls(**table)
+        if "channel" in table:
+            table["channel"] = [complex(*tap) if isinstance(tap, list) else complex(tap) for tap in table["channel"]]
+            if not table["channel"]:
+                raise ParameterError("channel: give at least one tap that is not zero")
+        signal_type = cls.__dataclass_fields__["signal"].default_factory
+        names = {f.name for f in dataclasses.fields(signal_type)}
+        signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
+        rest = {k: v for k, v in table.items() if k not in names}
+        if kind == "linear-modulation" and not rest.keys() & {"timing", "carrier_offset"}:
+            rest["carrier_offset"] = None               # nothing is known of when and where it comes
+        return cls(signal, **rest)
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{source}: {error}") from None
+
+
+def _part(part, number, source, folder):
+    """One of a sum's sources: a file's name, or a table."""
+    if isinstance(part, str):
+        return load(pathlib.Path(folder or ".") / part)
+    if isinstance(part, dict):
+        return from_dict(part, f"{source}: sources[{number}]", folder)
+    raise ParameterError(f"sources: {part!r} must be the name of a prior file, or a table of its keys")
+
+
+def _flat(value):
+    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
+
+
+def values(prior):
+    """key -> value of a prior and its signal, as its TOML file would name them."""
+    out = {}
+    for part in (getattr(prior, "signal", None), prior):
+        if dataclasses.is_dataclass(part):
+            out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
+                        if f.name not in ("signal", "table", "network")})
+    for key in ("taps", "radii", "channel", "channel_length", "preamble"):       # most linear modulations have none
+        if not out.get(key, True):
+            del out[key]
+    if getattr(prior, "kind", "") == "ofdm-bursts":
+        return {"preset": "802.11"}
+    if getattr(prior, "kind", "") == "sum":
+        out["sources"] = tuple({"kind": part.kind, **_known(part)} for part in prior.sources)
+    if getattr(prior, "kind", "") == "gaussian":
+        out = {"period": prior.period, "lags": prior.lags, **out}
+        if prior.period == 1:
+            del out["period_offset"]
+    return out
+
+
+def to_toml(prior, comment=""):
+    """The text of a prior file; nuisances that are not known are left out. Raises ValueError for nuisances per window."""
+    return "\n".join([f"# {line}" for line in comment.splitlines()] + toml_lines(prior)) + "\n"
+
+
+def toml_lines(prior):
+    """The lines of to_toml, without a comment."""
+    kind = prior.kind.removesuffix("-bursts")
+    return [f'kind = "{kind}"', *(f"{key} = {text_of(value)}" for key, value in _known(prior).items())]
+
+
+def _known(prior):
+    """`values` less those that are unknown or say nothing."""
+    return {key: value for key, value in values(prior).items() if not (
+        value is None or (key == "channel" and value == (1,)) or (key == "symmetry" and value == 1)
+        or (key == "delay_spread" and value == len(prior.channel) - 1))}
+
+
+def text_of(value):
+    """A value as TOML writes it."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        value = "".join(c if c.isprintable() else " " for c in value)
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, complex):
+        return f"[{value.real!r}, {value.imag!r}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {text_of(v)}" for key, v in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(text_of, value))}]"
+    return repr(value)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frame offset and phase of an OFDM interference, its level and the noise variance, found from the mixture where the signal of
+interest is known: from prefixes, from what neither source can reach, and from the carriers that it does not reach."""
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy import linalg
+
+from ..errors import ParameterError
+from ..sources.base import carrier, column
+from ..sources.ofdm import frame_pulses, ofdm_matrix
+from .levels import amplitude_std, scattered
+
+
+def frame_offset(y, soi, ofdm):
+    """Where the cyclic prefixes lie, int64 [batch], by maximum likelihood on the prefix and its copy.
+
+    The SOI is narrower than the band: a short prediction-error filter for it takes it out first, which leaves every prefix
+    equal to its copy except for its first samples. Then van de Beek's metric, |correlation| - rho*energy, rho -> 1.
+    """
+    signal = ofdm.signal
+    period, prefix = signal.frame_length, signal.cyclic_prefix
+    if prefix == 0:
+        raise ParameterError("frame_offset: cannot be estimated without a cyclic prefix; give it in the prior")
+    taps = torch.tensor(_whitener(soi.signal, min(2, prefix - 1)), dtype=torch.complex64, device=y.device)
+    x = y * carrier(0.0, soi.carrier_offset, y).conj()
+    x = sum(t * x[:, len(taps) - 1 - i:x.shape[1] - i] for i, t in enumerate(taps))   # x[n] belongs to sample n + order
+    order = len(taps) - 1
+    usable = prefix - order - ofdm.delay_spread
+    if usable < 1:
+        order, usable, x = 0, max(prefix - ofdm.delay_spread, 1), y
+    a, b = x[:, :-signal.fft_size], x[:, signal.fft_size:]
+    turn = torch.exp(2j * torch.pi * (column(ofdm.carrier_offset, y) - soi.carrier_offset) * signal.fft_size).to(y)
+    product, energy = b * a.conj() * turn.conj(), (a.abs() ** 2 + b.abs() ** 2) / 2
+    whole = (product.shape[1] - usable + 1) // period * period
+    if whole < period:
+        raise ParameterError(f"frame_offset: a window of {y.shape[1]} samples is too short to find it; {3 * period} or more")
+
+    def runs(v):    # sums over the usable part of a prefix that starts at n, then over frames
+        c = torch.nn.functional.pad(v.cumsum(1), (1, 0))
+        return (c[:, usable:] - c[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
+
+    metric = runs(product.to(torch.complex128)).real - runs(energy.double())
+    return (metric.argmax(1) - ofdm.delay_spread) % period
+
+
+@lru_cache
+def _whitener(signal, order):
+    n = np.arange(-4096, 4096)
+    acf = np.fft.ifft(abs(np.fft.fft(signal.pulse_at(n))) ** 2).real / signal.samples_per_symbol
+    r = acf[:order + 1] + np.r_[1e-3, np.zeros(order)]
+    toeplitz = r[abs(np.subtract.outer(np.arange(order), np.arange(order)))]
+    return np.r_[1.0, -np.linalg.solve(toeplitz, r[1:])] if order else np.ones(1)
+
+
+def noise_variance(y, soi, ofdm):
+    """The first of noise_level."""
+    return noise_level(y, soi, ofdm)[0]
+
+
+def noise_level(y, soi, ofdm):
+    """(noise per complex sample, its standard deviation), float32 [batch]: the power where neither source can be (prefix minus
+    copy, null carriers, less the span of the SOI's pulses). What the model misses counts as noise too."""
+    plan = ofdm.plan(y.shape, soi)
+    frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())
+    nulls = [_null_space(ofdm.matrix_key, c, plan.pulse_key, ofdm.delay_spread) for c in plan.classes]
+    width = max(q.shape[1] for q in nulls)
+    padded = [torch.nn.functional.pad(q, (0, width - q.shape[1])).mH.to(y.device) for q in nulls]
+    total = plan.grouped(frames, padded).abs().square().sum(-1)
+    count = torch.tensor([q.shape[1] for q in nulls])[plan.index]
+    if bool((count.sum(1) < 8).any()):
+        raise ParameterError("noise_var: this OFDM leaves no room from which to estimate the noise; give it (--snr-db)")
+    level, error = scattered(total.double(), count.to(y.device))
+    error = torch.maximum(error, level / count.sum(1).to(y.device) ** 0.5)       # few frames do not scatter
+    return level.float().clamp_min(1e-9), error.float().clamp_min(1e-9)
+
+
+@lru_cache(maxsize=4000)
+def _null_space(matrix_key, cls, pulse_key, skip):
+    low, high, *pattern = cls
+    period = matrix_key[0].frame_length
+    low = max(low, skip)
+    if high - low < period - skip:      # only whole frames: cut ones leave hardly anything
+        return torch.zeros(period, 0, dtype=torch.complex64)
+    span = np.hstack([ofdm_matrix(matrix_key), frame_pulses(pulse_key, pattern, period)])[low:high]
+    u, s, _ = linalg.svd(span, lapack_driver="gesvd")       # the quicker gesdd fails where many singular values are alike
+    rank = int((s > 1e-3 * s[0]).sum())
+    out = np.zeros((period, high - low - rank), complex)
+    out[low:high] = u[:, rank:]
+    return torch.tensor(out, dtype=torch.complex64)
+
+
+def phase_and_kappa(y, soi, ofdm, noise_var):
+    """(phase rad, kappa, its standard deviation), [batch] each, from the carriers of whole frames that the SOI does not reach."""
+    signal = ofdm.signal
+    plan = ofdm.plan(y.shape, soi)
+    frames = plan.cut(y * carrier(ofdm.phase, ofdm.carrier_offset, y).conj())
+    whole = (plan.inside.all(-1)).float().to(y.device)
+    if bool((whole.sum(1) < 1).any()):
+        raise ParameterError(f"kappa: a window of {y.shape[1]} samples holds no whole OFDM frame; {2 * plan.length} or more")
+    clean = ofdm.clean_carriers(soi)
+    body = ofdm.matrix[signal.cyclic_prefix:, clean]
+    estimator = torch.tensor((body / (abs(body) ** 2).sum(0)).conj(), dtype=torch.complex64, device=y.device)
+    z = (frames[..., signal.cyclic_prefix:] @ estimator) * whole[..., None]
+    symmetry = signal.alphabet.symmetry
+    phase = torch.zeros(len(y), device=y.device)
+    power, error = _scattered(z.abs().square(), whole[..., None].expand(z.shape))
+    leak = float(estimator.abs().square().sum(0).mean()) * torch.as_tensor(noise_var, device=y.device)
+    level = (power - leak).clamp_min(0).sqrt()
+    error = amplitude_std(level, error)
+    if symmetry is None:
+        return phase, level, error
+    reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
+    unit = z / power.sqrt()[:, None, None].clamp_min(1e-9)
+    lifted = unit
+    for _ in range(symmetry.bit_length() - 1):          # unit ** symmetry, a power of two
+        lifted = lifted * lifted
+    phase = (torch.angle(lifted.sum((1, 2)) * reference.conj()) / symmetry).float()
+    rotated = z * torch.polar(torch.ones_like(phase), -phase)[:, None, None]
+    level = level.clamp_min(3e-5)
+    decided = signal.alphabet.nearest(rotated / level[:, None, None])
+    fit, spread = _scattered((rotated * decided.conj()).real, decided.abs().square() * whole[..., None])
+    trusted = (fit / level - 1).abs() < 0.05            # with many wrong decisions the fit is biased: keep the power
+    return ((phase + torch.as_tensor(ofdm.phase, device=y.device)).float(), torch.where(trusted, fit, level).clamp_min(0),
+            torch.where(trusted, spread, error))
+
+
+def _scattered(values, weights):
+    """scattered, of terms [batch, frames, carriers]: the larger of what frames and what single carriers say. The SOI's
+    leakage errs alike within a frame, and of few frames the scatter says little."""
+    level, error = scattered(values.sum(2), weights.sum(2))
+    return level, torch.maximum(error, scattered(values.flatten(1), weights.flatten(1))[1])

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Timing, carrier offset, phase and gain of a linear modulation under interference that is always there, of any kind.
+
+Everything but the signal is taken for Gaussian with density N(f) = kappa²·S_b(f) + noise_var. The three powers are told by the
+periodogram, for each carrier offset that is tried (Whittle's likelihood, by multiplicative steps; Févotte, Bertin and Durrieu,
+2009). Timing and offset then are those of the greatest evidence with Gaussian symbols: in frequency the symbols' transform at q
+sees N folded to the symbol rate, so it costs a few transforms. Phase and the last of the offset are those under which the
+symbols' estimates fit the alphabet best (soi.line).
+
+A channel of the signal is not seen so, but in what a separation leaves: see `channel_fitted`.
+
+Under OFDM of short frames prefixes and unused carriers show the signal bare: the evidence of frames (soi.py) sees
+that. Interference that is much stronger is made out first, the signal being coloured noise to it, and taken off. All of it is a
+start: `refined` makes it as good as a separation allows.
+"""
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+
+from ..errors import AlphaRgsError, ParameterError
+from ..inference.frame_tiling import OfdmTiles
+from ..sources.linear_modulation import NUISANCES, LinearModulation
+from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
+from .levels import acquire_gaussian
+from .linear_modulation import acquire_linear
+from .ofdm import frame_offset, noise_variance
+
+_BINS, _STEPS = 256, 60
+_AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how far a line is looked for
+_RANKS = 4              # of lines that are tried, one after the other, while none is clear
+_FAINT = 1e-3           # of the power: a weaker SOI is not told from nothing
+_LONGEST = 160          # samples of an OFDM frame, whose covariance is inverted
+_ECHO, _NATS = 0.1, 3.0  # power of a tap that is expected, of the signal's; by which a later first tap may fit worse
+_LIMITS = (0.5, 2e-5, 0.5, 0.3)         # samples, cycles per sample, rad, share of the gain: a step of `refined`, at most
+
+
+def candidates(y, soi, interference, kappa=None, noise_var=None):
+    """The SOI with what it lacks (NUISANCES) filled in, numbers, found in one way after the other: an iterator. y: complex
+    [samples], one window. Phase up to the alphabet's symmetry. Raises ParameterError (window too short), CapabilityError (the
+    interference has no density)."""
+    if _framed(interference):
+        (first,), levels = _among_frames(y, soi, interference, kappa, noise_var, 1)
+        yield first
+        ranks = _RANKS if soi.carrier_offset is None else 1
+        yield from _among_frames(y, soi, interference, kappa, noise_var, ranks, first, levels)[0]
+        return
+    if hasattr(interference, "level"):          # narrow lines: their mean density is flat
+        y = y - interference.level(y[None])[0][0]
+    first, levels = _stationary(y, soi, interference, kappa, noise_var)
+    yield first
+    rest = _without(y, first, interference, levels)
+    if rest is not None:
+        yield _stationary(rest, soi, interference, None, noise_var)[0]
+
+
+def _framed(interference):
+    """Whether it is OFDM whose frames, one by one, show what else is there."""
+    return interference.kind == "ofdm" and interference.signal.frame_length <= _LONGEST and interference.signal.cyclic_prefix > 0
+
+
+def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None):
+    """([SOI] of the likeliest lines, powers) by the evidence of OFDM frames; about, levels: from a first round, for what depends
+    on the SOI."""
+    here = about or replace(soi, carrier_offset=0.0 if soi.carrier_offset is None else soi.carrier_offset)
+    offset = ofdm.frame_offset
+    if offset is None:
+        offset = frame_offset(y[None], here, ofdm)
+    ofdm = replace(ofdm, frame_offset=offset, phase=0.0)
+    if levels is None:
+        _, levels = _stationary(y, soi, ofdm, kappa, noise_var)
+    elif noise_var is None:
+        noise = float(noise_variance(y[None], here, ofdm)[0])
+        levels = np.array([levels[0], max(float(y.abs().square().mean()) - levels[0] - noise, 1e-2 * levels[1]), noise])
+    found = ranked(soi, OfdmTiles(y[None], ofdm, levels[1] ** 0.5, max(levels[2], 1e-6)), _AS_TOLD, ranks)
+    return [replace(soi, **{key: float(getattr(own, key)) for key in NUISANCES}) for own in found], levels
+
+
+class _Coloured(LinearModulation):
+    """A linear modulation of which only the spectrum is known."""
+
+    def denoise(self, x, noise_var, colour=None, floor=None):
+        """See Prior.denoise: Wiener's filter."""
+        density = torch.as_tensor(self.density(x.shape[1]), device=x.device)
+        share = density / (density + torch.as_tensor(noise_var, dtype=torch.float64).reshape(-1, 1))
+        return torch.fft.ifft(torch.fft.fft(x) * share).to(x.dtype)
+
+
+def _without(y, soi, interference, levels):
+    """y less the interference, as it is seen with the SOI as coloured noise; None where it is not told so."""
+    noise = float(levels[2])
+    soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(soi) if f.init})
+    try:
+        if interference.kind == "linear-modulation":
+            interference, found = acquire_linear(y[None], soi, interference, None, noise)
+        else:
+            interference, found = acquire_gaussian(y[None], soi, interference, None, noise)
+    except AlphaRgsError:
+        return None
+    scale = float(found.get("kappa", levels[1] ** 0.5))
+    if scale < 1e-6:
+        return None
+    return y - scale * interference.denoise(y[None] / scale, (float(soi.gain) ** 2 + noise) / scale ** 2)[0]
+
+
+def _stationary(y, soi, interference, kappa, noise_var):
+    """(SOI, its power, the interference's and the noise's)."""
+    signal, sps = soi.signal, soi.signal.samples_per_symbol
+    samples = len(y) // sps * sps
+    if samples < 16 * sps:
+        raise ParameterError(f"timing: a window of {len(y)} samples is too short to find the signal of interest in it; "
+                             f"{16 * sps} or more")
+    x = y.detach().cpu().numpy().astype(complex)[:samples]
+    shape = interference.spectrum(samples) if interference.kind == "gaussian" else interference.density(samples)
+    step = spacing(soi)
+    count = int(np.ceil(OFFSETS / step))
+    offsets = np.arange(-count, count + 1) * step if soi.carrier_offset is None else np.array([float(soi.carrier_offset)])
+    taps = np.arange(-int(np.ceil(signal.half_length)) - 1, int(np.ceil(signal.half_length)) + 2)
+    pulses = np.zeros((len(offsets), samples), complex)
+    np.add.at(pulses.T, taps % samples, (signal.pulse_at(taps) * np.exp(2j * np.pi * offsets[:, None] * taps)).T)
+    pulses = np.fft.fft(pulses)
+    levels = _levels(x, abs(pulses) ** 2 / sps, shape, (soi.gain, kappa, noise_var))
+    best = None
+    for k in range(len(offsets)):
+        model = _Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
+        timing, score = model.peak() if soi.timing is None else (float(soi.timing), model.evidence(float(soi.timing)))
+        if best is None or score > best[0]:
+            best = score, timing, k, model
+    _, timing, k, model = best
+    gain = float(np.sqrt(levels[k, 0])) if soi.gain is None else float(soi.gain)
+    mean, var = model.cavity(timing)
+    mean = mean * np.exp(-2j * np.pi * offsets[k] * (timing + sps * np.arange(len(mean))))
+    cavity = tuple(torch.from_numpy(v)[None] for v in (mean / gain, var / gain ** 2))
+    f, phase = line(soi, cavity, *(torch.tensor([v]) for v in (offsets[k], timing)), torch.zeros(1, dtype=torch.int64), _AS_TOLD)
+    filled = {"timing": timing, "carrier_offset": float(f[0]), "phase": float(phase[0]), "gain": gain}
+    return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None}), levels[k]
+
+
+def _levels(x, own, shape, known):
+    """Powers (SOI, interference, noise), float64 [offsets, 3], under each hypothesis own [offsets, samples] of the SOI's density.
+    known: amplitude, amplitude, variance, or None."""
+    bins = min(_BINS, len(x) // 8)
+    taper = np.hanning(len(x) + 2)[1:-1]
+    edges = np.linspace(0, len(x), bins + 1).astype(int)[:-1]
+    width = np.diff(np.r_[edges, len(x)])
+
+    def binned(v):
+        return np.add.reduceat(v, edges, -1) / width
+
+    power = max(np.mean(abs(x) ** 2), 1e-20)
+    seen = binned(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2)) + 1e-12 * power
+    columns = np.stack([binned(own), np.broadcast_to(binned(shape), (len(own), bins)), np.ones((len(own), bins))], 1)
+    values = np.full((len(own), 3), 1.0) * power * np.array([0.1, 0.8, 0.05])
+    given = [None if known[0] is None else float(known[0]) ** 2, None if known[1] is None else float(known[1]) ** 2,
+             None if known[2] is None else float(known[2])]
+    for i, level in enumerate(given):
+        if level is not None:
+            values[:, i] = level
+    for _ in range(_STEPS):
+        fit = np.einsum("oi,oib->ob", values, columns) + 1e-9 * power
+        up, down = np.einsum("oib,ob->oi", columns, seen / fit ** 2), np.einsum("oib,ob->oi", columns, 1 / fit)
+        step = up / down
+        for i in range(3):
+            if given[i] is None:
+                values[:, i] *= step[:, i]
+    return np.maximum(values, [_FAINT * power, 0.0, 1e-6 * power])
+
+
+class _Folded:
+    """One hypothesis of the carrier offset: x, pulse: transforms [n]; noise: density [n]; power: of the SOI."""
+
+    def __init__(self, x, pulse, noise, power, sps):
+        weight = pulse.conj() / noise
+        self.sps, self.n, self.power, self.matched = sps, len(x), power, x * weight
+        self.gram = self._fold((pulse * weight).real)                     # eigenvalues of HᴴN⁻¹H, symbols a circle
+
+    def _fold(self, v):
+        return v.reshape(self.sps, -1).sum(0) / self.sps
+
+    def seen(self, timing):
+        """Transform of the whitened matched filter's outputs at the symbols' centres."""
+        return self._fold(self.matched * np.exp(2j * np.pi * np.fft.fftfreq(self.n) * timing))
+
+    def evidence(self, timing):
+        """log p(x | timing) but for a constant."""
+        gain = self.power / (1 + self.power * self.gram)
+        return (np.sum(abs(self.seen(timing)) ** 2 * gain) / (self.n // self.sps) - np.sum(np.log1p(self.power * self.gram)))
+
+    def peak(self):
+        """(timing, evidence there): periodic in the timing with hardly a second harmonic."""
+        grid = np.arange(TIMINGS) * self.sps / TIMINGS
+        table = np.array([self.evidence(t) for t in grid])
+        wave = np.sum(table * np.exp(2j * np.pi * np.arange(TIMINGS) / TIMINGS))
+        return np.angle(wave) % (2 * np.pi) / (2 * np.pi) * self.sps, table.mean() + 2 * abs(wave) / TIMINGS
+
+    def cavity(self, timing):
+        """(mean, variance) of each symbol times the gain, the others integrated out, its own prior too: [symbols]."""
+        gain = self.power / (1 + self.power * self.gram)
+        mean, var = np.fft.ifft(self.seen(timing) * gain), np.mean(gain)
+        precision = max(1 / var - 1 / self.power, 1e-9)
+        return mean / var / precision, np.full(len(mean), 1 / precision)
+
+
+def _soft(soi, out):
+    """The posterior means of a Separation's symbols, complex64 [symbols], of one window."""
+    var = 10 ** (-float(out.quality) / 10)
+    return soi.signal.alphabet.mean(out.symbols[0], torch.full(out.symbols[0].shape, var))
+
+
+def _weighted(x, interference, out, noise):
+    """R⁻¹·x for windows x, complex128 [n, samples], R the covariance of an interference not yet made out, as a Separation `out`
+    of this window has found it, over noise of that variance."""
+    kappa = float(out.kappa)
+    if _framed(interference):
+        offset = out.estimated.get("frame_offset", interference.frame_offset)
+        tiles = OfdmTiles(x, replace(interference, frame_offset=int(torch.as_tensor(offset)), phase=0.0), kappa, noise)
+        weighted = torch.zeros_like(tiles.received)
+        for rows, waves, _, level in tiles.groups:
+            across, own = waves.mH / level[:, None], tiles.received[rows][..., None]
+            inner = across @ waves + torch.eye(waves.shape[2], dtype=waves.dtype)
+            weighted[rows] = (own - waves @ torch.linalg.solve(inner, across @ own))[..., 0] / level
+        return tiles.joined(weighted)
+    count = x.shape[1]
+    shape = interference.spectrum(count) if interference.kind == "gaussian" else interference.density(count)
+    return torch.fft.ifft(torch.fft.fft(x) / torch.as_tensor(kappa ** 2 * shape + noise))
+
+
+def channel_fitted(y, soi, interference, out, length, free, clear):
+    """The SOI with the channel of `length` taps that fits best, by least squares of y on the soft symbols' waveform at delays one
+    sample apart, given a Separation `out` of this window y, complex [samples]; and the taps' standard deviations [length]:
+    (LinearModulation, array). The interference is Gaussian noise there, so that no decision bends it, or, where a separation is
+    `clear` and it has no frames that show the signal bare, taken off.
+
+    The strongest tap is 1 (all are small a priori, _ECHO: the band that the pulse leaves empty tells nothing of them); level and
+    phase go into gain and phase, where these are among the names `free`. So does a whole number of samples into a timing that is
+    free: where several delays of the first tap do as well, the latest, nearest to the strongest.
+    """
+    sent = replace(soi, signal=replace(soi.signal, channel=()), channel_length=None)
+    if not bool(y.abs().any()):                                 # nothing is there
+        return replace(sent, signal=replace(soi.signal, channel=(1, *[0] * (length - 1)))), np.ones(length)
+    samples, first = len(y), soi._first()
+    n = torch.arange(samples, dtype=torch.float64)
+    angle = float(soi.phase) + 2 * torch.pi * float(soi.carrier_offset) * n
+    turn = torch.polar(torch.ones_like(angle), angle)
+    begin = torch.arange(1 - length, length) if "timing" in free else torch.zeros(1, dtype=torch.int64)
+    reach = int(np.ceil(sent.signal.half_length)) + length          # symbols beyond the window's ends are not known
+    sure = torch.ones(samples, dtype=torch.float64)
+    if samples > 4 * reach:
+        sure[:reach] = sure[-reach:] = 0
+    symbols = _soft(soi, out)[None].to(torch.complex64)
+    delays = torch.arange(int(begin[0]), int(begin[-1]) + length)
+    columns = torch.stack([sent.signal.modulate(symbols, samples, sent.timing_of(first) + int(d))[0] * turn for d in delays], 1)
+    columns, seen = (columns * sure[:, None]).to(torch.complex128), y.to(torch.complex128).cpu() * sure
+    rest = seen - out.interference[0].cpu() * sure
+    if clear and not _framed(interference):
+        noise = max(float((rest - out.soi[0].cpu() * sure).abs().square().sum() / sure.sum()), 1e-9)
+        weighted, seen = columns / noise, rest
+    else:
+        unsure = max(1 - float(symbols.abs().square().mean()), 0) * float(soi.gain) ** 2
+        weighted = _weighted(columns.T.contiguous(), interference, out, float(out.noise_var) + unsure).T
+    gram, right = weighted.mH @ columns, weighted.mH @ seen
+    prior = torch.eye(length, dtype=gram.dtype) / (_ECHO * float(soi.gain) ** 2)
+
+    def fit(start):
+        rows = slice(start, start + length)
+        inverse = torch.linalg.inv(gram[rows, rows] + prior)
+        taps = inverse @ right[rows]
+        return float((right[rows].conj() @ taps).real), taps, inverse.diagonal().real.sqrt()
+
+    fits = [fit(k) for k in range(len(begin))]
+    best = max(nats for nats, *_ in fits)
+    at = max(k for k, (nats, *_) in enumerate(fits) if nats > best - _NATS)
+    _, taps, spread = fits[at]
+    strongest = taps[taps.abs().argmax()]
+    strongest = strongest if "phase" in free else strongest.abs()
+    values = {"timing": (float(soi.timing) + int(begin[at])) % soi.signal.samples_per_symbol if soi.symbols is None else
+              float(soi.timing) + int(begin[at]), "phase": float(soi.phase) + float(torch.angle(strongest)),
+              "gain": sent.signal.gain_through(taps)}
+    signal = replace(soi.signal, channel=tuple((taps / strongest).tolist()))
+    spread = (spread / strongest.abs()).numpy()
+    return replace(sent, signal=signal, **{key: values[key] for key in values if key in free}), spread
+
+
+def refined(y, soi, out, free):
+    """One Gauss-Newton step of the SOI's nuisances `free` (names) by least squares, given a Separation `out` of this window y,
+    complex [samples]; and their standard deviations (the phase's at the window's middle): (LinearModulation, name -> float)."""
+    symbols = _soft(soi, out)
+    y = y - out.interference[0]
+    noise_var = (y - out.soi[0]).abs().square().mean()
+    samples = len(y)
+    middle = samples / 2 if "phase" in free else 0.0        # about which offset and phase are all but independent
+    a, first = symbols[None].to(torch.complex64), soi._first()
+
+    def wave(ahead=0.0):
+        moved = replace(soi, timing=float(soi.timing) + ahead)
+        shape = soi.signal.modulate(soi._turned(a, first), samples, moved.timing_of(first))[0]
+        return shape.to(torch.complex128)
+
+    n = torch.arange(samples, dtype=torch.float64)
+    angle = float(soi.phase) + 2 * torch.pi * float(soi.carrier_offset) * n
+    turn = float(soi.gain) * torch.polar(torch.ones_like(angle), angle)
+    own = wave() * turn
+    slope = (wave(0.05) - wave(-0.05)) / 0.1 * turn
+    columns = torch.stack([slope, 2j * torch.pi * (n - middle) * own, 1j * own, own], 1)
+    rest = y.to(torch.complex128).cpu() - own
+    limit = torch.tensor([most * (name in free) + 1e-12 for name, most in zip(NUISANCES, _LIMITS)], dtype=torch.float64)
+    sure = torch.diag(1 / limit.square())
+    noise = max(float(noise_var), 1e-9)
+    gram, right = (columns.mH @ columns).real / noise, (columns.mH @ rest).real / noise
+    step = torch.linalg.solve(gram + sure, right)
+    step = torch.maximum(torch.minimum(step, limit), -limit)
+    spread = torch.linalg.inv(2 * gram + sure).diagonal().sqrt()
+    values = {"timing": float(soi.timing) + float(step[0]), "carrier_offset": float(soi.carrier_offset) + float(step[1]),
+              "phase": float(soi.phase) + float(step[2]) - 2 * np.pi * float(step[1]) * middle,
+              "gain": float(soi.gain) * (1 + float(step[3]))}
+    spread = dict(zip(NUISANCES, spread.tolist()))
+    spread["gain"] *= float(soi.gain)
+    return replace(soi, **{k: values[k] for k in free}), {k: spread[k] for k in free}

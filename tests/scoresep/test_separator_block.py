@@ -1,0 +1,421 @@
+# Copyright 2026 gr-scoresep developers
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The separator block as a flowgraph sees it: counts, tags, overload, errors, and that it separates."""
+
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import numpy as np
+import pmt
+import pytest
+from gnuradio import blocks, gr, scoresep
+from gnuradio.scoresep.window_worker import window_worker
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SPS, TIMING = 16, 37.3  # a timing beyond the first symbol's place: symbols before it belong to the stream too
+WINDOW, HOP = 640, 512
+
+SOI = """
+kind = "linear-modulation"
+constellation = "qpsk"
+samples_per_symbol = 16
+pulse = "rrc"
+rolloff = 0.5
+span = 4
+timing = 8.0
+phase = 0.0
+gain = 1.0
+"""
+OFDM = """
+kind = "ofdm"
+frame_offset = 17
+phase = 0.3
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Paths of a SOI's and an interference's prior file."""
+    paths = tmp_path / "soi.toml", tmp_path / "ofdm.toml"
+    for path, text in zip(paths, (SOI, OFDM)):
+        path.write_text(text)
+    return [str(path) for path in paths]
+
+
+class HalfTask:
+    """A separation that takes `pause` s: SOI = x/2, interference = x/4, symbols = the first sample at or after their centre."""
+
+    method = "half"
+    soi = SimpleNamespace(timing=TIMING, gain=1.0, signal=SimpleNamespace(taps_count=65))
+
+    def __init__(self, pause=0.0):
+        self.pause = pause
+
+    def submit(self, windows, start=0, block=True):
+        """See alpha_rgs.engine.Task.submit."""
+        windows, start = np.array(windows), np.broadcast_to(start, len(windows))
+        first = np.ceil((start - TIMING) / SPS) * SPS + TIMING - start  # of the first centre, from the window's first sample
+        centre = first[:, None] + SPS * np.arange(math.ceil((windows.shape[1] - first[0]) / SPS))
+        out = SimpleNamespace(
+            soi=windows / 2, interference=windows / 4, kappa=np.full(len(windows), 4.0), quality=np.full(len(windows), 9.0),
+            symbols=np.take_along_axis(windows, np.minimum(np.ceil(centre).astype(int), windows.shape[1] - 1), 1))
+        future = Future()
+        if self.pause:
+            threading.Timer(self.pause, lambda: future.set_running_or_notify_cancel() and future.set_result(out)).start()
+        else:
+            future.set_result(out)
+        return future
+
+
+def ramp(count):
+    """`count` different samples, none of them 0."""
+    return (np.arange(count) + 1 + 1j).astype(np.complex64)
+
+
+def flow(source, make_task, sps=SPS, window=WINDOW, hop=HOP, **options):
+    """A flowgraph around the Python block with another separation in it; sinks: one per output."""
+    top = gr.top_block()
+    top.worker = window_worker(make_task, window, hop, sps, **options)
+    top.sinks = [blocks.vector_sink_c() for _ in range(3 if sps else 2)]
+    top.connect(source, scoresep.stream_to_windows(window, hop), top.worker)
+    for port, sink in enumerate(top.sinks):
+        scale = sps if port == 2 else 1
+        top.connect((top.worker, port), scoresep.windows_to_stream(window // scale, hop // scale), sink)
+    return top
+
+
+def separate(mixture, *priors, outputs=3, tags=(), **options):
+    """Run a stream through a separator; (the separator, what its outputs gave)."""
+    top = gr.top_block()
+    source = mixture if isinstance(mixture, gr.top_block) else blocks.vector_source_c(mixture.tolist(), False, 1, list(tags))
+    top.block = scoresep.separator(*priors, **options)
+    top.messages = blocks.message_debug()
+    sinks = [blocks.vector_sink_c() for _ in range(outputs)]
+    top.connect(source, top.block)
+    top.msg_connect(top.block, "stats", top.messages, "store")
+    for port, sink in enumerate(sinks):
+        top.connect((top.block, port), sink)
+    top.run()
+    return top, sinks
+
+
+def tag(offset, name, value=0):
+    """A stream tag."""
+    out = gr.tag_t()
+    out.offset, out.key, out.value, out.srcid = offset, pmt.intern(name), pmt.from_long(value), pmt.intern("test")
+    return out
+
+
+def symbol_centres(count):
+    """Centres of the symbols in a stream of `count` samples."""
+    first = math.ceil(-TIMING / SPS)
+    return TIMING + SPS * np.arange(first, math.ceil((count - TIMING) / SPS))
+
+
+def mixture_of(files, samples, sir_db=-12, snr_db=25, seed=3):
+    """A stream of the two priors, complex64 [samples], and its bits."""
+    from alpha_rgs import sources as priors
+    from alpha_rgs.sources import mixtures
+
+    out = mixtures.draw(*(priors.load(path) for path in files), 1, samples, sir_db, snr_db, seed)
+    return out.y[0].numpy(), out.bits[0].numpy()
+
+
+def errors(symbols, bits):
+    """Which bits are wrong."""
+    return np.stack([symbols.real < 0, symbols.imag < 0], 1).ravel() != bits.astype(bool)
+
+
+# ---- counts and tags, with a separation that says where its samples come from ------------------------
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+@pytest.mark.parametrize("count", [0, 1, 30, 37, 38, WINDOW - 1, WINDOW, WINDOW + 1, WINDOW + HOP, WINDOW + HOP + 129, 40_007])
+def test_every_sample_and_symbol_leaves_once_in_its_place(count, pause):
+    """Streams of every length: shorter than a symbol, than a window, with a tail."""
+    if pause and count > 10_000:
+        pause = 0.001
+    samples = ramp(count)
+    top = flow(blocks.vector_source_c(samples), lambda: HalfTask(pause))
+    top.run()
+    assert np.array_equal(top.sinks[0].data(), samples / 2)
+    assert np.array_equal(top.sinks[1].data(), samples / 4)
+    at = np.minimum(np.ceil(symbol_centres(count)).astype(int), max(count - 1, 0))
+    found = np.array(top.sinks[2].data())
+    assert len(found) == len(at)
+    assert np.array_equal(found[:-1], samples[at][:-1])  # the last one's next sample may lie past the end
+    assert top.worker._thread is None
+
+
+def test_tags_leave_on_their_sample_and_on_the_right_symbol():
+    """Dense tags, in windows and in the partial one at the end."""
+    count = 5 * HOP + WINDOW + 77
+    tags = [tag(n, "mark", n) for n in [*range(0, count, 7), count - 1]]
+    top = flow(blocks.vector_source_c(ramp(count), False, 1, tags), HalfTask)
+    top.run()
+    for sink in top.sinks[:2]:
+        assert [(t.offset, pmt.to_python(t.value)) for t in sink.tags()] == [(t.offset, pmt.to_python(t.value)) for t in tags]
+    centres = symbol_centres(count)
+    expected = [(int(np.searchsorted(centres, t.offset)), t.offset) for t in tags if t.offset <= centres[-1]]
+    assert sorted((t.offset, pmt.to_python(t.value)) for t in top.sinks[2].tags()) == expected
+
+
+def test_symbols_are_optional_for_sources_without_symbols():
+    """With no samples per symbol the block has two outputs."""
+    top = flow(blocks.vector_source_c(ramp(3000)), HalfTask, sps=0)
+    top.run()
+    assert np.array_equal(top.sinks[0].data(), ramp(3000) / 2)
+
+
+def test_on_overload_pass_lets_windows_through_and_says_so():
+    """A live source is not held up: what finds the queue full goes through, tagged and counted, in order."""
+    samples = ramp(400 * HOP + 100)
+    top = flow(blocks.vector_source_c(samples), lambda: HalfTask(0.3), on_overload="pass")
+    top.run()
+    stats = top.worker.stats.table()
+    out, rest, symbols = (np.array(sink.data()) for sink in top.sinks)
+    passed = out == samples
+    assert np.array_equal(np.where(passed, samples, samples / 2), out)
+    assert np.array_equal(rest, np.where(passed, 0, samples / 4))
+    marks = [[t.offset for t in sink.tags() if pmt.symbol_to_string(t.key) == "unseparated"] for sink in top.sinks]
+    assert 0 < stats["overloads"] < stats["windows"] == 400
+    assert len(marks[0]) == len(marks[1]) == len(marks[2]) == stats["overloads"]
+    assert passed[marks[0]].all() and not symbols[marks[2]].any()
+    assert abs(passed.sum() - stats["overloads"] * HOP) <= WINDOW
+
+
+def test_on_overload_wait_separates_all():
+    """A file waits."""
+    samples = ramp(200 * HOP)
+    top = flow(blocks.vector_source_c(samples), lambda: HalfTask(0.02))
+    top.run()
+    assert np.array_equal(top.sinks[0].data(), samples / 2)
+    assert top.worker.stats.table()["overloads"] == 0
+
+
+def test_a_flowgraph_can_be_stopped_and_runs_twice():
+    """No thread stays behind, and the second run begins anew."""
+    top = flow(blocks.null_source(gr.sizeof_gr_complex), lambda: HalfTask(0.01))
+    top.start()
+    time.sleep(0.2)
+    top.stop()
+    top.wait()
+    assert not [thread for thread in threading.enumerate() if thread.name == "scoresep worker"]
+    source = blocks.vector_source_c(ramp(5000))
+    top = flow(source, HalfTask)
+    for _ in range(2):
+        source.rewind()
+        for sink in top.sinks:
+            sink.reset()
+        top.run()
+        assert np.array_equal(top.sinks[0].data(), ramp(5000) / 2)
+
+
+def test_an_idle_block_costs_no_processor_time():
+    """Waiting for a slow separation must not spin."""
+    top = flow(blocks.vector_source_c(ramp(1000)), lambda: HalfTask(1.5))
+    began, used = time.monotonic(), time.process_time()
+    top.run()
+    assert time.process_time() - used < 0.3 * (time.monotonic() - began)
+
+
+# ---- errors -----------------------------------------------------------------------------------------
+class Failing(HalfTask):
+    """Its separation fails, at once or later."""
+
+    def __init__(self, at_once):
+        super().__init__()
+        self.at_once = at_once
+
+    def submit(self, windows, start=0, block=True):
+        """Raise, or give a Future that raises."""
+        if self.at_once:
+            raise RuntimeError("no luck")
+        future = Future()
+        fail = RuntimeError("no luck")
+        threading.Timer(0.05, lambda: future.set_running_or_notify_cancel() and future.set_exception(fail)).start()
+        return future
+
+
+def no_task():
+    """A task that cannot be made."""
+    raise RuntimeError("no luck")
+
+
+@pytest.mark.parametrize("make", [no_task, lambda: Failing(True), lambda: Failing(False)])
+@pytest.mark.parametrize("source", ["finite", "endless"])
+@pytest.mark.timeout(20)
+def test_an_error_ends_the_flowgraph(make, source, capfd):
+    """Wherever it happens, run() returns, the exception is kept, and one message names the block."""
+    source = blocks.null_source(8) if source == "endless" else blocks.vector_source_c(ramp(3000))
+    top = flow(source, make, name="separator")
+    top.run()
+    assert str(top.worker.error) == "no luck"
+    assert "".join(capfd.readouterr()).count("separator0: RuntimeError: no luck") <= 1
+
+
+@pytest.mark.timeout(60)
+def test_bad_input_ends_the_flowgraph_with_a_reason(files, tmp_path):
+    """A wrong key, a prior that the method cannot use, samples that are no numbers."""
+    samples = np.zeros(4000, np.complex64)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(SOI.replace("rolloff", "rollof"))
+    top, _ = separate(samples, str(wrong), files[1], window=WINDOW, hop=HOP)
+    assert "wrong.toml" in str(top.block.error) and "rollof" in str(top.block.error)
+    top, _ = separate(samples, files[0], files[0], window=WINDOW, hop=HOP, method="joint")
+    assert isinstance(top.block.error, ValueError)
+    mixture, _ = mixture_of(files, 4000)
+    mixture[2345] = np.nan
+    top, _ = separate(mixture, *files, window=WINDOW, hop=HOP)
+    assert "sample 2345 of the stream is NaN" in str(top.block.error)
+    assert "sample 2345" in top.block.stats()["error"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("count, more_soi, ofdm, reason", [
+    (5000, "symbols = 40\n", OFDM, r"a burst \(symbols = 40\)"),
+    (150, "", 'kind = "ofdm"\n', r"frame_offset: a window of 150 samples is too short to find it; 240 or more")])
+def test_a_stream_that_cannot_be_separated_ends_the_flowgraph_with_a_reason(files, count, more_soi, ofdm, reason):
+    """A burst that does not fill its windows alike; too few samples to find the frame offset in."""
+    soi, interference = map(pathlib.Path, files)
+    soi.write_text(SOI + more_soi)
+    interference.write_text(ofdm)
+    noise = np.random.default_rng(1).standard_normal((count, 2)).view(complex).ravel()
+    top, sinks = separate(noise, *files, window=WINDOW, hop=HOP)
+    assert isinstance(top.block.error, ValueError)
+    assert re.search(reason, str(top.block.error)) and str(top.block.error) == top.block.stats()["error"]
+    assert all(len(sink.data()) < count for sink in sinks)
+
+
+def test_what_can_be_checked_early_is(files, tmp_path):
+    """At construction, in words that name what would be right."""
+    def refused(match, *priors, **options):
+        with pytest.raises(ValueError, match=match):
+            scoresep.separator(*(priors or files), **options)
+
+    refused("no such prior file", "nowhere.toml", files[1])
+    refused(r"hop \(3000\) must be at least 1 and at most window \(2560\)", hop=3000)
+    refused(r"near by are window 2560, hop 1984", hop=2000)
+    refused(r"near by are window 992, hop 800", window=1000, hop=800)
+    refused("on_overload: 'drop' must be 'wait' or 'pass'", on_overload="drop")
+    refused("soi: give the path", "", files[1])
+    wrong = tmp_path / "half.toml"
+    wrong.write_text(SOI.replace("samples_per_symbol = 16", "samples_per_symbol = 16.5"))
+    refused("half.toml: samples_per_symbol: 16.5 must be a whole number; resample", str(wrong), files[1])
+    wrong.write_text("kind =")
+    refused("half.toml: is not TOML", str(wrong), files[1])
+
+
+def test_torch_is_loaded_no_earlier_than_the_flowgraph_starts(files):
+    """GNU Radio Companion opens a flowgraph, and a script builds one, without waiting for torch."""
+    script = ("import sys; from gnuradio import scoresep; assert 'torch' not in sys.modules\n"
+              f"scoresep.engine('e', threads=1); s = scoresep.separator(scoresep.prior({files[0]!r}), {files[1]!r}, engine='e')\n"
+              "assert not {'torch', 'alpha_rgs'} & set(sys.modules)")
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60, env=env)
+
+
+# ---- with the engine ----------------------------------------------------------------------------------
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_it_separates(files, outputs):
+    """Bits, samples, stats and tags of a stream; output 0 may be the only one."""
+    samples = 40_009
+    mixture, bits = mixture_of(files, samples)
+    top, sinks = separate(mixture, *files, outputs=outputs, tags=[tag(12_345, "mark")], window=1280, hop=1024)
+    assert top.block.error is None
+    soi = np.array(sinks[0].data())
+    assert len(soi) == samples
+    assert [t.offset for t in sinks[0].tags()] == [12_345]
+    if outputs == 3:
+        assert len(sinks[1].data()) == samples
+        assert np.mean(abs(mixture - soi - sinks[1].data()) ** 2) < 0.02
+        symbols = np.array(sinks[2].data())
+        assert errors(symbols, bits)[40:-40].sum() == 0 and errors(symbols, bits).sum() <= 4
+        assert [t.offset for t in sinks[2].tags()] == [math.ceil((12_345 - 8) / 16)]
+    stats = top.block.stats()
+    assert stats["windows"] == 1 + math.ceil((samples - 1280) / 1024) and stats["method"] == "joint"
+    assert abs(stats["sir_db"] + 12) < 0.3
+    told = [pmt.to_python(top.messages.get_message(k)) for k in range(top.messages.num_messages())]
+    assert told[-1]["windows"] == stats["windows"]
+
+
+@pytest.mark.timeout(100)
+def test_two_separators_share_an_engine(files):
+    """By name; neither disturbs the other."""
+    from alpha_rgs.streaming.engine import Engine
+
+    mixture, _ = mixture_of(files, 10_000)
+    top, parts = gr.top_block(), []
+    for method in ("matched_filter", "joint"):
+        block = scoresep.separator(*files, window=1280, hop=1024, method=method, engine="shared")
+        sink = blocks.vector_sink_c()
+        top.connect(blocks.vector_source_c(mixture.tolist()), block, sink)
+        parts.append((block, sink))
+    top.run()
+    assert [block.error for block, _ in parts] == [None, None]
+    assert [block.stats()["method"] for block, _ in parts] == ["matched_filter", "joint"]
+    assert [len(sink.data()) for _, sink in parts] == [10_000, 10_000]
+    assert Engine.named("shared") is Engine.named("shared")
+    Engine.named("shared").close()
+
+
+EXITING = """
+import sys, time
+import numpy as np
+from gnuradio import blocks, gr, scoresep
+soi, interference, how = sys.argv[1:]
+noise = np.random.default_rng(1).standard_normal((20_000, 2)).view(complex).ravel()
+top = gr.top_block()
+separator = scoresep.separator(soi, interference, window=640, hop=512)
+sink = blocks.vector_sink_c()
+top.connect(blocks.vector_source_c(noise.tolist(), how != "ends"), separator, sink)
+if how == "ends":
+    top.run()
+    assert len(sink.data()) == len(noise)
+else:
+    top.start()
+    while not sink.data():
+        time.sleep(0.05)
+    top.stop()
+    top.wait()
+assert separator.error is None
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("how", ["ends", "is stopped"])
+def test_the_process_exits_after_a_flowgraph(files, how):
+    """The engine's threads are still there then, and at work after stop(); neither a hang nor a crash comes of it."""
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", EXITING, *files, how], timeout=60, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_million_samples(files):
+    """Same count out, few errors, none of them gathered at the seams of windows, and no memory kept."""
+    import resource
+
+    window, hop, samples = 2560, 2048, 1_000_000
+    mixture, bits = mixture_of(files, samples, snr_db=None)
+    peak = []
+    for part in (mixture[:200_000], mixture):
+        top, sinks = separate(part, *files, window=window, hop=hop)
+        peak.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        assert top.block.error is None and len(sinks[0].data()) == len(sinks[1].data()) == len(part)
+    wrong = np.flatnonzero(errors(np.array(sinks[2].data()), bits)) // 2
+    assert len(wrong) <= 1e-4 * len(bits)
+    place = (wrong * SPS + 8 - (window - hop) // 2) % hop
+    near_seam = np.minimum(place, hop - place) < 64
+    assert near_seam.sum() <= max(3, 3 * len(wrong) * 128 / hop)
+    assert peak[1] - peak[0] < 250  # MB, of which the streams themselves, in the sinks and here, are most
