@@ -3,7 +3,7 @@
 
 Conventions are the engine's: variances per complex sample, levels v = (1 - ᾱ)/ᾱ = 1/SNR, noise sqrt(v)*n with n ~ CN(0, 1). A
 real source is a complex one on the real axis, so the noise that matters to it has variance v/2. Gradients are with respect to
-the conjugate, as in Prior.score: half of what automatic differentiation returns for a complex variable.
+the conjugate, as in Source.score: half of what automatic differentiation returns for a complex variable.
 """
 import math
 
@@ -39,7 +39,7 @@ class FiniteSource:
         return far - math.log(len(self.points) * math.pi * noise_var)
 
     def denoise(self, x, noise_var):
-        """E[a | x], as Prior.denoise: the same shape."""
+        """E[a | x], as Source.denoise: the same shape."""
         return torch.view_as_complex(self.posterior(x, noise_var) @ torch.view_as_real(self.points))
 
     def posterior(self, x, noise_var):

@@ -163,7 +163,7 @@ def test_recordings_that_cannot_be_cut_are_one_line(gmsk, options, words):
 
 
 def test_files_that_are_not_there_are_one_line(tmp_path, gmsk):
-    """Prior, recording and reference."""
+    """Source, recording and reference."""
     toml, none = FOLDER / "gmsk.toml", tmp_path / "none"
     for arguments in ((none, gmsk, toml), (toml, none, toml), (toml, gmsk, none)):
         fails(run("denoising", *arguments[:2], "--reference", arguments[2], "--window", 256), "none", "no such")

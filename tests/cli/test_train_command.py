@@ -97,7 +97,7 @@ def test_diffwave_is_trained_on_recordings_too(tmp_path, recording, quick):
     """The paper's network, small: it knows white noise only, and separate takes the preset for that by itself."""
     out = tmp_path / "x.prior"
     works("train", recording, "-o", out, *TINY, "--network", "diffwave", "--blocks", 2)
-    assert not priors.load(out).takes_colour and (out / "report.md").read_text().count("\n### ") == 1
+    assert not priors.load(out).takes_basis and (out / "report.md").read_text().count("\n### ") == 1
     mix, _ = mixed(tmp_path, 1280)
     (tmp_path / "soi.toml").write_text(describe.to_toml(replace(SOI, symbols=None)))
     arguments = ("separate", mix, "--soi", tmp_path / "soi.toml", "--interference", out, "--window", 1280, "--hop", 1024)

@@ -301,12 +301,12 @@ def test_a_folder_gives_back_the_same_finder(tmp_path):
     made = with_network(covariance(), finder())
     priors.save(made, tmp_path / "g.prior", {"command": "by hand"})
     found, x = priors.load(tmp_path / "g.prior"), alone(GMSK, 3, 400, generator())[0]
-    assert type(found.network) is Finder and found.takes_colour and found.learned
+    assert type(found.network) is Finder and found.takes_basis and found.learned
     assert torch.equal(found.network.pseudo, made.network.pseudo)
     assert torch.equal(found.denoise(x, 0.7), made.denoise(x, 0.7))
     assert torch.equal(found.denoise(x, 0.7, SOI, 0.01), made.denoise(x, 0.7, SOI, 0.01))
     assert not torch.allclose(found.denoise(x, 0.7), covariance().denoise(x, 0.7), atol=1e-2)
-    assert torch.allclose(found.rows(slice(1, 2)).denoise(x[1:2], 0.7), found.denoise(x, 0.7)[1:2], atol=1e-4)
+    assert torch.allclose(found.select(slice(1, 2)).denoise(x[1:2], 0.7), found.denoise(x, 0.7)[1:2], atol=1e-4)
 
 
 def test_a_folder_whose_table_of_squares_has_another_size_is_refused(tmp_path):
@@ -333,7 +333,7 @@ def test_a_prior_trained_in_white_noise_alone_is_separated_with_in_white_noise(t
     trained(monkeypatch, "--synthetic", tmp_path / "gmsk.toml", "-o", tmp_path / "x.prior", "--white")
     prior, m = priors.load(tmp_path / "x.prior"), draw(SOI, GMSK, 2, 1280, -9.0, 20.0, 3)
     assert "white = true" in (tmp_path / "x.prior/prior.toml").read_text()
-    assert not prior.takes_colour and prior.network.finds
+    assert not prior.takes_basis and prior.network.finds
     known = {"kappa": m.kappa, "noise_var": m.noise_var, "iterations": 3, "steps": 1, "tones": 0}
     out = separate(m.y, SOI, prior, "alpha_rgs", **known)
     assert torch.equal(out.symbols, separate(m.y, SOI, prior, "alpha_rgs", preset="white", **known).symbols)

@@ -251,7 +251,7 @@ def test_a_window_is_padded_by_whole_hops(stride, kernel, samples):
     assert min(lead, padded.shape[1] - lead - samples) >= (kernel - stride) // 2 and lead < (kernel - stride) // 2 + stride
 
 
-def test_a_diffwave_with_conditions_is_a_denoiser_that_takes_colour():
+def test_a_diffwave_with_conditions_is_a_denoiser_that_takes_basis():
     """The published layers, told the noise's density: before training the linear estimate, and every condition reaches them."""
     denoiser = build({**DIFFWAVE, "stride": 4, "conditions": CONDITIONS})
     assert isinstance(denoiser, Denoiser) and denoiser.coloured and denoiser.stride == 4

@@ -170,7 +170,7 @@ def test_a_first_pass_is_told_the_same_whatever_the_gain():
         run("alpha_rgs", gain * m.y, replace(SOI, gain=gain), learned(DSSS, "dsss"), evaluations=1, tones=0, amortised=once)
     handle.remove()
     assert len(told) == 2 and torch.allclose(told[0], told[1], rtol=1e-3)
-    shape = torch.tensor(SOI.density(512), dtype=torch.float32)
+    shape = torch.tensor(SOI.psd(512), dtype=torch.float32)
     assert torch.allclose(told[0], (10 ** -0.3 * shape + 10 ** -1.35)[None], rtol=0.15, atol=0.01)
 
 
@@ -214,7 +214,7 @@ def test_a_shipped_prior_is_whole(name):
     if prior.kind == "ofdm-bursts":         # decides carriers, has no denoiser of waveforms
         assert prior.learned and not prior.network.training
     elif prior.learned:
-        assert prior.takes_colour and not prior.network.training
+        assert prior.takes_basis and not prior.network.training
         x = torch.randn(2, 700, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
         if prior.kind == "linear-modulation":
             prior = replace(prior, timing=3.0, phase=0.0)

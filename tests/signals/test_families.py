@@ -89,7 +89,7 @@ def test_pi_4_dqpsk_is_received_and_separated_by_its_bits():
     soi = LinearModulation(Signal("pi/4-dqpsk", 16, "rrc", 0.5, 4), timing=8.0, phase=0.3, gain=1.0, symbols=60)
     clean = draw(soi, paper_priors()[1], 3, 960, None, 20.0, seed=1)
     assert wrong(separate(clean.y, soi, clean.interference, "matched_filter", kappa=0.0, noise_var=0.01), clean) == 0
-    later = soi.shifted(5 * 16)         # symbols keep their numbers, so their turns
+    later = soi.at(5 * 16)         # symbols keep their numbers, so their turns
     assert torch.allclose(soi.matched_filter(clean.y)[:, 8:], later.matched_filter(clean.y[:, 80:])[:, 3:], atol=1e-4)
     assert (soi.denoise(clean.y, 0.01) - clean.s).abs().square().mean() < 1e-3
     mixed = draw(soi, paper_priors()[1], 4, 960, -10.0, 25.0, seed=2)

@@ -15,6 +15,7 @@ from alpha_rgs.nets.denoiser import CONDITIONS
 from alpha_rgs.separators import separate
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.sources import Gaussian, LinearModulation, with_network
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw, noise, paper_case, paper_priors
 from alpha_rgs.streaming import report as describe
 from alpha_rgs.streaming.engine import Engine, separate_stream
@@ -38,7 +39,7 @@ def shaken(table, source, seed=1):
     with torch.no_grad():
         for p in denoiser.parameters():
             p.add_(0.03 * torch.randn_like(p))
-    denoiser.spectrum = torch.tensor(source.density(512).clip(1e-4), dtype=torch.float32)
+    denoiser.spectrum = torch.tensor(source.psd(512).clip(1e-4), dtype=torch.float32)
     return denoiser.eval().requires_grad_(False)
 
 
@@ -90,8 +91,8 @@ def test_a_folder_gives_back_the_same_denoiser(folders, name):
     assert type(found) is type(made) and found.learned and found.kind == source.kind
     assert torch.equal(found.denoise(x, 0.7), made.denoise(x, 0.7))
     assert not torch.allclose(found.denoise(x, 0.7), source.denoise(x, 0.7), atol=1e-2)     # it is the network's
-    assert found.takes_colour == (name != "diffwave")
-    if found.takes_colour:
+    assert found.takes_basis == (name != "diffwave")
+    if found.takes_basis:
         assert torch.equal(found.denoise(x, 0.7, SOI, 0.01), made.denoise(x, 0.7, SOI, 0.01))
         assert not torch.allclose(found.denoise(x, 0.7, SOI, 0.01), found.denoise(x, 0.7), atol=1e-2)
     else:
@@ -115,7 +116,7 @@ def test_levels_may_be_numbers_or_one_for_each_window(folders):
     assert torch.equal(prior.reconstruct(x, 0.5), prior.denoise(x, 0.5))
     assert torch.allclose(prior.score(x, 0.5), (prior.denoise(x, 0.5) - x) / 0.5)
     with pytest.raises(CapabilityError, match="ofdm"):
-        prior.denoise(x, 0.5, colour=OFDM)
+        prior.denoise(x, Noise(1e-4, OFDM, 0.5))
 
 
 def test_the_header_can_be_read_and_edited_by_people(folders):
@@ -301,7 +302,7 @@ def test_each_window_may_have_its_own_timing_and_phase(folders):
     for row in range(4):
         alone_ = replace(prior, timing=float(timing[row]), phase=float(phase[row])).denoise(x[row:row + 1], 0.5)
         assert (alone_[0] - out[row])[50:-50].abs().max() < 1e-3
-    rows = replace(prior, timing=timing, phase=phase).rows(slice(1, 3))
+    rows = replace(prior, timing=timing, phase=phase).select(slice(1, 3))
     assert rows.network is prior.network and rows.timing.tolist() == timing[1:3].tolist()
     assert (rows.denoise(x[1:3], 0.5) - out[1:3])[:, 50:-50].abs().max() < 1e-3
 
@@ -327,13 +328,13 @@ def test_where_a_burst_does_not_reach_nothing_is_answered(folders):
 def test_a_later_or_a_smaller_part_of_a_stream_keeps_the_network(folders, name):
     """shifted and rows are how streams and batches are cut up."""
     prior, x = priors.load(folders[name]), waves(3, 200)
-    later = prior.shifted(100)
+    later = prior.at(100)
     assert later.network is prior.network and later.learned and type(later) is type(prior)
-    assert prior.rows(slice(1, 2)).network is prior.network
+    assert prior.select(slice(1, 2)).network is prior.network
     if name == "linear":
         assert later.timing == -96.0
         assert torch.equal(later.denoise(x, 1.0), replace(prior, timing=-96.0).denoise(x, 1.0))
-    assert torch.allclose(prior.rows(slice(1, 2)).denoise(x[1:2], 1.0), prior.denoise(x, 1.0)[1:2], atol=1e-5)
+    assert torch.allclose(prior.select(slice(1, 2)).denoise(x[1:2], 1.0), prior.denoise(x, 1.0)[1:2], atol=1e-5)
     assert prior.blocks((3, 200)) is None
 
 

@@ -118,7 +118,7 @@ def _draw(prior, path):
     rate = prior.sample_rate or 1.0
     figure = Figure(figsize=(7, 4 if prior.period == 1 else 7), layout="constrained")
     axes = figure.subplots(1 if prior.period == 1 else 2, 1, squeeze=False)[:, 0]
-    density = 10 * np.log10(np.fft.fftshift(prior.spectrum(2048)).clip(1e-6))
+    density = 10 * np.log10(np.fft.fftshift(prior.psd(2048)).clip(1e-6))
     axes[0].plot(np.fft.fftshift(np.fft.fftfreq(2048, 1 / rate)) / 1e6, density, linewidth=1)
     axes[0].set(xlabel="frequency, MHz", ylabel="power density, dB (mean 0)")
     axes[0].grid(alpha=0.3)

@@ -92,7 +92,7 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
                              f"{soi.signal.taps_count} samples")
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
-        soi, interference = soi.shifted(start.double()), interference.shifted(start)
+        soi, interference = soi.at(start.double()), interference.at(start)
     _check_channel(name, soi, interference, options)
     missing = [key for key in NUISANCES if getattr(soi, key) is None]
     if getattr(interference, "carrier_offset", 0.0) is None:

@@ -24,7 +24,7 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
         return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
 
     def source(row, of):
-        return of.rows(slice(row, row + 1))
+        return of.select(slice(row, row + 1))
 
     sought, echoed = [key for key in missing if key != "channel"], "channel" in missing
     lacking = not echoed or any(getattr(soi, key) is None for key in sought)
@@ -38,11 +38,11 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
             parts = [list(starts)]
         out = {}
         for part in parts:
-            known = replace(soi.rows(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in sought})
+            known = replace(soi.select(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in sought})
             if echoed:
                 known = replace(known, signal=starts[part[0]].signal, channel_length=None)
             levels = [rows(v, part) for v in (kappa, noise_var)]
-            found = solve(y[part], known, interference.rows(part), *levels)
+            found = solve(y[part], known, interference.select(part), *levels)
             out |= {row: _row(found, i) for i, row in enumerate(part)}
         return out
 

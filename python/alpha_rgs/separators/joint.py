@@ -13,7 +13,7 @@ from ..errors import ParameterError
 from ..inference.frame_family import COMPLEX, REAL, FrameFamily, divide, multiply
 from ..inference.list_search import refine
 from ..inference.symbol_chain import BlockChain
-from ..sources.base import carrier, column
+from ..signals.carrier import carrier, column
 from ..sources.ofdm import frame_pulses
 from .base import interference_estimate, require, soft_output, together
 from .joint_bursts import joint_bursts

@@ -7,7 +7,8 @@ comes from one banded system of real unknowns (priors/linear_pair.py), in-phase 
 import torch
 
 from ..inference.frame_family import divide, multiply
-from ..inference.linear_pair import REAL, LinearPair, moments
+from ..inference.linear_model import moments
+from ..inference.linear_pair import REAL, LinearPair
 from .base import interference_estimate, misjudged, require, soft_output
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Linear MMSE against an interference known by its autocorrelation alone, the classical baseline.
 
-With R = kappa²·C_bb + noise_var·I, C_bb[m, n] = R_b(m - n) (Prior.autocorrelation: averaged over frame offsets or timings),
+With R = kappa²·C_bb + noise_var·I, C_bb[m, n] = R_b(m - n) (Source.autocorrelation: averaged over frame offsets or timings),
 and s = H·a at its known timing, covariance C_ss = H·Hᴴ,
     s_hat = C_ss·(C_ss + R)⁻¹·y = H·P·Hᴴ·R⁻¹·y,    P = (Hᴴ·R⁻¹·H + I)⁻¹ the posterior covariance of the symbols.
 So frame offsets play no part: one filter serves all windows. This is the LMMSE of Jayashankar et al. (2023) as its figures
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.linalg import solve_toeplitz
 
-from ..sources.base import carrier, column, rotation
+from ..signals.carrier import carrier, column, rotation
 from .base import require, soft_output
 
 FLOOR = 1e-6        # noise relative to the SOI's power, at least: without any, gaps in the spectrum leave nothing to invert

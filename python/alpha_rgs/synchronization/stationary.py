@@ -45,8 +45,8 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
         ranks = _RANKS if soi.carrier_offset is None else 1
         yield from _among_frames(y, soi, interference, kappa, noise_var, ranks, first, levels)[0]
         return
-    if hasattr(interference, "level"):          # narrow lines: their mean density is flat
-        y = y - interference.level(y[None])[0][0]
+    if (lines := interference.lines(y[None])) is not None:
+        y = y - lines[0][0]
     first, levels = _stationary(y, soi, interference, kappa, noise_var)
     yield first
     rest = _without(y, first, interference, levels)
@@ -79,10 +79,10 @@ def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None
 class _Coloured(LinearModulation):
     """A linear modulation of which only the spectrum is known."""
 
-    def denoise(self, x, noise_var, colour=None, floor=None):
-        """See Prior.denoise: Wiener's filter."""
-        density = torch.as_tensor(self.density(x.shape[1]), device=x.device)
-        share = density / (density + torch.as_tensor(noise_var, dtype=torch.float64).reshape(-1, 1))
+    def denoise(self, x, noise):
+        """See Source.denoise: Wiener's filter."""
+        density = torch.as_tensor(self.psd(x.shape[1]), device=x.device)
+        share = density / (density + torch.as_tensor(self.white(noise), dtype=torch.float64).reshape(-1, 1))
         return torch.fft.ifft(torch.fft.fft(x) * share).to(x.dtype)
 
 
@@ -111,7 +111,7 @@ def _stationary(y, soi, interference, kappa, noise_var):
         raise ParameterError(f"timing: a window of {len(y)} samples is too short to find the signal of interest in it; "
                              f"{16 * sps} or more")
     x = y.detach().cpu().numpy().astype(complex)[:samples]
-    shape = interference.spectrum(samples) if interference.kind == "gaussian" else interference.density(samples)
+    shape = interference.psd(samples)
     step = spacing(soi)
     count = int(np.ceil(OFFSETS / step))
     offsets = np.arange(-count, count + 1) * step if soi.carrier_offset is None else np.array([float(soi.carrier_offset)])
@@ -221,7 +221,7 @@ def _weighted(x, interference, out, noise):
             weighted[rows] = (own - waves @ torch.linalg.solve(inner, across @ own))[..., 0] / level
         return tiles.joined(weighted)
     count = x.shape[1]
-    shape = interference.spectrum(count) if interference.kind == "gaussian" else interference.density(count)
+    shape = interference.psd(count)
     return torch.fft.ifft(torch.fft.fft(x) / torch.as_tensor(kappa ** 2 * shape + noise))
 
 

@@ -218,7 +218,7 @@ def _project(table):
 def _offset(x, prior, noise=1e-2):
     if prior.period == 1:
         return 0
-    return int(period_offset(x[None], prior, prior.spectrum(len(x))[None] + noise)[0])
+    return int(period_offset(x[None], prior, prior.psd(len(x))[None] + noise)[0])
 
 
 def _judge(prior, pieces):

@@ -62,7 +62,7 @@ class Linear:
 
     def spectrum(self, bins):
         """S: float32 [bins]."""
-        return torch.tensor(self.prior.density(bins).clip(1e-6), dtype=torch.float32)
+        return torch.tensor(self.prior.psd(bins).clip(1e-6), dtype=torch.float32)
 
     def draw(self, batch, generator, exact=False):
         """A Batch. exact: no errors of timing and phase, every window full (to be compared with exact posterior means)."""
@@ -170,7 +170,7 @@ class Recorded:
         found = []
         for i in range(0, max(len(x) - _STRETCH // 2, 1), _STRETCH):
             part = x[i:i + _STRETCH].astype(complex)
-            offset = period_offset(part[None], prior, prior.spectrum(len(part))[None] + 1e-2)[0]
+            offset = period_offset(part[None], prior, prior.psd(len(part))[None] + 1e-2)[0]
             found.append((int(offset) + i) % prior.period)
         return np.array(found)
 
@@ -226,7 +226,7 @@ class SignalNoise:
     def __init__(self, prior, sir_db, bins=512):
         nuisances = {name: None for name in ("timing", "phase", "frame_offset") if hasattr(prior, name)}
         self.prior = replace(prior, **nuisances, **({"symbols": None} if hasattr(prior, "symbols") else {}))
-        self.sir_db, self.shape = sir_db, torch.tensor(prior.density(bins), dtype=torch.float32)
+        self.sir_db, self.shape = sir_db, torch.tensor(prior.psd(bins), dtype=torch.float32)
 
     def draw(self, batch, samples, generator):
         """As GaussianNoise.draw; the density is the other's mean one, and the noise's."""

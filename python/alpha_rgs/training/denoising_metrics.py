@@ -50,7 +50,7 @@ def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colou
     spectrum = denoiser.spectrum[None]
     for level in levels:
         density = torch.tensor([[level]]) if colour is None else torch.tensor(
-            level * colour.density(512), dtype=torch.float32)[None] + _FLOOR
+            level * colour.psd(512), dtype=torch.float32)[None] + _FLOOR
         noise = _noise(batch.s.shape, level, colour, generator)
         total = torch.zeros(3, dtype=torch.float64)
         for i in range(0, windows, chunk):
@@ -62,7 +62,7 @@ def curve(denoiser, source, prior=None, levels=LEVELS, windows=64, seed=1, colou
                     told["colour"] = pulse_noise(colour, torch.tensor([[level]]), torch.tensor([[_FLOOR]]))
                 found = [denoiser(x, density, batch.fraction[rows], batch.presence[rows], **told), _linear(x, spectrum, density)]
                 if truth is not None:
-                    here = truth.rows(rows)
+                    here = truth.select(rows)
                     found.append(here.denoise(x, level) if colour is None else here.denoise(x, level, colour, _FLOOR))
             for k, mean in enumerate(found):
                 total[k] += float((mean - s).abs().square().sum())

@@ -34,7 +34,7 @@ def _gaussian(prior, data, trainer, against, held):
     """(lines of the report, lines for the terminal, what _draw draws)."""
     white = yardstick.curve(prior.network, data.held_out, data.structure)
     tables = [("White noise", "white", white)]
-    if prior.takes_colour:
+    if prior.takes_basis:
         linear = data.structure if data.structure is not None and data.structure.kind in ("linear-modulation", "ofdm") else None
         tables.append(("Noise in the colour of RRC-QPSK, 16 samples per symbol, roll-off 0.5, over white noise at -20 dB",
                        "RRC-QPSK's colour", yardstick.curve(prior.network, data.held_out, linear, _COLOURED,
