@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..signals.constellations import Constellation
 
-
 EVERY = slice(None)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from ..errors import ParameterError
 from ..sources import with_network
-from ..sources.base import Noise
+from ..sources.base import Noise, Structure
 from .amortised import first_pass
 from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
 from .lattice_search import search
@@ -28,7 +28,7 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None
     "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
     white smoothing as published, options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the
     search (alternatives.py); 0: none. Raises CapabilityError, ParameterError."""
-    require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
+    require(soi, Structure.CHAIN, "signal of interest", "alpha_rgs")
     preset = preset or ("fast" if interference.takes_basis else "white")
     if preset not in PRESETS:
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")

@@ -7,13 +7,13 @@ y - kappa·b̂. A network trained on mixtures (`alpha-rgs train --against`) know
 import torch
 
 from ..errors import CapabilityError
-from ..sources.base import Noise
+from ..sources.base import Noise, Structure
 from .base import decibels, require, soft_output
 
 
 def amortised(y, soi, interference, kappa, noise_var):
     """evaluations: 1. Raises CapabilityError for a denoiser that takes no colour."""
-    require(soi, "linear-modulation", "signal of interest", "amortised")
+    require(soi, Structure.CHAIN, "signal of interest", "amortised")
     one = kappa[:, None] * first_pass(y, soi, interference, kappa, noise_var)
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     rest = y - one

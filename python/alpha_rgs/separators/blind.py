@@ -14,7 +14,6 @@ _ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must ga
 _ECHOED, _STALLED = 12, 5       # rounds where a channel is looked for; that may pass without a gain while nothing is clear
 _CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
 _FOUND = 0.044, 4.0             # of astray: likeliest over 92 windows of the envelope under OFDM and QPSK, 40 found wrongly
-_ALONE = ("ofdm", "linear-modulation", "gaussian")      # under these carrier offsets may not differ within a batch
 
 
 def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
@@ -32,7 +31,7 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
 
     def solved(starts):
         """{row: SOI} -> {row: Separation}."""
-        if interference.kind in _ALONE or echoed:
+        if not interference.own_carrier or echoed:
             parts = [[row] for row in starts]
         else:
             parts = [list(starts)]

@@ -18,6 +18,7 @@ import torch
 from scipy.linalg import solve_toeplitz
 
 from ..signals.carrier import carrier, column, rotation
+from ..sources.base import Structure
 from .base import require, soft_output
 
 FLOOR = 1e-6        # noise relative to the SOI's power, at least: without any, gaps in the spectrum leave nothing to invert
@@ -28,7 +29,7 @@ def stationary_lmmse(y, soi, interference, kappa, noise_var):
 
     kappa and noise_var are rounded to 0.1 and 1 dB, so that windows nearly alike share a filter. Raises CapabilityError.
     """
-    require(soi, "linear-modulation", "signal of interest", "lmmse")
+    require(soi, Structure.CHAIN, "signal of interest", "lmmse")
     samples, count = y.shape[1], soi.inside(y.shape[1])[1]
     # the SOI's carrier is taken off, so that its pulses are all alike
     autocorrelation = interference.autocorrelation(np.arange(samples)) / rotation(soi.carrier_offset, np.arange(samples))

@@ -118,6 +118,9 @@ class Source(ABC):
 
     kind: ClassVar[str] = ""
     structure: ClassVar[Structure] = Structure.NONE
+    supervised: bool = False            # whether its network was trained on mixtures, for one pass over them
+    alphabet_rotation: float = 0.0      # rad by which its alphabet rotates from symbol to symbol
+    own_carrier: ClassVar[bool] = True  # whether windows of one batch may differ in the carrier offset of its noise's basis
     learned: bool = False               # whether denoise asks a trained network
     takes_basis: bool = True            # whether denoise takes a Noise with a basis
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself

@@ -41,6 +41,7 @@ class Gaussian(Source):
 
     kind = "gaussian"
     fitted = True
+    own_carrier = False
     state_names = {"gain": "gain", "delay": "period_offset"}
     estimable = synchronizes = ("period_offset",)       # without it the covariance is averaged over the period
 

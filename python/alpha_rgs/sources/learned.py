@@ -31,6 +31,11 @@ class Learned:
     learned = True
 
     @property
+    def supervised(self):
+        """See Source.supervised."""
+        return bool(getattr(self.network, "supervised", False))
+
+    @property
     def takes_basis(self):
         """Whether the network was built for coloured noise."""
         return self.network.coloured

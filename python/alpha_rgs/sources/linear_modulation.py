@@ -44,6 +44,12 @@ class LinearModulation(Source):
     dc_free = True
     state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}
     estimable = ("timing", "phase", "gain", "carrier_offset")
+    own_carrier = False
+
+    @property
+    def alphabet_rotation(self):
+        """See Source.alphabet_rotation."""
+        return self.signal.alphabet.rotation
 
     @property
     def takes_basis(self):

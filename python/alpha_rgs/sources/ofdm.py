@@ -40,6 +40,7 @@ class Ofdm(Source):
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
                    "channel": "channel"}
     estimable = ("frame_offset", "phase")
+    own_carrier = False
 
     def __post_init__(self):
         self.channel = tuple(complex(tap) for tap in self.channel)

@@ -20,6 +20,7 @@ import torch
 
 from ..errors import AlphaRgsError, ParameterError
 from ..inference.frame_tiling import OfdmTiles
+from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
 from .levels import acquire_gaussian
@@ -56,7 +57,7 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
 
 def _framed(interference):
     """Whether it is OFDM whose frames, one by one, show what else is there."""
-    return interference.kind == "ofdm" and interference.signal.frame_length <= _LONGEST and interference.signal.cyclic_prefix > 0
+    return interference.structure is Structure.FRAMES and interference.signal.frame_length <= _LONGEST and interference.signal.cyclic_prefix > 0
 
 
 def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None):
@@ -91,7 +92,7 @@ def _without(y, soi, interference, levels):
     noise = float(levels[2])
     soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(soi) if f.init})
     try:
-        if interference.kind == "linear-modulation":
+        if interference.structure is Structure.CHAIN:
             interference, found = acquire_linear(y[None], soi, interference, None, noise)
         else:
             interference, found = acquire_gaussian(y[None], soi, interference, None, noise)
