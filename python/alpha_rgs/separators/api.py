@@ -167,9 +167,13 @@ def _check_channel(name, soi, interference, options):
                              "give both")
 
 
-def _known(name, y, soi, interference, kappa, noise_var, options, free=()):
-    """A Separation where the SOI is known, or among bursts, where it is found with them."""
+def _known(name, y, soi, interference, kappa, noise_var, options, free=(), noise_floor=0.0):
+    """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that is
+    believed, relative to the weaker source's power."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
+    if noise_floor:
+        gain = torch.as_tensor(soi.gain, dtype=kappa.dtype, device=kappa.device)
+        noise_var = torch.maximum(noise_var, noise_floor * torch.minimum(gain.square(), kappa.square()))
     sought = [*(key for key in found if key in NUISANCES), *free]
     if name == "joint" and interference.structure is Structure.BURSTS and (sought or soi.channel_length):
         options = {"fits": _ECHOED if soi.channel_length else _FITS, "free": sought, **options}

@@ -23,7 +23,7 @@ from ..inference.frame_tiling import OfdmTiles
 from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
-from .levels import acquire_gaussian
+from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
 from .ofdm import frame_offset, noise_variance
 
@@ -71,7 +71,7 @@ def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None
     if levels is None:
         _, levels = _stationary(y, soi, ofdm, kappa, noise_var)
     elif noise_var is None:
-        noise = float(noise_variance(y[None], here, ofdm)[0])
+        noise = max(float(noise_variance(y[None], here, ofdm)[0]), NOISE_FLOOR * min(levels[0], levels[1]))
         levels = np.array([levels[0], max(float(y.abs().square().mean()) - levels[0] - noise, 1e-2 * levels[1]), noise])
     found = ranked(soi, OfdmTiles(y[None], ofdm, levels[1] ** 0.5, max(levels[2], 1e-6)), _AS_TOLD, ranks)
     return [replace(soi, **{key: float(getattr(own, key)) for key in NUISANCES}) for own in found], levels
@@ -121,6 +121,7 @@ def _stationary(y, soi, interference, kappa, noise_var):
     np.add.at(pulses.T, taps % samples, (signal.pulse_at(taps) * np.exp(2j * np.pi * offsets[:, None] * taps)).T)
     pulses = np.fft.fft(pulses)
     levels = _levels(x, abs(pulses) ** 2 / sps, shape, (soi.gain, kappa, noise_var))
+    levels[:, 2] = np.maximum(levels[:, 2], NOISE_FLOOR * levels[:, :2].min(1))
     best = None
     for k in range(len(offsets)):
         model = _Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
