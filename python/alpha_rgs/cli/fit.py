@@ -30,15 +30,15 @@ def fit(
     Writes prior.toml, weights.safetensors, report.md and spectrum.png into the folder OUT.prior.
     """
     from ..io import recordings as files
+    from ..io.checks import source_warnings
     from ..sources import folder as prior_folder
-    from ..streaming import report as describe
     from ..training import covariance_fit as fitting
 
     wanted = chosen_period(period, stationary)
     with files.all_or_nothing(output, _FILES, overwrite) as folder:
         loaded = [files.load(path, datatype, sample_rate) for path in recordings]
         rate = files.common_rate(loaded)
-        warnings = [line for recording in loaded for line in describe.oddities(recording)]
+        warnings = [line for recording in loaded for line in source_warnings(recording)]
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("fitting", total=5)

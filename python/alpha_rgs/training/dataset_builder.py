@@ -8,11 +8,11 @@ import torch
 
 from ..errors import ParameterError
 from ..io import recordings as files
+from ..io.checks import source_warnings
 from ..nets import SUPERVISED, build
 from ..nets.alignment import improper, pseudo_covariance
 from ..sources import load, mixtures, with_network
 from ..sources.ofdm_bursts import LENGTH
-from ..streaming.report import oddities
 from . import covariance_fit as fitting
 from . import datasets as sources
 
@@ -85,7 +85,7 @@ class Corpus:
             return
         loaded = [files.load(path, datatype, sample_rate) for path in recordings]
         self.sample_rate = files.common_rate(loaded)
-        self.warnings = [line for recording in loaded for line in oddities(recording)]
+        self.warnings = [line for recording in loaded for line in source_warnings(recording)]
         waves = [r.samples for r in loaded]
         self.about = " ".join(f"{r.path} {len(r.samples)} {zlib.crc32(r.samples.tobytes())}" for r in loaded)
         fit = fitting.fit(waves, period, None, self.sample_rate, self.names)
