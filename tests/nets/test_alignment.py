@@ -14,7 +14,7 @@ from alpha_rgs.cli.train import _table
 from alpha_rgs.errors import CapabilityError, ParameterError
 from alpha_rgs.io import recordings
 from alpha_rgs.nets import build
-from alpha_rgs.nets.alignment import improper, locate, on_grid, pseudo_covariance, slipped
+from alpha_rgs.nets.alignment import improper, locate, on_grid, pseudo_covariance, slip_correction
 from alpha_rgs.nets.denoiser import CONDITIONS, Denoiser, Finder
 from alpha_rgs.separators import separate
 from alpha_rgs.signals import LinearModulation as Signal
@@ -143,7 +143,7 @@ def test_windows_shorter_than_the_table_do_not_fail(samples):
 
 
 @pytest.mark.parametrize("density", [torch.ones(1, 1), 0.2 + torch.rand(1, 1024, generator=generator())])
-def test_what_an_estimate_has_slipped_by_is_made_good(density):
+def test_what_an_estimate_has_slip_correction_by_is_made_good(density):
     """An estimate that lies 0.1 samples and 0.06 rad beside what is observed is laid over it to a hundredth of its error, by a
     laying that is free; by one that is sure of itself it stays; and noise that the observation carries is not let in."""
     late, ahead = 0.1, 0.06
@@ -152,13 +152,13 @@ def test_what_an_estimate_has_slipped_by_is_made_good(density):
     free, sure = torch.full((1, 2), 1e-3), torch.full((1, 2), 1e9)
 
     def error(x, ridge):
-        return float(((w + slipped(x, w, 1 / density, ridge) - s)[:, 8:-8]).abs().square().mean())
+        return float(((w + slip_correction(x, w, 1 / density, ridge) - s)[:, 8:-8]).abs().square().mean())
 
     before = error(s, sure)
     assert before == pytest.approx(float((w - s)[:, 8:-8].abs().square().mean()), rel=1e-3)
     assert error(s, free) < 0.01 * before
     assert error(s + 0.3 * noise(s.shape, generator(2)), free) < 0.1 * before
-    assert float(slipped(w, w, 1 / density, free).abs().max()) == 0
+    assert float(slip_correction(w, w, 1 / density, free).abs().max()) == 0
 
 
 def test_sources_whose_squares_average_out_are_told_from_others():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How windows are cut into frames, OFDM's or others of one length."""
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ class FramePlan:
     symbol: number of the first symbol that reaches each frame, int64 [batch, frames] (with soi).
     """
 
-    def __init__(self, length: int, offset: int | Tensor, shape: tuple[int, int], soi: Any = None,
+    def __init__(self, length: int, offset: int | Tensor, shape: Sequence[int], soi: Any = None,
                  carrier_offset: float | Tensor = 0.0, row: Tensor | None = None) -> None:
         self.batch, self.samples = shape
         self.soi = soi          # kept alive: plans are told apart by its id
