@@ -16,7 +16,7 @@ from alpha_rgs.separators import separate
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.sources import Gaussian, LinearModulation, with_network
 from alpha_rgs.sources.mixtures import draw, noise, paper_case, paper_priors
-from alpha_rgs.streaming import report as describe
+from alpha_rgs.streaming import report
 from alpha_rgs.streaming.engine import Engine, separate_stream
 from safetensors.torch import load_file, save
 
@@ -125,7 +125,7 @@ def test_the_header_can_be_read_and_edited_by_people(folders):
                  "samples_per_symbol = 8", "timing = 4.0", "[provenance]", 'command = "by hand"'):
         assert line in text.splitlines()
     assert "[source]" not in (folders["gaussian"] / "prior.toml").read_text()
-    assert {"network", "source", "timing", "samples_per_symbol"} <= describe.given_keys(folders["linear"])
+    assert {"network", "source", "timing", "samples_per_symbol"} <= report.given_keys(folders["linear"])
 
 
 def test_a_prior_that_is_there_is_not_replaced_unasked(copy):
@@ -368,7 +368,7 @@ def test_a_network_that_does_not_fit_the_source_is_refused(source, table, words)
 def test_a_learned_prior_is_described_in_words(folders, name, words):
     """For alpha-rgs info: the network's kind and size, and what is known besides."""
     prior = priors.load(folders[name])
-    rows = describe.prior_table(prior, describe.given_keys(folders[name]))
+    rows = report.prior_table(prior, report.given_keys(folders[name]))
     text = "\n".join(" ".join(row) for row in rows)
     for word in (*words, str(sum(p.numel() for p in prior.network.parameters()))):
         assert word in text

@@ -12,13 +12,13 @@ def info(
     file: Annotated[pathlib.Path, typer.Argument(metavar="FILE", help="A recording, or a prior (.toml, or a folder).")],
     datatype: Datatype = None,
     sample_rate: SampleRate = None,
-):
-    """Say what a recording holds, or what a prior file means and what will be estimated."""
+) -> None:
+    """Report what a recording holds, or what a prior file means and what will be estimated."""
     from ..io import recordings
-    from ..streaming import report as describe
+    from ..streaming import report
 
     if file.suffix == ".toml" or file.is_dir():
         prior, given = prior_of(file)
-        print_table(describe.prior_table(prior, given), str(file))
+        print_table(report.prior_table(prior, given), str(file))
     else:
-        print_table(describe.recording_table(recordings.load(file, datatype, sample_rate)))
+        print_table(report.recording_table(recordings.load(file, datatype, sample_rate)))

@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(studies.app(), name="evaluate")
 
 
-def main():
+def main() -> None:
     """The entry point. After an error or Ctrl-C the process does not wait for windows that are still being solved."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # so that temporary files go
     try:
@@ -34,7 +34,7 @@ def main():
     os._exit(code)      # an ordinary exit would abort while the engine's thread is inside torch
 
 
-def _version(show):
+def _version(show: bool) -> None:
     if show:
         from .. import __version__
 
@@ -43,7 +43,8 @@ def _version(show):
 
 
 @app.callback()
-def _common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False):
+def _common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                  help="Print it.")] = False) -> None:
     pass
 
 

@@ -2,7 +2,7 @@
 """alpha-rgs simulate: a mixture whose truth is known."""
 import math
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def simulate(
     sample_rate: Annotated[float, typer.Option(help="In Hz.")] = 25e6,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same mixture.")] = 0,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Make a mixture whose truth is known.
 
     Writes mixture, soi and interference (as received) as SigMF; the priors soi.toml and interference.toml with the true
@@ -28,7 +28,7 @@ def simulate(
     """
     from ..io import recordings
     from ..sources import mixtures
-    from ..streaming import report as describe
+    from ..streaming import report
 
     stems = ("mixture", "soi", "interference")
     names = [f"{stem}.sigmf-{part}" for stem in stems for part in ("meta", "data")]
@@ -49,8 +49,8 @@ def simulate(
         drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
                   "seed": seed}
-        truth = {**chosen, "samples": samples, "soi": describe.plain(drawn.soi),
-                 "interference": describe.plain(drawn.interference),
+        truth = {**chosen, "samples": samples, "soi": report.plain(drawn.soi),
+                 "interference": report.plain(drawn.interference),
                  "bits": "".join(map(str, drawn.bits[0].tolist()))}
         comment = "; ".join(f"{key} {value:g}" for key, value in chosen.items() if value is not None)
         note = [{"core:sample_start": 0, "core:sample_count": samples, "core:label": "simulated", "core:comment": comment}]
@@ -59,8 +59,8 @@ def simulate(
         for stem, wave, about in parts:
             recordings.save(folder / stem, wave[0].numpy(), sample_rate, annotations=note, description=f"{about}, simulated",
                             extra=chosen)
-        (folder / "soi.toml").write_text(describe.to_toml(drawn.soi, "The signal of interest, as it was simulated."))
-        (folder / "interference.toml").write_text(describe.to_toml(
+        (folder / "soi.toml").write_text(report.to_toml(drawn.soi, "The signal of interest, as it was simulated."))
+        (folder / "interference.toml").write_text(report.to_toml(
             drawn.interference, "The interference, as it was simulated.\n"
             "Remove what alone this recording has (frame_offset or timing, phase) to have it estimated from the mixture."))
         write_json(folder / "truth.json", truth)
@@ -69,13 +69,14 @@ def simulate(
                f"--interference {output / 'interference.toml'} -o {output / 'separated'}")
 
 
-def _check_soi(path, prior):
+def _check_soi(path: pathlib.Path, prior: Any) -> None:
+    """ParameterError where a signal of interest lacks what it is drawn with."""
     for key in ("timing", "phase", "gain"):
         if prior.kind == "linear-modulation" and getattr(prior, key) is None:
             raise ParameterError(f"{path}: {key} is missing; a signal cannot be drawn without it")
 
 
-def _require_kind(path, prior, *kinds):
+def _require_kind(path: pathlib.Path, prior: Any, *kinds: str) -> None:
     if prior.kind not in kinds:
         raise ParameterError(f"{path}: kind: {prior.kind!r} cannot be simulated here; give a prior of kind "
                              f"{' or '.join(map(repr, kinds))}")
