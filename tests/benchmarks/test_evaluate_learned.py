@@ -73,9 +73,9 @@ def test_throughput_is_measured_at_the_quality_that_it_tells(tmp_path):
 def test_an_interference_without_a_network_stays_analytic(tmp_path):
     """A folder with the SOI's prior alone: no rows of one pass, windows of two batches, two cases in one figure."""
     shutil.copytree(FOLDER / "rrc-qpsk.prior", tmp_path / "rrc-qpsk.prior")
-    told = []
-    rows = study.cost(tmp_path, "dsss-noise", -12.0, 4, (), tell=told.append)
-    assert rows == told and [row["label"] for row in rows[1:]] == [label for label, *_ in study.methods(False, False, ())]
+    reported = []
+    rows = study.cost(tmp_path, "dsss-noise", -12.0, 4, (), report=reported.append)
+    assert rows == reported and [row["label"] for row in rows[1:]] == [label for label, *_ in study.methods(False, False, ())]
     assert {row["label"]: row["ber"] for row in rows[1:]}["α-RGS, SOI colour"] < 0.01
     study.draw(rows + [{**row, "sir_db": -6.0} for row in rows], tmp_path / "two.png")
     assert (tmp_path / "two.png").stat().st_size > 10_000

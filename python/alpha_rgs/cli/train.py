@@ -39,8 +39,8 @@ NoiseDb = Annotated[str | None, typer.Option("--noise-db", help="With unet and w
 Begin = Annotated[pathlib.Path | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior, a "
                                                     "network of the same sizes, instead of random ones.")]
 Network = Annotated[str, typer.Option(help="fast, ofdm (it knows a Fourier transform behind a cyclic prefix), bursts (for "
-                                      "802.11: carrier by carrier), or diffwave (as the paper has it; for a GPU); with --against also "
-                                      "unet or wavenet (the supervised reference).")]
+                                      "802.11: carrier by carrier), or diffwave (as the paper has it; for a GPU); with --against "
+                                      "also unet or wavenet (the supervised reference).")]
 Channels = Annotated[int, typer.Option(min=4, max=1024, help="Of the network; the paper's diffwave: 64, 128 or 256, unet 32, "
                                        "wavenet 128.")]
 Blocks = Annotated[int | None, typer.Option(min=1, max=64, help="Of the network; default 3 for a linear modulation, else 8; "
