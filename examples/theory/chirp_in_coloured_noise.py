@@ -141,8 +141,8 @@ def compare(sir_db, chirp, noise, args):
     out["Wiener filter"] = measured(smooth, s, chirp.decide(smooth)[0], truth)
     for name, levels, step in (("α-RGS, published levels", None, (5e-3, 1e-6)),
                                ("α-RGS, levels of the sources", LEVELS, (0.5, 0.02))):
-        x = descend(y, kappa, chirp.denoise, noise.denoise, decided, levels, args.iterations, step, normalised=levels is not None,
-                    seed=args.seed)
+        x = descend(y, kappa, chirp.denoise, noise.denoise, decided, levels, args.iterations, step=step,
+                    normalised=levels is not None, seed=args.seed)
         estimate = chirp.denoise(x, 10.0) if levels is not None else x
         out[name] = measured(estimate, s, chirp.decide(x)[0], truth)
     x, estimate = annealed(y, kappa, chirp, noise)

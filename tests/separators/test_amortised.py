@@ -12,6 +12,7 @@ from alpha_rgs.errors import CapabilityError
 from alpha_rgs.nets import build
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import Gaussian, Gmsk, with_network
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw_case, paper_case
 from alpha_rgs.training import datasets as sources
 from alpha_rgs.training import denoising_metrics as yardstick
@@ -218,7 +219,7 @@ def test_a_shipped_prior_is_whole(name):
         x = torch.randn(2, 700, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
         if prior.kind == "linear-modulation":
             prior = replace(prior, timing=3.0, phase=0.0)
-        assert bool(torch.isfinite(torch.view_as_real(prior.denoise(x, 1.0, SOI, 0.05))).all())
+        assert bool(torch.isfinite(torch.view_as_real(prior.denoise(x, Noise(0.05, SOI, 1.0)))).all())
 
 
 @pytest.mark.parametrize(("name", "source", "level", "worse_db"), [

@@ -13,7 +13,7 @@ from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
 from alpha_rgs.sources import Gfsk, Gmsk, LinearModulation, Lora, Ofdm, Sum, Tones, from_dict
 from alpha_rgs.sources.mixtures import alone, draw, paper_priors
-from alpha_rgs.streaming import report as describe
+from alpha_rgs.streaming import report
 
 
 def generator(seed=0):
@@ -136,7 +136,7 @@ def test_a_given_pulse_in_a_file_is_drawn_and_received(tmp_path):
     prior = from_dict({"kind": "linear-modulation", "samples_per_symbol": 4, "pulse": "taps", "taps": [0, 1, 2, 1, 0.5, 0, 0],
                        "timing": 2.0, "phase": 0.0, "gain": 1.0})
     path = tmp_path / "pulse.toml"
-    path.write_text(describe.to_toml(prior))
+    path.write_text(report.to_toml(prior))
     assert priors.load(path) == prior and "radii" not in path.read_text()
     assert float(alone(prior, 64, 800, generator())[0].abs().square().mean()) == pytest.approx(1, abs=0.02)
     for table, words in (({"pulse": "taps"}, "taps"), ({"pulse": "taps", "taps": [1.0, 1.0]}, "taps.*odd"),
@@ -176,14 +176,14 @@ def test_presets_are_the_standards_numerologies():
 ])
 def test_a_prior_file_says_it(tmp_path, prior):
     path = tmp_path / "prior.toml"
-    path.write_text(describe.to_toml(prior, "a comment"))
+    path.write_text(report.to_toml(prior, "a comment"))
     assert priors.load(path) == prior
-    assert describe.plain(prior)["kind"] == prior.kind and describe.prior_table(prior, {"kind"})
-    assert isinstance(describe.assumptions(paper_priors()[0], prior, {"kind"}, {"kind"}, ()), list)
+    assert report.plain(prior)["kind"] == prior.kind and report.prior_table(prior, {"kind"})
+    assert isinstance(report.assumptions(paper_priors()[0], prior, {"kind"}, {"kind"}, ()), list)
 
 
 def test_a_sum_names_files_beside_its_own(tmp_path):
-    (tmp_path / "a.toml").write_text(describe.to_toml(Gmsk()))
+    (tmp_path / "a.toml").write_text(report.to_toml(Gmsk()))
     (tmp_path / "b.toml").write_text('kind = "tones"\ncount = 2\n')
     (tmp_path / "both.toml").write_text('kind = "sum"\nsources = ["a.toml", "b.toml"]\ngains = [1.0, 0.5]\n')
     assert priors.load(tmp_path / "both.toml") == Sum((Gmsk(), Tones(2)), (1.0, 0.5))
