@@ -11,7 +11,7 @@ from ..sources.linear_modulation import NUISANCES
 from ..synchronization import acquire, offset_of_zero
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import require
+from .base import NOTHING, finite, require
 from .basis import basis
 from .blind import separate_unknown
 from .joint import joint, lmmse
@@ -26,7 +26,7 @@ _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what the
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
 _FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of one in a channel
 _STRUCTURED = ("ofdm", "linear-modulation", "ofdm-bursts")     # linear in discrete unknowns, which joint detection needs
-_NONE, _TRACE = -60.0, 1e-4     # dB of quality where there is no signal; of the power, what is none if it had to be found
+_TRACE = 1e-4           # of the power, what is none if it had to be found
 _DC_FREE = ("ofdm", "linear-modulation", "ofdm-bursts", "gmsk", "gfsk", "lora")       # a line at zero is none of theirs
 
 
@@ -116,8 +116,8 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
     gain = out.estimated["gain"].to(power) if "gain" in missing else torch.ones_like(power)
     silent = (power == 0) | (gain.square() < _TRACE * power)
     if bool(silent.any()):                  # whatever is found in nothing is wrong
-        out = replace(out, quality=torch.where(silent, _NONE, out.quality), llrs=out.llrs * ~silent[:, None, None])
-    return out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()})
+        out = replace(out, quality=torch.where(silent, NOTHING, out.quality), llrs=out.llrs * ~silent[:, None, None])
+    return finite(out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()}))
 
 
 def _check_channel(name, soi, interference, options):
