@@ -10,7 +10,7 @@ import torch
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import from_dict
 from alpha_rgs.sources.mixtures import draw, paper_priors
-from alpha_rgs.streaming.engine import separate_stream
+from alpha_rgs.streaming import separate_stream
 
 SIRS = (-3, -6, -9, -12, -15, -18, -21, -24)
 BATCH = 50

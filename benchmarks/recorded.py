@@ -24,7 +24,7 @@ from alpha_rgs.separators.base import picked
 from alpha_rgs.sources import Source, from_dict, load
 from alpha_rgs.sources.linear_modulation import NUISANCES
 from alpha_rgs.sources.mixtures import draw
-from alpha_rgs.streaming.engine import separate_stream
+from alpha_rgs.streaming import separate_stream
 from alpha_rgs.training import covariance_fit as fitting
 from scipy import signal
 

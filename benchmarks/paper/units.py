@@ -123,7 +123,7 @@ def measure(unit):
 
 
 def _measure_stream(unit, mixture, soi, interference):
-    from alpha_rgs.streaming.engine import separate_stream
+    from alpha_rgs.streaming import separate_stream
 
     began = time.perf_counter()
     out = separate_stream(mixture.y[0].numpy(), soi, interference, SAMPLES, 2048, unit.method, **unit.options)

@@ -81,7 +81,7 @@ class _Tasks:
 
     def __call__(self):
         from alpha_rgs import sources as priors
-        from alpha_rgs.streaming.engine import Engine
+        from alpha_rgs.streaming import Engine
 
         known = self.known
         soi, interference = (priors.load(p) if isinstance(p, str) else p for p in self.priors)

@@ -350,7 +350,7 @@ def test_it_separates(files, outputs):
 @pytest.mark.timeout(100)
 def test_two_separators_share_an_engine(files):
     """By name; neither disturbs the other."""
-    from alpha_rgs.streaming.engine import Engine
+    from alpha_rgs.streaming import Engine
 
     mixture, _ = mixture_of(files, 10_000)
     top, parts = gr.top_block(), []

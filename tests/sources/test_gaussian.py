@@ -16,7 +16,7 @@ from alpha_rgs.sources import Gaussian
 from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw, noise, paper_priors
 from alpha_rgs.streaming import report as describe
-from alpha_rgs.streaming.engine import separate_stream
+from alpha_rgs.streaming import separate_stream
 from alpha_rgs.synchronization import acquire
 from alpha_rgs.training import covariance_fit as fitting
 from typer.testing import CliRunner

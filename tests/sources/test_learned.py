@@ -12,8 +12,7 @@ from alpha_rgs.separators import separate
 from alpha_rgs.sources import with_network
 from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw, paper_case
-from alpha_rgs.streaming import report
-from alpha_rgs.streaming.engine import Engine, separate_stream
+from alpha_rgs.streaming import Engine, report, separate_stream
 from learned_priors import DIFFWAVE, OFDM, QPSK, SOI, covariance, fast, learned, saved, waves
 
 DSSS = paper_case("dsss")[1]

@@ -11,7 +11,7 @@ from alpha_rgs import Engine, separate, separate_stream
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.sources import Ofdm
 from alpha_rgs.sources.mixtures import draw, paper_priors
-from alpha_rgs.streaming.engine import windows_of
+from alpha_rgs.streaming.stream import windows_of
 
 SOI, OFDM = paper_priors(symbols=None)
 

@@ -15,7 +15,7 @@ from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.sources import Gaussian, Gfsk, Gmsk, LinearModulation, Lora, Sum, Tones, from_dict
 from alpha_rgs.sources.mixtures import draw, noise, paper_case, paper_priors
 from alpha_rgs.sources.ofdm_bursts import OfdmBursts
-from alpha_rgs.streaming.engine import separate_stream
+from alpha_rgs.streaming import separate_stream
 from alpha_rgs.synchronization import acquire
 from typer.testing import CliRunner
 

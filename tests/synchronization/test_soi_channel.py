@@ -9,7 +9,7 @@ from alpha_rgs.errors import CapabilityError, ParameterError
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import from_dict, mixtures
 from alpha_rgs.sources.toml import to_toml
-from alpha_rgs.streaming.engine import separate_stream
+from alpha_rgs.streaming import separate_stream
 
 KEYS = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}
 TAPS = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, [-0.5, 0.4]]

@@ -95,7 +95,7 @@ def _with_progress(samples, *args, **kwargs):
     """separate_stream with a progress bar, when a person is watching."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..streaming.engine import Engine, separate_stream
+    from ..streaming import Engine, separate_stream
 
     console = Console(stderr=True)
     columns = (TextColumn("separating"), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples"),

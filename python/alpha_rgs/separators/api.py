@@ -19,7 +19,7 @@ from .joint import joint, lmmse
 from .matched_filter import matched_filter
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
-from .several import separate_several
+from .several import pair_estimates, separate_several
 
 METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
            "reverse_diffusion": reverse_diffusion, "amortised": amortised}
@@ -59,6 +59,7 @@ def separate(mixture, sources, interference=None, method="auto", kappa=None, noi
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
     if pair and given[0].structure is Structure.CHAIN:
         out = _separate_pair(y, *given, method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
+        out = replace(out, sources=pair_estimates(y, out))
     else:
         if pair and kappa is not None:
             given[1] = given[1].with_state(gain=kappa)

@@ -21,7 +21,7 @@ class Estimate:
     receiver's noise: for a demodulator with loops and soft decisions of its own. state, state_std: the nuisances used, and the
     standard deviations of those estimated. sinr_db: power of the source over the expected error of the waveform, float32 [batch].
     symbols, llrs, at: see sources.base.Demodulated; None where the source has no demodulator. decided: whether the bits' signs are
-    unambiguous (phase known, or not needed).
+    unambiguous (phase known, or not needed). ambiguous: whether they would be ambiguous if the phase were unknown.
     """
 
     waveform: Tensor
@@ -33,6 +33,7 @@ class Estimate:
     llrs: Tensor | None = None
     at: Tensor | None = None
     decided: bool = False
+    ambiguous: bool = False
 
     @property
     def error_rate(self) -> Tensor | None:
@@ -40,6 +41,8 @@ class Estimate:
         if self.llrs is None or self.llrs.shape[-1] == 0:
             return None
         wrong = torch.sigmoid(-torch.as_tensor(self.llrs).abs()).mean(-1)
+        if self.at is None:
+            return wrong.mean(1)
         there = ~torch.as_tensor(self.at).isnan()
         return (wrong * there).sum(1) / there.sum(1).clamp_min(1)
 

@@ -160,7 +160,8 @@ def _estimate(source, waveform, cleaned, sinr, read: Demodulated | None, state: 
     reader = source.demodulator()
     decided = read is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
     symbols, llrs, at = (None, None, None) if read is None else (read.symbols, read.llrs, read.at)
-    return Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided)
+    ambiguous = reader is not None and reader.coherent and reader.ambiguity > 1
+    return Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided, ambiguous)
 
 
 def separation(y: Tensor, estimates: list[Estimate], rest: Tensor, noise: Tensor, name: str, found: dict) -> Separation:
@@ -181,10 +182,12 @@ def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> 
     wanted, other = sources[chain], sources[1 - chain]
     out = pair(y, wanted, other, method=method, kappa=getattr(other, "gain", None), noise_var=noise_var, **options)
     wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
-    if chain == 1 and method == "auto" and not _fast(sources, chain) and not other.learned:
-        known = [replace(other, gain=out.kappa.double()), wanted]
+    if method == "auto" and not _fast(sources, chain) and not _unknown(other) and other.linear_model(y.shape) is not None:
+        known = [wanted, replace(other, gain=out.kappa.double())]
+        known = known if chain == 0 else known[::-1]
         again = _known(y, known, _chosen("auto", known, y.shape), out.noise_var.double(), {})
-        return replace(again, estimated=out.estimated)
+        return replace(again, estimated=out.estimated, sources=[
+            replace(e, decided=e.decided and (not e.ambiguous or s.state.phase is not None)) for e, s in zip(again.sources, sources)])
     gain = torch.as_tensor(wanted.gain, dtype=torch.float64, device=y.device).reshape(-1).expand(len(y))
     first = _chain_estimate(y, wanted, out, gain)
     left = gain.square() * 10 ** (-first.sinr_db.double() / 10)
@@ -193,13 +196,23 @@ def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> 
     read = _demodulated(other, cleaned, kappa.clamp_min(1e-9), out.noise_var.double() + left) if readable else None
     error = (cleaned - out.interference).abs().square().mean(1).double()
     sinr = 10 * torch.log10(kappa.square().clamp_min(1e-30) / error.clamp_min(1e-12 * kappa.square().clamp_min(1e-20)))
-    second = _estimate(other, out.interference, cleaned, sinr.float(), read, replace(other.state, gain=kappa)) if readable else \
-        Estimate(out.interference, cleaned, sinr.float(), State(gain=kappa))
+    second = Estimate(out.interference, cleaned, sinr.float(), State(gain=kappa))
+    if readable:
+        second = _estimate(other, out.interference, cleaned, sinr.float(), read, replace(other.state, gain=kappa))
+        second.decided = second.decided and (not second.ambiguous or sources[1 - chain].state.phase is not None)
     estimates = [first, second] if chain == 0 else [second, first]
     if chain == 0:
         return replace(out, sources=estimates)
     swapped = separation(y, estimates, gain, out.noise_var, out.method, out.estimated)
     return replace(swapped, evaluations=out.evaluations)
+
+
+def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
+    """The Estimates of a train of pulses and of what it was separated from, whose symbols nobody asked for."""
+    first = Estimate(out.soi, y - out.interference, out.quality, State(), State(), out.symbols, out.llrs)
+    error = (y - out.soi - out.interference).abs().square().mean(1)
+    sinr = 20 * torch.log10(out.kappa.clamp_min(1e-9)) - 10 * torch.log10(error.clamp_min(1e-18))
+    return [first, Estimate(out.interference, y - out.soi, sinr, State(gain=out.kappa))]
 
 
 def _chain_estimate(y, wanted, out: Separation, gain: Tensor) -> Estimate:

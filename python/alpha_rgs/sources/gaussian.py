@@ -63,6 +63,11 @@ class Gaussian(Source):
         return len(self.table)
 
     @property
+    def frame_period(self):
+        """See Source.frame_period."""
+        return self.period
+
+    @property
     def lags(self):
         """L: the covariance is zero from this lag on."""
         return self.table.shape[1]

@@ -133,6 +133,11 @@ class Ofdm(Source):
         llrs = torch.zeros(*soft.shape, 0) if self.signal.alphabet.symmetry is None else self.signal.alphabet.llrs(soft, var)
         return soft.to(torch.complex64), llrs.float(), at
 
+    @property
+    def frame_period(self):
+        """See Source.frame_period."""
+        return self.signal.frame_length
+
     def demodulator(self):
         """See Source.demodulator: one tap per carrier; None where the constellation is unknown."""
         return None if self.signal.alphabet.symmetry is None else CarrierDemodulator(self)

@@ -1,95 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where separation runs: one thread that owns the device and batches the windows of many callers."""
 import atexit
-import collections
 import os
 import queue
 import threading
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from ..errors import ParameterError
-from ..separators import BRIEF, Separation, choose, separate
-from ..separators.base import joined
+from ..separators import BRIEF
+from ..separators.base import joined, mapped
 from ..sources.linear_modulation import NUISANCES
-from .tracker import Tracker
-
-
-def windows_of(samples, window, hop):
-    """First sample of each window of a stream: int [max(1, ceil((samples - window)/hop) + 1)].
-
-    Window k covers [k·hop, k·hop + window); the last may reach past the end. Of each window the middle is kept, from
-    (window - hop)//2 on; of the first also its head, of the last its tail: the rule of the GNU Radio blocks.
-    """
-    if not 1 <= hop <= window:
-        raise ParameterError(f"hop: {hop} must lie between 1 and window ({window})")
-    return np.arange(max(1, -(-(samples - window) // hop) + 1)) * hop
-
-
-class Task:
-    """What one caller wants done: priors, method, and what is known. Made by Engine.task."""
-
-    def __init__(self, engine, soi, interference, method, kappa, noise_var, options):
-        self.engine, self.soi, self.interference = engine, soi, interference
-        self.method = choose(method, soi, interference)
-        self.kappa, self.noise_var, self.options = kappa, noise_var, options
-        self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
-        linear = soi.kind == "linear-modulation"
-        self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
-        self.key = (self.method, *map(_identity, (soi, interference)), kappa, noise_var,
-                    *((k, _identity(v)) for k, v in sorted(options.items())))
-
-    def symbols(self, window):
-        """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
-        if self.soi.kind != "linear-modulation":
-            return 0
-        return window // self.soi.signal.samples_per_symbol if self.soi.timing is None else self.soi.inside(window)[1]
-
-    def remember(self, out, row, start, samples):
-        """Keep what a whole window told, in the stream's terms."""
-        self.longest = max(self.longest, samples)
-        if samples == self.longest and self.interference.kind == "ofdm":
-            found, prior = out.estimated, self.interference
-            phase = found.get("interference_phase", None if self.tracker else found.get("phase"))
-            offset = found.get("frame_offset")
-            turn = 2 * np.pi * float(prior.carrier_offset) * start
-            self.memory = (replace(
-                prior,
-                frame_offset=prior.frame_offset if offset is None else (int(offset[row]) + start) % prior.signal.frame_length,
-                phase=prior.phase if phase is None else float(phase[row]) - turn),
-                float(out.kappa[row]), float(out.noise_var[row]))
-        elif samples == self.longest and self.interference.kind == "gaussian":
-            offset, prior = out.estimated.get("period_offset"), self.interference
-            prior = prior if offset is None else replace(prior, period_offset=(int(offset[row]) + start) % prior.period)
-            self.memory = prior, float(out.kappa[row]), float(out.noise_var[row])
-
-    def remembered(self, samples):
-        """(soi, interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""
-        short = samples < self.longest
-        soi = self.tracker.predicted() if short and self.tracker else self.soi
-        return (soi, *(self.memory if self.memory and short else (self.interference, self.kappa, self.noise_var)))
-
-    def submit(self, windows, start=0, block=True):
-        """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
-
-        Returns a Future of a Separation of numpy arrays. block=False raises queue.Full where the queue is full. Raises
-        RuntimeError after the engine was closed. Errors of the separation come out of the Future.
-        """
-        windows = np.atleast_2d(np.asarray(windows, np.complex64))
-        start = np.broadcast_to(np.asarray(start, np.int64), len(windows))
-        return self.engine._put(_Job(self, windows, start, Future()), block)
-
-
-@dataclass(eq=False)     # jobs are told apart by identity: arrays have no truth value
-class _Job:
-    task: Task
-    windows: np.ndarray
-    start: np.ndarray
-    future: Future
+from .task import Task
 
 
 class Engine:
@@ -121,9 +45,9 @@ class Engine:
                 cls._named[name] = cls(**settings)
             return cls._named[name]
 
-    def task(self, soi, interference, method="auto", kappa=None, noise_var=None, **options):
-        """A Task; raises ParameterError for an unknown method."""
-        return Task(self, soi, interference, method, kappa, noise_var, options)
+    def task(self, sources, interference=None, method="auto", kappa=None, noise_var=None, **options):
+        """A Task: of a list of sources, or of a signal of interest and an interference. Raises ParameterError (unknown method)."""
+        return Task(self, sources, interference, method, kappa, noise_var, options)
 
     @property
     def pending(self):
@@ -146,7 +70,8 @@ class Engine:
     def __exit__(self, *_):
         self.close()
 
-    def _put(self, job, block):
+    def put(self, job, block):
+        """Queue a Job; see Task.submit."""
         with self._changed:
             while not self._closed and self._waiting and self._waiting + len(job.windows) > self.max_pending:
                 if not block:
@@ -192,15 +117,11 @@ class Engine:
     def _share_out(self, task, windows, start, known=None):
         """Separate, the batch cut in as many parts as there are threads: its small operations do not fill several. Where they are
         few, threads would only wait for the interpreter. known: of the SOI, name -> [n], where other than the task's; fitted."""
-        soi, interference, *levels = task.remembered(windows.shape[1])
-        options = task.options
         if known:
-            options = {"free": tuple(key for key in NUISANCES if getattr(soi, key) is None), **options}
             known = {key: torch.from_numpy(value) for key, value in known.items()}
 
         def solve(rows):
-            own = replace(soi, **{key: value[rows] for key, value in known.items()}) if known else soi
-            return separate(windows[rows], own, interference, task.method, *levels, start[rows], **options)
+            return task.separate(windows, start, known, rows)
 
         parts = 1 if task.method in BRIEF else min(self._threads, len(windows) // 4)
         if parts < 2:
@@ -253,137 +174,6 @@ class Engine:
         return job.task.tracker.follow(part, job.start, again)
 
 
-def _identity(value):
-    """A key that is equal only for equal values: what prints in full, or else the object itself."""
-    held = vars(value).values() if hasattr(value, "__dict__") else (value,)
-    return id(value) if any(torch.is_tensor(v) or isinstance(v, np.ndarray) for v in held) else repr(value)
-
-
 def _rows(out, rows):
     """Some windows of a Separation, as numpy."""
-    def take(value):
-        return value[rows].cpu().numpy() if torch.is_tensor(value) and value.ndim else value
-    return replace(out, estimated={k: take(v) for k, v in out.estimated.items()},
-                   **{f.name: take(getattr(out, f.name)) for f in fields(Separation) if f.name != "estimated"})
-
-
-@dataclass
-class StreamResult:
-    """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols]; quality dB, error_rate (the
-    bit error rate that the llrs expect) and sir_db per window; noise_var mean; method; evaluations; estimated: name -> [windows]
-    (a short last window takes over what the one before it told); seconds of solving; clock_offset: how much faster than given
-    the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
-    or fewer, than samples/samples_per_symbol. settled: whether the preamble was found, without which the symbols' phase is known
-    up to the alphabet's symmetry only; None where the prior tells of none, or of the phase."""
-
-    soi: np.ndarray
-    interference: np.ndarray
-    symbols: np.ndarray
-    quality: np.ndarray
-    error_rate: np.ndarray
-    sir_db: np.ndarray
-    noise_var: float
-    method: str
-    evaluations: int
-    estimated: dict = field(default_factory=dict)
-    seconds: float = 0.0
-    clock_offset: float | None = None
-    settled: bool | None = None
-
-
-def separate_stream(samples, soi, interference, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
-                    progress=None, engine=None, batch=64, **options):
-    """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
-
-    progress(done, total) is called in samples. Raises what `separate` raises, and ParameterError where window, hop or the
-    context (window - hop)/2 is no multiple of samples_per_symbol.
-    """
-    samples = np.ascontiguousarray(samples, np.complex64)
-    if len(samples) == 0:
-        raise ParameterError("samples: there are none")
-    starts = windows_of(len(samples), window, hop)
-    context, sps = (window - hop) // 2, 0
-    if soi.kind == "linear-modulation":
-        sps = soi.signal.samples_per_symbol
-        check_tiling(window, hop, sps)
-        if window < soi.signal.taps_count:
-            raise ParameterError(f"window: {window} samples are shorter than the signal of interest's pulse, "
-                                 f"{soi.signal.taps_count} samples")
-        if soi.preamble and soi.phase is None and len(soi.word) * sps > window:
-            raise ParameterError(f"preamble: {len(soi.word)} symbols do not fit in a window of {window} samples; give fewer "
-                                 "bits, or a longer window")
-    began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
-    soi_out, interference_out = np.zeros_like(samples), np.zeros_like(samples)
-    symbols, results, flying = [], [], collections.deque()
-    shortest = soi.signal.taps_count if sps else 1
-    try:
-        task = own.task(soi, interference, method, kappa, noise_var, **options)
-        whole = starts[starts + window <= len(samples)]
-        jobs = [whole[i:i + batch] for i in range(0, len(whole), batch)]
-        if len(whole) < len(starts):
-            jobs.append(starts[-1:])
-        for i in range(len(jobs) + 2):          # two in flight: the engine never waits for the caller
-            if i < len(jobs):
-                flying.append((jobs[i], task.submit(_cut(samples, jobs[i], window, shortest), jobs[i])))
-            if i < 2 or not flying:
-                continue
-            rows, future = flying.popleft()
-            out = future.result()
-            results.append(out)
-            for k, start in enumerate(rows):
-                low = 0 if start == 0 else context
-                high = context + hop if start != starts[-1] else len(samples) - start
-                soi_out[start + low:start + high] = out.soi[k, low:high]
-                interference_out[start + low:start + high] = out.interference[k, low:high]
-                if sps:
-                    moved = sum(step for at, step in task.tracker.slipped if at == start) if task.tracker and start else 0
-                    symbols.append(_kept_symbols(soi, out.symbols[k], start, low, high, sps, moved))
-            if progress:
-                progress(int(min(rows[-1] + hop, len(samples))), len(samples))
-    finally:
-        for _, future in flying:
-            future.cancel()
-        if engine is None:
-            own.close()
-    late = task.tracker.settled if task.tracker else None
-    if late:                                    # what came before the first preamble
-        count = sum(map(len, symbols[:int(np.searchsorted(starts, late[0]))]))
-        symbols = [np.concatenate(symbols)]
-        symbols[0][:count] *= np.exp(1j * late[1])
-    kappas = np.concatenate([r.kappa for r in results])
-    gain = 1.0 if not sps else soi.gain if soi.gain is not None else np.concatenate(
-        [np.broadcast_to(r.estimated.get("gain", results[0].estimated["gain"][-1:]), r.kappa.shape) for r in results])
-    return StreamResult(
-        soi_out, interference_out, np.concatenate(symbols) if symbols else np.zeros(0, np.complex64),
-        np.concatenate([r.quality for r in results]), np.concatenate([r.error_rate.numpy() for r in results]),
-        -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
-        float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
-        {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated},
-        time.perf_counter() - began, task.tracker and task.tracker.clock_offset,
-        bool(late) if task.tracker and task.tracker.word is not None else None)
-
-
-def _cut(samples, starts, window, shortest):
-    """The windows that begin there, [n, window]; a last one that the stream cuts, [1, rest], no shorter than `shortest`."""
-    rest = samples[starts[-1]:]
-    if len(rest) < window:
-        return np.pad(rest, (0, max(0, shortest - len(rest))))[None]
-    return np.lib.stride_tricks.sliding_window_view(samples, window)[starts]
-
-
-def _kept_symbols(soi, symbols, start, low, high, sps, slipped):
-    """The symbols whose centres lie in [low, high) of the window; slipped: by how many it was moved against the one before."""
-    if soi.timing is None:                                      # laid by a Tracker
-        return symbols[max(0, -(-int(low) // sps) - slipped):-(-int(high) // sps)]
-    here = soi.at(int(start))
-    centre = float(here.timing) + sps * (int(here.inside(high)[0][0]) + np.arange(len(symbols)))
-    return symbols[(centre >= low - 1e-6) & (centre < high - 1e-6)]
-
-
-def check_tiling(window, hop, samples_per_symbol):
-    """Raise ParameterError unless windows fall on the symbol grid."""
-    for name, value in (("window", window), ("hop", hop), ("(window - hop)/2", (window - hop) / 2)):
-        if value % samples_per_symbol:
-            low = int(value // samples_per_symbol) * samples_per_symbol
-            raise ParameterError(f"{name}: {value:g} must be a multiple of samples_per_symbol ({samples_per_symbol}), so that "
-                                 f"symbols tile: {low} or {low + samples_per_symbol}")
+    return mapped(out, lambda value: value[rows].cpu().numpy())

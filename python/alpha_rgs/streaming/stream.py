@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A recording separated in overlapping windows."""
+import collections
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+from .engine import Engine
+
+
+def windows_of(samples, window, hop):
+    """First sample of each window of a stream: int [max(1, ceil((samples - window)/hop) + 1)].
+
+    Window k covers [k·hop, k·hop + window); the last may reach past the end. Of each window the middle is kept, from
+    (window - hop)//2 on; of the first also its head, of the last its tail: the rule of the GNU Radio blocks.
+    """
+    if not 1 <= hop <= window:
+        raise ParameterError(f"hop: {hop} must lie between 1 and window ({window})")
+    return np.arange(max(1, -(-(samples - window) // hop) + 1)) * hop
+
+
+@dataclass
+class StreamSource:
+    """One source of a separated stream, numpy. waveform: as received; cleaned: the mixture less all other sources, complex64
+    [samples]. symbols: complex64 [n]; llrs: float32 [n, bits]; at: the sample on which each symbol is centred, float64 [n] (None of
+    symbols that are tracked); all None where the source has no symbols. quality: dB, error_rate, gain: of each window. bits: uint8
+    [n·bits], None where the phase's ambiguity is not resolved."""
+
+    waveform: np.ndarray
+    cleaned: np.ndarray
+    symbols: np.ndarray | None = None
+    llrs: np.ndarray | None = None
+    at: np.ndarray | None = None
+    quality: np.ndarray | None = None
+    error_rate: np.ndarray | None = None
+    gain: np.ndarray | None = None
+    bits: np.ndarray | None = None
+
+
+@dataclass
+class StreamResult:
+    """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols]; quality dB, error_rate (the
+    bit error rate that the llrs expect) and sir_db per window; noise_var mean; method; evaluations; estimated: name -> [windows]
+    (a short last window takes over what the one before it told); seconds of solving; clock_offset: how much faster than given
+    the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
+    or fewer, than samples/samples_per_symbol. sources: a StreamSource of each source, in the order in which they were given. settled: whether the preamble was found, without which the symbols' phase is known
+    up to the alphabet's symmetry only; None where the prior tells of none, or of the phase."""
+
+    soi: np.ndarray
+    interference: np.ndarray
+    symbols: np.ndarray
+    quality: np.ndarray
+    error_rate: np.ndarray
+    sir_db: np.ndarray
+    noise_var: float
+    method: str
+    evaluations: int
+    estimated: dict = field(default_factory=dict)
+    seconds: float = 0.0
+    clock_offset: float | None = None
+    settled: bool | None = None
+    sources: list[StreamSource] = field(default_factory=list)
+
+
+def separate_stream(samples, sources, interference=None, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
+                    progress=None, engine=None, batch=64, **options):
+    """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
+
+    sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
+    total) is called in samples. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
+    context (window - hop)/2 is no multiple of samples_per_symbol.
+    """
+    samples = np.ascontiguousarray(samples, np.complex64)
+    if len(samples) == 0:
+        raise ParameterError("samples: there are none")
+    began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
+    flying = collections.deque()
+    try:
+        task = own.task(sources, interference, method, kappa, noise_var, **options)
+        _check_window(task.soi, window, hop)
+        stream = _Stream(samples, task, window, hop)
+        jobs = stream.jobs(batch)
+        for i in range(len(jobs) + 2):          # two in flight: the engine never waits for the caller
+            if i < len(jobs):
+                flying.append((jobs[i], task.submit(stream.cut(jobs[i]), jobs[i])))
+            if i < 2 or not flying:
+                continue
+            starts, future = flying.popleft()
+            stream.take(future.result(), starts)
+            if progress:
+                progress(int(min(starts[-1] + hop, len(samples))), len(samples))
+    finally:
+        for _, future in flying:
+            future.cancel()
+        if engine is None:
+            own.close()
+    return stream.result(time.perf_counter() - began)
+
+
+def _check_window(soi, window, hop):
+    """Raise ParameterError where windows do not suit a train of pulses."""
+    sps = soi.symbol_period
+    if not sps:
+        return
+    check_tiling(window, hop, sps)
+    if window < soi.signal.taps_count:
+        raise ParameterError(f"window: {window} samples are shorter than the signal of interest's pulse, {soi.signal.taps_count} "
+                             "samples")
+    if soi.preamble and soi.phase is None and len(soi.word) * sps > window:
+        raise ParameterError(f"preamble: {len(soi.word)} symbols do not fit in a window of {window} samples; give fewer bits, or a "
+                             "longer window")
+
+
+class _Stream:
+    """Windows of a recording on their way: cut, and put together again."""
+
+    def __init__(self, samples, task, window, hop):
+        self.samples, self.task, self.window, self.hop = samples, task, window, hop
+        self.context, self.sps = (window - hop) // 2, task.soi.symbol_period
+        self.starts = windows_of(len(samples), window, hop)
+        self.shortest = task.soi.signal.taps_count if self.sps else 1
+        if not task.tracker and len(samples) > window and (task.several or not self.sps):
+            self.starts[-1] = len(samples) - window         # a whole window at the end, seen with more context
+        self.waves = [np.zeros_like(samples) for _ in task.sources]
+        self.read = [[] for _ in task.sources]              # (symbols, llrs, at) of each window
+        self.symbols, self.llrs, self.results, self.kept = [], [], [], 0
+
+    def jobs(self, batch):
+        """First samples of the windows of each job; a last window that the recording cuts goes by itself."""
+        whole = self.starts[self.starts + self.window <= len(self.samples)]
+        jobs = [whole[i:i + batch] for i in range(0, len(whole), batch)]
+        return jobs + [self.starts[-1:]] if len(whole) < len(self.starts) else jobs
+
+    def cut(self, starts):
+        """The windows that begin there, [n, window]; a last one that the recording cuts, [1, rest], no shorter than `shortest`."""
+        rest = self.samples[starts[-1]:]
+        if len(rest) < self.window:
+            return np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
+        return np.lib.stride_tricks.sliding_window_view(self.samples, self.window)[starts]
+
+    def take(self, out, starts):
+        """Put the middle of each window where it belongs."""
+        self.results.append(out)
+        estimates = out.sources if len(out.sources) == len(self.waves) else []
+        waves = [e.waveform for e in estimates] if estimates else [out.soi, out.interference]
+        for k, start in enumerate(starts):
+            low = self.kept - start
+            high = self.context + self.hop if start != self.starts[-1] else len(self.samples) - start
+            for whole, part in zip(self.waves, waves):
+                whole[start + low:start + high] = part[k, low:high]
+            if self.sps:
+                self._take_symbols(out, k, start, low, high)
+            for e, kept in zip(estimates, self.read):
+                if e.at is not None:
+                    rows = np.flatnonzero((e.at[k] >= low - 1e-6) & (e.at[k] < high - 1e-6))
+                    kept.append((e.symbols[k, rows], e.llrs[k, rows], start + e.at[k, rows]))
+            self.kept = start + high
+
+    def _take_symbols(self, out, k, start, low, high):
+        """Symbols of a train of pulses, aligned by the tracker where it is tracked."""
+        tracker = self.task.tracker
+        moved = sum(step for at, step in tracker.slipped if at == start) if tracker and start else 0
+        rows = _kept_symbols(self.task.soi, len(out.symbols[k]), start, low, high, self.sps, moved)
+        self.symbols.append(out.symbols[k][rows])
+        self.llrs.append(out.llrs[k][rows])
+
+    def result(self, seconds):
+        """The StreamResult."""
+        results, task = self.results, self.task
+        tracker, late = task.tracker, task.tracker.settled if task.tracker else None
+        symbols = np.concatenate(self.symbols) if self.symbols else self._own_symbols()
+        if late:                                # what came before the first preamble
+            symbols[:sum(map(len, self.symbols[:int(np.searchsorted(self.starts, late[0]))]))] *= np.exp(1j * late[1])
+        kappas = np.concatenate([r.kappa for r in results])
+        settled = bool(late) if tracker and tracker.word is not None else None
+        sources = self._sources(symbols, settled)
+        return StreamResult(
+            self.waves[0], sum(self.waves[1:]), symbols, np.concatenate([r.quality for r in results]),
+            np.concatenate([np.asarray(r.error_rate) for r in results]),
+            -20 * np.log10(np.maximum(kappas, 1e-6) / self._gains(kappas)),
+            float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
+            {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
+            tracker and tracker.clock_offset, settled, [sources[k] for k in task.order])
+
+    def _own_symbols(self):
+        """Of a first source that is no train of pulses."""
+        parts = self.read[0]
+        return np.concatenate([symbols for symbols, _, _ in parts]) if parts else np.zeros(0, np.complex64)
+
+    def _gains(self, like):
+        """Amplitude of the first source in each window."""
+        found = [getattr(r.sources[0].state, "gain", None) if r.sources else None for r in self.results]
+        gain = self.task.soi.state.gain
+        if gain is not None:
+            return gain
+        if self.sps and "gain" in self.results[0].estimated:
+            return np.concatenate([np.broadcast_to(r.estimated.get("gain", self.results[0].estimated["gain"][-1:]), r.kappa.shape)
+                                   for r in self.results])
+        return 1.0 if any(g is None for g in found) else np.concatenate(found)
+
+    def _sources(self, symbols, settled):
+        """A StreamSource of each source, in the engine's order."""
+        total, out = sum(self.waves), []
+        for number, (source, wave) in enumerate(zip(self.task.sources, self.waves)):
+            one = StreamSource(wave, self.samples - (total - wave))
+            if number == 0 and self.symbols:
+                one.symbols, one.llrs = symbols, np.concatenate(self.llrs)
+                if settled or (settled is None and source.state.phase is not None):
+                    one.bits = source.signal.alphabet.slice(torch.from_numpy(symbols)).numpy()
+            elif self.read[number]:
+                one.symbols, one.llrs, one.at = (np.concatenate(part) for part in zip(*self.read[number]))
+                if all(r.sources[number].decided for r in self.results) and one.llrs.shape[1]:
+                    one.bits = (one.llrs < 0).astype(np.uint8).reshape(-1)
+            estimates = [r.sources[number] for r in self.results] if all(r.sources for r in self.results) else []
+            if estimates:
+                one.quality = np.concatenate([np.asarray(e.quality) for e in estimates])
+                if all(e.error_rate is not None for e in estimates):
+                    one.error_rate = np.concatenate([np.asarray(e.error_rate) for e in estimates])
+                if all(e.state.gain is not None for e in estimates):
+                    one.gain = np.concatenate([np.broadcast_to(e.state.gain, len(e.waveform)) for e in estimates])
+            out.append(one)
+        return out
+
+
+def _kept_symbols(soi, count, start, low, high, sps, slipped):
+    """Which of a window's symbols have their centres in [low, high), a slice or bool [count]; slipped: by how many it was moved
+    against the window before."""
+    if soi.timing is None:                                      # aligned by a Tracker
+        return slice(max(0, -(-int(low) // sps) - slipped), -(-int(high) // sps))
+    here = soi.at(int(start))
+    centre = float(here.timing) + sps * (int(here.inside(high)[0][0]) + np.arange(count))
+    return (centre >= low - 1e-6) & (centre < high - 1e-6)
+
+
+def check_tiling(window, hop, samples_per_symbol):
+    """Raise ParameterError unless windows fall on the symbol grid."""
+    for name, value in (("window", window), ("hop", hop), ("(window - hop)/2", (window - hop) / 2)):
+        if value % samples_per_symbol:
+            low = int(value // samples_per_symbol) * samples_per_symbol
+            raise ParameterError(f"{name}: {value:g} must be a multiple of samples_per_symbol ({samples_per_symbol}), so that "
+                                 f"symbols tile: {low} or {low + samples_per_symbol}")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one caller of the engine wants done, and what its stream has told so far."""
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..separators import choose, separate
+from ..separators.several import check_count
+from ..sources.base import Structure
+from ..sources.linear_modulation import NUISANCES
+from .tracker import Tracker
+
+
+class Task:
+    """What one caller wants done: sources, method, and what is known. Made by Engine.task.
+
+    sources: of a list that was given; then `order` is where each of them lies in a Separation's `sources`, since a train of pulses
+    whose nuisances are tracked comes first. soi, interference: the first source and the second, or the pair that was given.
+    """
+
+    def __init__(self, engine, sources, interference, method, kappa, noise_var, options):
+        self.engine, self.several = engine, interference is None
+        if self.several:
+            check_count(sources)
+            self.order = _order(sources)
+            self.sources = [source for _, source in sorted(zip(self.order, sources), key=lambda pair: pair[0])]
+        else:
+            self.order, self.sources = [0, 1], [sources, interference]
+        self.soi, self.interference = soi, interference = self.sources[0], self.sources[1]
+        pair = not self.several and soi.structure is Structure.CHAIN
+        self.method = choose(method, soi, interference) if pair else method
+        self.kappa, self.noise_var, self.options = kappa, noise_var, options
+        self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
+        linear = soi.structure is Structure.CHAIN and len(self.sources) == 2
+        self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
+        self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
+                    *((k, _identity(v)) for k, v in sorted(options.items())))
+
+    def symbols(self, window):
+        """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
+        if self.soi.structure is not Structure.CHAIN:
+            return 0
+        return window // self.soi.signal.samples_per_symbol if self.soi.timing is None else self.soi.inside(window)[1]
+
+    def remember(self, out, row, start, samples):
+        """Keep what a whole window told, in the stream's terms."""
+        self.longest = max(self.longest, samples)
+        other = self.interference
+        if samples != self.longest or not other.frame_period or len(self.sources) > 2:
+            return
+        values = {}
+        for field in ("delay", "phase"):
+            own = other.state_names.get(field)
+            ambiguous = self.tracker and own in NUISANCES           # then it is the signal of interest's
+            value = out.estimated.get(f"interference_{own}", None if ambiguous else out.estimated.get(own))
+            if own and value is not None:
+                values[own] = value[row].item()
+        self.memory = (replace(other, **values).at(-start) if values else other, float(out.kappa[row]), float(out.noise_var[row]))
+
+    def remembered(self, samples):
+        """(soi, interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""
+        short = samples < self.longest
+        soi = self.tracker.predicted() if short and self.tracker else self.soi
+        return (soi, *(self.memory if self.memory and short else (self.interference, self.kappa, self.noise_var)))
+
+    def separate(self, windows, start, known=None, rows=slice(None)):
+        """A Separation of some windows, complex64 tensor [n, samples], that begin at start[rows]. known: of the first source, name ->
+        tensor [n], where other than the task's; refined."""
+        first, other, kappa, noise_var = self.remembered(windows.shape[1])
+        options = self.options
+        if known:
+            options = {"free": tuple(key for key in NUISANCES if getattr(first, key) is None), **options}
+            first = replace(first, **{key: value[rows] for key, value in known.items()})
+        if self.several:
+            return separate(windows[rows], [first, other, *self.sources[2:]], method=self.method, noise_var=noise_var,
+                            start=start[rows], **options)
+        return separate(windows[rows], first, other, self.method, kappa, noise_var, start[rows], **options)
+
+    def submit(self, windows, start=0, block=True):
+        """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
+
+        Returns a Future of a Separation of numpy arrays. block=False raises queue.Full where the queue is full. Raises
+        RuntimeError after the engine was closed. Errors of the separation come out of the Future.
+        """
+        windows = np.atleast_2d(np.asarray(windows, np.complex64))
+        start = np.broadcast_to(np.asarray(start, np.int64), len(windows))
+        return self.engine.put(Job(self, windows, start, Future()), block)
+
+
+def _order(sources):
+    """The place of each source in the engine's order: a train of pulses beside one other source comes first."""
+    if len(sources) == 2 and sources[0].structure is not Structure.CHAIN and sources[1].structure is Structure.CHAIN:
+        return [1, 0]
+    return list(range(len(sources)))
+
+
+@dataclass(eq=False)     # jobs are told apart by identity: arrays have no truth value
+class Job:
+    """Windows of a task that wait, or are being separated."""
+
+    task: Task
+    windows: np.ndarray
+    start: np.ndarray
+    future: Future
+
+
+def _identity(value):
+    """A key that is equal only for equal values: what prints in full, or else the object itself."""
+    held = vars(value).values() if hasattr(value, "__dict__") else (value,)
+    return id(value) if any(torch.is_tensor(v) or isinstance(v, np.ndarray) for v in held) else repr(value)
