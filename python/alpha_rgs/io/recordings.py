@@ -174,21 +174,27 @@ def all_or_nothing(folder: str | os.PathLike[str], names: Iterable[str],
             written.mkdir()
             old.mkdir()
             yield written
-            _move(written, folder, old)
+            stale = [name for name in names if not (written / name).exists()] if written.exists() else []
+            _move(written, folder, old, stale)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
     except OSError as error:
         raise RecordingError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
-def _move(written: pathlib.Path, folder: pathlib.Path, old: pathlib.Path) -> None:
-    """Move the files of `written` into `folder`, those that they replace into `old`; after an exception all are back."""
+def _move(written: pathlib.Path, folder: pathlib.Path, old: pathlib.Path, stale: Iterable[str]) -> None:
+    """Move the files of `written` into `folder`, those that they replace and `stale` ones into `old`; after an exception all are
+    back."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.rename(written, folder)
         return
     done = []
     try:
+        for name in stale:                      # of an earlier result, which this one does not have
+            if (folder / name).exists():
+                done.append(folder / name)
+                os.replace(folder / name, old / name)
         for path in sorted(written.iterdir()):
             target = folder / path.name
             if target.exists():

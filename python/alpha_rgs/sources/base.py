@@ -248,6 +248,11 @@ class Source(ABC):
         return 0
 
     @property
+    def memory(self) -> int:
+        """Samples that one of its symbols takes: windows are several times as long, with a few of them as context."""
+        return 0
+
+    @property
     def frame_period(self) -> int:
         """Samples after which its delay repeats; 0 where it does not."""
         return 0

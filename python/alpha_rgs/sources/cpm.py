@@ -131,6 +131,11 @@ class Gmsk(Source):
             return None
         return laurent.linear_model(self, shape)
 
+    @property
+    def memory(self):
+        """See Source.memory."""
+        return (self.signal.span + 1) * self.signal.samples_per_symbol
+
     def demodulator(self):
         """See Source.demodulator: maximum a posteriori bits from the trellis, timing and phase known."""
         return TrellisDemodulator(self)

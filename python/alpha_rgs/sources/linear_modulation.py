@@ -298,6 +298,11 @@ class LinearModulation(Source):
         return MatchedFilterDemodulator(self)
 
     @property
+    def memory(self):
+        """See Source.memory."""
+        return self.signal.taps_count
+
+    @property
     def symbol_period(self):
         """See Source.symbol_period."""
         return self.signal.samples_per_symbol

@@ -15,7 +15,7 @@ import torch
 from ..errors import ParameterError
 from ..signals import Lora as Signal
 from ..signals.carrier import carrier, rotation
-from .base import Source
+from .base import Demodulated, Source
 
 _COARSE = 16        # candidates for the begin of a symbol, at first
 _FINE = 1 / 64      # of a sample: the last step
@@ -81,6 +81,15 @@ class Lora(Source):
             out = out * torch.polar(torch.ones_like(phase), phase).to(out.dtype)
         return out, truth
 
+    @property
+    def memory(self):
+        """See Source.memory."""
+        return self.signal.symbol_length
+
+    def demodulator(self):
+        """See Source.demodulator: dechirping."""
+        return ChirpDemodulator(self)
+
     def autocorrelation(self, lags):
         """See Source.autocorrelation: (1 - |l|/M) times the chirp's cyclic autocorrelation; what neighbouring symbols of one
         phase share, 1/N of the power at most, is left out."""
@@ -88,6 +97,16 @@ class Lora(Source):
         cyclic = np.fft.ifft(abs(np.fft.fft(self.signal.chirp().numpy())) ** 2) / length
         return np.where(abs(lags) < length, (1 - abs(lags) / length) * cyclic[lags % length], 0) * rotation(self.carrier_offset,
                                                                                                             lags)
+
+    def symbol_odds(self, x, noise_var):
+        """(log-probabilities up to a constant float64 [batch, blocks, N], samples of the first block that lie before the window
+        [batch], blocks) of the symbols that reach into the window; timing known."""
+        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1, 1).expand(len(x), 1, 1)
+        turn = carrier(0.0 if self.phase is None else self.phase, self.carrier_offset, x)
+        timing = torch.as_tensor(self.timing, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
+        z, _, begin, blocks = self._correlate(x * turn.conj(), timing)
+        arg = 2 / noise_var.clamp_min(1e-9) * (z.abs() if self.phase is None else (z * self._starts(z).conj()).real)
+        return (arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg), begin, blocks
 
     def denoise(self, x, noise):
         """See Source.denoise: the exact posterior mean where the timing is known; noise_var a float or [batch]; no colour, so
@@ -178,6 +197,32 @@ class Lora(Source):
             best = refined(self, best, 0.25, _FINE)
         best = best[:, 0].cpu()
         return replace(self, timing=best), {"timing": best}
+
+
+class ChirpDemodulator:
+    """Symbol numbers, 0 to 2**spreading_factor - 1, as real symbols, and their bits, the most significant first; see
+    sources.base.Demodulator. Symbols that lie in the window by less than half are left out."""
+
+    ambiguity = 1
+
+    def __init__(self, source):
+        self.source, self.coherent = source, False
+
+    def __call__(self, x, noise_var):
+        """See sources.base.Demodulator. Raises ParameterError where the timing is unknown."""
+        own, length, device = self.source, self.source.signal.symbol_length, x.device
+        if own.timing is None:
+            raise ParameterError("lora: timing is unknown; symbols cannot be read without it")
+        weight, begin, blocks = own.symbol_odds(x, noise_var)
+        start = length * torch.arange(blocks, device=device) - begin[:, None]
+        seen = (torch.minimum(start + length, torch.tensor(x.shape[1])) - start.clamp_min(0)).clamp_min(0)
+        at = torch.where(seen * 2 >= length, (start + length / 2).double(), torch.nan)
+        number = torch.arange(own.signal.chips, device=device)
+        bits, llrs = own.signal.spreading_factor, []
+        for bit in range(bits - 1, -1, -1):
+            one = (number >> bit & 1).bool()
+            llrs.append(weight[..., ~one].logsumexp(-1) - weight[..., one].logsumexp(-1))
+        return Demodulated(weight.argmax(-1).to(torch.complex64), torch.stack(llrs, -1).float(), at)
 
 
 def _first(timing, length):

@@ -134,6 +134,11 @@ class Ofdm(Source):
         return soft.to(torch.complex64), llrs.float(), at
 
     @property
+    def memory(self):
+        """See Source.memory."""
+        return self.signal.frame_length
+
+    @property
     def frame_period(self):
         """See Source.frame_period."""
         return self.signal.frame_length

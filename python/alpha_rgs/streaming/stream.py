@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A recording separated in overlapping windows."""
 import collections
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -9,6 +10,16 @@ import torch
 
 from ..errors import ParameterError
 from .engine import Engine
+
+
+def windows_for(sources):
+    """(window, hop) that suit these sources: whole symbols of the trains of pulses, eight symbols or frames of any, and a context on
+    both sides of two of them."""
+    unit = math.lcm(*(source.symbol_period or 1 for source in sources))
+    longest = max((source.memory for source in sources), default=0)
+    context = -(-max((WINDOW - HOP) // 2, 2 * longest) // unit) * unit
+    hop = -(-max(HOP, 8 * longest) // unit) * unit
+    return hop + 2 * context, hop
 
 
 def windows_of(samples, window, hop):
@@ -20,6 +31,8 @@ def windows_of(samples, window, hop):
     if not 1 <= hop <= window:
         raise ParameterError(f"hop: {hop} must lie between 1 and window ({window})")
     return np.arange(max(1, -(-(samples - window) // hop) + 1)) * hop
+
+WINDOW, HOP = 2560, 2048     # samples
 
 
 @dataclass
@@ -63,19 +76,25 @@ class StreamResult:
     clock_offset: float | None = None
     settled: bool | None = None
     sources: list[StreamSource] = field(default_factory=list)
+    window: int = WINDOW
+    hop: int = HOP
+    unreliable: list[list[int]] = field(default_factory=list)
 
 
-def separate_stream(samples, sources, interference=None, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
+def separate_stream(samples, sources, interference=None, window=None, hop=None, method="auto", kappa=None, noise_var=None,
                     progress=None, engine=None, batch=64, **options):
     """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
 
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
-    total) is called in samples. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
+    total) is called in samples. window, hop: samples per window, and from one to the next; default 2560 and 2048 of a pair, of a
+    list what its sources need (windows_for). Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
     context (window - hop)/2 is no multiple of samples_per_symbol.
     """
     samples = np.ascontiguousarray(samples, np.complex64)
     if len(samples) == 0:
         raise ParameterError("samples: there are none")
+    usual = windows_for(sources) if interference is None else (WINDOW, HOP)
+    window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
     flying = collections.deque()
     try:
@@ -183,7 +202,7 @@ class _Stream:
             -20 * np.log10(np.maximum(kappas, 1e-6) / self._gains(kappas)),
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
-            tracker and tracker.clock_offset, settled, [sources[k] for k in task.order])
+            tracker and tracker.clock_offset, settled, [sources[k] for k in task.order], self.window, self.hop)
 
     def _own_symbols(self):
         """Of a first source that is no train of pulses."""
