@@ -76,13 +76,14 @@ PYBIND11_MODULE(scoresep_python, m)
         "onto the first sample that it contributes.")
         .def(py::init(&windows_to_stream::make), py::arg("window"), py::arg("hop"));
 
-    m.def("adopt",
-          &adopt,
-          "Let a hierarchical block own a part written in Python, and forward its port.\n\n"
-          "As message_port_register_hier_out(port), msg_connect(part, port, self, port),\n"
-          "but GNU Radio then keeps the Python half of the part too, and the block does\n"
-          "not own itself: both are freed with the last reference to the block.",
-          py::arg("hier"),
-          py::arg("part"),
-          py::arg("port"));
+    m.def(
+        "adopt",
+        &adopt,
+        "Let a hierarchical block own a part written in Python, and forward its port.\n\n"
+        "As message_port_register_hier_out(port), msg_connect(part, port, self, port),\n"
+        "but GNU Radio then keeps the Python half of the part too, and the block does\n"
+        "not own itself: both are freed with the last reference to the block.",
+        py::arg("hier"),
+        py::arg("part"),
+        py::arg("port"));
 }
