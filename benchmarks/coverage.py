@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where separation works: signals of interest x kinds of interference x conditions, each cell beside the interference-free curve.
 
-Of the interference the kind alone is given. Bits are counted in the middle 2048 of 2560 samples, which is what a stream keeps of
+Of the interference the kind alone is known. Bits are counted in the middle 2048 of 2560 samples, which is what a stream keeps of
 each window. The noise is such that without interference and 2 dB more of it 2 % of the bits are wrong: a cell is "within" if it
 has no more wrong bits than that allows.
 """
@@ -10,6 +10,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ WITHIN_DB, SURE = 2.0, 0.95         # of the interference-free curve; one in twe
 STRONGER_DB = 10.0
 _OFFSET, _PPM = 0.01, 50.0          # carrier offsets, cycles per sample, and clock offsets: up to this, either side
 _ECHOES = ((0.25, -15.0), (0.5, -20.0))     # delay in symbols, dB: of random phase
-_REFERENCE = 200                    # windows for each point of the interference-free curve
+REFERENCE_WINDOWS = 200                    # windows for each point of the interference-free curve
 STATES = ("within", "better", "no better", "refused")
 
 
@@ -47,7 +48,7 @@ class Soi:
 
 @dataclass(frozen=True)
 class Condition:
-    """A place in each block: SIR and Es/N0 above the row's (dB), and what of the SOI the receiver is not told."""
+    """A place in each block: SIR and Es/N0 above the row's (dB), and what of the SOI the receiver does not know."""
 
     name: str
     sir_db: float = -10.0
@@ -59,13 +60,13 @@ class Condition:
 
     @property
     def blind(self):
-        """Whether level and phase are not told either."""
+        """Whether level and phase are unknown too."""
         return self.timing and self.carrier
 
 
 SOIS = (Soi("QPSK, 16", "qpsk", 16, 8.25), Soi("QPSK, 8", "qpsk", 8, 8.25), Soi("BPSK, 16", "bpsk", 16, 5.25),
         Soi("8PSK, 16", "8psk", 16, 12.8), Soi("16QAM, 16", "16qam", 16, 14.7))
-INTERFERENCES = {
+INTERFERENCES: dict[str, dict[str, Any]] = {
     "OFDM-QPSK": {"kind": "ofdm", "fft_size": 64, "cyclic_prefix": 16, "guards": [4, 3], "constellation": "qpsk"},
     "802.11 bursts": {"kind": "ofdm", "preset": "802.11"},
     "QPSK, 5": {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 5, "rolloff": 0.35, "span": 8,
@@ -73,12 +74,13 @@ INTERFERENCES = {
     "GMSK": {"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3},
     "LoRa": {"kind": "lora", "spreading_factor": 7, "samples_per_chip": 4},
     "3 tones": {"kind": "tones", "count": 3}}
-_HIDDEN = {"timing": True, "carrier": True, "channel": True, "clock": True}
+_ALL_UNKNOWN = {"timing": True, "carrier": True, "channel": True, "clock": True}
 CONDITIONS = (
     (Condition("−5 dB", -5.0), Condition("−10 dB"), Condition("−15 dB", -15.0)),
     tuple(Condition(f"{name} dB, strong", sir, STRONGER_DB) for name, sir in (("−5", -5.0), ("−10", -10.0), ("−15", -15.0))),
     (Condition("timing", timing=True), Condition("carrier", carrier=True), Condition("channel", channel=True)),
-    (Condition("clock", clock=True), Condition("all", **_HIDDEN), Condition("all, strong", -10.0, STRONGER_DB, **_HIDDEN)))
+    (Condition("clock", clock=True), Condition("all", **_ALL_UNKNOWN),
+     Condition("all, strong", -10.0, STRONGER_DB, **_ALL_UNKNOWN)))
 _QUICK = (SOIS[0], SOIS[4]), ("OFDM-QPSK", "802.11 bursts", "LoRa")
 
 
@@ -93,7 +95,7 @@ class Received:
     prior: LinearModulation
 
 
-def transmit(signal, condition, batch, generator):
+def transmit(signal: LinearSignal, condition: Condition, batch: int, generator: torch.Generator) -> Received:
     """A Received: random symbols, timing and phase; carrier offset, echoes and a clock that runs fast or slow where the
     condition says so. The channel leaves amplitude and phase of the symbols' own peak as they are."""
     sps, reach = signal.samples_per_symbol, signal.span + 2
@@ -117,10 +119,10 @@ def transmit(signal, condition, batch, generator):
     if condition.channel:
         lags = np.arange(-1024, 1024)
         own = sum(gain * float(signal.pulse_at(lags) @ signal.pulse_at(lags + delay)) / sps for delay, gain in taps)
-        wave = wave / own[:, None]
+        wave = wave / torch.as_tensor(own)[:, None]
     angle = phase[:, None] + 2 * torch.pi * carrier[:, None] * n
-    told = timing if condition.timing else float(timing[0])         # one number where it is one
-    prior = LinearModulation(signal, told, phase if condition.carrier else float(phase[0]), 1.0,
+    when = timing if condition.timing else float(timing[0])         # one number where it is one
+    prior = LinearModulation(signal, when, phase if condition.carrier else float(phase[0]), 1.0,
                              carrier if condition.carrier else 0.0)
     return Received((wave * torch.polar(torch.ones_like(angle), angle)).to(torch.complex64), symbols, -reach, prior)
 
@@ -136,8 +138,8 @@ def _shaped(signal, symbols, at, first):
     return out
 
 
-def told(condition, prior):
-    """The prior less what the condition does not tell."""
+def known(condition: Condition, prior: LinearModulation) -> LinearModulation:
+    """The prior as the receiver knows it: without what the condition hides."""
     hidden = condition.blind
     return LinearModulation(prior.signal, None if condition.timing else prior.timing,
                             None if condition.carrier else prior.phase, None if hidden else prior.gain,
@@ -148,7 +150,7 @@ def judged(out, sent, prior, up_to_phase):
     """The counted bits of a Separation: (wrong bool [batch, bits], llrs float32 [batch, bits] that say so, and the SINR of their
     symbols, dB [batch]).
 
-    prior: what was told. Symbols are matched by their centres, and, up_to_phase, turned as fits each window best: the phase is
+    prior: what was known. Symbols are matched by their centres, and, up_to_phase, turned as fits each window best: the phase is
     found up to the alphabet's symmetry only."""
     signal, batch = prior.signal, len(out.symbols)
     sps, alphabet = signal.samples_per_symbol, signal.alphabet
@@ -174,12 +176,12 @@ def judged(out, sent, prior, up_to_phase):
 
 @lru_cache
 def reference(soi, seed=1):
-    """The interference-free curve: (Es/N0, dB, rates of wrong bits) of the matched filter that is told everything."""
+    """The interference-free curve: (Es/N0, dB, rates of wrong bits) of the matched filter that knows everything."""
     points = soi.es_n0_db - WITHIN_DB + np.arange(-14.0, WITHIN_DB + STRONGER_DB + 0.5, 2.0)
     rates = []
     for k, es_n0_db in enumerate(points):
         g = torch.Generator().manual_seed(seed * 1000 + k)
-        sent = transmit(soi.signal, Condition("absent"), _REFERENCE, g)
+        sent = transmit(soi.signal, Condition("absent"), REFERENCE_WINDOWS, g)
         rates.append(float(_filtered(sent, sent.wave, es_n0_db, g).double().mean()))
     return points, np.array(rates)
 
@@ -197,7 +199,7 @@ def _filtered(sent, y, es_n0_db, generator=None):
     return judged(out, sent, sent.prior, False)[0]
 
 
-def cell(soi, interference, condition, windows=4, seed=1):
+def cell(soi: Soi, interference: str, condition: Condition, windows: int = 4, seed: int = 1) -> dict[str, Any]:
     """One cell of the grid. Returns a dict: soi, interference, condition, state (one of STATES), message (of a refusal), sir_db,
     es_n0_db, errors, bits, ber, limit (the interference-free BER 2 dB further down), matched_filter (BER without separation,
     everything known), loss_db (from the interference-free curve), ms (per window), method, and of each window: wrong (bits),
@@ -214,7 +216,7 @@ def cell(soi, interference, condition, windows=4, seed=1):
     row = dict(soi=soi.name, interference=interference, condition=condition.name, sir_db=condition.sir_db, es_n0_db=es_n0_db,
                limit=limit, matched_filter=float(_filtered(sent, y, es_n0_db).double().mean()))
     began = time.perf_counter()
-    prior = told(condition, sent.prior)
+    prior = known(condition, sent.prior)
     try:
         out = separate(y, prior, kind)
     except AlphaRgsError as error:
@@ -245,13 +247,13 @@ def bins(llrs):
     return [[float(v[place == k].sum()) for v in columns] for k in range(len(EDGES) - 1)]
 
 
-def grid(quick=False):
+def grid(quick: bool = False) -> list[tuple[Soi, str, Condition]]:
     """The (soi, interference, condition) of all cells, row by row."""
     sois, interferences = _QUICK if quick else (SOIS, tuple(INTERFERENCES))
     return [(s, i, c) for s in sois for i in interferences for line in CONDITIONS for c in line]
 
 
-def summary(rows):
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the rows say together: a dict. states: how many cells of each; rank_correlation: Spearman's, of the stated with the
     true BER of each window; quality_correlation: of -quality with it, mean over the SOIs, and quality_correlation_all, over all
     windows, where the true SINR's own, sinr_correlation_all, is a limit (in another alphabet the same dB mean another BER);

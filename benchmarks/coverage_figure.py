@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The picture of `alpha-rgs evaluate envelope`: blocks of small cells, colours and marks for what came out."""
+"""The picture of `alpha-rgs evaluate coverage`: blocks of small cells, colours and marks for what came out."""
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -13,7 +13,7 @@ _LEFT, _GAP, _HIGH, _KEY = 3.6, 0.35, 0.62, (1.75, 0.72)    # in cells' widths: 
 
 
 def draw(rows, path):
-    """rows: as envelope.cell gives them, of any part of the grid. Writes a PNG, 1800 pixels wide; returns the path."""
+    """rows: as coverage.cell returns them, of any part of the grid. Writes a PNG, 1800 pixels wide; returns the path."""
     found = {(r["soi"], r["interference"], r["condition"]): r for r in rows}
     sois, interferences = (list(dict.fromkeys(r[name] for r in rows)) for name in ("soi", "interference"))
     down, across = len(CONDITIONS), len(CONDITIONS[0])

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure separators against the truth: isolated windows, streams, families of signals, all synthetic (recorded ones:
-evaluation_recorded.py). The same seed gives the same figures."""
+"""Separators measured against the truth: isolated windows, streams, families of signals, all synthetic (recorded ones:
+recorded.py). The same seed gives the same figures."""
 import math
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def stream(method, sir_db, samples=800_000, snr_db=None, seed=1, window=2560, ho
 _LINE5 = {"kind": "linear-modulation", "samples_per_symbol": 5, "rolloff": 0.35, "span": 8, "gain": 1.0}
 _LORA, _GFSK, _TONES = ({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 4}, {"kind": "gfsk", "samples_per_symbol": 8},
                         {"kind": "tones", "count": 2})
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     "GMSK, BT 0.3, 4 samples per symbol": {"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3},
     "GFSK, h = 1/2, 8 samples per symbol": {**_GFSK, "modulation_index": 0.5},
     "GFSK, h = 1/3, 8 samples per symbol": {**_GFSK, "modulation_index": 0.33333},
@@ -78,12 +79,13 @@ FAMILIES = {
     "32APSK, 5 samples per symbol": {**_LINE5, "constellation": "32apsk"},
     "802.11a, QPSK carriers": {"kind": "ofdm", "preset": "802.11a", "constellation": "qpsk"},
     "LTE 1.4 MHz, QPSK carriers": {"kind": "ofdm", "preset": "lte-1.4", "constellation": "qpsk"}}
+BEATING = ("1 tone", "3 tones")         # their power in a window is not their mean power
 
 
 def family(name, sir_db=-10.0, snr_db=20.0, windows=4, seed=1):
     """The paper's QPSK under an interference of FAMILIES, its nuisances drawn. Returns a dict: family, bit error rates of the
-    matched_filter, with kappa, noise and nuisances given, and with all of the interference found; ms per window of the last;
-    kappa_off, noise_off: rms error of what was found over the standard deviation told (of tones: kappa in that window)."""
+    matched_filter, with kappa, noise and nuisances known, and with all of the interference estimated; ms per window of the last;
+    kappa_off, noise_off: rms error of the estimates over their reported standard deviation (of BEATING: kappa in that window)."""
     soi, interference = paper_priors(symbols=None)[0], from_dict(dict(FAMILIES[name]))
     mixture = draw(soi, interference, windows, 2560, sir_db, snr_db, seed)
     levels = {"kappa": mixture.kappa, "noise_var": mixture.noise_var}
@@ -96,7 +98,7 @@ def family(name, sir_db=-10.0, snr_db=20.0, windows=4, seed=1):
     began = time.perf_counter()
     out = separate(mixture.y, soi, interference)
     ms, found = 1e3 * (time.perf_counter() - began) / windows, out.estimated
-    if interference.kind == "tones":                # they beat
+    if name in BEATING:
         levels["kappa"] = mixture.kappa * mixture.b.abs().square().mean(1).sqrt()
     off = [float(((found[key] - truth) / found[f"{key}_std"]).square().mean().sqrt()) for key, truth in levels.items()]
     return dict(family=name, matched_filter=filtered, given=given, found=wrong(out), ms=ms, kappa_off=off[0], noise_off=off[1])

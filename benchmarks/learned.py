@@ -3,7 +3,9 @@
 import contextlib
 import pathlib
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +19,10 @@ _BATCH, ESTIMATION, ONCE = 64, "estimation of the interference", "one pass, trai
 EVALUATIONS, PRODUCTS, ITERATIONS = (1, 2, 4, 8, 16, 30), (4, 15, 60), (30, 100, 300, 1000)
 
 
-def methods(learned_interference, once, iterations):
+def methods(learned_interference: Any, once: Any, iterations: Sequence[int]) -> list[tuple[str, str, str, dict[str, Any]]]:
     """(label, colour, method, options) of what is compared; once: there is a network for one pass."""
-    rows = [("matched filter", "#7f7f7f", "matched_filter", {}),
+    rows: list[tuple[str, str, str, dict[str, Any]]] = [
+            ("matched filter", "#7f7f7f", "matched_filter", {}),
             ("LMMSE, stationary", "#8c564b", "lmmse", {"covariance": "stationary"})]
     rows += [("α-RGS, SOI colour", "#d62728", "alpha_rgs", {"preset": "fast", "evaluations": n, "tones": 0}) for n in EVALUATIONS]
     rows += [("α-RGS, white, Newton", "#2ca02c", "alpha_rgs", {"preset": "white", "iterations": n, "tones": 0}) for n in PRODUCTS]
@@ -42,7 +45,7 @@ def _two_threads():
         torch.set_num_threads(before)
 
 
-def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=None):
+def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, report=None):
     """Rows (dicts): case, sir_db, label, options, evaluations, ms_per_window, ber, ber_se. Learned: the SOI by folder's
     rrc-qpsk.prior, the interference too where there is <interference>.prior.
 
@@ -51,15 +54,9 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
     The median batch counts.
     Raises ParameterError where there is no learned SOI.
     """
-    folder, source = pathlib.Path(folder), case.removesuffix("-noise")
-    if not (folder / "rrc-qpsk.prior").exists():
-        raise ParameterError(f"{folder}: holds no rrc-qpsk.prior; name the folder of the learned priors (--priors)")
-    soi, interference = paper_case(case)
-    soi = with_network(soi, load(folder / "rrc-qpsk.prior").network)
-    path, once = folder / f"{source}.prior", folder / f"{source}-once.prior"
-    interference = with_network(interference, load(path).network) if path.exists() else interference
-    mixtures_network = load(once) if once.exists() else None
-    mixture, rows = draw_case(case, windows, sir_db, seed=seed), []
+    soi, interference, mixtures_network = _priors(pathlib.Path(folder), case)
+    rows: list[dict[str, Any]] = []
+    mixture = draw_case(case, windows, sir_db, seed=seed)
 
     def cut(size):
         return [slice(i, min(i + size, windows)) for i in range(0, windows, size)]
@@ -68,16 +65,18 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
         rows.append(dict(case=case, sir_db=sir_db, label=label, options={k: v for k, v in options.items() if k != "amortised"},
                          evaluations=evaluations, ms_per_window=ms, ber=None if errors is None else float(errors.mean()),
                          ber_se=None if errors is None else float(errors.std() / len(errors) ** 0.5)))
-        if tell:
-            tell(rows[-1])
+        if report:
+            report(rows[-1])
 
     with _two_threads(), ThreadPoolExecutor(2, initializer=lambda: torch.set_num_threads(1)) as pool:
         def timed(solve, parts, warm=True):
             """(results of the parts, in order, ms per window)."""
+            run: Any
             run, together = (map, 1) if len(parts) == len(wholes) else (pool.map, 2)
             if warm:
                 list(run(solve, parts[:together]))          # filters are made once and kept
-            results, spent = [], []
+            results: list[Any] = []
+            spent: list[float] = []
             for i in range(0, len(parts), together):
                 began, these = time.perf_counter(), parts[i:i + together]
                 results += run(solve, these)
@@ -91,17 +90,31 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, tell=
         found, ms = timed(estimated, halves)
         known = {part.start: rest for part, rest in zip(halves, found)}, {part.start: estimated(part) for part in wholes}
         add(ESTIMATION, {}, ms)
-        for label, _, method, options in methods(path.exists(), mixtures_network, iterations):
+        for label, _, method, options in methods(interference.learned, mixtures_network, iterations):
             def solve(part, method=method, options=options):
                 _, there, kappa, noise_var, _ = known[method in BRIEF][part.start]
                 there = with_network(there, mixtures_network.network) if label == ONCE else there  # noqa: B023 - run at once
                 with torch.inference_mode():
-                    return METHODS[method](mixture.y[part], soi, there, kappa, noise_var, **options)
+                    separator: Any = METHODS[method]
+                    return separator(mixture.y[part], soi, there, kappa, noise_var, **options)
 
             out, ms = timed(solve, wholes if method in BRIEF else halves, warm=options.get("preset") != "paper")
             bits = torch.cat([soi.signal.alphabet.slice(o.symbols).reshape(len(o.symbols), -1) for o in out])
             add(label, options, ms, max(o.evaluations for o in out), (bits != mixture.bits).float().mean(1))
     return rows
+
+
+def _priors(folder: pathlib.Path, case: str) -> tuple[Any, Any, Any]:
+    """(learned SOI, interference, which is learned where there is a prior, the prior trained on mixtures or None). Raises
+    ParameterError."""
+    source = case.removesuffix("-noise")
+    if not (folder / "rrc-qpsk.prior").exists():
+        raise ParameterError(f"{folder}: holds no rrc-qpsk.prior; name the folder of the learned priors (--priors)")
+    soi, interference = paper_case(case)
+    soi = with_network(soi, load(folder / "rrc-qpsk.prior").network)
+    path, once = folder / f"{source}.prior", folder / f"{source}-once.prior"
+    interference = with_network(interference, load(path).network) if path.exists() else interference
+    return soi, interference, load(once) if once.exists() else None
 
 
 def throughput(folder, case, sir_db, batch, device="cpu", seed=1, rounds=3):

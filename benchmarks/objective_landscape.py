@@ -3,9 +3,10 @@
 
 Conventions are the engine's: variances per complex sample, levels v = (1 - ᾱ)/ᾱ = 1/SNR, noise sqrt(v)*n with n ~ CN(0, 1). A
 real source is a complex one on the real axis, so the noise that matters to it has variance v/2. Gradients are with respect to
-the conjugate, as in Prior.score: half of what automatic differentiation returns for a complex variable.
+the conjugate, as in Source.score: half of what automatic differentiation returns for a complex variable.
 """
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class FiniteSource:
         return far - math.log(len(self.points) * math.pi * noise_var)
 
     def denoise(self, x, noise_var):
-        """E[a | x], as Prior.denoise: the same shape."""
+        """E[a | x], as Source.denoise: the same shape."""
         return torch.view_as_complex(self.posterior(x, noise_var) @ torch.view_as_real(self.points))
 
     def posterior(self, x, noise_var):
@@ -154,32 +155,46 @@ def sds_loss(s, y, kappa, denoise_soi, denoise_interference, alpha_t, alpha_u, d
     return total
 
 
-def descend(y, kappa, denoise_soi, denoise_interference, start, levels=None, iterations=1000, step=(5e-3, 1e-6), weight=1.0,
-            normalised=False, seed=0, callback=None):
+@dataclass(frozen=True)
+class Descent:
+    """Options of descend.
+
+    step: first and last of a cosine, for the published levels; for others it is rescaled so that step*E[SNR], the mean step,
+    stays. weight: omega/kappa². normalised: every level weighs alike (a density of levels proportional to v in the objective) and
+    step is not rescaled: needed where the levels of the two sources differ by orders of magnitude. seed: of noise and levels.
+    """
+
+    step: tuple[float, float] = (5e-3, 1e-6)
+    weight: float = 1.0
+    normalised: bool = False
+    seed: int = 0
+
+
+def descend(y, kappa, denoise_soi, denoise_interference, start, levels=None, iterations=1000, callback=None, **options):
     """α-RGS from two denoisers f(x, noise_var) alone, white noise on both: complex [..., n] -> the minimiser, same shape.
 
-    levels: v of both sources, [levels], or a pair of them (SOI, interference); default the published ones. step: first and last
-    of a cosine, for the published levels; for others it is rescaled so that step*E[SNR], the mean step, stays.
-    weight: omega/kappa². normalised: every level weighs alike (a density of levels proportional to v in the objective) and
-    step is not rescaled: needed where the levels of the two sources differ by orders of magnitude.
+    levels: v of both sources, [levels], or a pair of them (SOI, interference); default the published ones. callback(i, s) after
+    each iteration. options: of Descent.
     """
+    chosen = Descent(**options)
+    first, last = chosen.step
     published = published_levels()
     pair = levels if isinstance(levels, tuple) else (published if levels is None else levels,) * 2
     snr = [1 / np.asarray(v, float) for v in pair]
-    rescale = 1.0 if normalised else np.mean(1 / published) / np.mean([g.mean() for g in snr])
-    generator = torch.Generator().manual_seed(seed)
-    choice = np.random.default_rng(seed)
+    rescale = 1.0 if chosen.normalised else np.mean(1 / published) / np.mean([g.mean() for g in snr])
+    generator = torch.Generator().manual_seed(chosen.seed)
+    choice = np.random.default_rng(chosen.seed)
     s = start.clone()
 
     def noisy(x, gain):
         return x + torch.randn(x.shape, dtype=x.dtype, generator=generator) / gain ** 0.5
 
     for i in range(iterations):
-        eta = rescale * (step[1] + (step[0] - step[1]) * 0.5 * (1 + math.cos(math.pi * i / iterations)))
+        eta = rescale * (last + (first - last) * 0.5 * (1 + math.cos(math.pi * i / iterations)))
         t, u = float(choice.choice(snr[0])), float(choice.choice(snr[1]))
         b = (y - s) / kappa
         means = denoise_soi(noisy(s, t), 1 / t), denoise_interference(noisy(b, u), 1 / u)
-        s = s + eta * direction(s, y, kappa, *means, *((1.0, 1.0) if normalised else (t, u)), weight)
+        s = s + eta * direction(s, y, kappa, *means, *((1.0, 1.0) if chosen.normalised else (t, u)), chosen.weight)
         if callback:
             callback(i, s)
     return s

@@ -21,7 +21,7 @@ import torch
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.separators import separate
 from alpha_rgs.separators.base import picked
-from alpha_rgs.sources import Prior, from_dict, load
+from alpha_rgs.sources import Source, from_dict, load
 from alpha_rgs.sources.linear_modulation import NUISANCES
 from alpha_rgs.sources.mixtures import draw
 from alpha_rgs.streaming.engine import separate_stream
@@ -98,7 +98,7 @@ class Recording:
     starts: np.ndarray
     window: int
     trim: int
-    prior: Prior
+    prior: Source
     options: dict = field(default_factory=dict)
     carrier_offset: float = 0.0
     count: Callable | None = None

@@ -231,7 +231,7 @@ def _mixed(results):
 
 def _missing(results):
     """Why rows are empty, each reason once."""
-    why = {}
+    why: dict[tuple[str, str], list[str]] = {}
     for row in results.rows:
         for case in results.cases:
             reason = results.note(case, row)

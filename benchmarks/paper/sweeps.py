@@ -5,6 +5,7 @@ the stand-in's autocorrelation. Each part is a plan, units to be measured, and a
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from alpha_rgs.errors import ParameterError
@@ -207,7 +208,8 @@ def _noise_section(records, seed):
 
 def budget_points(records, seed):
     """(case, row, sir_db, snr_db) -> list of (budget, Cell), ascending."""
-    found, names = {}, {label: name for label, name, _ in BUDGETS}
+    found: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}
+    names = {label: name for label, name, _ in BUDGETS}
     for (case, row, sir, snr, options, _), cell in cells(records, "budget", seed, options=True).items():
         found.setdefault((case, row, sir, snr), []).append((dict(options)[names[row]], cell))
     return {key: sorted(points, key=lambda p: p[0]) for key, points in found.items()}
@@ -249,14 +251,14 @@ def _budget_section(records, seed):
             for c in conditions:
                 worse += [f"- {label}, {condition(*c)}: {name} = {b} after {a}: {rise:+.1e} ±{sigma:.0e}"
                           for a, b, rise, sigma in (rises(points[(case, label, *c)]) if tried[c] else ())]
-        heads = ["", "evaluations", "s/window", *(condition(*c, ",\n") for c in conditions)]
+        heads = ["", "evaluations", "s/window", *(condition(c[0], c[1], ",\n") for c in conditions)]
         grids.append(Grid(heads, lines, f"All budgets, case `{case}`.", True))
     verdict = "Nowhere does it, beyond two paired standard errors." if not worse else (
         "It does, beyond two paired standard errors, over the best of less:\n" + "\n".join(worse))
     return _section("budget", records, seed, "A method's BER may not rise with its budget. " + verdict, grids)
 
 
-def condition(sir_db, snr_db, separator=", "):
+def condition(sir_db: float, snr_db: float | None, separator: str = ", ") -> str:
     """SIR and noise as a heading; snr_db per sample."""
     return f"{sir_db:g} dB{separator}" + ("no noise" if snr_db is None else f"Es/N0 {snr_db - per_sample(0):.3g} dB")
 
@@ -274,7 +276,7 @@ def omega_choice(line):
 
 def omega_lines(records, seed):
     """(case, sir_db) -> {omega_ratio: Cell}."""
-    found = {}
+    found: dict[tuple[str, float], dict[Any, Any]] = {}
     for (case, _, sir, _, options, _), cell in cells(records, "omega", seed, options=True).items():
         found.setdefault((case, sir), {})[dict(options)["omega_ratio"]] = cell
     return found

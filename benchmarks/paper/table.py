@@ -7,6 +7,7 @@ import math
 import pathlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from alpha_rgs.errors import ParameterError
@@ -44,9 +45,10 @@ class Row:
     windows: int = 0
 
 
-_PAPER = dict(slow=True, short={"iterations": 1000}, quick=({"iterations": 200}, "200 iterations"), seconds=7.0)
+_PAPER: dict[str, Any] = dict(slow=True, short={"iterations": 1000}, quick=({"iterations": 200}, "200 iterations"), seconds=7.0)
 # BASIS hardly moves at its published step: it stays as far off as its start, and ten windows show that
-_BASIS = dict(slow=True, short={"inner_steps": 5}, quick=({"inner_steps": 4}, "4 inner steps"), seconds=2.0, windows=10)
+_BASIS: dict[str, Any] = dict(slow=True, short={"inner_steps": 5}, quick=({"inner_steps": 4}, "4 inner steps"), seconds=2.0,
+                              windows=10)
 PUBLISHED = "α-RGS published, analytic"
 COLOUR, WHITE, JOINT = "α-RGS accelerated, SOI colour", "α-RGS accelerated, white", "joint detection"
 LMMSE = "LMMSE, cyclostationary"
@@ -173,7 +175,8 @@ class Cost:
     """Seconds that a unit will take, from what its row took so far, or from a first guess."""
 
     def __init__(self, records):
-        spent, count = Counter(), Counter()
+        spent: Counter[tuple[Any, ...]] = Counter()
+        count: Counter[tuple[Any, ...]] = Counter()
         for r in records:
             if r["part"] != "timing" and r.get("seconds"):
                 spent[self._kind(r)] += r["seconds"]
@@ -236,11 +239,11 @@ def cells(records, part, seed, options=False):
 
     Where a chunk was measured more than once (fewer windows, older options), the largest and then the latest counts.
     """
-    best = {}
+    best: dict[tuple[Any, ...], dict[int, Any]] = {}
     for record in records:
         if record["part"] != part or record["seed"] != seed or "unavailable" in record:
             continue
-        key = (record["case"], record["row"], record["sir_db"], record["snr_db"])
+        key: tuple[Any, ...] = (record["case"], record["row"], record["sir_db"], record["snr_db"])
         if options:
             key += (tuple(sorted(record["options"].items())), record["samples"])
         chunks = best.setdefault(key, {})
@@ -252,7 +255,7 @@ def cells(records, part, seed, options=False):
 
 def notes_of(records, seed):
     """(part, case, row) -> the reason why it could not be measured, of those of which the latest attempt failed."""
-    found = {}
+    found: dict[tuple[str, str, str], str] = {}
     for record in records:
         if record["seed"] == seed:
             found[record["part"], record["case"], record["row"]] = record.get("unavailable", "")
@@ -268,7 +271,7 @@ def timings(records, seed):
 @functools.cache
 def curves():
     """The paper's curves: (interference, metric, method) -> {sir_db: value}."""
-    found = {}
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
     with open(pathlib.Path(__file__).with_name("curves.csv"), encoding="utf-8") as f:
         for line in csv.DictReader(row for row in f if not row.startswith("#")):
             if line["value"]:
@@ -325,7 +328,7 @@ def commits(records):
 
 def mixed(records, seed):
     """(part, row) -> commits, a text, of the rows whose units that count were measured at more than one."""
-    found = {}
+    found: dict[tuple[str, str], list[Any]] = {}
     for part in dict.fromkeys(r["part"] for r in records):
         for (_, row, *_), cell in cells(records, part, seed, options=part not in ("table", "timing")).items():
             found.setdefault((part, row), []).extend(cell.records)

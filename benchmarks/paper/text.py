@@ -68,9 +68,9 @@ def markdown(sections, folder):
     for section in sections:
         pictures = [f"![{section.title}]({pathlib.PurePath(os.path.relpath(figure, folder)).as_posix()})"
                     for figure in section.figures]
-        inside = [section.text, *(_table(grid) for grid in section.grids if not grid.folded), *pictures,
+        blocks = [section.text, *(_table(grid) for grid in section.grids if not grid.folded), *pictures,
                   *(_fold(grid.caption, _table(grid, False)) for grid in section.grids if grid.folded)]
-        inside = "\n\n".join(text for text in inside if text)
+        inside = "\n\n".join(text for text in blocks if text)
         parts.append(_fold(f"<b>{section.title}</b>", inside) if section.folded else f"### {section.title}\n\n{inside}")
     return "\n\n".join(parts) + "\n"
 

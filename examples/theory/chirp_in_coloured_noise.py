@@ -10,7 +10,7 @@ import time
 import numpy as np
 import torch
 from alpha_rgs.errors import CapabilityError
-from alpha_rgs.sources import Prior
+from alpha_rgs.sources import Source
 from common import BLUE, GREEN, INK, OCHRE, RED, VIOLET, options, plt, save
 
 from benchmarks.objective_landscape import descend
@@ -21,7 +21,7 @@ SIRS = (-10, -12, -14, -16, -18, -20)
 LEVELS = (np.geomspace(10, 1000, 8), np.geomspace(0.01, 1, 8))
 
 
-class Chirp(Prior):
+class Chirp(Source):
     """exp(j*(phase + 2*pi*(f*n + r*n²/2))), phase unknown and uniform; f and r on a grid of 64 each, equally likely.
 
     f: 0 ... 0.246 cycles per sample in steps of 1/256; r*256, what is swept: 0.05 ... 0.3 cycles per sample.
@@ -41,7 +41,7 @@ class Chirp(Prior):
         return x @ self.waveforms.mH
 
     def denoise(self, x, noise_var, colour=None):
-        """See Prior.denoise. P(k | x) ∝ I0(2|z_k|/v), E[exp(j*phase) | x, k] = I1/I0(2|z_k|/v)*z_k/|z_k|, z_k = c_kᴴ·x."""
+        """See Source.denoise. P(k | x) ∝ I0(2|z_k|/v), E[exp(j*phase) | x, k] = I1/I0(2|z_k|/v)*z_k/|z_k|, z_k = c_kᴴ·x."""
         return self.mean(self.bank(x) / noise_var)
 
     def mean(self, z, log_prior=0.0):
@@ -58,12 +58,12 @@ class Chirp(Prior):
         z = z.gather(1, k[:, None])
         return k, z / z.abs().clamp_min(1e-12) * self.waveforms[k]
 
-    def shifted(self, start):
+    def at(self, start):
         """Not offered: a chirp has a beginning."""
         raise CapabilityError("chirp: windows of a stream are not supported")
 
 
-class ColouredNoise(Prior):
+class ColouredNoise(Source):
     """Stationary Gaussian noise of unit power: complex AR(2), resonances at 0.13 and 0.22 cycles per sample, in the band that
     the chirps sweep."""
 
@@ -86,14 +86,14 @@ class ColouredNoise(Prior):
         return ((x @ self.vectors.conj()) * gains) @ self.vectors.T
 
     def denoise(self, x, noise_var, colour=None):
-        """See Prior.denoise: C·(C + v·I)⁻¹·x, exact."""
+        """See Source.denoise: C·(C + v·I)⁻¹·x, exact."""
         return self.filtered(x, self.values / (self.values + noise_var))
 
     def draw(self, batch, generator):
         """complex64 [batch, SAMPLES]."""
         return self.filtered(torch.randn(batch, SAMPLES, dtype=torch.complex64, generator=generator), self.values.sqrt())
 
-    def shifted(self, start):
+    def at(self, start):
         """Stationary: the same."""
         return self
 
@@ -141,8 +141,8 @@ def compare(sir_db, chirp, noise, args):
     out["Wiener filter"] = measured(smooth, s, chirp.decide(smooth)[0], truth)
     for name, levels, step in (("α-RGS, published levels", None, (5e-3, 1e-6)),
                                ("α-RGS, levels of the sources", LEVELS, (0.5, 0.02))):
-        x = descend(y, kappa, chirp.denoise, noise.denoise, decided, levels, args.iterations, step, normalised=levels is not None,
-                    seed=args.seed)
+        x = descend(y, kappa, chirp.denoise, noise.denoise, decided, levels, args.iterations, step=step,
+                    normalised=levels is not None, seed=args.seed)
         estimate = chirp.denoise(x, 10.0) if levels is not None else x
         out[name] = measured(estimate, s, chirp.decide(x)[0], truth)
     x, estimate = annealed(y, kappa, chirp, noise)

@@ -97,7 +97,7 @@ class Sampler:
             columns.append((x - top[:, None]).exp().mT.contiguous())
         return own[0], own[1], (cross - cross.max()).exp(), columns
 
-    def rows(self, f, h, information, state, kept):
+    def select(self, f, h, information, state, kept):
         """p(frame f | its symbols)·state up to a constant [K, n, 1024]. h [K, near]: what the near carriers know without
         symbols; information [K, 9]: the same of the symbols; state [K, n]: weights of the old symbols' words kept [K, n]."""
         own, other, table, columns = self.fixed[self.kind[f]]
@@ -124,7 +124,7 @@ class Sampler:
         state, forward = torch.full((chains, 256), 1 / 256, dtype=torch.float64), []
         for f in range(frames):
             weight, kept = state.topk(int((state > NEGLIGIBLE).sum(1).max()), 1)
-            joint = self.rows(f, h[:, f], information[:, f], weight, kept)
+            joint = self.select(f, h[:, f], information[:, f], weight, kept)
             total = joint.sum(1).reshape(chains, 4, 256)
             forward.append((joint, total, kept))
             state = normalised(total.sum(1))

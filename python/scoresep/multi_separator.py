@@ -1,7 +1,7 @@
 # Copyright 2026 gr-scoresep developers
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The separator block for any number of sources, none of which is preferred."""
+"""The separator block for several sources, none of which is preferred."""
 
 from types import SimpleNamespace
 
@@ -10,18 +10,18 @@ from .window_job import Port
 from .window_stats import SourcesStats
 from .windowed import check_hop, check_overload, check_source, windowed
 
-LEAST, MOST = 2, 8
+LEAST, MOST = 2, 4
 
 
 class multi_separator(windowed):
-    """Takes 2 or more transmissions that share a frequency apart.
+    """Takes 2 to 4 transmissions that share a frequency apart.
 
     In 0: the mixture (complex). Of n sources, out 0 ... n-1: the estimate of each as received; out n ... 2n-1: the `cleaned`
-    waveform of each, the mixture less the estimates of all others. A cleaned waveform keeps the receiver's noise, which is what
+    waveform of each, the mixture minus the estimates of all others. A cleaned waveform keeps the receiver's noise, which is what
     a demodulator with loops and soft decisions of its own wants. All have as many samples as came in and every tag on its
     sample; any may stay unconnected. Message out `stats`: the dictionary of stats(), a few times a second and at the end.
 
-    sources: 2 to 8 paths of prior files (TOML) or of priors' folders, or priors of alpha_rgs. Their timings, phases and so on
+    sources: 2 to 4 paths of prior files (TOML) or of priors' folders, or priors of alpha_rgs. Their timings, phases and so on
     refer to the stream's first sample. window, hop: samples; see stream_to_windows. method: of alpha_rgs.separate. on_overload:
     "wait" holds the source up; "pass" (live sources) sends windows through unseparated that find the queue full: estimates 0,
     cleaned waveforms = mixture, with a tag `unseparated` on their first sample. engine: name; all separators that name it share

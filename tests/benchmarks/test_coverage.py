@@ -17,9 +17,8 @@ from alpha_rgs.sources.mixtures import noise
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from benchmarks import cli_coverage as cli_envelope
-from benchmarks import coverage as envelope
-from benchmarks.coverage import SAMPLES, SOIS, STATES, Condition, bins, cell, grid, judged, summary, told, transmit
+from benchmarks import cli_coverage, coverage
+from benchmarks.coverage import SAMPLES, SOIS, STATES, Condition, bins, cell, grid, judged, known, summary, transmit
 from benchmarks.coverage_figure import draw
 
 QPSK, EASY = SOIS[0], Condition("−10 dB, strong", -10.0, 10.0)
@@ -40,10 +39,10 @@ def filtered(sent, prior=None):
 @pytest.fixture
 def few(monkeypatch):
     """A short interference-free curve."""
-    monkeypatch.setattr(envelope, "_REFERENCE", 20)
-    envelope.reference.cache_clear()
+    monkeypatch.setattr(coverage, "REFERENCE_WINDOWS", 20)
+    coverage.reference.cache_clear()
     yield
-    envelope.reference.cache_clear()
+    coverage.reference.cache_clear()
 
 
 # what is sent
@@ -67,8 +66,8 @@ def test_each_impairment_is_what_it_says():
     hidden = transmit(signal, EVERYTHING, 8, generator(3)).prior
     assert len(torch.unique(hidden.timing)) == len(torch.unique(hidden.carrier_offset)) == 8
     assert hidden.carrier_offset.abs().max() <= 0.01 and hidden.timing.min() >= 0 and hidden.timing.max() < 16
-    assert all(getattr(told(EVERYTHING, hidden), key) is None for key in ("timing", "phase", "gain", "carrier_offset"))
-    assert told(Condition("timing", timing=True), hidden).phase is hidden.phase
+    assert all(getattr(known(EVERYTHING, hidden), key) is None for key in ("timing", "phase", "gain", "carrier_offset"))
+    assert known(Condition("timing", timing=True), hidden).phase is hidden.phase
 
 
 # what is counted
@@ -81,7 +80,7 @@ def test_bits_are_matched_by_the_symbols_centres_and_up_to_the_alphabets_symmetr
         off = replace(sent.prior, timing=sent.prior.timing - soi.samples_per_symbol, phase=turned)
         out = filtered(sent, off)
         out.estimated = {"timing": off.timing}
-        wrong, llrs, sinr = judged(out, sent, told(EVERYTHING, off), True)
+        wrong, llrs, sinr = judged(out, sent, known(EVERYTHING, off), True)
         assert not wrong.any() and bool((llrs > 0).all()) and bool((sinr > 20).all())
         assert wrong.shape == (3, 2048 // soi.samples_per_symbol * soi.signal.alphabet.bits_per_symbol)
         assert judged(out, sent, off, False)[0].any()
@@ -90,7 +89,7 @@ def test_bits_are_matched_by_the_symbols_centres_and_up_to_the_alphabets_symmetr
 @pytest.mark.usefixtures("few")
 def test_the_reference_has_two_per_cent_two_decibels_down():
     for soi in SOIS[::4]:
-        points, rates = envelope.reference(soi)
+        points, rates = coverage.reference(soi)
         assert np.interp(soi.es_n0_db - 2, points, rates) == pytest.approx(0.02, rel=0.25)
         assert np.all(np.diff(rates) <= 1e-3)
 
@@ -115,7 +114,7 @@ def test_a_refusal_is_a_cell_too(monkeypatch):
     def refuse(*args, **options):
         raise ParameterError("no")
 
-    monkeypatch.setattr(envelope, "separate", refuse)
+    monkeypatch.setattr(coverage, "separate", refuse)
     row = cell(QPSK, "OFDM-QPSK", EASY, 1)
     assert row["state"] == "refused" and row["message"] == "no" and "ber" not in row
 
@@ -133,27 +132,27 @@ def test_the_quick_grid_is_a_part_of_the_whole():
     assert len(grid()) == 360 and len(grid(True)) == 72 and set(grid(True)) <= set(grid())
 
 
-def test_the_summary_counts_states_ranks_windows_and_tells_calibration():
-    told = summary(rows())
-    assert told["states"] == dict.fromkeys(STATES, 18)
-    assert told["rank_correlation"] == pytest.approx(1) and told["quality_correlation"] == pytest.approx(1)
-    assert told["sinr_correlation_all"] < -0.5
-    assert told["calibration"] == (5400, pytest.approx(0.9), pytest.approx(0.9002, abs=1e-3))
-    assert sum(n for *_, (n, _, _) in told["reliability"]) == 5400
+def test_the_summary_counts_states_ranks_windows_and_gives_calibration():
+    found = summary(rows())
+    assert found["states"] == dict.fromkeys(STATES, 18)
+    assert found["rank_correlation"] == pytest.approx(1) and found["quality_correlation"] == pytest.approx(1)
+    assert found["sinr_correlation_all"] < -0.5
+    assert found["calibration"] == (5400, pytest.approx(0.9), pytest.approx(0.9002, abs=1e-3))
+    assert sum(n for *_, (n, _, _) in found["reliability"]) == 5400
     assert summary([])["calibration"] == (0, None, None)
 
 
 def test_the_picture_is_drawn_of_whatever_there_is(tmp_path):
     for part in (rows(), rows()[:1]):
-        image = imread(draw(part, tmp_path / "envelope.png"))
+        image = imread(draw(part, tmp_path / "coverage.png"))
         assert image.shape[1] == 1800 and image.std() > 0.02
 
 
 def test_the_command_saves_cells_and_picture(tmp_path, monkeypatch):
     made = iter(rows())
-    monkeypatch.setattr(envelope, "cell", lambda *where: next(made))
+    monkeypatch.setattr(coverage, "cell", lambda *where: next(made))
     app = typer.Typer()
-    app.command()(cli_envelope.envelope)
+    app.command()(cli_coverage.coverage)
     paths = [tmp_path / "e.json", tmp_path / "e.png"]
     result = CliRunner().invoke(app, ["--quick", "--json", str(paths[0]), "--figure", str(paths[1])])
     assert result.exit_code == 0 and "rank correlation" in result.output and paths[1].exists()

@@ -15,8 +15,7 @@ from alpha_rgs.errors import ParameterError, RecordingError
 from alpha_rgs.io import recordings
 from alpha_rgs.sources import Gmsk
 from alpha_rgs.sources.mixtures import alone, noise, paper_case
-from alpha_rgs.training import datasets as sources
-from alpha_rgs.training import denoising_metrics as yardstick
+from alpha_rgs.training import datasets, denoising_metrics
 from commands import fails
 
 from benchmarks import learned as study
@@ -74,9 +73,9 @@ def test_throughput_is_measured_at_the_quality_that_it_tells(tmp_path):
 def test_an_interference_without_a_network_stays_analytic(tmp_path):
     """A folder with the SOI's prior alone: no rows of one pass, windows of two batches, two cases in one figure."""
     shutil.copytree(FOLDER / "rrc-qpsk.prior", tmp_path / "rrc-qpsk.prior")
-    told = []
-    rows = study.cost(tmp_path, "dsss-noise", -12.0, 4, (), tell=told.append)
-    assert rows == told and [row["label"] for row in rows[1:]] == [label for label, *_ in study.methods(False, False, ())]
+    reported = []
+    rows = study.cost(tmp_path, "dsss-noise", -12.0, 4, (), report=reported.append)
+    assert rows == reported and [row["label"] for row in rows[1:]] == [label for label, *_ in study.methods(False, False, ())]
     assert {row["label"]: row["ber"] for row in rows[1:]}["α-RGS, SOI colour"] < 0.01
     study.draw(rows + [{**row, "sir_db": -6.0} for row in rows], tmp_path / "two.png")
     assert (tmp_path / "two.png").stat().st_size > 10_000
@@ -121,7 +120,7 @@ def test_denoising_a_recording_is_measured(tmp_path, gmsk):
     prior = FOLDER / "gmsk.toml"
     works("denoising", prior, gmsk, "--reference", prior, "--window", 512, "--json", tmp_path / "x.json")
     rows = json.loads((tmp_path / "x.json").read_text())
-    assert [row["noise_var"] for row in rows] == list(yardstick.LEVELS[4:12])
+    assert [row["noise_var"] for row in rows] == list(denoising_metrics.LEVELS[4:12])
     assert all(row["gap_db"] == 0 and row["prior_db"] == row["exact_db"] and row["windows"] == 4 for row in rows)
     assert all(a["exact_db"] > b["exact_db"] and a["noisy_db"] > b["noisy_db"] for a, b in zip(rows, rows[2:]))
     assert rows[0]["exact_db"] > -6 and rows[-1]["exact_db"] < -20
@@ -132,7 +131,7 @@ def test_a_network_is_measured_on_a_recording(gmsk):
     if not (FOLDER / "gmsk.prior").exists():
         pytest.skip("priors/gmsk.prior is not there (yet)")
     cut = recordings.windows_of_recording(gmsk, 512, 512)
-    point, = yardstick.recorded(priors.load(FOLDER / "gmsk.prior"), priors.load(FOLDER / "gmsk.toml"), cut, levels=(5.0,))
+    point, = denoising_metrics.recorded(priors.load(FOLDER / "gmsk.prior"), priors.load(FOLDER / "gmsk.toml"), cut, levels=(5.0,))
     assert -0.3 < point.gap < 0.8 and point.network < point.linear - 8
 
 
@@ -163,7 +162,7 @@ def test_recordings_that_cannot_be_cut_are_one_line(gmsk, options, words):
 
 
 def test_files_that_are_not_there_are_one_line(tmp_path, gmsk):
-    """Prior, recording and reference."""
+    """Source, recording and reference."""
     toml, none = FOLDER / "gmsk.toml", tmp_path / "none"
     for arguments in ((none, gmsk, toml), (toml, none, toml), (toml, gmsk, none)):
         fails(run("denoising", *arguments[:2], "--reference", arguments[2], "--window", 256), "none", "no such")
@@ -233,26 +232,26 @@ def test_a_recording_is_resampled_before_all_else(tmp_path):
 def test_what_one_pass_leaves_falls_with_the_other_signals_power():
     """Relative to that power: less and less, finite, below what the best filter leaves; the same seed, the same figures."""
     network = priors.load(FOLDER / "dsss-once.prior").network
-    other, source = sources.SignalNoise(SOI, (-27.0, 0.0)), sources.Linear(DSSS, 60, network.net.kernel)
+    other, source = datasets.SignalNoise(SOI, (-27.0, 0.0)), datasets.Linear(DSSS, 60, network.net.kernel)
     sirs = (-27, -21, -15, -9, -3)
-    rows = yardstick.left_over(network, source, other, sirs, windows=8)
+    rows = denoising_metrics.left_over(network, source, other, sirs, windows=8)
     assert [row[0] for row in rows] == list(sirs) and np.isfinite(rows).all()
     for column in (1, 2):
         assert all(a[column] > b[column] - 0.5 for a, b in zip(rows, rows[1:]))
     assert all(row[1] < row[2] - 20 for row in rows)
-    assert rows == yardstick.left_over(network, source, other, sirs, windows=8)
+    assert rows == denoising_metrics.left_over(network, source, other, sirs, windows=8)
 
 
 def test_what_is_left_over_of_an_untrained_network_is_what_the_filter_leaves():
     """A yardstick that reads the same for the same answer: a denoiser that is the linear estimate."""
     class Linear(torch.nn.Module):
-        spectrum = sources.Linear(DSSS, 60, 75).spectrum(512)
+        spectrum = datasets.Linear(DSSS, 60, 75).spectrum(512)
 
         def forward(self, x, density, fraction, presence):
-            return yardstick._linear(x, self.spectrum[None], density)
+            return denoising_metrics.linear_estimate(x, self.spectrum[None], density)
 
-    source, other = sources.Linear(DSSS, 40, 75), sources.SignalNoise(SOI, (0, 0))
-    for _, network, linear in yardstick.left_over(Linear(), source, other, (-20, 0), windows=4):
+    source, other = datasets.Linear(DSSS, 40, 75), datasets.SignalNoise(SOI, (0, 0))
+    for _, network, linear in denoising_metrics.left_over(Linear(), source, other, (-20, 0), windows=4):
         assert network == linear
 
 
@@ -260,11 +259,11 @@ def test_what_is_left_over_of_an_untrained_network_is_what_the_filter_leaves():
 def test_signals_as_noise_have_the_levels_that_are_asked_for(sir_db):
     """The other signal's power within the ratios, white noise within FLOORS, both log-uniform; all of it tells of its density:
     out of the other's band there is the floor alone, in it both."""
-    noise_, density, coloured = sources.SignalNoise(SOI, sir_db).draw(400, 1024, generator())
+    noise_, density, coloured = datasets.SignalNoise(SOI, sir_db).draw(400, 1024, generator())
     assert noise_.shape == (400, 1024) and noise_.dtype == torch.complex64 and bool(coloured.all())
     floor = density.amin(1)
     level = 10 * torch.log10(density.mean(1) - floor)
-    low, high = np.log10(sources.FLOORS)
+    low, high = np.log10(datasets.FLOORS)
     assert low - 0.01 < floor.log10().min() < low + 0.2 and high - 0.2 < floor.log10().max() < high + 0.01
     assert sir_db[0] - 0.1 < level.min() and level.max() < sir_db[1] + 0.1
     assert level.mean() == pytest.approx(sum(sir_db) / 2, abs=1)
@@ -278,7 +277,7 @@ def test_signals_as_noise_have_the_levels_that_are_asked_for(sir_db):
 
 def test_signals_as_noise_lie_anywhere():
     """Whatever timing, phase and length the file of the other one gives: the windows are full, and no two lie alike."""
-    other = sources.SignalNoise(replace(SOI, timing=8.0, phase=0.0, symbols=3), (0.0, 0.0))
+    other = datasets.SignalNoise(replace(SOI, timing=8.0, phase=0.0, symbols=3), (0.0, 0.0))
     x = other.draw(64, 640, generator())[0]
     power = x.abs().square().reshape(64, 4, 160).mean(2)
     assert (power.mean(0) / power.mean() - 1).abs().max() < 0.2

@@ -132,8 +132,8 @@ def test_descent_finds_the_truth_from_the_wrong_decision_at_kappa_squared():
     soi, other, kappa = FiniteSource([-1, 1]), FiniteSource([-3, -1, 1, 3]), 8.0
     y = torch.full((50,), 1 + kappa, dtype=COMPLEX)
     for weight, expected in ((1.0, 1.0), (1 / kappa ** 2, -1.0)):
-        s = landscape.descend(y, kappa, soi.denoise, other.denoise, -torch.ones_like(y), [1e-2, 0.1], 200, (0.3, 0.01), weight,
-                              normalised=True)
+        s = landscape.descend(y, kappa, soi.denoise, other.denoise, -torch.ones_like(y), [1e-2, 0.1], 200, step=(0.3, 0.01),
+                              weight=weight, normalised=True)
         assert (s.real - expected).abs().max() < 0.1
 
 

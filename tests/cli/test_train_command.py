@@ -11,10 +11,8 @@ from alpha_rgs import sources as priors
 from alpha_rgs.io import recordings
 from alpha_rgs.sources.folder import read_header
 from alpha_rgs.sources.mixtures import alone, draw, paper_priors
-from alpha_rgs.streaming import report as describe
-from alpha_rgs.training import denoising_metrics as yardstick
-from alpha_rgs.training import model_card as report_training
-from alpha_rgs.training import trainer as training
+from alpha_rgs.streaming import report
+from alpha_rgs.training import datasets, denoising_metrics
 from commands import fails, run, works
 from safetensors.torch import load_file
 
@@ -26,12 +24,12 @@ FILES = ["denoising.png", "prior.toml", "report.md", "weights.safetensors"]
 @pytest.fixture
 def quick(monkeypatch):
     """The report measures one level on two windows only."""
-    monkeypatch.setattr(report_training.yardstick, "curve", functools.partial(yardstick.curve, levels=(1.0,), windows=2))
+    monkeypatch.setattr(denoising_metrics, "curve", functools.partial(denoising_metrics.curve, levels=(1.0,), windows=2))
 
 
 @pytest.fixture
 def qpsk_toml(tmp_path):
-    (tmp_path / "soi.toml").write_text(describe.to_toml(replace(SOI, symbols=None)))
+    (tmp_path / "soi.toml").write_text(report.to_toml(replace(SOI, symbols=None)))
     return tmp_path / "soi.toml"
 
 
@@ -54,19 +52,19 @@ def test_train_from_a_description_end_to_end(tmp_path, qpsk_toml):
     result = works("train", "--synthetic", qpsk_toml, "-o", out, *TINY)
     assert f"written to {out}" in result.stdout and "noise variance 1.2: error" in result.stdout and "exact" in result.stdout
     assert sorted(p.name for p in out.iterdir()) == FILES
-    report, header = (out / "report.md").read_text(), (out / "prior.toml").read_text()
-    assert "alpha-rgs train --synthetic soi.toml" in report and "denoising.png" in report and "1 process." in report
-    assert report.count("\n### ") == 2 and report.count("\n| 1.2 |") == 1 and "–" not in report
-    assert str(tmp_path) not in header + report and "--steps 4" in header
+    text, header = (out / "report.md").read_text(), (out / "prior.toml").read_text()
+    assert "alpha-rgs train --synthetic soi.toml" in text and "denoising.png" in text and "1 process." in text
+    assert text.count("\n### ") == 2 and text.count("\n| 1.2 |") == 1 and "–" not in text
+    assert str(tmp_path) not in header + text and "--steps 4" in header
     prior = priors.load(out)
     assert prior.learned and (prior.signal, prior.timing, prior.symbols) == (SOI.signal, 8.0, None)
     assert prior.network.stride == 16 and prior.network.net.kernel == 80
     assert "Fast of" in works("info", out).stdout
     mix, m = mixed(tmp_path)
-    (tmp_path / "int.toml").write_text(describe.to_toml(OFDM))
+    (tmp_path / "int.toml").write_text(report.to_toml(OFDM))
     result = works("separate", mix, "--soi", out, "--interference", tmp_path / "int.toml", "-o", tmp_path / "out")
-    report = json.loads((tmp_path / "out/report.json").read_text())
-    assert report["method"] == "alpha_rgs" and report["symbols"] == 160
+    written = json.loads((tmp_path / "out/report.json").read_text())
+    assert written["method"] == "alpha_rgs" and written["symbols"] == 160
     wrong = recordings.load(tmp_path / "out/soi").samples - m.s[0].numpy()
     assert np.mean(abs(wrong) ** 2) < 1.0
     fails(run("separate", mix, "--soi", out, "--interference", tmp_path / "int.toml", "-o", tmp_path / "o2", "--method", "joint"),
@@ -79,14 +77,14 @@ def test_train_from_a_recording_end_to_end(tmp_path, recording, quick):
     result = works("train", recording, "-o", out, *TINY, "--blocks", 1, "--white")
     assert "warning" not in result.stderr and "exact" not in result.stdout
     assert sorted(p.name for p in out.iterdir()) == FILES
-    report, header = (out / "report.md").read_text(), (out / "prior.toml").read_text()
-    assert "the last 20 % of the recordings" in report and "| – | – |" in report and "exact one" not in report
-    assert 'recordings = ["r.sigmf-meta"]' in header and str(tmp_path) not in header + report
+    text, header = (out / "report.md").read_text(), (out / "prior.toml").read_text()
+    assert "the last 20 % of the recordings" in text and "| – | – |" in text and "exact one" not in text
+    assert 'recordings = ["r.sigmf-meta"]' in header and str(tmp_path) not in header + text
     prior = priors.load(out)
     assert (prior.kind, prior.period, prior.sample_rate, prior.learned) == ("gaussian", 1, 1e6, True)
     assert "1e+06" in works("info", out).stdout
     mix, _ = mixed(tmp_path)
-    (tmp_path / "soi.toml").write_text(describe.to_toml(replace(SOI, symbols=None)))
+    (tmp_path / "soi.toml").write_text(report.to_toml(replace(SOI, symbols=None)))
     works("separate", mix, "--soi", tmp_path / "soi.toml", "--interference", out, "-o", tmp_path / "out")
     assert json.loads((tmp_path / "out/report.json").read_text())["method"] == "alpha_rgs"
     assert np.isfinite(recordings.load(tmp_path / "out/soi").samples).all()
@@ -97,9 +95,9 @@ def test_diffwave_is_trained_on_recordings_too(tmp_path, recording, quick):
     """The paper's network, small: it knows white noise only, and separate takes the preset for that by itself."""
     out = tmp_path / "x.prior"
     works("train", recording, "-o", out, *TINY, "--network", "diffwave", "--blocks", 2)
-    assert not priors.load(out).takes_colour and (out / "report.md").read_text().count("\n### ") == 1
+    assert not priors.load(out).takes_basis and (out / "report.md").read_text().count("\n### ") == 1
     mix, _ = mixed(tmp_path, 1280)
-    (tmp_path / "soi.toml").write_text(describe.to_toml(replace(SOI, symbols=None)))
+    (tmp_path / "soi.toml").write_text(report.to_toml(replace(SOI, symbols=None)))
     arguments = ("separate", mix, "--soi", tmp_path / "soi.toml", "--interference", out, "--window", 1280, "--hop", 1024)
     works(*arguments, "-o", tmp_path / "out")
     fails(run(*arguments, "-o", tmp_path / "o2", "--method", "alpha_rgs", "--preset", "fast"), "white noise only",
@@ -111,18 +109,19 @@ def test_an_interrupted_training_goes_on_with_the_same_command(tmp_path, qpsk_to
     not stopped."""
     command = ["train", "--synthetic", qpsk_toml, *TINY, "--white", "-o"]
     works(*command, tmp_path / "whole.prior")
-    step, out = training.Trainer._step, tmp_path / "x.prior"
+    draw, drawn, out = datasets.Linear.draw, [], tmp_path / "x.prior"
 
-    def interrupted(self):
-        if self.step == 3:
+    def interrupted(self, *arguments):      # in the fourth step
+        drawn.append(1)
+        if len(drawn) == 4:
             raise KeyboardInterrupt
-        return step(self)
+        return draw(self, *arguments)
 
-    monkeypatch.setattr(training.Trainer, "_step", interrupted)
+    monkeypatch.setattr(datasets.Linear, "draw", interrupted)
     result = run(*command, out)
     assert result.exit_code == 130 and "stopped at step 3" in result.stderr and "same command" in result.stderr
     assert not out.exists() and not list(tmp_path.glob(".*"))
-    monkeypatch.setattr(training.Trainer, "_step", step)
+    monkeypatch.setattr(datasets.Linear, "draw", draw)
     assert "going on from step 3 of 4" in works(*command, out).stderr
     first, second = (load_file(folder / "weights.safetensors") for folder in (tmp_path / "whole.prior", out))
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)

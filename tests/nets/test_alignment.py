@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Laying windows on a network's grid: found in the window itself by its squares, or told; what is trained so, and on what."""
+"""Aligning windows to a network's grid: timing and phase estimated from the window itself by its squares, or known."""
 import functools
 import pathlib
 from dataclasses import replace
@@ -8,31 +8,21 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs import sources as priors
-from alpha_rgs.cli.fit import chosen_period
 from alpha_rgs.cli.main import app
-from alpha_rgs.cli.train import _table
 from alpha_rgs.errors import CapabilityError, ParameterError
-from alpha_rgs.io import recordings
 from alpha_rgs.nets import build
-from alpha_rgs.nets.alignment import improper, locate, on_grid, pseudo_covariance, slipped
+from alpha_rgs.nets.alignment import improper, locate, on_grid, pseudo_covariance, slip_correction
 from alpha_rgs.nets.denoiser import CONDITIONS, Denoiser, Finder
 from alpha_rgs.separators import separate
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.sources import Gaussian, Gmsk, LinearModulation, with_network
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import alone, draw, noise, paper_case, paper_priors
 from alpha_rgs.training import (
-    covariance_fit as fitting,
+    datasets,
+    denoising_metrics,
 )
-from alpha_rgs.training import (
-    datasets as sources,
-)
-from alpha_rgs.training import (
-    denoising_metrics as yardstick,
-)
-from alpha_rgs.training import (
-    model_card as report_training,
-)
-from alpha_rgs.training.dataset_builder import _CLEAR, Corpus
+from alpha_rgs.training.dataset_builder import CLEAR
 from typer.testing import CliRunner
 
 SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "priors"
@@ -143,7 +133,7 @@ def test_windows_shorter_than_the_table_do_not_fail(samples):
 
 
 @pytest.mark.parametrize("density", [torch.ones(1, 1), 0.2 + torch.rand(1, 1024, generator=generator())])
-def test_what_an_estimate_has_slipped_by_is_made_good(density):
+def test_what_an_estimate_has_slip_correction_by_is_made_good(density):
     """An estimate that lies 0.1 samples and 0.06 rad beside what is observed is laid over it to a hundredth of its error, by a
     laying that is free; by one that is sure of itself it stays; and noise that the observation carries is not let in."""
     late, ahead = 0.1, 0.06
@@ -152,13 +142,13 @@ def test_what_an_estimate_has_slipped_by_is_made_good(density):
     free, sure = torch.full((1, 2), 1e-3), torch.full((1, 2), 1e9)
 
     def error(x, ridge):
-        return float(((w + slipped(x, w, 1 / density, ridge) - s)[:, 8:-8]).abs().square().mean())
+        return float(((w + slip_correction(x, w, 1 / density, ridge) - s)[:, 8:-8]).abs().square().mean())
 
     before = error(s, sure)
     assert before == pytest.approx(float((w - s)[:, 8:-8].abs().square().mean()), rel=1e-3)
     assert error(s, free) < 0.01 * before
     assert error(s + 0.3 * noise(s.shape, generator(2)), free) < 0.1 * before
-    assert float(slipped(w, w, 1 / density, free).abs().max()) == 0
+    assert float(slip_correction(w, w, 1 / density, free).abs().max()) == 0
 
 
 def test_sources_whose_squares_average_out_are_told_from_others():
@@ -176,7 +166,7 @@ def test_chance_does_not_make_qpsk_a_source_of_squares():
     qpsk = LinearModulation(Signal("qpsk", 32, "rrc", 0.5, 4), 0.0, 0.0, 1.0)
     for seed in (5, 20):
         x = alone(qpsk, 1, 1 << 17, generator(seed))[0]
-        assert 4 < improper(pseudo_covariance(x, 32, 32), 1 << 17) < _CLEAR
+        assert 4 < improper(pseudo_covariance(x, 32, 32), 1 << 17) < CLEAR
 
 
 # ---- the grid ---------------------------------------------------------------------------------------------------------------
@@ -227,7 +217,7 @@ def finder(seed=1, **changes):
     with torch.no_grad():
         for p in denoiser.parameters():
             p.add_(0.03 * torch.randn_like(p))
-    denoiser.spectrum = sources.averaged(alone(GMSK, 64, 1024, generator())[0], 512)
+    denoiser.spectrum = datasets.averaged(alone(GMSK, 64, 1024, generator())[0], 512)
     denoiser.pseudo = torch.view_as_real(table_of("gmsk")).float().contiguous()
     return denoiser.eval().requires_grad_(False)
 
@@ -301,12 +291,12 @@ def test_a_folder_gives_back_the_same_finder(tmp_path):
     made = with_network(covariance(), finder())
     priors.save(made, tmp_path / "g.prior", {"command": "by hand"})
     found, x = priors.load(tmp_path / "g.prior"), alone(GMSK, 3, 400, generator())[0]
-    assert type(found.network) is Finder and found.takes_colour and found.learned
+    assert type(found.network) is Finder and found.takes_basis and found.learned
     assert torch.equal(found.network.pseudo, made.network.pseudo)
     assert torch.equal(found.denoise(x, 0.7), made.denoise(x, 0.7))
-    assert torch.equal(found.denoise(x, 0.7, SOI, 0.01), made.denoise(x, 0.7, SOI, 0.01))
+    assert torch.equal(found.denoise(x, Noise(0.01, SOI, 0.7)), made.denoise(x, Noise(0.01, SOI, 0.7)))
     assert not torch.allclose(found.denoise(x, 0.7), covariance().denoise(x, 0.7), atol=1e-2)
-    assert torch.allclose(found.rows(slice(1, 2)).denoise(x[1:2], 0.7), found.denoise(x, 0.7)[1:2], atol=1e-4)
+    assert torch.allclose(found.select(slice(1, 2)).denoise(x[1:2], 0.7), found.denoise(x, 0.7)[1:2], atol=1e-4)
 
 
 def test_a_folder_whose_table_of_squares_has_another_size_is_refused(tmp_path):
@@ -321,7 +311,7 @@ def test_a_folder_whose_table_of_squares_has_another_size_is_refused(tmp_path):
 # ---- training -----------------------------------------------------------------------------------------------------------------
 
 def trained(monkeypatch, *arguments):
-    monkeypatch.setattr(report_training.yardstick, "curve", functools.partial(yardstick.curve, levels=(1.0,), windows=2))
+    monkeypatch.setattr(denoising_metrics, "curve", functools.partial(denoising_metrics.curve, levels=(1.0,), windows=2))
     tiny = ("--steps", 2, "--batch", 2, "--channels", 4, "--blocks", 1, "--window", 128, "--device", "cpu")
     result = CliRunner().invoke(app, list(map(str, ("train", *arguments, *tiny))))
     assert result.exit_code == 0, result.output
@@ -333,7 +323,7 @@ def test_a_prior_trained_in_white_noise_alone_is_separated_with_in_white_noise(t
     trained(monkeypatch, "--synthetic", tmp_path / "gmsk.toml", "-o", tmp_path / "x.prior", "--white")
     prior, m = priors.load(tmp_path / "x.prior"), draw(SOI, GMSK, 2, 1280, -9.0, 20.0, 3)
     assert "white = true" in (tmp_path / "x.prior/prior.toml").read_text()
-    assert not prior.takes_colour and prior.network.finds
+    assert not prior.takes_basis and prior.network.finds
     known = {"kappa": m.kappa, "noise_var": m.noise_var, "iterations": 3, "steps": 1, "tones": 0}
     out = separate(m.y, SOI, prior, "alpha_rgs", **known)
     assert torch.equal(out.symbols, separate(m.y, SOI, prior, "alpha_rgs", preset="white", **known).symbols)
@@ -348,59 +338,3 @@ def test_a_network_for_one_pass_is_not_trained_in_white_noise_alone(tmp_path):
     result = CliRunner().invoke(app, ["train", *map(str, arguments)])
     assert result.exit_code == 1 and result.stderr.startswith("error: --white: ") and "--against" in result.stderr
     assert result.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def waves(tmp_path_factory):
-    """{name: SigMF recording of 60 000 samples}, under noise 20 dB below."""
-    folder, out = tmp_path_factory.mktemp("waves"), {}
-    for name, prior in (("dsss", replace(DSSS, timing=3.0, phase=0.4)), ("qpsk", QPSK)):
-        x = alone(prior, 1, 60_000, generator())[0][0]
-        out[name] = recordings.save(folder / name, (x + 0.1 * noise(x.shape, generator(2))).numpy(), 1e6)
-    return out
-
-
-def corpus(path, period):
-    return Corpus([path], None, "fast", None, chosen_period(period, False), None, None, None)
-
-
-def test_a_recording_of_dsss_gets_a_network_that_finds(waves):
-    """Period given or found (25, not the 5 that divides it): its squares stand out, so timing and phase are found in the window,
-    and windows may lie anywhere."""
-    for period in ("25", "auto"):
-        data = corpus(waves["dsss"], period)
-        assert (data.stride, data.grid, data.kernel) == (25, 1, 75) and data.pseudo.shape == (25, 32) and not data.warnings
-        table = _table("fast", 8, None, False, False, None, data)
-        assert table["pseudo_lags"] == 32 and type(build(table)) is Finder and table["dilations"] == [1, 1, 1]
-    assert corpus(waves["dsss"], None).pseudo is None           # nobody asked for a period
-
-
-@pytest.mark.parametrize("seed", [2, 3])
-def test_the_whole_period_of_dsss_is_found_and_not_its_divisor(seed):
-    """Symbols of 25 samples: lines at the multiples of 1/5 are strong, those between count."""
-    x = alone(DSSS, 1, 40_000, generator(seed))[0][0]
-    found = fitting.find_period([(x + 0.3 * noise(x.shape, generator(seed))).numpy()])
-    assert found[0] == 25 and found[1] > 8
-
-
-@pytest.mark.parametrize(("weak", "period"), [(0.25, 25), (0.0, 5)])
-def test_a_divisor_is_the_period_only_where_nothing_lies_between_its_lines(weak, period):
-    """Noise whose power has a strong line at 1/5 and a weak one at 1/25, or none: 25, or 5 and none of its multiples."""
-    n = torch.arange(60_000)
-    power = 1 + 0.7 * torch.cos(2 * torch.pi * n / 5) + weak * torch.cos(2 * torch.pi * n / 25)
-    assert fitting.find_period([(noise((1, 60_000), generator())[0] * power.sqrt()).numpy()])[0] == period
-
-
-def test_a_recording_of_qpsk_gets_windows_that_begin_with_a_period(waves):
-    """Its squares average out: where periods begin is found by what is not squared, before the network."""
-    data = corpus(waves["qpsk"], "auto")
-    assert (data.stride, data.grid, data.pseudo) == (16, 16, None) and data.source.samples % 16 == 0
-    table = _table("fast", 8, None, False, False, None, data)
-    assert "pseudo_lags" not in table and type(build(table)) is Denoiser
-
-
-def test_gmsk_that_is_drawn_gets_a_network_that_finds():
-    """Its squares repeat after two symbols."""
-    data = Corpus([], SHIPPED / "gmsk.toml", "fast", None, 1, 640, None, None)
-    assert data.stride == 8 and data.grid == 1 and data.pseudo.shape == (8, 16)
-    assert Corpus([], SHIPPED / "gmsk.toml", "diffwave", None, 1, 640, None, None).pseudo is None

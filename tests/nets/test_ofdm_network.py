@@ -12,7 +12,7 @@ from alpha_rgs.nets import build
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import from_dict, mixtures, with_network
 from alpha_rgs.sources.mixtures import alone, draw_case, paper_case
-from alpha_rgs.training import datasets as sources
+from alpha_rgs.training import datasets
 from alpha_rgs.training.denoising_metrics import COLOUR, curve
 from commands import fails, run
 
@@ -26,7 +26,7 @@ def ofdm(constellation, **keys):
 @functools.cache
 def network(constellation):
     """Untrained, but for what it takes from windows."""
-    source = sources.Drawn(ofdm(constellation), 2560)
+    source = datasets.Drawn(ofdm(constellation), 2560)
     seen = build(SHAPE | {"points": 1})
     seen.spectrum = source.spectrum(512)
     points, fold, places = seen.learn(source.draw(64, torch.Generator().manual_seed(1)).s)
@@ -66,7 +66,7 @@ def test_carriers_without_an_alphabet_are_taken_for_gaussian():
 @pytest.mark.parametrize("constellation", ["bpsk", "qpsk"])
 def test_offset_and_phase_unknown_costs_little_in_white_noise(constellation):
     """Within 1 dB of the exact posterior mean, which is told both, at every level; where frames are seen within 0.2 dB."""
-    source = sources.Drawn(ofdm(constellation), 2560)
+    source = datasets.Drawn(ofdm(constellation), 2560)
     for point in curve(network(constellation), source, source.prior, (30.0, 5.0, 1.2, 0.3, 0.1, 0.01), windows=16):
         assert point.gap < (0.2 if point.noise_var <= 1.2 else 1.0), point
 
@@ -75,7 +75,7 @@ def test_offset_and_phase_unknown_costs_little_in_white_noise(constellation):
 def test_told_the_noise_of_pulses_it_is_as_good_as_the_exact_prior(constellation):
     """Noise in the span of a linear modulation's pulses: within 0.5 dB at every level, where one told the spectrum only would be
     4 dB short."""
-    source = sources.Drawn(ofdm(constellation), 2560)
+    source = datasets.Drawn(ofdm(constellation), 2560)
     for point in curve(network(constellation), source, source.prior, (30.0, 3.0, 0.3, 0.03), windows=8, colour=COLOUR):
         assert point.gap < 0.5, point
 

@@ -12,6 +12,7 @@ from alpha_rgs.errors import CapabilityError
 from alpha_rgs.nets import build
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import Gaussian, Gmsk, with_network
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw_case, paper_case
 from alpha_rgs.training import datasets as sources
 from alpha_rgs.training import denoising_metrics as yardstick
@@ -170,7 +171,7 @@ def test_a_first_pass_is_told_the_same_whatever_the_gain():
         run("alpha_rgs", gain * m.y, replace(SOI, gain=gain), learned(DSSS, "dsss"), evaluations=1, tones=0, amortised=once)
     handle.remove()
     assert len(told) == 2 and torch.allclose(told[0], told[1], rtol=1e-3)
-    shape = torch.tensor(SOI.density(512), dtype=torch.float32)
+    shape = torch.tensor(SOI.psd(512), dtype=torch.float32)
     assert torch.allclose(told[0], (10 ** -0.3 * shape + 10 ** -1.35)[None], rtol=0.15, atol=0.01)
 
 
@@ -214,11 +215,11 @@ def test_a_shipped_prior_is_whole(name):
     if prior.kind == "ofdm-bursts":         # decides carriers, has no denoiser of waveforms
         assert prior.learned and not prior.network.training
     elif prior.learned:
-        assert prior.takes_colour and not prior.network.training
+        assert prior.takes_basis and not prior.network.training
         x = torch.randn(2, 700, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
         if prior.kind == "linear-modulation":
             prior = replace(prior, timing=3.0, phase=0.0)
-        assert bool(torch.isfinite(torch.view_as_real(prior.denoise(x, 1.0, SOI, 0.05))).all())
+        assert bool(torch.isfinite(torch.view_as_real(prior.denoise(x, Noise(0.05, SOI, 1.0)))).all())
 
 
 @pytest.mark.parametrize(("name", "source", "level", "worse_db"), [

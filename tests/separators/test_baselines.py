@@ -10,7 +10,7 @@ from alpha_rgs.separators.stationary_lmmse import ToeplitzInverse
 from alpha_rgs.signals import LinearModulation as LinearSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
 from alpha_rgs.sources import LinearModulation, Ofdm
-from alpha_rgs.sources.base import Prior
+from alpha_rgs.sources.base import Source
 from alpha_rgs.sources.mixtures import draw, paper_priors
 from scipy.linalg import toeplitz
 
@@ -186,7 +186,7 @@ def test_reverse_diffusion_starts_at_the_mixtures_own_noise():
     assert len(levels(1e-5)) == 1 and levels(30.0)[-1] == pytest.approx(1e-4, rel=1e-2)
 
 
-class Recorded(Prior):
+class Recorded(Source):
     """A prior that can only denoise."""
 
     kind = "recorded"
@@ -194,7 +194,7 @@ class Recorded(Prior):
     def denoise(self, x, noise_var, colour=None):
         return x / (1 + noise_var)
 
-    def shifted(self, start):
+    def at(self, start):
         return self
 
 

@@ -13,7 +13,7 @@ from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
 from alpha_rgs.sources import Gfsk, Gmsk, LinearModulation, Lora, Ofdm, Sum, Tones, from_dict
 from alpha_rgs.sources.mixtures import alone, draw, paper_priors
-from alpha_rgs.streaming import report as describe
+from alpha_rgs.streaming import report
 
 
 def generator(seed=0):
@@ -89,7 +89,7 @@ def test_pi_4_dqpsk_is_received_and_separated_by_its_bits():
     soi = LinearModulation(Signal("pi/4-dqpsk", 16, "rrc", 0.5, 4), timing=8.0, phase=0.3, gain=1.0, symbols=60)
     clean = draw(soi, paper_priors()[1], 3, 960, None, 20.0, seed=1)
     assert wrong(separate(clean.y, soi, clean.interference, "matched_filter", kappa=0.0, noise_var=0.01), clean) == 0
-    later = soi.shifted(5 * 16)         # symbols keep their numbers, so their turns
+    later = soi.at(5 * 16)         # symbols keep their numbers, so their turns
     assert torch.allclose(soi.matched_filter(clean.y)[:, 8:], later.matched_filter(clean.y[:, 80:])[:, 3:], atol=1e-4)
     assert (soi.denoise(clean.y, 0.01) - clean.s).abs().square().mean() < 1e-3
     mixed = draw(soi, paper_priors()[1], 4, 960, -10.0, 25.0, seed=2)
@@ -136,7 +136,7 @@ def test_a_given_pulse_in_a_file_is_drawn_and_received(tmp_path):
     prior = from_dict({"kind": "linear-modulation", "samples_per_symbol": 4, "pulse": "taps", "taps": [0, 1, 2, 1, 0.5, 0, 0],
                        "timing": 2.0, "phase": 0.0, "gain": 1.0})
     path = tmp_path / "pulse.toml"
-    path.write_text(describe.to_toml(prior))
+    path.write_text(report.to_toml(prior))
     assert priors.load(path) == prior and "radii" not in path.read_text()
     assert float(alone(prior, 64, 800, generator())[0].abs().square().mean()) == pytest.approx(1, abs=0.02)
     for table, words in (({"pulse": "taps"}, "taps"), ({"pulse": "taps", "taps": [1.0, 1.0]}, "taps.*odd"),
@@ -176,14 +176,14 @@ def test_presets_are_the_standards_numerologies():
 ])
 def test_a_prior_file_says_it(tmp_path, prior):
     path = tmp_path / "prior.toml"
-    path.write_text(describe.to_toml(prior, "a comment"))
+    path.write_text(report.to_toml(prior, "a comment"))
     assert priors.load(path) == prior
-    assert describe.plain(prior)["kind"] == prior.kind and describe.prior_table(prior, {"kind"})
-    assert isinstance(describe.assumptions(paper_priors()[0], prior, {"kind"}, {"kind"}, ()), list)
+    assert report.plain(prior)["kind"] == prior.kind and report.prior_table(prior, {"kind"})
+    assert isinstance(report.assumptions(paper_priors()[0], prior, {"kind"}, {"kind"}, ()), list)
 
 
 def test_a_sum_names_files_beside_its_own(tmp_path):
-    (tmp_path / "a.toml").write_text(describe.to_toml(Gmsk()))
+    (tmp_path / "a.toml").write_text(report.to_toml(Gmsk()))
     (tmp_path / "b.toml").write_text('kind = "tones"\ncount = 2\n')
     (tmp_path / "both.toml").write_text('kind = "sum"\nsources = ["a.toml", "b.toml"]\ngains = [1.0, 0.5]\n')
     assert priors.load(tmp_path / "both.toml") == Sum((Gmsk(), Tones(2)), (1.0, 0.5))

@@ -10,6 +10,7 @@ from alpha_rgs import sources as priors
 from alpha_rgs.errors import CapabilityError, ParameterError
 from alpha_rgs.signals import Gmsk as Signal
 from alpha_rgs.sources import Gmsk, from_dict
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw, noise, paper_priors
 from alpha_rgs.streaming import report as describe
 
@@ -116,7 +117,7 @@ def test_little_noise_leaves_the_signal_and_much_noise_nothing():
     assert mse_db(truth.denoise(b + 1e4 ** 0.5 * n, 1e4), 0) < -20
     level = torch.tensor([1e-3, 0.1, 1.0, 10.0] * 2)
     together = truth.denoise(b + n, level)
-    alone = torch.cat([truth.rows(slice(k, k + 1)).denoise((b + n)[k:k + 1], float(level[k])) for k in range(8)])
+    alone = torch.cat([truth.select(slice(k, k + 1)).denoise((b + n)[k:k + 1], float(level[k])) for k in range(8)])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
@@ -142,24 +143,24 @@ def test_the_mean_is_calibrated():
 @pytest.mark.parametrize("start", [0, 1, 4, 37])
 def test_shifted_is_how_a_later_window_sees_the_signal(start):
     b, truth = Gmsk(Signal(4), carrier_offset=1e-3).draw(5, 400, generator(10))
-    later = truth.shifted(start)
+    later = truth.at(start)
     x = b + 0.05 ** 0.5 * noise(b.shape, generator(11))
     assert mse_db(later.denoise(x[:, start:], 0.05), b[:, start:]) < -30
     middle = slice(60, 300)         # far from both edges the windows agree
     assert mse_db(later.denoise(x[:, start:], 0.05)[:, middle], truth.denoise(x, 0.05)[:, start:][:, middle]) < -60
     assert later.symmetry == (2 if start > 4 else later.symmetry)
     here = torch.full((5,), start)
-    assert torch.equal(truth.shifted(here).timing, later.timing) and torch.equal(truth.shifted(here).phase, later.phase)
-    assert Gmsk(Signal(4)).shifted(start) == Gmsk(Signal(4))
-    plain = Gmsk(Signal(4), 1.0, 0.3).shifted(start)
+    assert torch.equal(truth.at(here).timing, later.timing) and torch.equal(truth.at(here).phase, later.phase)
+    assert Gmsk(Signal(4)).at(start) == Gmsk(Signal(4))
+    plain = Gmsk(Signal(4), 1.0, 0.3).at(start)
     assert isinstance(plain.timing, float) and plain.timing == 1.0 - start
-    assert Gmsk(Signal(4), phase=0.3).shifted(start).symmetry == 4
+    assert Gmsk(Signal(4), phase=0.3).at(start).symmetry == 4
 
 
 def test_colours_are_refused():
     with pytest.raises(CapabilityError, match="gmsk: .* linear-modulation"):
-        Gmsk(timing=0.0, phase=0.0).denoise(torch.zeros(1, 100), 1.0, colour=paper_priors()[0])
-    assert not Gmsk().takes_colour
+        Gmsk(timing=0.0, phase=0.0).denoise(torch.zeros(1, 100), Noise(1e-4, paper_priors()[0], 1.0))
+    assert not Gmsk().takes_basis
 
 
 # files and mixtures

@@ -13,6 +13,7 @@ from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as LinearSignal
 from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.sources import Gfsk, Gmsk, LinearModulation, Lora, Ofdm, Sum, Tones
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import alone, noise, paper_priors
 
 SAMPLES = 1024
@@ -63,14 +64,14 @@ def test_gfsk_unknown_nuisances_shifts_and_statistics(index):
     x = noisy(b, 0.05)
     linear = 10 * np.log10(0.05 / 1.05)
     assert mse_db(truth.denoise(x, 0.05), b) < linear - 10 and mse_db(unknown.denoise(x, 0.05), b) < linear - 9
-    found, new = unknown.acquired(x, 0.05)
+    found, new = unknown.synchronize(x, 0.05)
     off = (found.timing - truth.timing + 3) % 6 - 3
     assert set(new) == {"timing", "phase"} and off.abs().max() < 0.2 and mse_db(found.denoise(x, 0.05), b) < linear - 9
     for start in (3, 40):
-        later = truth.shifted(start)
+        later = truth.at(start)
         assert mse_db(later.denoise(x[:, start:], 0.05)[:, 60:300], truth.denoise(x, 0.05)[:, start:][:, 60:300]) < -50
-    assert truth.shifted(40).symmetry == unknown.signal.index.denominator
-    blind = replace(unknown, phase=0.3).shifted(3)
+    assert truth.at(40).symmetry == unknown.signal.index.denominator
+    blind = replace(unknown, phase=0.3).at(3)
     assert blind.symmetry == unknown.signal.index.denominator * (1 + unknown.signal.index.numerator % 2)
     many = unknown.draw(400, 480, generator(6))[0]
     lags = np.arange(-60, 61)
@@ -128,10 +129,10 @@ def test_lora_denoises_and_finds_its_timing(signal):
             x, linear = noisy(b, noise_var), 10 * np.log10(noise_var / (1 + noise_var))
             assert mse_db(truth.denoise(x, noise_var), b) < linear - 15
             assert mse_db(prior.denoise(x, noise_var), b) < linear - 13
-        found = prior.acquired(noisy(b, 0.1), 0.1)[1]["timing"]
+        found = prior.synchronize(noisy(b, 0.1), 0.1)[1]["timing"]
         length = signal.symbol_length
         assert ((found - truth.timing + length / 2) % length - length / 2).abs().max() < 0.1
-        later = truth.shifted(333)
+        later = truth.at(333)
         assert mse_db(later.denoise(x[:, 333:], 1.0)[:, 600:], truth.denoise(x, 1.0)[:, 933:]) < -60
 
 
@@ -139,7 +140,7 @@ def test_loras_density_is_its_own():
     prior = Lora(LoraSignal(7, 4), timing=0.0)
     b = prior.draw(200, 4096, generator(3))[0]
     measured = torch.fft.fft(b[:, 128:3968]).abs().square().mean(0).numpy()
-    density = prior.density(3840)
+    density = prior.psd(3840)
     measured /= measured.mean()
     smooth = [np.convolve(v, np.ones(31) / 31, "same") for v in (measured, density)]
     assert np.allclose(*smooth, atol=0.25) and density[abs(np.fft.fftfreq(3840)) > 0.15].max() < 0.15
@@ -159,7 +160,7 @@ def test_tones_reach_the_bound_and_noise_alone_gives_none(count):
         lines, power = prior.level(x)
         assert power == pytest.approx(np.ones(24), abs=0.15) and mse_db(lines, b) < bound + 3
     level = torch.full((24,), 0.1)
-    assert torch.allclose(prior.denoise(x, level), prior.denoise(x, 0.1)) and prior.shifted(9) is prior
+    assert torch.allclose(prior.denoise(x, level), prior.denoise(x, 0.1)) and prior.at(9) is prior
     assert not prior.denoise(noise((200, SAMPLES), generator(9)), 1.0).abs().square().sum(1).gt(1e-3).any()
     assert not prior.denoise(torch.zeros(2, SAMPLES, dtype=torch.complex64), 0.1).any()
 
@@ -181,10 +182,10 @@ def test_sums_have_unit_power_the_parts_densities_and_truths():
     b, truth = alone(prior, 32, SAMPLES, generator())
     assert float(b.abs().square().mean()) == pytest.approx(1, abs=0.05)
     assert truth.sources[0].timing.shape == truth.sources[2].frame_offset.shape == (32,)
-    parts = sum(g * g * p.density(256) for g, p in zip(prior.amplitudes, prior.sources))
-    assert np.allclose(prior.density(256), parts, rtol=0.05, atol=0.05)
-    assert truth.rows(slice(3, 5)).sources[1].timing.shape == (2,)
-    assert torch.equal(truth.shifted(7).sources[0].timing, truth.sources[0].shifted(7).timing)
+    parts = sum(g * g * p.psd(256) for g, p in zip(prior.amplitudes, prior.sources))
+    assert np.allclose(prior.psd(256), parts, rtol=0.05, atol=0.05)
+    assert truth.select(slice(3, 5)).sources[1].timing.shape == (2,)
+    assert torch.equal(truth.at(7).sources[0].timing, truth.sources[0].at(7).timing)
 
 
 @pytest.mark.parametrize(("sources", "gains", "better"), [
@@ -196,7 +197,7 @@ def test_sums_have_unit_power_the_parts_densities_and_truths():
 def test_sums_denoise_better_than_the_linear_estimate(sources, gains, better):
     b, truth = alone(Sum(sources, gains), 6, 2560, generator(4))
     for noise_var in (0.02, 0.1):
-        linear = 10 * np.log10((1 / (1 / noise_var + 1 / truth.density(2560).clip(1e-9))).mean())      # Wiener
+        linear = 10 * np.log10((1 / (1 / noise_var + 1 / truth.psd(2560).clip(1e-9))).mean())      # Wiener
         assert mse_db(truth.denoise(noisy(b, noise_var), noise_var), b) < linear - better
     assert mse_db(truth.denoise(noisy(b, 300.0), 300.0), 0 * b) < -5
 
@@ -207,7 +208,7 @@ def test_sums_refuse_what_they_cannot():
         Sum((Tones(), Ofdm())).denoise(x, 1.0)
     for prior in (Sum((Tones(), Gmsk())), Tones(), Lora(), Gfsk()):
         with pytest.raises(CapabilityError, match=f"{prior.kind}: .* linear-modulation"):
-            prior.denoise(x, 1.0, colour=paper_priors()[0])
-        assert not prior.takes_colour
+            prior.denoise(x, Noise(1e-4, paper_priors()[0], 1.0))
+        assert not prior.takes_basis
     with pytest.raises(ParameterError, match="two"):
         Sum((Tones(),))

@@ -13,6 +13,7 @@ from alpha_rgs.errors import CapabilityError, ParameterError, RecordingError
 from alpha_rgs.io import recordings
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import Gaussian
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw, noise, paper_priors
 from alpha_rgs.streaming import report as describe
 from alpha_rgs.streaming.engine import separate_stream
@@ -64,7 +65,7 @@ def test_the_posterior_mean_is_that_of_dense_algebra(period, colour):
     prior, samples = Gaussian(true_table(), period_offset=torch.tensor([0, 17, 63])), 400
     prior = prior.stationary() if period == 1 else prior
     x = noise((3, samples), torch.Generator().manual_seed(1))
-    out = prior.denoise(x, 0.3, colour=colour, floor=1e-2)
+    out = prior.denoise(x, Noise(1e-2, colour, 0.3))
     v = 0.3 * np.eye(samples)
     if colour is not None:
         centre = colour.timing + 16 * np.arange(-4 if colour.symbols is None else 0, 30)
@@ -88,10 +89,10 @@ def test_without_an_offset_the_denoiser_is_the_stationary_one():
     """As documented: an unknown offset is averaged over; a window seen later has a smaller one."""
     prior, x = Gaussian(true_table()), noise((2, 300), torch.Generator().manual_seed(1))
     assert torch.equal(prior.denoise(x, 1.0), prior.stationary().denoise(x, 1.0))
-    assert prior.shifted(100).period_offset is None
-    assert replace(prior, period_offset=30).shifted(100).period_offset == 10
-    assert replace(prior, period_offset=30).shifted(torch.tensor([0, 31])).period_offset.tolist() == [30, 79]
-    assert replace(prior, period_offset=torch.tensor([1, 2, 3])).rows(slice(1, 3)).period_offset.tolist() == [2, 3]
+    assert prior.at(100).period_offset is None
+    assert replace(prior, period_offset=30).at(100).period_offset == 10
+    assert replace(prior, period_offset=30).at(torch.tensor([0, 31])).period_offset.tolist() == [30, 79]
+    assert replace(prior, period_offset=torch.tensor([1, 2, 3])).select(slice(1, 3)).period_offset.tolist() == [2, 3]
 
 
 def test_the_autocorrelation_is_the_mean_over_the_period():
@@ -100,7 +101,7 @@ def test_the_autocorrelation_is_the_mean_over_the_period():
     assert np.allclose(prior.autocorrelation(lags), OFDM.autocorrelation(lags))
     n = np.arange(512)
     spectrum = (prior.autocorrelation(lags) @ np.exp(-2j * np.pi * np.outer(lags, n) / 512)).real
-    assert np.allclose(prior.spectrum(512), spectrum.clip(0), atol=1e-9)
+    assert np.allclose(prior.psd(512), spectrum.clip(0), atol=1e-9)
 
 
 @pytest.mark.parametrize(("table", "offset", "word"), [
@@ -118,9 +119,9 @@ def test_colour_of_another_kind_is_refused():
     """By name, and so is a colour without timing."""
     x = torch.zeros(1, 100, dtype=torch.complex64)
     with pytest.raises(CapabilityError, match="ofdm"):
-        Gaussian().denoise(x, 1.0, colour=OFDM)
+        Gaussian().denoise(x, Noise(1e-4, OFDM, 1.0))
     with pytest.raises(ParameterError, match="timing"):
-        Gaussian().denoise(x, 1.0, colour=replace(SOI, timing=None))
+        Gaussian().denoise(x, Noise(1e-4, replace(SOI, timing=None), 1.0))
 
 
 @pytest.mark.parametrize("snr_db", [None, 10.0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prior files: what is written is what is believed, and a mistake is named with its file and key."""
+"""Source files: what is written is what is believed, and a mistake is named with its file and key."""
 import pytest
 import torch
 from alpha_rgs import sources as priors

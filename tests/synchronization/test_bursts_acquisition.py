@@ -150,7 +150,7 @@ def test_frames_that_are_given_are_used():
     m = draw(TRUE, OfdmBursts(), 4, SAMPLES, -5, 30, seed=8)
     given = OfdmBursts([[replace(f, gain=m.kappa * f.gain, power=m.kappa ** 2 * f.power) for f in window]
                         for window in m.interference.frames])
-    assert acquire(m.y, TRUE, given)[1].frames is given.frames and given.shifted(100).frames is None
+    assert acquire(m.y, TRUE, given)[1].frames is given.frames and given.at(100).frames is None
     out = separate(m.y, TRUE, given, noise_var=m.noise_var)
     assert wrong(out, m.bits).sum() == 0 and torch.all((out.kappa / m.kappa - 1).abs() < 0.1)
 

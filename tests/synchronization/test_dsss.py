@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs.errors import CapabilityError, ParameterError
-from alpha_rgs.inference.linear_pair import LinearPair, moments
+from alpha_rgs.inference.linear_model import moments
+from alpha_rgs.inference.linear_pair import LinearPair
 from alpha_rgs.separators import choose, separate
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.signals import constellation
 from alpha_rgs.sources import LinearModulation, Ofdm, from_dict
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import CASES, autocorrelation, draw, draw_case, noise, paper_case, scrambled_symbols
 from alpha_rgs.synchronization import acquire
 
@@ -164,14 +166,14 @@ def test_denoise_in_the_colour_of_the_soi_is_close_to_the_posterior_mean_and_far
     n = 40 ** 0.5 * noise((1, pulses.shape[1]), generator(6)) @ pulses.T.to(torch.complex64)
     n = n + 2 ** 0.5 * noise((1, 160), generator(7))
     exact = brute_force(prior, clean + n, covariance)
-    got = prior.denoise(clean + n, 40.0, colour=soi, floor=2.0)
+    got = prior.denoise(clean + n, Noise(2.0, soi, 40.0))
     assert float((got - exact).abs().max()) < 0.05
     assert rms((got - clean).abs()) < 0.05 < 10 * rms((prior.denoise(clean + n, 42.0) - clean).abs())
 
 
 def test_only_a_linear_modulation_can_be_the_colour():
     with pytest.raises(CapabilityError, match="ofdm"):
-        LinearModulation(BARKER, timing=0.0, phase=0.0).denoise(torch.zeros(1, 100), 1.0, colour=Ofdm())
+        LinearModulation(BARKER, timing=0.0, phase=0.0).denoise(torch.zeros(1, 100), Noise(1e-4, Ofdm(), 1.0))
 
 
 def test_moments_of_parts_with_errors_of_their_own_agree_with_bayes_rule():

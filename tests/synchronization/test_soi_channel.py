@@ -57,8 +57,8 @@ def test_second_moments_see_the_channel():
     taps = np.array([complex(*t) if isinstance(t, list) else t for t in TAPS])
     f = np.arange(256) / 256
     gain = abs(np.exp(-2j * np.pi * np.outer(f - 0.003, np.arange(len(taps)))) @ taps) ** 2
-    expected = soi(**PLACE).density(256) * gain
-    assert np.allclose(prior.density(256), expected / expected.mean(), atol=0.02)
+    expected = soi(**PLACE).psd(256) * gain
+    assert np.allclose(prior.psd(256), expected / expected.mean(), atol=0.02)
 
 
 @pytest.mark.parametrize("name", ["joint, OFDM", "lmmse, OFDM", "stationary, OFDM", "joint, QPSK", "bursts", "alpha_rgs, GMSK"])

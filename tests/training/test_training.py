@@ -15,14 +15,13 @@ from alpha_rgs.nets import build
 from alpha_rgs.nets.denoiser import CONDITIONS
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.sources import LinearModulation, mixtures
-from alpha_rgs.training import datasets as sources
-from alpha_rgs.training import denoising_metrics as yardstick
+from alpha_rgs.training import datasets, denoising_metrics
 from alpha_rgs.training.trainer import Settings, Trainer
 from safetensors.torch import load_file, save_file
 
 QPSK = LinearModulation(Signal("qpsk", 8, "rrc", 0.5, 12), 4.0, 0.0, 1.0)      # long pulses: hardly any intersymbol interference
 KERNEL = 40
-QPSK_SPECTRUM = sources.Linear(QPSK, 32, KERNEL).spectrum(512)
+QPSK_SPECTRUM = datasets.Linear(QPSK, 32, KERNEL).spectrum(512)
 SMALL = Settings(steps=12, batch=4, checkpoint=5)
 
 
@@ -39,7 +38,7 @@ def untrained(source, seed=0, **sizes):
 
 
 def trainer(folder, settings=SMALL, seed=0, hops=16, **more):
-    source = sources.Linear(QPSK, hops, KERNEL)
+    source = datasets.Linear(QPSK, hops, KERNEL)
     folder.mkdir(exist_ok=True)
     return Trainer(untrained(source, seed), source, settings, folder, **more)
 
@@ -216,10 +215,11 @@ def test_a_small_network_soon_beats_the_linear_estimate(tmp_path):
     """200 steps on RRC-QPSK: 0.9 dB better at noise variance 2 (measured, three seeds; exact: 12.7), nowhere worse by more than
     0.1 dB at levels that were trained on, and never better than the exact posterior mean."""
     qpsk = LinearModulation(Signal("qpsk", 16, "rrc", 0.5, 4), 8.0, 0.0, 1.0)
-    source, settings = sources.Linear(qpsk, 16, 80), Settings(200, 16, 1e-2, average=30.0, checkpoint=10 ** 6)
+    source, settings = datasets.Linear(qpsk, 16, 80), Settings(200, 16, 1e-2, average=30.0, checkpoint=10 ** 6)
     run = Trainer(untrained(source, channels=12, blocks=2), source, settings, tmp_path)
     run.run()
-    points = yardstick.curve(run.finished(), sources.Linear(qpsk, 64, 80), qpsk, levels=(20.0, 5.0, 2.0, 1.0, 0.3), windows=16)
+    points = denoising_metrics.curve(run.finished(), datasets.Linear(qpsk, 64, 80), qpsk, levels=(20.0, 5.0, 2.0, 1.0, 0.3),
+                                     windows=16)
     by_level = {p.noise_var: p for p in points}
     assert by_level[2.0].network < by_level[2.0].linear - 0.5
     assert by_level[5.0].network < by_level[5.0].linear - 0.25
@@ -227,18 +227,18 @@ def test_a_small_network_soon_beats_the_linear_estimate(tmp_path):
         assert p.exact - 0.01 < p.network < p.linear + 0.1 and p.gap == p.network - p.exact
 
 
-def test_the_yardstick_has_the_exact_and_the_linear_error_right(tmp_path):
+def test_the_metrics_have_the_exact_and_the_linear_error_right(tmp_path):
     """Before training the network is the linear estimate; at high noise that errs by the theory's ∫SN/(S+N)."""
-    source = sources.Linear(QPSK, 128, KERNEL)
+    source = datasets.Linear(QPSK, 128, KERNEL)
     denoiser = untrained(source)
-    points = yardstick.curve(denoiser, source, QPSK, levels=(10.0, 1.0), windows=32)
+    points = denoising_metrics.curve(denoiser, source, QPSK, levels=(10.0, 1.0), windows=32)
     s = source.spectrum(512)
     for p in points:
         theory = 10 * np.log10(float((s * p.noise_var / (s + p.noise_var)).mean()))
         assert p.linear == pytest.approx(theory, abs=0.15) and p.network == pytest.approx(p.linear, abs=0.2)
         assert p.exact < p.linear
-    recorded = sources.Recorded([mixtures.alone(QPSK, 1, 4000, generator())[0][0].numpy()], ["r"], 256)
-    assert yardstick.curve(untrained(recorded), recorded, levels=(1.0,), windows=8)[0].gap is None
+    recorded = datasets.Recorded([mixtures.alone(QPSK, 1, 4000, generator())[0][0].numpy()], ["r"], 256)
+    assert denoising_metrics.curve(untrained(recorded), recorded, levels=(1.0,), windows=8)[0].gap is None
 
 
 # ---- several processes --------------------------------------------------------------------------------------------------------

@@ -3,13 +3,20 @@
 import datetime
 import math
 import pathlib
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from ..errors import ParameterError
+from .common import Datatype, Overwrite, SampleRate
+
+if TYPE_CHECKING:
+    from ..io.recordings import Recording
+    from ..sources import Gaussian
+    from ..training.covariance_fit import Fit
 
 _USED = 0.999           # share of samples that are not silence, below which there is a warning
 _FILES = ("prior.toml", "weights.safetensors", "report.md", "spectrum.png")
@@ -18,32 +25,32 @@ _FILES = ("prior.toml", "weights.safetensors", "report.md", "spectrum.png")
 def fit(
     recordings: Annotated[list[pathlib.Path], typer.Argument(metavar="REC...", help="Of the source alone: SigMF, or raw.")],
     output: Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="OUT.prior", help="Folder to write, all or nothing.")],
-    period: Annotated[str | None, typer.Option(help="Samples after which its statistics repeat, or auto: found.")] = None,
+    period: Annotated[str | None, typer.Option(help="Samples after which its statistics repeat, or auto: estimated.")] = None,
     stationary: Annotated[bool, typer.Option("--stationary", help="Power spectrum only (the default).")] = False,
     length: Annotated[int | None, typer.Option(help="Lags of the covariance, samples; default 128, or the period.")] = None,
-    datatype: Annotated[str | None, typer.Option(help="Of a raw file: cf32, cs16, cs8, cu8, or a SigMF name.")] = None,
-    sample_rate: Annotated[float | None, typer.Option(help="In Hz; needed where the file does not tell it.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
-):
+    datatype: Datatype = None,
+    sample_rate: SampleRate = None,
+    overwrite: Overwrite = False,
+) -> None:
     """Fit a Gaussian prior (power spectrum, or covariance at a period) to recordings of a source alone, in seconds.
 
     Writes prior.toml, weights.safetensors, report.md and spectrum.png into the folder OUT.prior.
     """
     from ..io import recordings as files
+    from ..io.checks import source_warnings
     from ..sources import folder as prior_folder
-    from ..streaming import report as describe
-    from ..training import covariance_fit as fitting
+    from ..training import covariance_fit
 
     wanted = chosen_period(period, stationary)
     with files.all_or_nothing(output, _FILES, overwrite) as folder:
         loaded = [files.load(path, datatype, sample_rate) for path in recordings]
         rate = files.common_rate(loaded)
-        warnings = [line for recording in loaded for line in describe.oddities(recording)]
+        warnings = [line for recording in loaded for line in source_warnings(recording)]
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("fitting", total=5)
-            result = fitting.fit([r.samples for r in loaded], wanted, length, rate, [r.path for r in loaded],
-                                 lambda step, steps: bar.update(task, completed=step, total=steps))
+            result = covariance_fit.fit([r.samples for r in loaded], wanted, length, rate, [r.path for r in loaded],
+                                        lambda step, steps: bar.update(task, completed=step, total=steps))
         if result.used < _USED:
             warnings.append(f"{100 * (1 - result.used):.3g} % of the samples are silence and were left out; "
                             f"{100 * result.used:.3g} % were used, {result.bursts} bursts")
@@ -62,8 +69,8 @@ def fit(
     typer.echo(f"written to {output}")
 
 
-def chosen_period(period, stationary):
-    """1 for stationary, None to be found, or the period."""
+def chosen_period(period: str | None, stationary: bool) -> int | None:
+    """1 for stationary, None to be estimated, or the period in samples. Raises ParameterError."""
     if stationary and period is not None:
         raise ParameterError("--stationary: excludes --period; give one of them")
     if period is None or period == "auto":
@@ -74,12 +81,12 @@ def chosen_period(period, stationary):
         raise ParameterError(f"--period: {period!r} must be a whole number of samples, or auto") from None
 
 
-def _found(result, wanted):
-    """What the prior is, and how a period was found: a sentence."""
+def _found(result: "Fit", wanted: int | None) -> str:
+    """What the prior is, and how a period was estimated: a sentence."""
     prior = result.prior
     what = "stationary" if prior.period == 1 else f"period {prior.period} samples"
     text = f"{what}, {prior.lags} lags"
-    if wanted is None:
+    if wanted is None and result.search is not None:
         _, clear, other, rest = result.search
         text += (f"; the recordings show no clear period (the best reaches {clear:.1f} standard deviations, 8 are needed)"
                  if prior.period == 1 else f"; found: {clear:.1f} standard deviations above chance, the next unrelated "
@@ -87,7 +94,8 @@ def _found(result, wanted):
     return text
 
 
-def _provenance(names, period, length, datatype, sample_rate):
+def _provenance(names: list[str], period: str | None, length: int | None, datatype: str | None,
+                sample_rate: float | None) -> dict[str, Any]:
     from .. import __version__
 
     given = {"--period": period, "--length": length, "--datatype": datatype, "--sample-rate": sample_rate}
@@ -95,7 +103,7 @@ def _provenance(names, period, length, datatype, sample_rate):
     return {"command": command, "recordings": names, "date": datetime.date.today().isoformat(), "version": __version__}
 
 
-def _report(result, found, warnings, names, loaded):
+def _report(result: "Fit", found: str, warnings: Sequence[str], names: Sequence[str], loaded: "Sequence[Recording]") -> str:
     lines = ["# A Gaussian prior", "", f"Fitted to {', '.join(names)}: {sum(len(r.samples) for r in loaded)} samples at "
              f"{loaded[0].sample_rate:.9g} Hz, the first 80 % of each; {100 * result.used:.4g} % of the samples are not silence.",
              "",
@@ -103,7 +111,7 @@ def _report(result, found, warnings, names, loaded):
              f"- White noise added to make a covariance of the estimate: {10 * math.log10(result.added):.1f} dB of the power."]
     lines += [f"- Warning: {line}." for line in warnings]
     lines += ["", "![Power spectrum](spectrum.png)", "", f"## On the last 20 %, {result.held_out} samples",
-              "White noise of known variance is added and taken off again. *Measured*: what is left, relative to the power; "
+              "White noise of known variance is added and removed again. *Measured*: what is left, relative to the power; "
               "*predicted*: what would be left if the source were Gaussian and of this covariance. Measured well above "
               "predicted: the held-out part differs from the part that was fitted.", "",
               "| noise variance per unit power | measured, dB | predicted, dB |", "|---|---|---|"]
@@ -111,14 +119,15 @@ def _report(result, found, warnings, names, loaded):
     return "\n".join(lines) + "\n"
 
 
-def _draw(prior, path):
+def _draw(prior: "Gaussian", path: pathlib.Path) -> None:
+    """The power spectrum, and the covariance where it is periodic."""
     import numpy as np
     from matplotlib.figure import Figure
 
     rate = prior.sample_rate or 1.0
     figure = Figure(figsize=(7, 4 if prior.period == 1 else 7), layout="constrained")
     axes = figure.subplots(1 if prior.period == 1 else 2, 1, squeeze=False)[:, 0]
-    density = 10 * np.log10(np.fft.fftshift(prior.spectrum(2048)).clip(1e-6))
+    density = 10 * np.log10(np.fft.fftshift(prior.psd(2048)).clip(1e-6))
     axes[0].plot(np.fft.fftshift(np.fft.fftfreq(2048, 1 / rate)) / 1e6, density, linewidth=1)
     axes[0].set(xlabel="frequency, MHz", ylabel="power density, dB (mean 0)")
     axes[0].grid(alpha=0.3)

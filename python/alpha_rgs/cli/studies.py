@@ -3,6 +3,8 @@
 import importlib.util
 import pathlib
 import sys
+import types
+from typing import Any
 
 import typer
 
@@ -14,7 +16,8 @@ _MISSING = ("the studies are not installed with the engine: clone the repository
 def app() -> typer.Typer:
     """The commands of `alpha-rgs evaluate`; elsewhere than in a checkout one that says where they are."""
     if (_CHECKOUT / "benchmarks" / "cli.py").is_file():
-        return _load("benchmarks.cli").app
+        commands: typer.Typer = _load("benchmarks.cli").app
+        return commands
     out = typer.Typer(help="Studies and tables. In a checkout of the repository only.", invoke_without_command=True)
 
     @out.callback(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -26,12 +29,15 @@ def app() -> typer.Typer:
     return out
 
 
-def _load(name: str):
+def _load(name: str) -> Any:
     """A module of the checkout's package benchmarks, without a change to sys.path."""
     if "benchmarks" not in sys.modules:
         place = _CHECKOUT / "benchmarks"
         spec = importlib.util.spec_from_file_location("benchmarks", place / "__init__.py",
                                                       submodule_search_locations=[str(place)])
-        sys.modules["benchmarks"] = module = importlib.util.module_from_spec(spec)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{place}: is no package")
+        module: types.ModuleType = importlib.util.module_from_spec(spec)
+        sys.modules["benchmarks"] = module
         spec.loader.exec_module(module)
     return importlib.import_module(name)

@@ -2,7 +2,7 @@
 """Windows of OFDM cut into pieces that are independent of each other: frames, and what lies between bursts of them."""
 import torch
 
-from ..sources.base import column
+from ..signals.carrier import column
 
 GAUSSIAN = -1           # number of an alphabet that is not known
 

@@ -8,7 +8,9 @@ of neighbouring segments alone can touch, and the precision matrix is block trid
 import numpy as np
 import torch
 
-from ..sources.base import column
+from ..signals.carrier import column
+from .block_tridiagonal import block_tridiagonal
+from .linear_model import dimensions
 
 REAL = torch.float64        # at -24 dB without noise single precision is not enough
 
@@ -156,43 +158,3 @@ def _wide(parts, dim):
     """Concatenate matrices of which some are the same for all windows: [1 or B, ...] each."""
     batch = max(map(len, parts))
     return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim)
-
-
-def dimensions(alphabet):
-    """Real unknowns that a symbol of this alphabet is: 1 or 2."""
-    return 1 if not bool(alphabet.points.imag.any()) else 2
-
-
-def moments(alphabet, mean, var):
-    """Posterior means and variances over the alphabet, of real and imaginary part each: mean, var real [..., dims], of the
-    observation and its error -> the same shapes. Errors of the two parts are independent, and may differ."""
-    points = torch.view_as_real(alphabet.points).to(mean)[:, :mean.shape[-1]]
-    if alphabet.name in ("bpsk", "qpsk"):               # every part is ±amplitude by itself
-        amplitude = points.abs()[0, 0]
-        soft = torch.tanh(amplitude * mean / var)
-        return amplitude * soft, amplitude ** 2 * (1 - soft.square())
-    p = torch.softmax(-((mean[..., None, :] - points).square() / (2 * var[..., None, :])).sum(-1), -1)
-    out = p @ points
-    return out, (p @ points.square() - out.square()).clamp_min(0)
-
-
-def block_tridiagonal(main, side, h):
-    """Mean and covariances of a Gaussian with this precision: main [B, n, q, q] (Hermitian), side [B, n-1, q, q] (block j with
-    j + 1), h = precision·mean [B, n, q] -> mean [B, n, q], of each block [B, n, q, q], of each with the next [B, n-1, q, q].
-    One sweep forth and one back (Takahashi's recursion gives just these covariances)."""
-    n, h = main.shape[1], h[..., None]
-    block, right, inverse, gain, mean = main[:, 0], h[:, 0], [], [], []
-    for i in range(n):
-        inverse.append(torch.cholesky_inverse(torch.linalg.cholesky(block)))
-        mean.append(inverse[i] @ right)
-        if i + 1 < n:
-            gain.append(inverse[i] @ side[:, i])
-            block = main[:, i + 1] - side[:, i].mH @ gain[i]
-            right = h[:, i + 1] - side[:, i].mH @ mean[i]
-    cov, cross = torch.empty_like(main), torch.empty_like(main[:, 1:])
-    cov[:, -1] = inverse[-1]
-    for i in range(n - 2, -1, -1):
-        cross[:, i] = -gain[i] @ cov[:, i + 1]
-        cov[:, i] = inverse[i] - cross[:, i] @ gain[i].mH
-        mean[i] = mean[i] - gain[i] @ mean[i + 1]
-    return torch.stack(mean, 1)[..., 0], cov, cross

@@ -2,7 +2,7 @@
 """Gaussian inference on chains of symbols, of which each OFDM frame couples K neighbours."""
 import torch
 
-from .linear_pair import block_tridiagonal
+from .block_tridiagonal import block_tridiagonal
 
 
 class BlockChain:

@@ -2,6 +2,13 @@
 """Recordings in and out: SigMF (by the sigmf package) and raw files of interleaved I and Q.
 
 Every RecordingError names the file and says what would be right.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save(f"{folder}/tone", np.exp(0.5j * np.arange(1000)), 48e3, frequency=433.92e6)
+    ...     recording = load(path)
+    >>> recording.samples.dtype, len(recording.samples), recording.sample_rate, recording.frequency
+    (dtype('complex64'), 1000, 48000.0, 433920000.0)
 """
 import contextlib
 import json
@@ -13,9 +20,12 @@ import shutil
 import tarfile
 import tempfile
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import sigmf
 
 from ..errors import RecordingError
@@ -23,6 +33,7 @@ from ..errors import RecordingError
 RAW = {"cf32": "cf32_le", "cfile": "cf32_le", "cf64": "cf64_le", "cs16": "ci16_le", "cs32": "ci32_le", "cs8": "ci8", "cu8": "cu8",
        "cu16": "cu16_le"}
 _SIGMF_TYPE = re.compile(r"[cr](f32|f64|[iu](32|16|8))(_le|_be)?")
+_EXTENSION = {"name": "alpha_rgs", "version": "0.1.0", "optional": True}       # the version is the SigMF extension's own
 _META, _DATA, _ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf"
 
 
@@ -33,16 +44,16 @@ class Recording:
     datatype: as SigMF names it, of the file. path: what was read. annotations: SigMF's, a list of dicts.
     """
 
-    samples: np.ndarray
+    samples: npt.NDArray[np.complex64]
     sample_rate: float
     frequency: float | None = None
     datatype: str = "cf32_le"
     path: str = ""
-    annotations: list = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
     description: str = ""
 
 
-def load(path, datatype=None, sample_rate=None):
+def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate: float | None = None) -> Recording:
     """Read a whole recording into memory: a Recording with samples complex64 [n].
 
     path: .sigmf-meta, .sigmf-data, their common stem, a .sigmf archive, or a raw file. datatype: one of RAW or a SigMF name
@@ -54,7 +65,7 @@ def load(path, datatype=None, sample_rate=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")     # sigmf warns of what is refused here, or need not concern the user
-            handle, path, datatype, sample_rate = _open(path, datatype, sample_rate)
+            handle, path, datatype, rate = _open(path, datatype, sample_rate)
             samples = np.ascontiguousarray(handle.read_samples(), dtype=np.complex64)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -65,16 +76,22 @@ def load(path, datatype=None, sample_rate=None):
                              "like this too)")
     captures = handle.get_captures()
     frequency = captures[0].get("core:frequency") if captures else None
-    return Recording(samples, float(sample_rate), frequency, datatype, str(path), list(handle.get_annotations()),
+    return Recording(samples, rate, frequency, datatype, str(path), list(handle.get_annotations()),
                      handle.get_global_info().get("core:description", ""))
 
 
-def windows_of_recording(path, window, hop, first=0, resample=None, carrier_offset=0.0, datatype=None, sample_rate=None):
-    """Windows of a recording, complex64 [n, window], each of unit power; those of less than a tenth of the median power are left
-    out. resample: "P/Q" or None, carrier_offset: cycles per (new) sample, both done first. Raises RecordingError."""
+def windows_of_recording(path: str | os.PathLike[str], window: int, hop: int, first: int = 0, resample: str | None = None,
+                         carrier_offset: float = 0.0, datatype: str | None = None,
+                         sample_rate: float | None = None) -> npt.NDArray[np.complex64]:
+    """Windows of a recording, complex64 [n, window], each of unit mean power.
+
+    hop: samples from one window's begin to the next's; first: begin of the first window. resample: "P/Q" or None;
+    carrier_offset: cycles per (new) sample, removed; both are done first. datatype, sample_rate: see load. Windows of less than
+    a tenth of the median power are left out. Raises RecordingError.
+    """
     from scipy.signal import resample_poly
 
-    x = load(path, datatype, sample_rate).samples
+    x: npt.NDArray[np.complex128] = load(path, datatype, sample_rate).samples.astype(np.complex128)
     if resample:
         try:
             up, down = (int(part) for part in resample.split("/"))
@@ -91,7 +108,7 @@ def windows_of_recording(path, window, hop, first=0, resample=None, carrier_offs
     return (cut / np.sqrt(np.maximum(power, 1e-30)))[keep].astype(np.complex64)
 
 
-def common_rate(loaded):
+def common_rate(loaded: Sequence[Recording]) -> float:
     """The sample rate of Recordings, Hz. Raises RecordingError naming the one that differs from the first."""
     for other in loaded[1:]:
         if abs(other.sample_rate / loaded[0].sample_rate - 1) > 1e-6:
@@ -100,7 +117,9 @@ def common_rate(loaded):
     return loaded[0].sample_rate
 
 
-def save(stem, samples, sample_rate, frequency=None, annotations=(), description="", extra=None, overwrite=True):
+def save(stem: str | os.PathLike[str], samples: npt.ArrayLike, sample_rate: float, frequency: float | None = None,
+         annotations: Iterable[Mapping[str, Any]] = (), description: str = "", extra: Mapping[str, Any] | None = None,
+         overwrite: bool = True) -> pathlib.Path:
     """Write samples, complex [n], as <stem>.sigmf-meta and <stem>.sigmf-data (cf32_le), both or neither.
 
     sample_rate, frequency: Hz. annotations: dicts with SigMF's keys, core:sample_start at least. extra: further fields of the
@@ -111,19 +130,20 @@ def save(stem, samples, sample_rate, frequency=None, annotations=(), description
     stem = stem.with_suffix("") if stem.suffix in (_META, _DATA) else stem
     meta_name, data_name = stem.name + _META, stem.name + _DATA
     with all_or_nothing(stem.parent, [meta_name, data_name], overwrite) as folder:
-        np.ascontiguousarray(samples, dtype="<c8").tofile(folder / data_name)
-        info = {"core:datatype": "cf32_le", "core:sample_rate": float(sample_rate), "core:recorder": "alpha-rgs"}
+        data = np.ascontiguousarray(samples, dtype="<c8")
+        data.tofile(folder / data_name)
+        info: dict[str, Any] = {"core:datatype": "cf32_le", "core:sample_rate": float(sample_rate), "core:recorder": "alpha-rgs"}
         if description:
             info["core:description"] = description
         if extra:
-            info["core:extensions"] = [{"name": "alpha_rgs", "version": "0.1.0", "optional": True}]
+            info["core:extensions"] = [_EXTENSION]
             info.update({f"alpha_rgs:{key}": value for key, value in extra.items()})
         meta = sigmf.SigMFFile(global_info=info)
         meta.add_capture(0, metadata={} if frequency is None else {"core:frequency": frequency})
         for note in annotations:
             rest = {key: value for key, value in note.items() if key not in ("core:sample_start", "core:sample_count")}
             meta.add_annotation(note["core:sample_start"], note.get("core:sample_count"), metadata=rest)
-        if len(samples):
+        if len(data):
             meta.set_data_file(str(folder / data_name))     # computes core:sha512
         meta.validate()
         (folder / meta_name).write_text(meta.dumps() + "\n")
@@ -131,7 +151,8 @@ def save(stem, samples, sample_rate, frequency=None, annotations=(), description
 
 
 @contextlib.contextmanager
-def all_or_nothing(folder, names, overwrite=False):
+def all_or_nothing(folder: str | os.PathLike[str], names: Iterable[str],
+                   overwrite: bool = False) -> Iterator[pathlib.Path]:
     """A context that gives an empty folder to write `names` into, and moves them into `folder` when it ends without exception.
 
     After an exception, Ctrl-C included, `folder` is as it was before. Raises RecordingError where one of the names exists
@@ -160,7 +181,8 @@ def all_or_nothing(folder, names, overwrite=False):
         raise RecordingError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
-def _move(written, folder, old):
+def _move(written: pathlib.Path, folder: pathlib.Path, old: pathlib.Path) -> None:
+    """Move the files of `written` into `folder`, those that they replace into `old`; after an exception all are back."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.rename(written, folder)
@@ -181,7 +203,10 @@ def _move(written, folder, old):
         raise
 
 
-def _open(path, datatype, sample_rate):
+_Opened = tuple[Any, pathlib.Path, str, float]      # sigmf.SigMFFile, path of what was read, datatype, sample rate in Hz
+
+
+def _open(path: pathlib.Path, datatype: str | None, sample_rate: float | None) -> _Opened:
     """(SigMFFile, path of what was read, datatype, sample rate), everything checked but the values."""
     stem = path.with_suffix("") if path.suffix in (_META, _DATA) else path
     meta_path = stem.with_name(stem.name + _META)
@@ -196,7 +221,7 @@ def _open(path, datatype, sample_rate):
     return _open_raw(path, datatype, sample_rate)
 
 
-def _open_raw(path, datatype, sample_rate):
+def _open_raw(path: pathlib.Path, datatype: str | None, sample_rate: float | None) -> _Opened:
     if not path.is_file():
         raise RecordingError(f"{path}: no such file")
     if datatype is None:
@@ -212,7 +237,7 @@ def _open_raw(path, datatype, sample_rate):
     return sigmf.SigMFFile(metadata=meta, data_file=str(path), skip_checksum=True), path, datatype, sample_rate
 
 
-def _open_sigmf(meta_path, datatype, sample_rate):
+def _open_sigmf(meta_path: pathlib.Path, datatype: str | None, sample_rate: float | None) -> _Opened:
     if not meta_path.is_file():
         raise RecordingError(f"{meta_path}: no such file; a SigMF recording is a .sigmf-meta and a .sigmf-data file (for a raw "
                              "file pass its own name, and --datatype)")
@@ -234,7 +259,7 @@ def _open_sigmf(meta_path, datatype, sample_rate):
     return recording, data_path, datatype, sample_rate
 
 
-def _open_archive(path, datatype, sample_rate):
+def _open_archive(path: pathlib.Path, datatype: str | None, sample_rate: float | None) -> _Opened:
     from sigmf.archivereader import SigMFArchiveReader
 
     handle = _by_package(path, lambda: SigMFArchiveReader(str(path)).sigmffile)
@@ -248,7 +273,7 @@ def _open_archive(path, datatype, sample_rate):
     return handle, path, datatype, sample_rate
 
 
-def _by_package(path, read):
+def _by_package(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     """What the sigmf package reads; its errors, some of them of plain Python, become a RecordingError."""
     try:
         return read()
@@ -259,7 +284,8 @@ def _by_package(path, read):
         raise RecordingError(f"{path}: cannot be read as SigMF: {str(error) or repr(error)}") from None
 
 
-def _check_global(path, info, datatype, sample_rate):
+def _check_global(path: pathlib.Path, info: dict[str, Any], datatype: str | None,
+                  sample_rate: float | None) -> tuple[str, float]:
     channels = info.get("core:num_channels", 1)
     if channels != 1:
         raise RecordingError(f"{path}: has {channels} channels (core:num_channels); give a recording of one channel")
@@ -270,7 +296,7 @@ def _check_global(path, info, datatype, sample_rate):
     return datatype, _sample_rate(path, rate, "has no core:sample_rate")
 
 
-def _datatype(path, name):
+def _datatype(path: pathlib.Path, name: Any) -> str:
     name = RAW.get(name, name)
     if not isinstance(name, str) or not _SIGMF_TYPE.fullmatch(name):
         raise RecordingError(f"{path}: datatype {name!r} is not known; one of {', '.join(RAW)}, or a SigMF name such as ci16_le")
@@ -280,7 +306,7 @@ def _datatype(path, name):
     return name if "8" in name or "_" in name else name + "_le"
 
 
-def _sample_rate(path, rate, missing):
+def _sample_rate(path: pathlib.Path, rate: Any, missing: str) -> float:
     if rate is None:
         raise RecordingError(f"{path}: {missing}; pass --sample-rate, in Hz")
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
@@ -288,8 +314,8 @@ def _sample_rate(path, rate, missing):
     return float(rate)
 
 
-def _check_size(path, size, datatype):
-    sample = 2 * int(re.search(r"\d+", datatype)[0]) // 8
+def _check_size(path: pathlib.Path, size: int, datatype: str) -> None:
+    sample = 2 * int("".join(re.findall(r"\d", datatype))) // 8
     if size <= 0:
         raise RecordingError(f"{path}: is empty; a recording holds at least one sample of {sample} bytes ({datatype})")
     if size % sample:

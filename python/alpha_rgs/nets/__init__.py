@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Score networks: DiffWave as the paper has it, a small fast one, one that knows OFDM's shape, one for bursts of it;
-each a denoiser.
-Supervised networks, which separate by themselves, for comparison."""
+"""Score networks, each wrapped into a denoiser: DiffWave as the paper has it, a small fast one, one that knows OFDM's cyclic
+prefix, one for bursts of OFDM. For comparison supervised networks, which separate by themselves."""
 from .bursts import BurstDenoiser
 from .denoiser import Denoiser, Scheduled
 from .ofdm import OfdmDenoiser

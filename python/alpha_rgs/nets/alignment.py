@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Laying a window on a network's grid: where the source lies, told or found in the window itself.
+"""Aligning a window to a network's grid: timing and phase of the source are known or estimated from the window itself.
 
 A source whose squares do not average out (BPSK, DSSS, GMSK) has a complementary covariance K(m, l) = E[s(n + l)·s(n)], m = n
-modulo a period P: by it timing and phase (up to half a turn) are found, symbols unknown. With z = x whitened by 1/(S + N),
+modulo a period P: it gives timing and phase (up to half a turn), symbols unknown. With z = x whitened by 1/(S + N),
     M(t) = Σ_l Σ_m conj(K(m, l))·Z(m + t, l),    Z(m, l) = Σ_{n ≡ m} z(n + l)·z(n),    timing = argmax |M|, phase = arg(M)/2,
 the derivative of the likelihood at a weak source (Gardner, 1988, for the proper kind); fractions of a sample by Fourier series.
 """
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 _FINE = 16          # grid points per sample
 
 
-def pseudo_covariance(x, period, lags):
-    """K of a long wave, complex [samples], that lies still: complex64 [period, lags]."""
+def pseudo_covariance(x: Any, period: int, lags: int) -> Tensor:
+    """K of a long waveform, complex [samples], of constant timing and phase: complex64 [period, lags]."""
     x = torch.as_tensor(x).to(torch.complex128).reshape(1, -1)
     count = torch.as_tensor([[len(range(m, x.shape[1] - lag, period)) for lag in range(lags)] for m in range(period)])
     return (_folded(x, period, lags)[0] / count.clamp_min(1)).to(torch.complex64)
 
 
-def improper(table, samples):
-    """By how much K's energy exceeds what chance would give over so many samples of unit power, a ratio of powers."""
+def improper(table: Tensor, samples: int) -> float:
+    """By how much the energy of K, complex64 [period, lags], exceeds what chance would give over so many samples of unit power:
+    a ratio of powers."""
     return float(table.abs().square().mean() * samples / len(table))
 
 
-def locate(z, table):
+def locate(z: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """Timing float32 [batch], 0 … P, and phase float32 [batch] of whitened windows z, complex64 [batch, samples]."""
     period, lags = table.shape
     folded = torch.fft.fft(_folded(z, period, lags), dim=1)
@@ -48,8 +53,8 @@ def locate(z, table):
     return timing.float(), (torch.angle(value) / 2).float()
 
 
-def slipped(x, w, weight, ridge):
-    """What is to be added to w, an estimate of x's source, to lie in time and phase as x does, complex64 [batch, samples]: x - w
+def slip_correction(x: Tensor, w: Tensor, weight: Tensor, ridge: Tensor) -> Tensor:
+    """What aligns w, an estimate of x's source, with x in time and phase when added to it, complex64 [batch, samples]: x - w
     projected on jw and w' by least squares, so for slips of less than half a sample and half a radian.
 
     weight: reciprocal of the noise's density, [1 or batch, 1 or bins]; ridge: of samples and radians, reciprocals of twice the
@@ -72,7 +77,7 @@ def slipped(x, w, weight, ridge):
     return late.clamp(-1, 1)[:, None] * tangents[:, 0] + ahead.clamp(-1, 1)[:, None] * tangents[:, 1]
 
 
-def _folded(z, period, lags):
+def _folded(z: Tensor, period: int, lags: int) -> Tensor:
     """Z(m, l): complex [batch, period, lags]."""
     samples = z.shape[1]
     whole, out = -(-samples // period) * period, []
@@ -82,10 +87,14 @@ def _folded(z, period, lags):
     return torch.stack(out, 2)
 
 
-def on_grid(network, stride, x, later, room=0, absent=None):
+def on_grid(network: Callable[[Tensor, Tensor], Tensor], stride: int, x: Tensor, later: Tensor, room: int = 0,
+            absent: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """network(x', presence) for windows whose source lies `later` samples (whole, [batch] or [1]) behind its grid of `stride`:
-    so many unseen samples are put before x, complex64 [batch, samples], that it lies on it. room: samples that are added at both
-    ends besides; absent: tells of numbers of samples [batch, n] where there is nothing of the source."""
+    so many unseen samples are put before x, complex64 [batch, samples], that it is aligned. Returns complex64 like x.
+
+    room: samples that are added at both ends besides; absent: of sample numbers [batch, n], whether there is nothing of the
+    source, bool likewise.
+    """
     samples = x.shape[1]
     lead = (room + (-later.long().cpu()) % stride).expand(len(x)).tolist()
     most = max(lead)
@@ -101,6 +110,6 @@ def on_grid(network, stride, x, later, room=0, absent=None):
     return _cut(out if absent is None else out * ~gone, lead, samples)
 
 
-def _cut(x, begin, size):
+def _cut(x: Tensor, begin: list[int], size: int) -> Tensor:
     """Of each row [batch, samples] the `size` samples from its own `begin` on."""
     return torch.stack([row[i:i + size] for row, i in zip(x.unbind(), begin)])

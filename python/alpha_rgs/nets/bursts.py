@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A denoiser of OFDM bursts, carrier by carrier: of a burst's frames, each a transform of one symbol, it is told how strong the
-noise on every carrier is and nothing else; channel, phases and alphabets it finds itself. Its unfolded steps:
+"""A denoiser of OFDM bursts, carrier by carrier. Of a burst's frames, each a transform of one symbol, it is given the noise
+variance of every carrier and nothing else; it estimates channel, phases and alphabets itself. Its unfolded steps:
 
 1. Powers that take the alphabet away, E[(g·c)^m] = g^m·E[c^m], m = 2 for BPSK, else 4: averaged over frames, by how much noise
    each holds, and over neighbouring carriers, by Wiener filters for channels of learned delay profiles.
@@ -13,9 +13,9 @@ Learned: the delay profiles, what a power's scatter is worth, how far frames tel
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..signals import constellation
+from ..signals.constellations import points_of
 from ..signals.wifi import ALPHABETS, CARRIERS, PILOTS
 from .denoiser import Named
 
@@ -30,10 +30,12 @@ _DELAYS = {"second": 12, "fourth": 24, "power": 12}     # samples, either side, 
 class BurstDenoiser(Named):
     """rounds: of gains by decisions. Carriers of a burst have unit mean power."""
 
-    coloured, stride = True, 1
     finds = True                            # training shows bursts of any number of frames
+    second: nn.Parameter
+    fourth: nn.Parameter
+    power: nn.Parameter
 
-    def __init__(self, rounds=3):
+    def __init__(self, rounds: int = 3) -> None:
         super().__init__()
         self.rounds = rounds
         self.register_buffer("spectrum", torch.ones(1))
@@ -45,25 +47,24 @@ class BurstDenoiser(Named):
         self.scatter = nn.Parameter(torch.tensor(-4.5))     # logarithm, about a point; relative to the carrier's power
         self.held = nn.Parameter(torch.tensor([-2.0, 3.0]))         # logarithms: a gain's first variance; what holds phases
         for name in ALPHABETS:
-            points = constellation(name).points
-            self.register_buffer(f"points_{name}", torch.view_as_real(points.to(torch.complex64)), persistent=False)
+            self.register_buffer(f"points_{name}", torch.view_as_real(points_of(name)), persistent=False)
 
     @property
-    def net(self):
+    def net(self) -> "BurstDenoiser":
         """Itself: there are no layers to be wrapped."""
         return self
 
-    def weight(self, density):
+    def weight(self, density: Tensor) -> Tensor:
         """See Named.weight: errors count in units of what a carrier by itself leaves."""
         return (1 + density) / (density + 1e-3)
 
-    def forward(self, x, density, fraction=None, presence=None):
+    def forward(self, x: Tensor, density: Tensor, fraction: Tensor | None = None, presence: Tensor | None = None) -> Tensor:
         """x: complex64 [batch, frames·WIDTH]; density: variance of the noise on each, float32. Returns E[s | x]. The rest is for
         other denoisers."""
         r, var = (v.unflatten(1, (-1, WIDTH)) for v in (x, density))
         return self.posterior(r, var)[0].flatten(1)
 
-    def posterior(self, r, var):
+    def posterior(self, r: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """(mean complex64, variance float32) of carriers of r = s + √var·n; all [bursts, frames, WIDTH]."""
         gains, power = self._first(r, var)
         start, phase = gains, torch.ones_like(r[..., :1])
@@ -85,7 +86,7 @@ class BurstDenoiser(Named):
             mean, square = mean + own * m, square + own * (rest + m.abs().square())
         return mean, (square - mean.abs().square()).clamp_min(_LEAST)
 
-    def _first(self, r, var):
+    def _first(self, r: Tensor, var: Tensor) -> tuple[list[Tensor], Tensor]:
         """(gains of each alphabet, complex64 [bursts, WIDTH], up to its symmetry; the carriers' power, float32 likewise)."""
         size, square = r.abs().square(), r * r
         second = 1 / (0.1 + 4 * var + 2 * var.square())     # one over the scatter of a power in noise
@@ -104,16 +105,16 @@ class BurstDenoiser(Named):
                      for m, slope, order in ((squared, slopes[0], 2), (doubled, slopes[1], 4)))
         return [two, *[four] * (len(ALPHABETS) - 1)], power
 
-    def _numbers(self, like):
+    def _numbers(self, like: Tensor) -> Tensor:
         return torch.arange(WIDTH, device=like.device) - WIDTH // 2
 
-    def _slope(self, m, weight):
+    def _slope(self, m: Tensor, weight: Tensor) -> Tensor:
         """The phase that a delay common to all gives carriers, of modulus one [bursts, WIDTH]."""
         step = (m[:, 1:] * m[:, :-1].conj() * (weight[:, 1:] * weight[:, :-1]).sqrt()).sum(1, keepdim=True) + _LEAST
         angle = step.angle() * self._numbers(m)
         return torch.polar(torch.ones_like(angle), angle)
 
-    def _smooth(self, m, var, profile):
+    def _smooth(self, m: Tensor, var: Tensor, profile: Tensor) -> Tensor:
         """The linear estimate of m, [bursts, WIDTH], seen with errors of variance var, of a channel with that delay profile."""
         delay = torch.arange(len(profile), device=m.device) - len(profile) // 2
         angle = 2 * math.pi * self._numbers(m)[:, None] * delay / 64
@@ -122,7 +123,7 @@ class BurstDenoiser(Named):
         seen = covariance + torch.diag_embed(var.clamp(1e-5, 1e4)).to(m.dtype)
         return (covariance @ torch.linalg.solve(seen, m[..., None]))[..., 0]
 
-    def _decided(self, r, var, gain, spread, power, name):
+    def _decided(self, r: Tensor, var: Tensor, gain: Tensor, spread: Tensor, power: Tensor, name: str) -> tuple[Tensor, ...]:
         """Of carriers with points of an alphabet: (log-likelihood, mean and second moment of the point, gain, variance about
         them)."""
         points = torch.view_as_complex(getattr(self, f"points_{name}"))
@@ -132,7 +133,7 @@ class BurstDenoiser(Named):
         likely = torch.logsumexp(distance, -1) - math.log(len(points)) - level.log()
         return likely, (share * points).sum(-1), (share * points.abs().square()).sum(-1), gain, level
 
-    def _shares(self, r, var, power, likely):
+    def _shares(self, r: Tensor, var: Tensor, power: Tensor, likely: list[Tensor]) -> Tensor:
         """Probability of each alphabet, and of none, of every carrier [5, bursts, frames, WIDTH]."""
         total = var + power[:, None]
         none = -r.abs().square() / total - total.log()
@@ -148,9 +149,12 @@ class BurstDenoiser(Named):
         pilot[0] = 1
         return torch.where(data, share, pilot)
 
-    def _gains(self, r, share, parts, start, phase, power):
+    def _gains(self, r: Tensor, share: Tensor, parts: list[tuple[Tensor, ...]], start: list[Tensor], phase: Tensor,
+               power: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """(gains, their variance of the power, frames' phases) by what was decided."""
-        gains, spreads, turn = [], [], 0
+        gains: list[Tensor] = []
+        spreads: list[Tensor] = []
+        turn = torch.zeros_like(phase)
         hold = 1 / (self.held[0].exp() * power)
         for own, first, (_, a, second, _, level) in zip(share, start, parts):
             weight = own / level

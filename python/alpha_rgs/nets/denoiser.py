@@ -7,53 +7,60 @@ is drowned; the linear estimate S/(S + N)·x is what its answer adds to. (A plai
 filters too.)
 `Scheduled` adapts a network that was trained to predict the noise on the paper's schedule (DiffWave).
 """
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.fft import next_fast_len
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CapabilityError
-from .alignment import locate, on_grid, slipped
+from .alignment import locate, on_grid, slip_correction
 from .fast import window
 
 BANDS = 32                  # in which the network is told of the noise's density
 _SPARED = 0.05              # ε
 _SURE = 5.3                 # log of 1/(2·variance), 0.05 samples and 0.05 rad
 _RANGE = (1e-5, 1e4)        # of densities: beyond, the network is told the end of it
-BETA = np.linspace(1e-4, 0.05, 50)
-ALPHA_BAR = np.cumprod(1 - BETA)
+BETA: npt.NDArray[np.float64] = np.linspace(1e-4, 0.05, 50)
+ALPHA_BAR: npt.NDArray[np.float64] = np.cumprod(1 - BETA)
 CONDITIONS = BANDS + 6      # band densities, signal-to-noise ratio and its square, fraction of a sample (4)
 
 
 class Named(nn.Module):
-    """digest: of the weights, where they come from a file: what prints alike is alike. table: what `build` made it from.
-    coloured: takes noise of any density; finds: timing and phase itself; cyclic: it can be told a covariance (ofdm.py)."""
+    """What all denoisers share.
 
-    digest, table = "", None
-    coloured, finds, plain, cyclic = True, False, False, False
+    digest: of the weights, where they come from a file: two that print alike are alike. table: what `build` made it from.
+    coloured: takes noise of any density. finds: estimates timing and phase itself. plain: without filters beside the network.
+    cyclic: takes a cyclostationary covariance of the noise (ofdm.py). supervised: separates mixtures by itself. stride: the grid
+    to which the source is aligned, samples. net: the network. spectrum: of the source, float32 [bins], mean 1.
+    """
 
-    def weight(self, density):
+    digest: str = ""
+    table: dict[str, Any] | None = None
+    coloured, finds, plain, cyclic, supervised = True, False, False, False, False
+    stride: int = 1
+    net: Any
+    spectrum: Tensor
+
+    def weight(self, density: Tensor) -> float | Tensor:
         """How much errors count in training, by the noise's density [batch, 1 or samples]: a number, or a tensor like it."""
         return 1.0
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self.net).__name__}({self.digest or id(self)})"
 
 
 class Denoiser(Named):
     """net: a Fast, or a DiffWave with conditions. spectrum: S, float32 [bins], frequencies k/bins in FFT order, mean 1."""
 
-    def __init__(self, net, spectrum):
+    def __init__(self, net: Any, spectrum: Tensor) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.stride = net, net.stride
         self.register_buffer("spectrum", torch.as_tensor(spectrum, dtype=torch.float32))
 
-    @property
-    def stride(self):
-        """The grid to which the source is aligned, samples."""
-        return self.net.stride
-
-    def forward(self, x, density, fraction=None, presence=None):
+    def forward(self, x: Tensor, density: Tensor, fraction: Tensor | None = None, presence: Tensor | None = None) -> Tensor:
         """x complex64 [batch, samples]; density: N(f), float32 [1 or batch, 1 or bins], frequencies in FFT order; fraction: of a
         sample, how much later than the grid the source lies [batch]; presence: float32 [batch or 1, samples], 1 observed, 0 not
         seen, -1 nothing of the source there; default: all observed. Returns E[s | x], complex64 [batch, samples]."""
@@ -75,8 +82,8 @@ class Denoiser(Named):
         wave, share = self.net(u, there, self.conditions(s, n, fraction, batch))
         return (share * linear + wave)[:, lead:lead + samples]
 
-    def conditions(self, s, n, fraction, batch):
-        """What the network is told: float32 [batch, CONDITIONS]."""
+    def conditions(self, s: Tensor, n: Tensor, fraction: Tensor | None, batch: int) -> Tensor:
+        """Noise and alignment as the network takes them: float32 [batch, CONDITIONS]."""
         bands = torch.log10(n)
         if n.shape[1] == 1:
             bands = bands.expand(-1, BANDS)
@@ -93,24 +100,27 @@ class Denoiser(Named):
 
 
 class Finder(Denoiser):
-    """A Denoiser that finds timing and phase of an improper source in each window by its complementary covariance (alignment.py),
-    pseudo, float32 [stride, lags, 2], real and imaginary parts. The phase is known up to half a turn, so the source must be the
-    same turned by it. presence and fraction are not asked for.
+    """A Denoiser that estimates timing and phase of an improper source in each window.
 
-    Squares see patterns of symbols as noise, so what the network answers is then laid as the window's samples have it
-    (alignment.slipped): its symbols are right long before it could see half a degree itself.
+    It does so by the source's complementary covariance (alignment.py), pseudo, float32 [stride, lags, 2], real and imaginary
+    parts. The phase is known up to half a turn, so the source must be the same turned by it. presence and fraction are not asked
+    for.
+
+    Squares see patterns of symbols as noise, so what the network answers is then aligned with the window's samples
+    (alignment.slip_correction): its symbols are right long before it could see half a degree itself.
     """
 
     finds = True
+    pseudo: Tensor
 
-    def __init__(self, net, spectrum, lags):
+    def __init__(self, net: Any, spectrum: Tensor, lags: int) -> None:
         super().__init__(net, spectrum)
         self.register_buffer("pseudo", torch.zeros(net.stride, lags, 2))
-        self.trust = nn.Linear(CONDITIONS, 2)           # logarithms of `slipped`'s ridge
+        self.trust = nn.Linear(CONDITIONS, 2)           # logarithms of the ridge of slip_correction
         nn.init.zeros_(self.trust.weight)
         nn.init.constant_(self.trust.bias, _SURE)
 
-    def forward(self, x, density, fraction=None, presence=None):
+    def forward(self, x: Tensor, density: Tensor, fraction: Tensor | None = None, presence: Tensor | None = None) -> Tensor:
         size = next_fast_len(x.shape[1])
         s, n = resampled(self.spectrum[None], size), resampled(density, size).clamp(*_RANGE)
         ridge = torch.exp(self.trust(self.conditions(s, n, None, len(x))))
@@ -120,11 +130,11 @@ class Finder(Denoiser):
         later = timing.round()
         turn = torch.polar(torch.ones_like(phase), phase)[:, None]
 
-        def network(y, there):
+        def network(y: Tensor, there: Tensor) -> Tensor:
             return super(Finder, self).forward(y, density, timing - later, there)
 
         mean = turn * on_grid(network, self.stride, x * turn.conj(), later)
-        return mean + slipped(x, mean, 1 / n, ridge)
+        return mean + slip_correction(x, mean, 1 / n, ridge)
 
 
 class Scheduled(Named):
@@ -134,12 +144,12 @@ class Scheduled(Named):
 
     coloured, finds = False, False
 
-    def __init__(self, net, spectrum=None, stride=1):
+    def __init__(self, net: Any, spectrum: Tensor | None = None, stride: int = 1) -> None:
         super().__init__()
         self.net, self.stride = net, stride
         self.register_buffer("spectrum", torch.ones(1) if spectrum is None else torch.as_tensor(spectrum, dtype=torch.float32))
 
-    def forward(self, x, density, fraction=None, presence=None):
+    def forward(self, x: Tensor, density: Tensor, fraction: Tensor | None = None, presence: Tensor | None = None) -> Tensor:
         if density.shape[1] != 1:
             raise CapabilityError("diffwave: this network knows white noise only; one of kind fast takes coloured noise")
         variance = np.log(2 * (1 - ALPHA_BAR) / ALPHA_BAR)
@@ -152,7 +162,7 @@ class Scheduled(Named):
         return x - self.net(y, None, t)[0] * (v / 2).sqrt()
 
 
-def resampled(density, size):
+def resampled(density: Tensor, size: int) -> Tensor:
     """A periodic density [rows, bins] at `size` frequencies, by linear interpolation; a single bin (white) stays one."""
     bins = density.shape[1]
     if bins == 1 or bins == size:

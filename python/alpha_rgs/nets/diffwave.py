@@ -3,13 +3,13 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Layer(nn.Module):
     """One residual layer: dilated convolution of h + level, gate, half goes on and half to the skip sum."""
 
-    def __init__(self, channels, dilation, embedding):
+    def __init__(self, channels: int, dilation: int, embedding: int) -> None:
         super().__init__()
         self.level = nn.Linear(embedding, channels)
         self.mix = nn.Conv1d(channels, 2 * channels, 3, padding=dilation, dilation=dilation)
@@ -17,7 +17,7 @@ class Layer(nn.Module):
         for layer in (self.mix, self.out):
             nn.init.kaiming_normal_(layer.weight)
 
-    def forward(self, h, embedded):
+    def forward(self, h: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
         gate, filtered = self.mix(h + self.level(embedded)[..., None]).chunk(2, 1)
         on, skip = self.out(torch.sigmoid(gate) * torch.tanh(filtered)).chunk(2, 1)
         return (h + on) / math.sqrt(2), skip
@@ -31,7 +31,10 @@ class DiffWave(nn.Module):
     with a waveform and the linear estimate's share.
     """
 
-    def __init__(self, channels=64, layers=30, cycle=10, embedding=512, conditions=0, stride=1):
+    frequencies: Tensor
+
+    def __init__(self, channels: int = 64, layers: int = 30, cycle: int = 10, embedding: int = 512, conditions: int = 0,
+                 stride: int = 1) -> None:
         super().__init__()
         self.conditions, self.stride, self.kernel = conditions, stride, stride
         self.stem = nn.Conv1d(3 if conditions else 2, channels, 1)
@@ -43,20 +46,21 @@ class DiffWave(nn.Module):
             nn.init.kaiming_normal_(layer.weight)
         nn.init.zeros_(self.head.weight)
         if conditions:
-            nn.init.zeros_(self.head.bias)
+            if self.head.bias is not None:
+                nn.init.zeros_(self.head.bias)
             self.linear = nn.Linear(embedding, 1)
             nn.init.zeros_(self.linear.weight)
             nn.init.ones_(self.linear.bias)
         self.register_buffer("frequencies", 10.0 ** (torch.arange(64) * 4.0 / 63), persistent=False)
 
-    def forward(self, x, presence, t):
-        x = torch.stack([x.real, x.imag, *([presence] if self.conditions else [])], 1)
+    def forward(self, x: Tensor, presence: Tensor | None, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        x = torch.stack([x.real, x.imag, *([] if presence is None or not self.conditions else [presence])], 1)
         if self.conditions:
             embedded = self.embed(t)
         else:
             angle = t[:, None] * self.frequencies
             embedded = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
-        h, total = torch.relu(self.stem(x)), 0
+        h, total = torch.relu(self.stem(x)), torch.zeros((), device=x.device)
         for layer in self.layers:
             h, skip = layer(h, embedded)
             total = total + skip

@@ -7,7 +7,7 @@ the signal-to-noise ratio, and the modulator. This network can be just that: its
 functions of the noise level; the head is a bank of pulses. What it knows of a source it has from training alone.
 """
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 _HIDDEN = 96        # of the conditions' own network
@@ -16,14 +16,14 @@ _HIDDEN = 96        # of the conditions' own network
 class Gains(nn.Module):
     """Conditions [batch, n] -> a gain and an offset for each channel, [batch, channels, 1]; at first 1 and 0."""
 
-    def __init__(self, channels, exponential):
+    def __init__(self, channels: int, exponential: bool) -> None:
         super().__init__()
         self.layer = nn.Linear(_HIDDEN, 2 * channels)
         self.exponential = exponential
         nn.init.zeros_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
 
-    def forward(self, h, embedded):
+    def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
         gain, offset = self.layer(embedded)[..., None].chunk(2, 1)
         return h * (torch.exp(gain.clamp(-8, 8)) if self.exponential else 1 + gain) + offset
 
@@ -31,13 +31,13 @@ class Gains(nn.Module):
 class Block(nn.Module):
     """Residual and gated: h + W·tanh(a)·sigmoid(b), (a, b) a dilated convolution of h under gains."""
 
-    def __init__(self, channels, dilation):
+    def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         self.mix = nn.Conv1d(channels, 2 * channels, 3, padding=dilation, dilation=dilation)
         self.gains = Gains(2 * channels, exponential=True)
         self.out = nn.Conv1d(channels, channels, 1)
 
-    def forward(self, h, embedded):
+    def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
         a, b = self.gains(self.mix(h), embedded).chunk(2, 1)
         return h + self.out(torch.tanh(a) * torch.sigmoid(b))
 
@@ -51,7 +51,7 @@ class Fast(nn.Module):
     [batch, 1]).
     """
 
-    def __init__(self, stride, kernel, channels, dilations, conditions):
+    def __init__(self, stride: int, kernel: int, channels: int, dilations: list[int], conditions: int) -> None:
         super().__init__()
         self.stride, self.kernel = stride, kernel
         pad = (kernel - stride) // 2
@@ -66,7 +66,7 @@ class Fast(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.ones_(self.linear.bias)
 
-    def forward(self, x, presence, conditions):
+    def forward(self, x: Tensor, presence: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
         embedded = self.embed(conditions)
         h = self.stem_gains(self._filters(x, presence), embedded)
         for block in self.blocks:
@@ -76,7 +76,7 @@ class Fast(nn.Module):
     # Where the taps are an odd number of hops, the last layer is a product and shifted sums, samples lying as they are wanted;
     # the first too, if it is short: its products would outgrow the caches.
 
-    def _filters(self, x, presence):
+    def _filters(self, x: Tensor, presence: Tensor) -> Tensor:
         """The stem: [batch, channels, hops]."""
         reach = self.kernel // self.stride
         if self.kernel not in (self.stride, 3 * self.stride):
@@ -92,7 +92,7 @@ class Fast(nn.Module):
                 out[:, max(-d, 0):count - max(d, 0)] += parts[:, max(d, 0):count + min(d, 0), i]
         return out.mT
 
-    def _pulses(self, h):
+    def _pulses(self, h: Tensor) -> Tensor:
         """The head: complex64 [batch, samples]."""
         reach, rest = divmod(self.kernel, self.stride)
         if rest or not reach % 2:
@@ -107,7 +107,7 @@ class Fast(nn.Module):
         return torch.view_as_complex(out[:, half:half + count].float().reshape(len(h), -1, 2))
 
 
-def window(x, stride, kernel):
+def window(x: Tensor, stride: int, kernel: int) -> tuple[Tensor, int]:
     """Pad x [..., samples] so that hops of `stride` fill it, with half a kernel of room at both ends: (padded, lead)."""
     room = -(-(kernel - stride) // 2 // stride) * stride
     return functional.pad(x, (room, room + -x.shape[-1] % stride)), room

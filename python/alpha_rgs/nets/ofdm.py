@@ -10,11 +10,13 @@ noise, in another signal's band, are decided together (signals/tree_search.py).
 Learned: the carriers' mean powers; the points, their shares and the scatter about them; the symmetry by which a window's phase is
 found; how far an alignment is to be trusted, and a frame that is not whole.
 """
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..signals.framing import FramePlan
 from ..signals.tree_search import list_mean
@@ -34,9 +36,10 @@ class OfdmDenoiser(Named):
     """fft_size, cyclic_prefix: samples. points: how many. fold: a power of two, turned by 1/fold of a turn the source is the
     same; 0: its phase tells nothing. power: of the carriers, float32 [fft_size] in FFT order, sum 1. spectrum: as Denoiser's."""
 
-    coloured, finds, plain, cyclic, stride = True, True, False, True, 1
+    finds, cyclic = True, True
+    power: Tensor
 
-    def __init__(self, fft_size, cyclic_prefix, points, fold, spectrum):
+    def __init__(self, fft_size: int, cyclic_prefix: int, points: int, fold: int, spectrum: Tensor) -> None:
         super().__init__()
         self.fft_size, self.cyclic_prefix, self.fold = fft_size, cyclic_prefix, fold
         self.register_buffer("spectrum", torch.as_tensor(spectrum, dtype=torch.float32))
@@ -46,27 +49,27 @@ class OfdmDenoiser(Named):
         self.shares = nn.Parameter(torch.zeros(points))         # logarithms
         self.scatter = nn.Parameter(torch.tensor(-4.0))         # decades of the variance about a point
         self.cut = nn.Parameter(torch.zeros(2))                # of frames not whole: logs of a factor on var, and its power
-        self._kept = {}
+        self._kept: dict[Hashable, Table] = {}
         self.trust = nn.Parameter(torch.zeros(2))               # of an alignment: log of a factor, its slope with the ratio
 
     @property
-    def net(self):
+    def net(self) -> "OfdmDenoiser":
         """Itself: there are no layers to be wrapped."""
         return self
 
     @property
-    def period(self):
+    def period(self) -> int:
         """Samples of a frame."""
         return self.fft_size + self.cyclic_prefix
 
-    def carriers(self):
+    def carriers(self) -> tuple[Tensor, Tensor]:
         """(numbers of the active carriers, ascending; their powers)."""
         number = torch.arange(-(self.fft_size // 2), self.fft_size - self.fft_size // 2, device=self.power.device)
         power = self.power.double()[number]
         active = power > _ACTIVE * power.max()
         return number[active], power[active] / power[active].sum()
 
-    def learn(self, windows, density=1e-3):
+    def learn(self, windows: Tensor, density: float = 1e-3) -> tuple[int, int, Tensor]:
         """Take carriers, points and symmetry from windows [batch, samples] of the source of unit power, noise of so little
         density (float) on it or none. Gives back what the untrained denoiser must be built for: (points, fold, places)."""
         from scipy.cluster.vq import kmeans2
@@ -76,7 +79,7 @@ class OfdmDenoiser(Named):
             offset, _ = self.aligned(windows, noise)
             plan = FramePlan(self.period, offset, windows.shape)
 
-            def whole():
+            def whole() -> tuple[Tensor, Tensor]:
                 """Estimates of whole frames' carriers: (r [batch, frames, carriers], var)."""
                 tables = self._tables(plan, partial(_stationary, noise), none, False, None)
                 r = plan.grouped(plan.cut(windows), [t.unbiased for t in tables])
@@ -99,7 +102,7 @@ class OfdmDenoiser(Named):
                     return count, self.fold, torch.tensor(places, dtype=torch.float32)
             return 1, 0, torch.zeros(1, 2)                      # no alphabet to be seen
 
-    def aligned(self, x, density):
+    def aligned(self, x: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
         """(offset of the first whole frame int64 [batch], how sure that is [batch, 1]) of windows [batch, samples] in noise of
         that density [1 or batch, 1 or bins]. The log-likelihood of pairs (x(n), x(n + fft_size)) of equal variance and known
         correlation, whitened, summed over prefixes."""
@@ -117,7 +120,8 @@ class OfdmDenoiser(Named):
         sure, offset = torch.softmax(score, 1).max(1, keepdim=True)
         return offset[:, 0], sure
 
-    def forward(self, x, density, fraction=None, presence=None, colour=None, offset=None):
+    def forward(self, x: Tensor, density: Tensor, fraction: Tensor | None = None, presence: Tensor | None = None,
+                colour: Any = None, offset: Tensor | None = None) -> Tensor:
         """x: complex64 [batch, samples]; density: N(f), float32 [1 or batch, 1 or bins], frequencies in FFT order; colour: of
         cyclostationary noise, (what FramePlan has for soi, FramePlan -> covariances complex128 [classes, period, period], key by
         which what is made of them is kept, or None); offset: of the first whole frame, int64 [batch], or None: found. fraction
@@ -150,12 +154,12 @@ class OfdmDenoiser(Named):
             turn = turn * torch.polar(torch.ones_like(slip), slip * bool(self.fold))
         mean = self.posterior(r * turn.conj(), var)
         if len(near):
-            mean = self._together(frames * turn.conj(), plan, tables, near, mean)
+            mean = self._decide_jointly(frames * turn.conj(), plan, tables, near, mean)
         if edges and self.fold:
             mean = self._cut_frames(frames * turn.conj(), plan, tables, mean)
         return sure * plan.join((mean * turn) @ self._basis().T.to(mean)) + (1 - sure) * linear
 
-    def posterior(self, u, var):
+    def posterior(self, u: Tensor, var: Tensor) -> Tensor:
         """E[c | u = c + √var·n] over the mixture: complex64 like u; var float32, broadcastable."""
         if not self.fold:
             return u / (1 + var)
@@ -165,13 +169,13 @@ class OfdmDenoiser(Named):
         nearest = (share * points).sum(-1)
         return nearest + (u - nearest) * (scatter / level)
 
-    def _basis(self):
+    def _basis(self) -> Tensor:
         """A, complex128 [period, active]: carriers of unit power to the samples of a frame."""
         number, power = self.carriers()
         n = torch.arange(-self.cyclic_prefix, self.fft_size, dtype=torch.float64, device=power.device)
         return torch.polar(power.sqrt().expand(len(n), -1).contiguous(), 2 * torch.pi * n[:, None] * number / self.fft_size)
 
-    def _turn(self, r, var):
+    def _turn(self, r: Tensor, var: Tensor) -> Tensor:
         """The factor of phase of each window, complex64 [batch, 1, 1], known up to 1/fold of a turn."""
         if not self.fold:
             return torch.ones(len(r), 1, 1, dtype=r.dtype, device=r.device)
@@ -181,7 +185,7 @@ class OfdmDenoiser(Named):
         angle = torch.angle(power.sum((1, 2), keepdim=True)) / self.fold
         return torch.polar(torch.ones_like(angle), angle)
 
-    def _shared(self, density):
+    def _shared(self, density: Tensor) -> Tensor:
         """Which carriers of a whole frame see much more noise of that density than most: int64 [near]."""
         if not self.fold or density.shape[1] == 1:
             return torch.zeros(0, dtype=torch.long)
@@ -192,7 +196,8 @@ class OfdmDenoiser(Named):
         near = near if len(near) <= _NEAR else worst.topk(_NEAR).indices.sort().values
         return near if len(near) > 1 else near[:0]
 
-    def _tables(self, plan, covariance, near, edges, key):
+    def _tables(self, plan: FramePlan, covariance: "_Covariance", near: Tensor, edges: bool,
+                key: Hashable | None) -> "list[Table]":
         """A Table of each class of frames; those of a `key` are kept."""
         names = [(c, key, edges) for c in plan.classes]
         todo = [i for i, name in enumerate(names) if key is None or name not in self._kept]
@@ -206,7 +211,7 @@ class OfdmDenoiser(Named):
         return [known[name] if name in known else self._tables(plan, covariance, near, edges, None)[i]
                 for i, name in enumerate(names)]
 
-    def _made(self, plan, noise, near, edges, which):
+    def _made(self, plan: FramePlan, noise: Tensor, near: Tensor, edges: bool, which: Tensor) -> "list[Table]":
         """Tables of the classes `which`, int64 [n]; noise: of all classes."""
         low, high = torch.tensor([plan.classes[i][:2] for i in which.tolist()]).T
         n, device = torch.arange(plan.length), noise.device
@@ -217,7 +222,7 @@ class OfdmDenoiser(Named):
         filters, product = _linear(basis, noise)
         gain = product.diagonal(dim1=1, dim2=2).real.clamp(1e-9, 1 - _LEAST)
         var = 1 / gain - 1
-        parts = [(filters / gain[..., None]).to(torch.complex64), var.float()]
+        parts: list[Any] = [(filters / gain[..., None]).to(torch.complex64), var.float()]
         if len(near):
             clean = torch.ones(basis.shape[2], dtype=torch.bool, device=device)
             clean[near.to(device)] = False
@@ -226,11 +231,11 @@ class OfdmDenoiser(Named):
         else:
             parts += [[None] * len(which)] * 2
         cut = (high - low < plan.length) & (high - low >= _ENOUGH * plan.length) & edges
-        every = iter(zip(*_factored(filters[cut.to(device)], product[cut.to(device)]))) if bool(cut.any()) else None
+        every = iter(zip(*_factored(filters[cut.to(device)], product[cut.to(device)])) if bool(cut.any()) else ())
         return [Table(*row, *(next(every) if c else (None, None))) for *row, c in zip(*parts, cut.tolist())]
 
-    def _together(self, frames, plan, tables, near, mean):
-        """`mean` of the carriers, those replaced that share noise: the others are taken off and these decided together."""
+    def _decide_jointly(self, frames: Tensor, plan: FramePlan, tables: "list[Table]", near: Tensor, mean: Tensor) -> Tensor:
+        """`mean` of the carriers, those replaced that share noise: the others are subtracted and these decided jointly."""
         index = plan.index.to(mean.device)
         clean = torch.ones(mean.shape[2], dtype=torch.bool, device=mean.device)
         clean[near] = False
@@ -240,8 +245,8 @@ class OfdmDenoiser(Named):
         found = self._decided(z.flatten(0, 1), factor.flatten(0, 1), _WIDTH)
         return mean.index_copy(2, near.to(mean.device), found.unflatten(0, mean.shape[:2]))
 
-    def _cut_frames(self, frames, plan, tables, mean):
-        """`mean` of the carriers, those of frames that the window cuts decided all together."""
+    def _cut_frames(self, frames: Tensor, plan: FramePlan, tables: "list[Table]", mean: Tensor) -> Tensor:
+        """`mean` of the carriers, those of frames that the window cuts decided all jointly."""
         cut = [i for i, t in enumerate(tables) if t.every is not None]
         place = torch.full((len(tables),), -1)
         place[cut] = torch.arange(len(cut))
@@ -255,10 +260,10 @@ class OfdmDenoiser(Named):
         mean[rows] = self._decided((every @ frames[rows][..., None])[..., 0], factor, _WIDTH_CUT)
         return mean
 
-    def _decided(self, z, factor, width):
+    def _decided(self, z: Tensor, factor: Tensor, width: int) -> Tensor:
         return list_mean(z, factor, torch.view_as_complex(self.places), width, self.shares)
 
-    def _left(self, var):
+    def _left(self, var: Tensor) -> Tensor:
         """About the variance that the posterior leaves of a carrier: the linear one, less where points are far apart."""
         points = torch.view_as_complex(self.places)
         gap = (points[:, None] - points).abs() + 9 * torch.eye(len(points), device=points.device)
@@ -268,25 +273,28 @@ class OfdmDenoiser(Named):
 @dataclass
 class Table:
     """Of a class of frames, with P samples and K carriers: unbiased complex64 [K, P] and var float32 [K] of the linear estimates;
-    near, near_factor: T and R (_factored) of the carriers that share noise, the others taken off; every, every_factor: of all
-    carriers of a frame that the window cuts. None where they are not needed."""
+    near, near_factor: T and R (_factored) of the carriers that share noise, the others subtracted; every, every_factor: of all
+    carriers of a frame that the window cuts; None where they are not needed."""
 
-    unbiased: torch.Tensor
-    var: torch.Tensor
-    near: torch.Tensor | None
-    near_factor: torch.Tensor | None
-    every: torch.Tensor | None
-    every_factor: torch.Tensor | None
+    unbiased: Tensor
+    var: Tensor
+    near: Any = None
+    near_factor: Any = None
+    every: Any = None
+    every_factor: Any = None
 
 
-def _linear(basis, noise):
+_Covariance = Callable[[FramePlan], Tensor]     # of the noise of each class of frames, complex128 [classes, period, period]
+
+
+def _linear(basis: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Of carriers of unit power through basis, complex128 [(n,) P, K], in noise, complex128 [n, P, P]: F [n, K, P], the
     Gaussian posterior mean being F·x, and F·A [n, K, K]; I less that is the covariance."""
     filters = torch.cholesky_solve(basis.expand(len(noise), -1, -1), torch.linalg.cholesky(basis @ basis.mH + noise)).mH
     return filters, filters @ basis
 
 
-def _factored(filters, product):
+def _factored(filters: Tensor, product: Tensor) -> list[Tensor]:
     """[T, R] of carriers decided together, complex64: with z = T·x, -|z - R·c|² + |c|² is their log-likelihood but for a
     constant, R upper triangular; from what _linear gives."""
     left = torch.eye(product.shape[2], dtype=product.dtype, device=product.device) * (1 + _LEAST) - product
@@ -294,7 +302,7 @@ def _factored(filters, product):
     return [(factor @ filters).to(torch.complex64), factor.to(torch.complex64)]
 
 
-def _toeplitz(density, size):
+def _toeplitz(density: Tensor, size: int) -> Tensor:
     """Covariances of noise of density [rows, 1 or bins], complex128 [rows, size, size]."""
     n, bins = torch.arange(size, device=density.device), density.shape[1]
     if bins == 1:
@@ -302,7 +310,7 @@ def _toeplitz(density, size):
     return torch.fft.ifft(density.double())[:, (n[:, None] - n) % bins]
 
 
-def _stationary(density, plan):
+def _stationary(density: Tensor, plan: FramePlan) -> Tensor:
     """The same for each class of a plan."""
     rows = _toeplitz(density, plan.length)
     return rows[plan.rows.to(rows.device)] if plan.rows is not None else rows.expand(len(plan.classes), -1, -1)

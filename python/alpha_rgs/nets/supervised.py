@@ -6,7 +6,7 @@ is the other source, and so they fit the contract of a denoiser for one pass. Wh
 the window, they know from training alone.
 """
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from .denoiser import Named
@@ -19,14 +19,15 @@ class Supervised(Named):
     """net: float32 [batch, 2, samples] -> the same, real and imaginary parts of the signal of interest. spectrum: as Denoiser's;
     kept with the weights, not used."""
 
-    supervised, plain, stride = True, True, 1
+    supervised, plain = True, True
 
-    def __init__(self, net, spectrum):
+    def __init__(self, net: nn.Module, spectrum: Tensor) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("spectrum", torch.as_tensor(spectrum, dtype=torch.float32))
 
-    def forward(self, x, density=None, fraction=None, presence=None):
+    def forward(self, x: Tensor, density: Tensor | None = None, fraction: Tensor | None = None,
+                presence: Tensor | None = None) -> Tensor:
         """x complex64 [batch, samples], any number of them -> x less the signal of interest, likewise. The rest is for other
         denoisers and not asked for."""
         scale = x.abs().square().mean(1, keepdim=True).sqrt()
@@ -34,10 +35,10 @@ class Supervised(Named):
         return x - scale * torch.complex(s[:, 0], s[:, 1])
 
 
-def _start(module):
+def _start(module: nn.Conv1d) -> nn.Conv1d:
     """The head begins with nothing for an answer: the mixture is the other source."""
-    nn.init.zeros_(module.weight)
-    nn.init.zeros_(module.bias)
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
     return module
 
 
@@ -45,7 +46,7 @@ class UNet(nn.Module):
     """U-Net (Ronneberger et al., 2015) in one dimension. kernel: taps of the first layer, odd, so long that it sees a period of
     the interference at once; channels: of that layer, a multiple of 4, twice as many after each of `halvings`; 3 taps within."""
 
-    def __init__(self, channels=32, halvings=5, kernel=101):
+    def __init__(self, channels: int = 32, halvings: int = 5, kernel: int = 101) -> None:
         super().__init__()
         width = [channels << i for i in range(halvings + 1)]
         self.step = 1 << halvings
@@ -57,18 +58,18 @@ class UNet(nn.Module):
                                   for a in width[:-1])
         self.head = _start(nn.Conv1d(channels, 2, 1))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         samples = x.shape[2]
         h, kept = self.stem(functional.pad(x, (0, -samples % self.step))), []
         for down in self.down:
             kept.append(h)
             h = down(h)
-        for up, join, skip in zip(self.up[::-1], self.join[::-1], kept[::-1]):
+        for up, join, skip in zip(reversed(self.up), reversed(self.join), reversed(kept)):
             h = join(torch.cat([up(h), skip], 1))
         return self.head(h)[..., :samples]
 
 
-def _layer(convolution):
+def _layer(convolution: nn.Conv1d | nn.ConvTranspose1d) -> nn.Sequential:
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     return nn.Sequential(convolution, nn.GroupNorm(GROUPS, convolution.out_channels), nn.ReLU())
 
@@ -77,7 +78,7 @@ class WaveNet(nn.Module):
     """WaveNet (van den Oord et al., 2016), not causal: DiffWave's layers without a noise level. Dilations 1, 2, ... 2^(cycle-1),
     again and again."""
 
-    def __init__(self, channels=128, layers=30, cycle=10):
+    def __init__(self, channels: int = 128, layers: int = 30, cycle: int = 10) -> None:
         super().__init__()
         self.stem = nn.Conv1d(2, channels, 1)
         self.mix = nn.ModuleList(nn.Conv1d(channels, 2 * channels, 3, padding=2 ** (i % cycle), dilation=2 ** (i % cycle))
@@ -87,8 +88,8 @@ class WaveNet(nn.Module):
         for layer in (self.stem, *self.mix, *self.out, self.collect):
             nn.init.kaiming_normal_(layer.weight)
 
-    def forward(self, x):
-        h, total = torch.relu(self.stem(x)), 0
+    def forward(self, x: Tensor) -> Tensor:
+        h, total = torch.relu(self.stem(x)), torch.zeros((), device=x.device)
         for mix, out in zip(self.mix, self.out):
             gate, filtered = mix(h).chunk(2, 1)
             on, skip = out(torch.sigmoid(gate) * torch.tanh(filtered)).chunk(2, 1)

@@ -1,83 +1,126 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From the [network] table of a prior to an untrained denoiser."""
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from .bursts import BurstDenoiser
-from .denoiser import CONDITIONS, Denoiser, Finder, Scheduled
+from .denoiser import CONDITIONS, Denoiser, Finder, Named, Scheduled
 from .diffwave import DiffWave
 from .fast import Fast
 from .ofdm import OfdmDenoiser
 from .supervised import GROUPS, Supervised, UNet, WaveNet
 
-_OPTIONAL = ("pseudo_lags", "white", "plain")       # keys of fast
-_NETS = {"fast": (Fast, {"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int,
-                         "pseudo_lags": int, "white": bool, "plain": bool}),
-         "diffwave": (DiffWave, {"channels": int, "layers": int, "cycle": int, "stride": int, "conditions": int}),
-         "bursts": (BurstDenoiser, {"rounds": int}),
-         "ofdm": (OfdmDenoiser, {"fft_size": int, "cyclic_prefix": int, "points": int, "fold": int}),
-         "unet": (UNet, {"channels": int, "halvings": int, "kernel": int}),
-         "wavenet": (WaveNet, {"channels": int, "layers": int, "cycle": int})}
 SUPERVISED = ("unet", "wavenet")        # trained on mixtures, and for nothing else
+_WORDS = {list: "positive whole numbers", int: "a positive whole number", bool: "true or false"}
+_Table = dict[str, Any]
 
 
-def build(table, bins=512):
-    """The untrained denoiser that a table describes: kind, and the keys of its network; for fast also pseudo_lags (a Finder),
-    white (it takes no colour) and plain (no filters before and beside the network); a diffwave with conditions takes colour; of
-    an ofdm without fold the phase tells nothing; unet and wavenet are for one pass. ParameterError names the wrong key."""
-    table = dict(table)
-    kind = table.pop("kind", None)
-    if kind not in tuple(_NETS):
-        raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_NETS)}")
-    net, keys = _NETS[kind]
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of network: its keys with their types, those that may be left out, further checks of a table (ParameterError), and
+    the denoiser made from a table and a spectrum."""
+
+    keys: Mapping[str, type]
+    optional: tuple[str, ...]
+    check: Callable[[_Table], None]
+    make: Callable[[_Table, Tensor], Named]
+
+
+def build(table: Mapping[str, Any], bins: int = 512) -> Any:
+    """The untrained denoiser that a table describes: kind, and the keys of its network.
+
+    fast takes also pseudo_lags (then a Finder), white (the noise is white) and plain (no filters before and beside the network).
+    A diffwave with conditions takes coloured noise. An ofdm without fold has a phase that says nothing. unet and wavenet separate
+    in one pass. bins: of the spectrum, which is flat. Raises ParameterError that names the wrong key.
+    """
+    own = dict(table)
+    kind = own.pop("kind", None)
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_KINDS)}")
+    _check_keys(kind, own)
+    _KINDS[kind].check(own)
+    denoiser = _KINDS[kind].make(own, torch.ones(bins))
+    denoiser.table = {"kind": kind, **own}
+    return denoiser
+
+
+def _check_keys(kind: str, table: _Table) -> None:
+    keys = _KINDS[kind].keys
     for key, value in table.items():
         if key not in keys:
             raise ParameterError(f"network: unknown key {key!r} for kind {kind!r}; known keys: {', '.join(keys)}")
         numbers = [] if keys[key] is bool else value if keys[key] is list else [value]
         if not isinstance(value, keys[key]) or not all(type(v) is int and 0 < v < 65536 for v in numbers):
-            what = {list: "positive whole numbers", int: "a positive whole number", bool: "true or false"}[keys[key]]
-            raise ParameterError(f"network: {key}: {value!r} must be {what}")
-    missing = [key for key in keys if key not in table and key not in (*_OPTIONAL, "fold")]
-    if missing and kind != "diffwave":
-        raise ParameterError(f"network: {missing[0]} is missing")
-    if kind == "fast":
-        if table["kernel"] < table["stride"] or (table["kernel"] - table["stride"]) % 2:
-            raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
-    if kind in SUPERVISED:
-        if kind == "unet" and table["kernel"] % 2 == 0:
-            raise ParameterError(f"network: kernel: {table['kernel']} must be odd")
-        if kind == "unet" and table["channels"] % GROUPS:
-            raise ParameterError(f"network: channels: {table['channels']} must be a multiple of {GROUPS}")
-        if kind == "unet" and (table["halvings"] > 16 or table["channels"] << table["halvings"] >= 65536):
-            raise ParameterError(f"network: halvings: {table['halvings']} double {table['channels']} channels beyond 65535; take "
-                                 "fewer")
-        if kind == "wavenet" and table["cycle"] > 16:
-            raise ParameterError(f"network: cycle: {table['cycle']} must be no more than 16")
-        denoiser = Supervised(net(**table), torch.ones(bins))
-        denoiser.table = {"kind": kind, **table}
-        return denoiser
-    if kind == "bursts":
-        denoiser = BurstDenoiser(**table)
-        denoiser.table = {"kind": kind, **table}
-        return denoiser
-    if kind == "ofdm":
-        if table["cyclic_prefix"] > table["fft_size"]:
-            raise ParameterError(f"network: cyclic_prefix: {table['cyclic_prefix']} must not exceed fft_size "
-                                 f"({table['fft_size']})")
-        if table.get("fold", 1).bit_count() != 1:
-            raise ParameterError(f"network: fold: {table['fold']} must be a power of two")
-        denoiser = OfdmDenoiser(**{"fold": 0} | table, spectrum=torch.ones(bins))
-        denoiser.table = {"kind": kind, **table}
-        return denoiser
+            raise ParameterError(f"network: {key}: {value!r} must be {_WORDS[keys[key]]}")
+    for key in keys:
+        if key not in table and key not in _KINDS[kind].optional:
+            raise ParameterError(f"network: {key} is missing")
+
+
+def _check_fast(table: _Table) -> None:
+    if table["kernel"] < table["stride"] or (table["kernel"] - table["stride"]) % 2:
+        raise ParameterError(f"network: kernel: {table['kernel']} must be stride ({table['stride']}) and an even number more")
+    _check_conditions(table)
+
+
+def _check_conditions(table: _Table) -> None:
     if table.get("conditions", CONDITIONS) != CONDITIONS:
         raise ParameterError(f"network: conditions: {table['conditions']} is of another version; this one has {CONDITIONS}")
-    own = _OPTIONAL if kind == "fast" else () if "conditions" in table else ("stride",)
-    network, rest = net(**{key: value for key, value in table.items() if key not in own}), torch.ones(bins)
-    if kind == "diffwave" and "conditions" not in table:
-        denoiser = Scheduled(network, rest, table.get("stride", 1))
-    else:
-        denoiser = Finder(network, rest, table["pseudo_lags"]) if "pseudo_lags" in table else Denoiser(network, rest)
-    denoiser.table = {"kind": kind, **table}
-    denoiser.coloured = denoiser.coloured and not table.get("white", False)
+
+
+def _check_ofdm(table: _Table) -> None:
+    if table["cyclic_prefix"] > table["fft_size"]:
+        raise ParameterError(f"network: cyclic_prefix: {table['cyclic_prefix']} must not exceed fft_size "
+                             f"({table['fft_size']})")
+    if table.get("fold", 1).bit_count() != 1:
+        raise ParameterError(f"network: fold: {table['fold']} must be a power of two")
+
+
+def _check_unet(table: _Table) -> None:
+    if table["kernel"] % 2 == 0:
+        raise ParameterError(f"network: kernel: {table['kernel']} must be odd")
+    if table["channels"] % GROUPS:
+        raise ParameterError(f"network: channels: {table['channels']} must be a multiple of {GROUPS}")
+    if table["halvings"] > 16 or table["channels"] << table["halvings"] >= 65536:
+        raise ParameterError(f"network: halvings: {table['halvings']} double {table['channels']} channels beyond 65535; take "
+                             "fewer")
+
+
+def _check_wavenet(table: _Table) -> None:
+    if table["cycle"] > 16:
+        raise ParameterError(f"network: cycle: {table['cycle']} must be no more than 16")
+
+
+def _fast(table: _Table, spectrum: Tensor) -> Denoiser:
+    net = Fast(**{key: value for key, value in table.items() if key not in _KINDS["fast"].optional})
+    denoiser = Finder(net, spectrum, table["pseudo_lags"]) if "pseudo_lags" in table else Denoiser(net, spectrum)
+    denoiser.coloured = not table.get("white", False)
     denoiser.plain = table.get("plain", False)
     return denoiser
+
+
+def _diffwave(table: _Table, spectrum: Tensor) -> Named:
+    if "conditions" in table:
+        return Denoiser(DiffWave(**table), spectrum)
+    net = DiffWave(**{key: value for key, value in table.items() if key != "stride"})
+    return Scheduled(net, spectrum, table.get("stride", 1))
+
+
+_KINDS = {
+    "fast": _Kind({"stride": int, "kernel": int, "channels": int, "dilations": list, "conditions": int, "pseudo_lags": int,
+                   "white": bool, "plain": bool}, ("pseudo_lags", "white", "plain"), _check_fast, _fast),
+    "diffwave": _Kind({"channels": int, "layers": int, "cycle": int, "stride": int, "conditions": int},
+                      ("channels", "layers", "cycle", "stride", "conditions"), _check_conditions, _diffwave),
+    "bursts": _Kind({"rounds": int}, (), lambda table: None, lambda table, spectrum: BurstDenoiser(**table)),
+    "ofdm": _Kind({"fft_size": int, "cyclic_prefix": int, "points": int, "fold": int}, ("fold",), _check_ofdm,
+                  lambda table, spectrum: OfdmDenoiser(**{"fold": 0} | table, spectrum=spectrum)),
+    "unet": _Kind({"channels": int, "halvings": int, "kernel": int}, (), _check_unet,
+                  lambda table, spectrum: Supervised(UNet(**table), spectrum)),
+    "wavenet": _Kind({"channels": int, "layers": int, "cycle": int}, (), _check_wavenet,
+                     lambda table, spectrum: Supervised(WaveNet(**table), spectrum)),
+}

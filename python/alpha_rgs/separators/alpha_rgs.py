@@ -12,6 +12,7 @@ import torch
 
 from ..errors import ParameterError
 from ..sources import with_network
+from ..sources.base import Noise, Structure
 from .amortised import first_pass
 from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
 from .lattice_search import search
@@ -27,8 +28,8 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None
     "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
     white smoothing as published, options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the
     search (alternatives.py); 0: none. Raises CapabilityError, ParameterError."""
-    require(soi, "linear-modulation", "signal of interest", "alpha_rgs")
-    preset = preset or ("fast" if interference.takes_colour else "white")
+    require(soi, Structure.CHAIN, "signal of interest", "alpha_rgs")
+    preset = preset or ("fast" if interference.takes_basis else "white")
     if preset not in PRESETS:
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
@@ -78,7 +79,7 @@ def _searched(r, y, soi, interference, kappa, noise_var, tones, again=()):
     if len(rows) == 0:
         return r, calls
     level = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
-    y, soi, interference = y[rows], soi.rows(rows), interference.rows(rows)
+    y, soi, interference = y[rows], soi.select(rows), interference.select(rows)
     kappa, noise_var = kappa[rows], noise_var[rows]
     loose = _iterate(y, soi, interference, kappa, noise_var, again, found[rows], firm) if again else r[rows]
     b = interference.denoise((y - soi.modulate(found[rows], y.shape[1])) / kappa, level)
@@ -118,7 +119,7 @@ def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=No
     for i, v in enumerate(levels):
         if known is not None:
             a = torch.where(firm, known, a)
-        b = interference.denoise((y - modulate(a)) / kappa, v / coarse, colour=soi, floor=floor)
+        b = interference.denoise((y - modulate(a)) / kappa, Noise(floor, soi, v / coarse))
         r = soi.matched_filter(y - kappa * b)
         a = (a + soi.symbol_means(r, v + thermal, modulate, soi.matched_filter)) / 2
         if callback:

@@ -7,12 +7,13 @@ y - kappa·b̂. A network trained on mixtures (`alpha-rgs train --against`) know
 import torch
 
 from ..errors import CapabilityError
+from ..sources.base import Noise, Structure
 from .base import decibels, require, soft_output
 
 
 def amortised(y, soi, interference, kappa, noise_var):
     """evaluations: 1. Raises CapabilityError for a denoiser that takes no colour."""
-    require(soi, "linear-modulation", "signal of interest", "amortised")
+    require(soi, Structure.CHAIN, "signal of interest", "amortised")
     one = kappa[:, None] * first_pass(y, soi, interference, kappa, noise_var)
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     rest = y - one
@@ -29,11 +30,11 @@ def amortised(y, soi, interference, kappa, noise_var):
 
 def first_pass(y, soi, interference, kappa, noise_var):
     """b̂, complex64 [batch, samples]. kappa, noise_var: [batch] or [batch, 1], y and they in the same units as the SOI's gain."""
-    if not interference.takes_colour:
+    if not interference.takes_basis:
         raise CapabilityError("amortised: the interference's denoiser knows white noise only; give one that takes a colour")
     scale = kappa.reshape(-1, 1).clamp_min(1e-6)
     gain = float(torch.as_tensor(soi.gain, dtype=torch.float32).mean())
     level, floor = (gain / scale).square(), noise_var.reshape(-1, 1) / scale.square()
     if not interference.learned:        # its filters are made for one level and kept
         level, floor = decibels(level.mean()), max(decibels(floor.mean()), 1e-4)
-    return interference.denoise(y * (1 / scale), level, colour=soi, floor=floor)
+    return interference.denoise(y * (1 / scale), Noise(floor, soi, level))

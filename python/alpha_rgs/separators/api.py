@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one call: separate(mixture, soi, interference)."""
+"""The one call: separate(mixture, sources), or separate(mixture, soi, interference)."""
 from dataclasses import replace
 from functools import partial
 
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..errors import CapabilityError, ParameterError
+from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES
 from ..synchronization import acquire, offset_of_zero
 from .alpha_rgs import alpha_rgs
@@ -17,6 +18,8 @@ from .blind import separate_unknown
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
 from .reverse_diffusion import reverse_diffusion
+from .scale import rescaled, scale_of, scaled
+from .several import separate_several
 
 METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
            "reverse_diffusion": reverse_diffusion, "amortised": amortised}
@@ -25,87 +28,114 @@ BRIEF = ("matched_filter", "amortised")         # over in a few operations of to
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
 _FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of one in a channel
-_STRUCTURED = ("ofdm", "linear-modulation", "ofdm-bursts")     # linear in discrete unknowns, which joint detection needs
 _NONE, _TRACE = -60.0, 1e-4     # dB of quality where there is no signal; of the power, what is none if it had to be found
-_DC_FREE = ("ofdm", "linear-modulation", "ofdm-bursts", "gmsk", "gfsk", "lora")       # a line at zero is none of theirs
+
+
+def separate(mixture, sources, interference=None, method="auto", kappa=None, noise_var=None, start=0, free=(), **options):
+    """Separate mixture = Σ g_k·s_k + w into its sources: separate(y, [a, b, ...]), or separate(y, soi, interference).
+
+    mixture: complex64 [batch, samples] or [samples], array or tensor. sources: two or more Sources, in any order; what is not known
+    of them is None. With a third argument: the signal of interest and the interference, as the first two sources are then called.
+    method: a key of METHODS, or "auto". noise_var: variance per complex sample; kappa: amplitude of the interference (a source's
+    gain says the same): numbers or [batch]; None: estimated per window. start: position of each window's first sample in the
+    stream to which the sources' nuisances refer, a number or [batch]. free: nuisances of the signal of interest that are given
+    approximately and refined. options: go to the method.
+    Returns a Separation, with an Estimate for each source. Raises ParameterError (bad numbers, window shorter than the pulse),
+    CapabilityError.
+    """
+    y = torch.as_tensor(np.asarray(mixture)) if not torch.is_tensor(mixture) else mixture
+    y = torch.atleast_2d(y.to(torch.complex64))
+    if not bool(torch.isfinite(torch.view_as_real(y)).all()):
+        raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
+    pair = interference is not None
+    given = [sources, interference] if pair else list(sources)
+    for number, source in enumerate(given, 1):
+        if not isinstance(source, Source):
+            raise ParameterError(f"sources: number {number} is {type(source).__name__}, not a source (priors.load reads one)")
+    scale = scale_of(y)
+    y, given, kappa, noise_var = scaled(y, given, kappa, noise_var, scale)
+    if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
+        start = torch.as_tensor(start)
+        given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
+    if pair and given[0].structure is Structure.CHAIN:
+        out = _separate_pair(y, *given, method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
+    else:
+        if pair and kappa is not None:
+            given[1] = given[1].with_state(gain=kappa)
+        out = separate_several(y, given, method, noise_var, _separate_pair, **options)
+    return rescaled(out, scale)
 
 
 def choose(method, soi, interference):
-    """The separator's name: `auto` takes joint where both priors are structured and none is learned, amortised where a network
-    was trained on mixtures for nothing else, alpha_rgs otherwise (ParameterError, CapabilityError)."""
-    supervised = getattr(getattr(interference, "network", None), "supervised", False)
+    """The method's name for a pair: `auto` takes joint where both sources are structured and none is learned, amortised where a
+    network was trained on mixtures for nothing else, alpha_rgs otherwise (ParameterError, CapabilityError)."""
+    supervised = interference.supervised
     if supervised and method in _ASKING:
         raise CapabilityError(f"{method}: the interference's network is for one pass over mixtures, it cannot be asked at levels "
                               "of noise; use amortised")
     if method == "auto" and supervised:
         return "amortised"
     if method == "auto":
-        structured = soi.kind == "linear-modulation" and interference.kind in _STRUCTURED
-        return "joint" if structured and not (_asks(soi) or _asks(interference) or _turning(soi, interference)) else "alpha_rgs"
+        structured = _structured(soi) and _structured(interference)
+        return "joint" if structured and not _turning(soi, interference) else "alpha_rgs"
     if method not in METHODS:
         raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
     return method
 
 
-def _asks(prior):
-    """Whether a prior's network denoises waveforms, and is no part of joint detection."""
-    return prior.learned and prior.kind != "ofdm-bursts"
+def _structured(source):
+    """Whether joint detection knows the source by its structure, and not by a network that denoises waveforms."""
+    return source.structure is not Structure.NONE and not _asks(source)
+
+
+def _asks(source):
+    """Whether a source's network denoises waveforms, and is no part of joint detection."""
+    return source.learned and source.structure is not Structure.BURSTS
 
 
 def _turning(*sources):
-    """The first of the sources whose alphabet turns from symbol to symbol (π/4-DQPSK), which joint detection does not know."""
-    alphabets = [getattr(getattr(prior, "signal", None), "alphabet", None) for prior in sources]
-    return next((prior for prior, alphabet in zip(sources, alphabets) if getattr(alphabet, "rotation", 0)), None)
+    """The first of the sources whose alphabet rotates from symbol to symbol (π/4-DQPSK), which joint detection of a pair does not
+    know."""
+    return next((source for source in sources if source.alphabet_rotation), None)
 
 
-def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=None, start=0, free=(), **options):
-    """Take apart mixture = gain*s + kappa*b + w.
-
-    mixture: complex64 [batch, samples] or [samples], array or tensor. soi, interference: priors.
-    method: a key of METHODS, or "auto". kappa: amplitude of the interference, noise_var: variance per complex sample; numbers
-    or [batch]; None means estimated per window. start: position of each window's first sample in the stream to which the
-    priors' nuisances refer, a number or [batch]. Nuisances of the SOI that are None are found; those named in `free` are given
-    about right and fitted too. options: go to the separator.
-    Returns a Separation. Raises ParameterError (bad numbers, window shorter than the pulse), CapabilityError.
-    """
-    y = torch.as_tensor(np.asarray(mixture)) if not torch.is_tensor(mixture) else mixture
-    y = torch.atleast_2d(y.to(torch.complex64))
-    name = choose(method, soi, interference)
-    if not bool(torch.isfinite(torch.view_as_real(y)).all()):
-        raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
-    if soi.kind != "linear-modulation" and interference.kind == "linear-modulation":
-        raise CapabilityError(f"{name}: the signal of interest is a {soi.kind} prior, but must be a linear-modulation, which the "
-                              "interference is: are the two swapped?")
-    require(soi, "linear-modulation", "signal of interest", name)       # all methods so far; before anything is estimated
+def _check(name, y, soi, interference, options):
+    """Refuse what the method cannot do, before anything is estimated."""
+    require(soi, Structure.CHAIN, "signal of interest", name)
     structured = name == "joint" or name == "lmmse" and options.get("covariance") != "stationary"
-    if structured and interference.kind not in _STRUCTURED:
-        require(interference, "ofdm", "interference", name)
+    if structured and interference.structure is Structure.NONE:
+        require(interference, Structure.FRAMES, "interference", name)
     if structured and (turning := _turning(soi, interference)):
         raise CapabilityError(f"{name}: constellation: {turning.signal.constellation!r} turns from symbol to symbol, which this "
                               "method cannot do; use alpha_rgs")
-    for role, prior in (("signal of interest", soi), ("interference", interference)):
-        if structured and _asks(prior):
+    for role, source in (("signal of interest", soi), ("interference", interference)):
+        if structured and _asks(source):
             raise CapabilityError(f"{name}: the {role} is a learned prior, but this method knows structure only and would not "
                                   "ask its network; use alpha_rgs, or give the TOML file of the structure")
     if y.shape[1] < soi.signal.taps_count:
         raise ParameterError(f"window: {y.shape[1]} samples are shorter than the signal of interest's pulse, "
                              f"{soi.signal.taps_count} samples")
-    if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
-        start = torch.as_tensor(start)
-        soi, interference = soi.shifted(start.double()), interference.shifted(start)
+
+
+def _separate_pair(y, soi, interference, method="auto", kappa=None, noise_var=None, free=(), **options):
+    """A train of pulses from one other source; what soi lacks is estimated in the mixture."""
+    name = choose(method, soi, interference)
+    _check(name, y, soi, interference, options)
+    if kappa is None and interference.state.gain is not None:
+        kappa = interference.state.gain
     _check_channel(name, soi, interference, options)
     missing = [key for key in NUISANCES if getattr(soi, key) is None]
-    if getattr(interference, "carrier_offset", 0.0) is None:
+    if "carrier_offset" in interference.unknown:
         interference = replace(interference, carrier_offset=0.0)            # not looked for
     if missing == ["carrier_offset"]:
         soi, missing = replace(soi, carrier_offset=0.0), []
     if soi.channel_length:
         missing += "phase", "gain", "channel"       # it turns and scales the symbols
     power, dc = y.abs().square().mean(1), None
-    if missing and interference.kind in _DC_FREE:   # an SOI that is looked for would be found there: a line is a symbol repeated
+    if missing and interference.dc_free:    # an SOI that is looked for would be found there: a line is a symbol repeated
         dc = offset_of_zero(y)
         y = y - dc[:, None]
-    if (missing or free) and interference.kind != "ofdm-bursts":
+    if (missing or free) and interference.structure is not Structure.BURSTS:
         solve = partial(_known, name, options=options)
         out = separate_unknown(y, soi, interference, kappa, noise_var,
                                [k for k in (*NUISANCES, "channel") if k in (*missing, *free)], solve)
@@ -123,25 +153,29 @@ def separate(mixture, soi, interference, method="auto", kappa=None, noise_var=No
 def _check_channel(name, soi, interference, options):
     """Raise CapabilityError where a channel of the SOI, known or to be found, asks for what is not there: most methods take
     symbols a period apart for orthogonal. ParameterError where one of the interference is to be found."""
-    if getattr(interference, "channel_length", None):
+    if interference.structure is Structure.CHAIN and interference.channel_length:
         raise ParameterError("channel_length: of the interference no channel is looked for; leave it out, or give it as channel")
     if not (soi.signal.channel or soi.channel_length):
         return
     if name not in _EQUALISING or options.get("preset", "white") != "white":
         raise CapabilityError(f"{name}: a channel of the signal of interest needs method joint, lmmse or matched_filter, or "
                               "alpha_rgs with preset white")
-    if soi.channel_length and interference.kind == "ofdm-bursts" and name != "joint":
+    if soi.channel_length and interference.structure is Structure.BURSTS and name != "joint":
         raise CapabilityError(f"{name}: among bursts a channel is found by method joint alone; give it as channel")
-    if soi.channel_length and interference.kind == "ofdm-bursts" and soi.carrier_offset is None:
+    if soi.channel_length and interference.structure is Structure.BURSTS and soi.carrier_offset is None:
         raise ParameterError("channel_length: among bursts carrier_offset must be given with it; leave channel_length out, or "
                              "give both")
 
 
-def _known(name, y, soi, interference, kappa, noise_var, options, free=()):
-    """A Separation where the SOI is known, or among bursts, where it is found with them."""
+def _known(name, y, soi, interference, kappa, noise_var, options, free=(), noise_floor=0.0):
+    """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that is
+    believed, relative to the weaker source's power."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
+    if noise_floor:
+        gain = torch.as_tensor(soi.gain, dtype=kappa.dtype, device=kappa.device)
+        noise_var = torch.maximum(noise_var, noise_floor * torch.minimum(gain.square(), kappa.square()))
     sought = [*(key for key in found if key in NUISANCES), *free]
-    if name == "joint" and interference.kind == "ofdm-bursts" and (sought or soi.channel_length):
+    if name == "joint" and interference.structure is Structure.BURSTS and (sought or soi.channel_length):
         options = {"fits": _ECHOED if soi.channel_length else _FITS, "free": sought, **options}
     if name == "alpha_rgs" and soi.signal.channel:
         options = {**options, "preset": "white", "tones": 0}       # the search takes pulses for orthogonal

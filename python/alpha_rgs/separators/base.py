@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every separator returns, and the checks that all of them share."""
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import numpy as np
 import torch
 
 from ..errors import CapabilityError
+from ..sources.base import Structure
 
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
 _BELIEVED = 2.0         # symbols' worth of trust in the model's own
@@ -28,7 +29,8 @@ class Separation:
     quality: estimated SINR of the soft symbols, dB, float32 [batch].
     evaluations: how often the interference's prior was asked.
     kappa: amplitude of the interference, float32 [batch]. noise_var: per complex sample, float32 [batch].
-    method: which separator. estimated: what was found from the mixture, name -> tensor [batch].
+    method: which separator. estimated: what was found from the mixture, name -> tensor [batch]. sources: an Estimate of each
+    source, in the order in which they were given.
     """
 
     soi: torch.Tensor
@@ -41,6 +43,7 @@ class Separation:
     noise_var: torch.Tensor
     method: str = ""
     estimated: dict = field(default_factory=dict)
+    sources: list = field(default_factory=list)
 
     @property
     def error_rate(self):
@@ -49,13 +52,37 @@ class Separation:
         return torch.sigmoid(-torch.as_tensor(self.llrs).abs()).flatten(1).mean(1)
 
 
+def mapped(out, change):
+    """A Separation, or a part of one, each of whose tensors [batch, ...] is change(tensor)."""
+    def walk(value):
+        if torch.is_tensor(value):
+            return change(value) if value.ndim else value
+        if isinstance(value, dict):
+            return {name: walk(v) for name, v in value.items()}
+        if isinstance(value, list):
+            return [walk(v) for v in value]
+        if is_dataclass(value):
+            return replace(value, **{f.name: walk(getattr(value, f.name)) for f in fields(value)})
+        return value
+
+    return walk(out)
+
+
 def joined(parts):
     """Separations of parts of a batch, as one."""
     def cat(values):
-        return torch.cat(values) if torch.is_tensor(values[0]) and values[0].ndim else values[0]
-    told = [k for k in parts[0].estimated if all(k in p.estimated for p in parts)]
-    return replace(parts[0], estimated={k: cat([p.estimated[k] for p in parts]) for k in told},
-                   **{f.name: cat([getattr(p, f.name) for p in parts]) for f in fields(Separation) if f.name != "estimated"})
+        first = values[0]
+        if torch.is_tensor(first):
+            return torch.cat(values) if first.ndim else first
+        if isinstance(first, dict):
+            return {name: cat([v[name] for v in values]) for name in first if all(name in v for v in values)}
+        if isinstance(first, list):
+            return [cat(list(column)) for column in zip(*values)]
+        if is_dataclass(first):
+            return replace(first, **{f.name: cat([getattr(v, f.name) for v in values]) for f in fields(first)})
+        return first
+
+    return cat(list(parts))
 
 
 def picked(a, b, first):
@@ -72,10 +99,14 @@ def decibels(value):
     return 10 ** (round(10 * math.log10(max(float(value), 1e-9))) / 10)
 
 
-def require(prior, kind, role, method):
-    """Refuse, by name, a prior without the capability that the method needs."""
-    if prior.kind != kind:
-        raise CapabilityError(f"{method}: the {role} is a {prior.kind} prior, but this method needs a {kind} prior there")
+_NEEDED = {Structure.CHAIN: "linear-modulation", Structure.FRAMES: "ofdm", Structure.BURSTS: "802.11 ofdm"}
+
+
+def require(source, structure, role, method):
+    """Refuse, by name, a source without the structure that the method needs."""
+    if source.structure is not structure:
+        raise CapabilityError(f"{method}: the {role} is a {source.kind} prior, but this method needs a {_NEEDED[structure]} prior "
+                              "there")
 
 
 def misjudged(alphabet, symbols, var, dims=2):

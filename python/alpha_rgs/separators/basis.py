@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
+from ..sources.base import Structure
 from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
 
 VARIANTS = ("published", "constrained", "weighted")
@@ -40,7 +41,7 @@ def basis(y, soi, interference, kappa, noise_var, variant="published", inner_ste
     callback(i, s, eta) sees each step. The interference's score is that of b + w/kappa: receiver noise counts to it.
     evaluations: len(levels)·inner_steps. Raises CapabilityError, ParameterError.
     """
-    require(soi, "linear-modulation", "signal of interest", "basis")
+    require(soi, Structure.CHAIN, "signal of interest", "basis")
     levels = _checked(variant, inner_steps, step, levels, init, noise)
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     ratio, x = (kappa[:, None] / gain).clamp_min(1e-3), y / gain        # an absent interference is not divided by

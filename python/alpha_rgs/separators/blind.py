@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import torch
 
 from ..sources.linear_modulation import NUISANCES
+from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.stationary import candidates, channel_fitted, refined
 from .base import Separation, astray, joined
 
@@ -14,7 +15,10 @@ _ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must ga
 _ECHOED, _STALLED = 12, 5       # rounds where a channel is looked for; that may pass without a gain while nothing is clear
 _CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
 _FOUND = 0.044, 4.0             # of astray: likeliest over 92 windows of the envelope under OFDM and QPSK, 40 found wrongly
-_ALONE = ("ofdm", "linear-modulation", "gaussian")      # under these carrier offsets may not differ within a batch
+# for noise below the floor of the search to be believed: what is left, of it. Of 96 windows right ones leave 0.7 to 1.1 times the
+# noise, wrong ones 0.12 to 0.32 of the signal's power
+_AGREES = 2.0
+_INEXACT = 1e-3                 # of the weaker source's power: what cut frames and nuisances leave without noise is up to 7e-5
 
 
 def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
@@ -24,37 +28,38 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
         return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
 
     def source(row, of):
-        return of.rows(slice(row, row + 1))
+        return of.select(slice(row, row + 1))
 
     sought, echoed = [key for key in missing if key != "channel"], "channel" in missing
     lacking = not echoed or any(getattr(soi, key) is None for key in sought)
     clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
 
-    def solved(starts):
-        """{row: SOI} -> {row: Separation}."""
-        if interference.kind in _ALONE or echoed:
+    def free(soi):                  # a channel holds the timing too
+        return [key for key in sought if key != "timing" or not soi.signal.channel]
+
+    def solved(starts, floor):
+        """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
+        if not interference.own_carrier or echoed:
             parts = [[row] for row in starts]
         else:
             parts = [list(starts)]
         out = {}
         for part in parts:
-            known = replace(soi.rows(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in sought})
+            known = replace(soi.select(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in sought})
             if echoed:
                 known = replace(known, signal=starts[part[0]].signal, channel_length=None)
             levels = [rows(v, part) for v in (kappa, noise_var)]
-            found = solve(y[part], known, interference.rows(part), *levels)
+            found = solve(y[part], known, interference.select(part), *levels, noise_floor=floor)
             out |= {row: _row(found, i) for i, row in enumerate(part)}
         return out
 
-    def settled(starts):
+    def settled(starts, floor=NOISE_FLOOR, rounds=_ECHOED if echoed else _ROUNDS):
         """{row: SOI} -> {row: (Separation, SOI, spread)}: separated, nuisances fitted to that, and again while it gets better."""
         best, going, told, since = {}, dict(starts), {row: {} for row in starts}, dict.fromkeys(starts, 0)
-        for _ in range(_ECHOED if echoed else _ROUNDS):
-            for row, out in solved(going).items():
+        for _ in range(rounds):
+            for row, out in solved(going, floor).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
-                # a channel holds the timing too
-                free = [key for key in sought if key != "timing" or not going[row].signal.channel]
-                moved, spread = refined(y[row], going[row], out, free)
+                moved, spread = refined(y[row], going[row], out, free(going[row]))
                 told[row] = told[row] | spread
                 if gained > 0:
                     best[row] = out, going[row], told[row]
@@ -81,7 +86,21 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
             if row not in best or float(found[0].quality) > float(best[row][0].quality):
                 best[row] = found
         ways = {row: ways[row] for row in starts if float(best[row][0].quality) < clear}
+    quiet = {row: refined(y[row], own, out, free(own))[0] for row, (out, own, _) in best.items()
+             if _agrees(y[row], out, levels[row][1])}
+    for row, (out, own, spread) in settled(quiet, 0.0, 1).items() if quiet else ():
+        if _agrees(y[row], out, float(out.noise_var), kept=True):
+            best[row] = out, own, best[row][2] | spread
     return joined([_told(*best[row], missing) for row in range(len(y))])
+
+
+def _agrees(y, out, noise, kept=False):
+    """Whether what a Separation `out` of this window y leaves is as weak as the noise that was measured, or given, and that is
+    less than it was separated with (or, once kept, is what it was separated with)."""
+    noise = float(out.estimated["noise_var"] if noise is None else noise)
+    weakest = min(float(out.soi.abs().square().mean()), float(out.kappa.square()))
+    left = float((y - out.soi[0] - out.interference[0]).abs().square().mean())
+    return (kept or noise < float(out.noise_var)) and left < _AGREES * max(noise, _INEXACT * weakest)
 
 
 def _column(values):

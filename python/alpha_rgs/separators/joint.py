@@ -13,7 +13,8 @@ from ..errors import ParameterError
 from ..inference.frame_family import COMPLEX, REAL, FrameFamily, divide, multiply
 from ..inference.list_search import refine
 from ..inference.symbol_chain import BlockChain
-from ..sources.base import carrier, column
+from ..signals.carrier import carrier, column
+from ..sources.base import Structure
 from ..sources.ofdm import frame_pulses
 from .base import interference_estimate, require, soft_output, together
 from .joint_bursts import joint_bursts
@@ -36,11 +37,11 @@ def joint(y, soi, interference, kappa, noise_var, passes=None, damping=None, sea
     passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the list, 0
     for none; default 32 (0 where the carriers are Gaussian). fits: under bursts, how often what was found of the SOI is fitted
     anew to what was decided; free: the names of that, None for all."""
-    if interference.kind == "linear-modulation":
+    if interference.structure is Structure.CHAIN:
         return joint_linear(y, soi, interference, kappa, noise_var, passes or 6, damping or 0.7, callback=callback)
-    if interference.kind == "ofdm-bursts":
+    if interference.structure is Structure.BURSTS:
         return joint_bursts(y, soi, interference, noise_var, passes, damping, fits, free, callback)
-    known = interference.kind == "ofdm" and interference.signal.alphabet.symmetry is not None
+    known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback)
 
@@ -52,14 +53,14 @@ def lmmse(y, soi, interference, kappa, noise_var, covariance="cyclostationary", 
         raise ParameterError(f"lmmse: covariance {covariance!r} is not known; one of cyclostationary, stationary")
     if covariance == "stationary":
         return stationary_lmmse(y, soi, interference, kappa, noise_var)
-    if interference.kind == "linear-modulation":
+    if interference.structure is Structure.CHAIN:
         return joint_linear(y, soi, interference, kappa, noise_var, 1, proper=True, method="lmmse", callback=callback)
     return _solve(y, soi, interference, kappa, noise_var, 1, 1.0, 0, "lmmse", callback)
 
 
 def _solve(y, soi, ofdm, kappa, noise_var, passes, damping, search, method, callback):
-    require(soi, "linear-modulation", "signal of interest", method)
-    require(ofdm, "ofdm", "interference", method)
+    require(soi, Structure.CHAIN, "signal of interest", method)
+    require(ofdm, Structure.FRAMES, "interference", method)
     problem = _Problem(y, soi, ofdm, kappa, noise_var)
     for step in range(passes):
         problem.infer(None if step == passes - 1 and not search else damping)

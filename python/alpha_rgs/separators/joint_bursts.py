@@ -23,8 +23,9 @@ from ..inference.frame_family import COMPLEX, REAL, divide, multiply
 from ..inference.frame_tiling import GAUSSIAN
 from ..inference.symbol_chain import BlockChain
 from ..signals import constellation
+from ..signals.carrier import column
 from ..signals.wifi import ALPHABETS
-from ..sources.base import column
+from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES
 from ..sources.ofdm_bursts import Tiles
 from .base import astray, joined, misjudged, picked, require, soft_output, together
@@ -46,10 +47,10 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
     30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
     fitted to what was decided, and all begun anew."""
-    require(soi, "linear-modulation", "signal of interest", "joint")
+    require(soi, Structure.CHAIN, "signal of interest", "joint")
     free = NUISANCES if free is None else free
     if soi.channel_length and len(y) > 1:           # each window has a channel of its own
-        return joined([joint_bursts(y[row:row + 1], soi.rows([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
+        return joined([joint_bursts(y[row:row + 1], soi.select([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
     passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
 

@@ -7,7 +7,9 @@ comes from one banded system of real unknowns (priors/linear_pair.py), in-phase 
 import torch
 
 from ..inference.frame_family import divide, multiply
-from ..inference.linear_pair import REAL, LinearPair, moments
+from ..inference.linear_model import moments
+from ..inference.linear_pair import REAL, LinearPair
+from ..sources.base import Structure
 from .base import interference_estimate, misjudged, require, soft_output
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
@@ -17,8 +19,8 @@ _MIN_VAR = 1e-6
 def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, proper=False, method="joint", callback=None):
     """Expectation propagation in `passes` passes; damping: weight of the new sites. proper: strictly linear in the samples,
     also where an alphabet is real. One pass of it, proper, is the periodically time-varying linear MMSE filter."""
-    require(soi, "linear-modulation", "signal of interest", method)
-    require(interference, "linear-modulation", "interference", method)
+    require(soi, Structure.CHAIN, "signal of interest", method)
+    require(interference, Structure.CHAIN, "interference", method)
     gain = torch.as_tensor(soi.gain, dtype=REAL).reshape(-1).expand(len(y)).to(y.device)
     noise = (noise_var.to(REAL) / gain.square()).clamp_min(_NOISE_FLOOR)
     pair = LinearPair(y.shape, soi, interference, y.device, proper)

@@ -43,7 +43,7 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
     `blocks`: nothing is searched. Returns (symbols, rows, firm, evaluations): rows: indices of the windows that were
     searched; firm: bool [rows, symbols].
     """
-    blocks = getattr(interference, "blocks", lambda shape: None)(y.shape)       # whoever has a denoiser alone will do
+    blocks = interference.blocks(y.shape)
     if tones == 0 or blocks is None:
         return a, torch.arange(0, device=y.device), torch.ones(0, a.shape[1], dtype=torch.bool, device=y.device), 0
     level = max(decibels((noise_var / kappa.square()).mean()) * _SHARP, 1e-4)
@@ -56,7 +56,7 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
     rows = torch.nonzero((doubt > _DOUBT).any(1))[:, 0]
     if len(rows) == 0:
         return a, rows, torch.ones(len(rows), a.shape[1], dtype=torch.bool, device=y.device), 1
-    some, source = soi.rows(rows), interference.rows(rows)
+    some, source = soi.select(rows), interference.select(rows)
     blocks = source.blocks((len(rows), y.shape[1]))
     tones = tones or round(blocks.length / soi.signal.samples_per_symbol)
     band = _band(some, blocks.length, y.device)

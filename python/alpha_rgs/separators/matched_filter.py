@@ -2,12 +2,13 @@
 """The receiver that knows nothing of the interference."""
 import torch
 
+from ..sources.base import Structure
 from .base import require, soft_output
 
 
 def matched_filter(y, soi, interference, kappa, noise_var, callback=None):
     """Filter with the SOI's pulse, decide, modulate. The interference is what remains."""
-    require(soi, "linear-modulation", "signal of interest", "matched_filter")
+    require(soi, Structure.CHAIN, "signal of interest", "matched_filter")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1)
     symbols = soi.matched_filter(y, gain.to(y))
     # white as seen through the filter, which a spectrum flat over the SOI's band makes true enough

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..sources.base import carrier
+from ..signals.carrier import carrier
 
 _EPS = 3e-3         # of the smoothing that stays on what the denoiser is sure of: 1e-3 needs more iterations, 1e-2 costs errors
 _LEARNED = 3e-2     # the same for a network, whose own errors pass for certainty: with 3e-3 6 % of bits under DSSS are wrong
@@ -47,7 +47,7 @@ def choose_omega(y, soi, interference, kappa, noise_var, iterations=60, levels=(
     the one nearest to 1 whose decisions leave hardly more than the best's that the interference cannot be: ‖b - D(b)‖² with
     b = (y - H·â)/kappa, at the last level."""
     few = slice(_TRIAL)
-    found = np.array([float(_steps(y[few], soi.rows(few), interference.rows(few), kappa[few], noise_var[few], 1, iterations,
+    found = np.array([float(_steps(y[few], soi.select(few), interference.select(few), kappa[few], noise_var[few], 1, iterations,
                                    levels, omega)[1].sum()) for omega in _CANDIDATES])
     return min((abs(np.log(omega)), omega) for omega, misfit in zip(_CANDIDATES, found) if misfit <= _AS_GOOD * found.min())[1]
 
@@ -62,7 +62,7 @@ def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, om
     for i, v in enumerate(np.geomspace(*levels, steps) if steps > 1 else levels[:1]):
         b = (y - source.modulate(mean)) / kappa
         denoised = interference.denoise(b, v)
-        floor = torch.maximum(noise_var, power * v * (_LEARNED if getattr(interference, "learned", False) else _EPS))
+        floor = torch.maximum(noise_var, power * v * (_LEARNED if interference.learned else _EPS))
 
         def apply(d, b=b, denoised=denoised, v=v, floor=floor):
             size = d.abs().square().mean(1, keepdim=True).sqrt().clamp_min(1e-20) / _NUDGE

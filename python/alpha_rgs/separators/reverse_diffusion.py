@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
+from ..sources.base import Structure
 from .base import ALPHA_BAR, decibels, require, soft_output
 
 SCHEDULE = ((1 - ALPHA_BAR) / ALPHA_BAR)[::-1]      # noise over signal, descending from 2.7 to 1e-4
@@ -24,7 +25,7 @@ def reverse_diffusion(y, soi, interference, kappa, noise_var, deterministic=Fals
     All windows of a call start at one level, their mean, to the decibel. evaluations: the levels that are left from there
     (29 at -3 dB, 4 at -24 dB). Raises CapabilityError, ParameterError.
     """
-    require(soi, "linear-modulation", "signal of interest", "reverse_diffusion")
+    require(soi, Structure.CHAIN, "signal of interest", "reverse_diffusion")
     if not isinstance(deterministic, bool):
         raise ParameterError(f"reverse_diffusion: deterministic {deterministic!r} must be True or False")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)

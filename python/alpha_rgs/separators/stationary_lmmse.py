@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Linear MMSE against an interference known by its autocorrelation alone, the classical baseline.
 
-With R = kappa²·C_bb + noise_var·I, C_bb[m, n] = R_b(m - n) (Prior.autocorrelation: averaged over frame offsets or timings),
+With R = kappa²·C_bb + noise_var·I, C_bb[m, n] = R_b(m - n) (Source.autocorrelation: averaged over frame offsets or timings),
 and s = H·a at its known timing, covariance C_ss = H·Hᴴ,
     s_hat = C_ss·(C_ss + R)⁻¹·y = H·P·Hᴴ·R⁻¹·y,    P = (Hᴴ·R⁻¹·H + I)⁻¹ the posterior covariance of the symbols.
 So frame offsets play no part: one filter serves all windows. This is the LMMSE of Jayashankar et al. (2023) as its figures
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from scipy.linalg import solve_toeplitz
 
-from ..sources.base import carrier, column, rotation
+from ..signals.carrier import carrier, column, rotation
+from ..sources.base import Structure
 from .base import require, soft_output
 
 FLOOR = 1e-6        # noise relative to the SOI's power, at least: without any, gaps in the spectrum leave nothing to invert
@@ -28,7 +29,7 @@ def stationary_lmmse(y, soi, interference, kappa, noise_var):
 
     kappa and noise_var are rounded to 0.1 and 1 dB, so that windows nearly alike share a filter. Raises CapabilityError.
     """
-    require(soi, "linear-modulation", "signal of interest", "lmmse")
+    require(soi, Structure.CHAIN, "signal of interest", "lmmse")
     samples, count = y.shape[1], soi.inside(y.shape[1])[1]
     # the SOI's carrier is taken off, so that its pulses are all alike
     autocorrelation = interference.autocorrelation(np.arange(samples)) / rotation(soi.carrier_offset, np.arange(samples))

@@ -2,11 +2,25 @@
 """Alphabets: their points, bit labels and posterior means.
 
 Bit 0 sits on the positive side of its axis and the in-phase bits come before the quadrature bits.
+
+    >>> qpsk = constellation("qpsk")
+    >>> symbols = qpsk.map([0, 0, 0, 1, 1, 0])
+    >>> symbols
+    tensor([ 0.7071+0.7071j,  0.7071-0.7071j, -0.7071+0.7071j])
+    >>> qpsk.slice(symbols + 0.1).tolist()
+    [0, 0, 0, 1, 1, 0]
+    >>> mean, var = qpsk.posterior(symbols, 0.1)     # of symbols in noise of variance 0.1
+    >>> mean.abs().round(decimals=3).tolist()
+    [1.0, 1.0, 1.0]
 """
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 
@@ -24,7 +38,7 @@ class Constellation:
 
     rotation = 0.0
 
-    def __init__(self, name, points, symmetry):
+    def __init__(self, name: str, points: npt.ArrayLike, symmetry: int) -> None:
         points = np.asarray(points, np.complex128)
         self.name, self.symmetry = name, symmetry
         self.bits_per_symbol = int(np.log2(len(points)))
@@ -32,24 +46,24 @@ class Constellation:
         labels = np.arange(len(points))[:, None] >> np.arange(self.bits_per_symbol)[::-1] & 1
         self.labels = torch.tensor(labels, dtype=torch.bool)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Constellation({self.name!r})"
 
     @property
-    def least_distance(self):
-        """Between two points."""
+    def least_distance(self) -> float:
+        """Between two points, of unit mean power."""
         apart = (self.points[:, None] - self.points).abs()
         return float(apart[apart > 1e-6].min())
 
-    def map(self, bits):
+    def map(self, bits: Tensor | npt.ArrayLike) -> Tensor:
         """bits [..., n*bits_per_symbol] of 0 and 1 -> symbols complex64 [..., n]."""
         bits = torch.as_tensor(bits).long()
         bits = bits.reshape(*bits.shape[:-1], -1, self.bits_per_symbol)
         weights = 2 ** torch.arange(self.bits_per_symbol - 1, -1, -1)
         return self.points[(bits * weights).sum(-1)]
 
-    def slice(self, symbols):
-        """Hard decisions: symbols [..., n] -> bits uint8 [..., n*bits_per_symbol], nearest point."""
+    def slice(self, symbols: Tensor) -> Tensor:
+        """Hard decisions: symbols complex [..., n] -> bits uint8 [..., n*bits_per_symbol], nearest point."""
         if self.name in _QUADRANTS:
             bits = torch.stack([symbols.real < 0, symbols.imag < 0], -1)
         elif self.name == "bpsk":
@@ -58,13 +72,13 @@ class Constellation:
             bits = self.labels.to(symbols.device)[self._distance(symbols).argmin(-1)]
         return bits.flatten(-2).to(torch.uint8)
 
-    def nearest(self, symbols):
-        """The alphabet's point nearest to each symbol, same shape."""
+    def nearest(self, symbols: Tensor) -> Tensor:
+        """The alphabet's point nearest to each symbol: complex64, shape of symbols."""
         weights = 2 ** torch.arange(self.bits_per_symbol - 1, -1, -1, device=symbols.device)
         bits = Constellation.slice(self, symbols).long().unflatten(-1, (-1, self.bits_per_symbol))
         return self.points.to(symbols.device)[(bits * weights).sum(-1)]
 
-    def fit(self, x):
+    def fit(self, x: Tensor) -> Tensor:
         """The largest 2·Re(conj(p)·x) - |p|² of all points p, that is |x|² less the squared distance to the nearest: real
         like x."""
         if self.name in _QUADRANTS:
@@ -72,14 +86,14 @@ class Constellation:
         points = self.points.to(x.device, x.dtype)
         return (2 * (x[..., None] * points.conj()).real - points.abs().square()).amax(-1)
 
-    def mean(self, x, var):
+    def mean(self, x: Tensor, var: float | Tensor) -> Tensor:
         """E[a | x] alone, as posterior gives it: denoisers need no more."""
         if self.name not in _QUADRANTS:
             return self.posterior(x, var)[0]
         scale = 2 ** 0.5 / torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
         return torch.view_as_complex((torch.view_as_real(x) * scale[..., None]).tanh_().mul_(2 ** -0.5))
 
-    def posterior(self, x, var):
+    def posterior(self, x: Tensor, var: float | Tensor) -> tuple[Tensor, Tensor]:
         """E[a | x] and its variance, for x = a + sqrt(var)*n, n ~ CN(0, 1).
 
         x: complex [...]; var: real, broadcastable to x. Returns mean complex [...], variance real [...].
@@ -96,7 +110,7 @@ class Constellation:
         second = p @ self.points.to(x.device).abs().square().to(p.dtype)
         return mean, (second - mean.abs().square()).clamp_min(0)
 
-    def llrs(self, x, var):
+    def llrs(self, x: Tensor, var: float | Tensor) -> Tensor:
         """log P(bit 0 | x)/P(bit 1 | x): x complex [..., n], var real -> real [..., n, bits_per_symbol]."""
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
         if self.name == "qpsk":
@@ -109,7 +123,7 @@ class Constellation:
             out.append(metric[..., ~one].logsumexp(-1) - metric[..., one].logsumexp(-1))
         return torch.stack(out, -1)
 
-    def _distance(self, x):
+    def _distance(self, x: Tensor) -> Tensor:
         return (x[..., None] - self.points.to(x.device, x.dtype)).abs().square()
 
 
@@ -125,28 +139,28 @@ class DifferentialQpsk(Constellation):
 
     rotation = np.pi / 4
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         super().__init__(name, _qam(2), 4)
         quarter = torch.tensor([0, 1, 3, 2])                # turns of bits 00, 01, 10, 11, quarters beyond π/4
         self._at = torch.tensor([0, 3, 1, 2])               # quarters from point 00 to point k
         self._point, self._bits = torch.argsort(self._at), torch.argsort(quarter)
         self._quarter = quarter
 
-    def map(self, bits):
+    def map(self, bits: Tensor | npt.ArrayLike) -> Tensor:
         """bits [..., 2n] -> symbols complex64 [..., n]."""
         bits = torch.as_tensor(bits).long()
         bits = bits.reshape(*bits.shape[:-1], -1, 2)
         return self.points[self._point[self._quarter[2 * bits[..., 0] + bits[..., 1]].cumsum(-1) % 4]]
 
-    def slice(self, symbols):
-        """Hard decisions of the turns: symbols [..., n] -> bits uint8 [..., 2n]."""
+    def slice(self, symbols: Tensor) -> Tensor:
+        """Hard decisions of the phase steps: symbols complex [..., n] -> bits uint8 [..., 2n]."""
         sign = super().slice(symbols).long().unflatten(-1, (-1, 2))
         at = self._at.to(symbols.device)[2 * sign[..., 0] + sign[..., 1]]
         code = self._bits.to(symbols.device)[torch.diff(at, dim=-1, prepend=torch.zeros_like(at[..., :1])) % 4]
         return torch.stack([code >> 1, code & 1], -1).flatten(-2).to(torch.uint8)
 
-    def llrs(self, x, var):
-        """As Constellation.llrs, of the turns: P(turn q) = Σ_a P(a_k = q·a)·P(a_{k-1} = a), symbols independent given x."""
+    def llrs(self, x: Tensor, var: float | Tensor) -> Tensor:
+        """As Constellation.llrs, of the phase steps: P(step q) = Σ_a P(a_k = q·a)·P(a_{k-1} = a), symbols independent given x."""
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
         log = torch.log_softmax(-self._distance(x) / var[..., None], -1)[..., self._point.to(x.device)]     # by quarters
         known = torch.full_like(log[..., :1, :], -torch.inf)
@@ -161,19 +175,19 @@ class DifferentialQpsk(Constellation):
 class Gaussian:
     """The alphabet of a carrier about which only the power is known: CN(0, 1)."""
 
-    name, symmetry, bits_per_symbol = "gaussian", None, 0
+    name, symmetry, bits_per_symbol, rotation = "gaussian", None, 0, 0.0
 
-    def mean(self, x, var):
+    def mean(self, x: Tensor, var: float | Tensor) -> Tensor:
         """As Constellation.mean."""
         return self.posterior(x, var)[0]
 
-    def posterior(self, x, var):
+    def posterior(self, x: Tensor, var: float | Tensor) -> tuple[Tensor, Tensor]:
         """As Constellation.posterior: the linear shrinkage x/(1 + var), with variance var/(1 + var)."""
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device)
         return x / (1 + var), (var / (1 + var)).expand(x.shape)
 
 
-def _gray_axis(bits):
+def _gray_axis(bits: int) -> npt.NDArray[np.float64]:
     """Amplitudes of a Gray-labelled axis of `bits` bits; the first bit is the sign, 0 positive."""
     if bits == 0:
         return np.ones(1)
@@ -181,12 +195,13 @@ def _gray_axis(bits):
     return np.r_[_gray_axis(bits - 1) + inner, -(_gray_axis(bits - 1) + inner)] if bits > 1 else np.array([1.0, -1.0])
 
 
-def _qam(bits):
+def _qam(bits: int) -> npt.NDArray[np.complex128]:
+    """Square QAM of `bits` bits per symbol, Gray labels, unnormalised."""
     axis = _gray_axis(bits // 2)
     return (axis[:, None] + 1j * axis[None, :]).ravel()
 
 
-def _psk8():
+def _psk8() -> npt.NDArray[np.complex128]:
     binary = np.arange(8)
     points = np.empty(8, complex)
     points[binary ^ binary >> 1] = np.exp(2j * np.pi * binary / 8)
@@ -198,18 +213,18 @@ _APSK16 = [(2, a) for a in (3, -3, 9, -9, 1, -1, 11, -11, 5, -5, 7, -7)] + [(1, 
 _APSK32 = [(2, a / 12) for a in (3, 5, -3, -5, 9, 7, -9, -7)] + [(3, a / 8) for a in (1, 3, -2, -4, 6, 4, -7, -5)] + [
     pair for a in (1, -1, 11, -11) for pair in ((2, a / 12), (1, (3 if abs(a) == 1 else 9) * np.sign(a) / 12))] + [
     (3, a / 8) for a in (0, 2, -1, -3, 7, 5, 8, -6)]
-RADII = {"16apsk": (3.15,), "32apsk": (2.84, 5.27)}         # of rates 2/3 and 3/4
+RADII: dict[str, tuple[float, ...]] = {"16apsk": (3.15,), "32apsk": (2.84, 5.27)}         # of rates 2/3 and 3/4
 
 
-def _apsk16(gamma=RADII["16apsk"][0]):
+def _apsk16(gamma: float = RADII["16apsk"][0]) -> npt.NDArray[np.complex128]:
     return np.array([(1, gamma)[ring - 1] * np.exp(1j * np.pi * a / 12) for ring, a in _APSK16])
 
 
-def _apsk32(gamma1=RADII["32apsk"][0], gamma2=RADII["32apsk"][1]):
+def _apsk32(gamma1: float = RADII["32apsk"][0], gamma2: float = RADII["32apsk"][1]) -> npt.NDArray[np.complex128]:
     return np.array([(1, gamma1, gamma2)[ring - 1] * np.exp(1j * np.pi * a) for ring, a in _APSK32])
 
 
-_TABLE = {
+_TABLE: dict[str, tuple[Callable[..., npt.NDArray[Any]], int]] = {
     "bpsk": (lambda: np.array([1, -1]), 2),
     "qpsk": (lambda: _qam(2), 4),
     "8psk": (_psk8, 8),
@@ -221,11 +236,20 @@ _TABLE = {
 NAMES = (*_TABLE, "pi/4-dqpsk", "gaussian")
 
 
-@lru_cache
-def constellation(name, radii=()):
-    """The alphabet called `name`; raises ParameterError naming the known ones.
+def points_of(name: str) -> Tensor:
+    """The points of the finite alphabet called `name`, complex64 [n], of unit mean power. Raises ParameterError."""
+    alphabet = constellation(name)
+    if not isinstance(alphabet, Constellation):
+        raise ParameterError(f"constellation: {name!r} has no points")
+    return alphabet.points
 
-    radii: of the outer rings of 16apsk (one) or 32apsk (two), the innermost being 1; () for RADII."""
+
+@lru_cache
+def constellation(name: str, radii: tuple[float, ...] = ()) -> "Constellation | Gaussian":
+    """The alphabet called `name`: a Constellation, or the Gaussian. Raises ParameterError naming the known ones.
+
+    radii: of the outer rings of 16apsk (one) or 32apsk (two), the innermost being 1; () for RADII.
+    """
     if radii and (len(radii) != len(RADII.get(name, ())) or not all(b > a for a, b in zip((1, *radii), radii))):
         raise ParameterError(f"radii: {list(radii)} must be increasing numbers above 1, one for 16apsk and two for 32apsk; other "
                              "constellations have none")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 
@@ -24,7 +25,7 @@ class Gmsk:
     bandwidth_time: float = 0.3
     span: int = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         sps = self.samples_per_symbol
         if isinstance(sps, bool) or sps != int(sps) or sps < 1:
             raise ParameterError(f"samples_per_symbol: {sps} must be a whole number, 1 or more; resample the recording first, "
@@ -37,21 +38,21 @@ class Gmsk:
         object.__setattr__(self, "span", int(self.span))
 
     @property
-    def index(self):
+    def index(self) -> Fraction:
         """The modulation index, a Fraction: a symbol turns the phase by this times half a turn."""
         return Fraction(1, 2)
 
     @property
-    def half_length(self):
+    def half_length(self) -> float:
         """How far the frequency pulse reaches from its centre, samples."""
         return self.span * self.samples_per_symbol / 2
 
-    def phase_pulse(self, tau):
+    def phase_pulse(self, tau: float | Tensor) -> Tensor:
         """q: the share of its turn that a symbol has made `tau` samples after its pulse's centre, 0 ... 1, float64 tensor of the
         same shape. A rectangle of one symbol through the Gaussian filter, integrated."""
         sigma = 0.6931471805599453 ** 0.5 / (2 * torch.pi * self.bandwidth_time)       # symbols
 
-        def integral(u):        # of the Gaussian's distribution function
+        def integral(u: Tensor) -> Tensor:        # of the Gaussian's distribution function
             return u * torch.special.ndtr(u / sigma) + sigma * torch.exp(-(u / sigma) ** 2 / 2) / (2 * torch.pi) ** 0.5
 
         half = torch.tensor(self.span / 2, dtype=torch.float64)
@@ -59,7 +60,7 @@ class Gmsk:
         q, low, high = (integral(u + 0.5) - integral(u - 0.5) for u in (t, -half.to(t.device), half.to(t.device)))
         return (q - low) / (high - low)
 
-    def modulate(self, symbols, samples, timing):
+    def modulate(self, symbols: Tensor, samples: int, timing: float | Tensor) -> Tensor:
         """symbols ±1, real [batch, n] -> complex64 [batch, samples] of unit modulus; the pulse of symbol 0 is centred on sample
         `timing`, any real number or one per window, [batch]. Phase 0 before symbol 0; it stands still after the last symbol."""
         a = torch.as_tensor(symbols, dtype=torch.float64)
@@ -89,7 +90,7 @@ class Gfsk(Gmsk):
     bandwidth_time: float = 0.5
     modulation_index: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.modulation_index <= 4:
             raise ParameterError(f"modulation_index: {self.modulation_index} must lie above 0 and not above 4; 0.5 in Bluetooth "
@@ -100,6 +101,6 @@ class Gfsk(Gmsk):
                                  f"{_DENOMINATOR}, within 1e-4: the nearest is {near} = {float(near):.6g}")
 
     @property
-    def index(self):
+    def index(self) -> Fraction:
         """See Gmsk.index."""
         return Fraction(self.modulation_index).limit_denominator(_DENOMINATOR)

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How windows are cut into frames, OFDM's or others of one length."""
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
 import torch
+from torch import Tensor
 
 
 class FramePlan:
@@ -14,7 +18,8 @@ class FramePlan:
     symbol: number of the first symbol that reaches each frame, int64 [batch, frames] (with soi).
     """
 
-    def __init__(self, length, offset, shape, soi=None, carrier_offset=0.0, row=None):
+    def __init__(self, length: int, offset: int | Tensor, shape: Sequence[int], soi: Any = None,
+                 carrier_offset: float | Tensor = 0.0, row: Tensor | None = None) -> None:
         self.batch, self.samples = shape
         self.soi = soi          # kept alive: plans are told apart by its id
         self.length = period = length
@@ -25,7 +30,7 @@ class FramePlan:
         high = (self.samples - self.start).clamp(0, period)
         low = torch.minimum(low, high)
         rows = [low.double(), high.double()]
-        self.pulse_key = None
+        self.pulse_key: tuple[Any, int, float] | None = None
         if soi is not None:
             signal = soi.signal
             sps, half = signal.samples_per_symbol, signal.half_length
@@ -44,38 +49,39 @@ class FramePlan:
         self.rows = None if row is None else alike[-1].flatten()[first]
         self.index = index.reshape(self.batch, self.frames)
         chosen = torch.stack([row.flatten()[first] for row in rows], 1).tolist()
-        self.classes = [(int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4])] if len(r) > 2 else [])) for r in chosen]
+        self.classes: list[tuple[Any, ...]] = [
+            (int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4])] if len(r) > 2 else [])) for r in chosen]
         self.order = torch.argsort(index, stable=True)
         self.sizes = torch.bincount(index, minlength=len(self.classes)).tolist()
         self.inverse = torch.argsort(self.order)
         where = self.start[..., None] + torch.arange(period)
-        self._kept = {}
+        self._kept: dict[Hashable, Any] = {}
         self.inside = (where >= 0) & (where < self.samples)
         self.where = torch.where(self.inside, where + 1, 0).flatten(1)
 
     @property
-    def whole(self):
+    def whole(self) -> Tensor:
         """Which samples belong to a frame that lies wholly in the window, bool [batch, samples]."""
         return self.join(self.inside.all(-1, keepdim=True).expand(-1, -1, self.length))
 
-    def cut(self, x):
+    def cut(self, x: Tensor) -> Tensor:
         """complex [batch, samples] -> frames [batch, frames, frame_length], zero outside the window."""
         padded = torch.nn.functional.pad(x, (1, 0))
         return padded.gather(1, self.where.to(x.device)).reshape(self.batch, self.frames, self.length)
 
-    def join(self, frames):
-        """The inverse of cut."""
+    def join(self, frames: Tensor) -> Tensor:
+        """The inverse of cut: frames [batch, frames, length] -> [batch, samples]."""
         where = torch.arange(self.samples) - self.start[:, :1]
         return frames.flatten(1).gather(1, where.to(frames.device))
 
-    def grouped(self, frames, matrices):
+    def grouped(self, frames: Tensor, matrices: list[Tensor]) -> Tensor:
         """Each frame [batch, frames, q] times its class's matrix [p, q] (transposed for the product): [batch, frames, p]."""
         flat = frames.flatten(0, 1)[self.order.to(frames.device)]
         parts = [rows @ m.T for rows, m in zip(flat.split(self.sizes), matrices)]
         return torch.cat(parts)[self.inverse.to(frames.device)].unflatten(0, (self.batch, self.frames))
 
-    def kept(self, key, make):
-        """make(), once for each key."""
+    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """make(), computed once for each key and kept, up to 64 of them."""
         value = self._kept.get(key)
         if value is None:
             if len(self._kept) >= 64:
@@ -84,7 +90,7 @@ class FramePlan:
         return value
 
 
-def _alike(rows):
+def _alike(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Number the places where all rows agree: (class of each place, a place of each class). One row at a time: several
     times as fast as torch.unique over a dimension."""
     index = torch.zeros(rows[0].numel(), dtype=torch.int64)

@@ -2,19 +2,22 @@
 """Linear modulation: s(n) = sum_m a_m h(n - timing - m*samples_per_symbol)."""
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.interpolate import CubicSpline
+from torch import Tensor
 
 from ..errors import ParameterError
-from .constellations import constellation
+from .constellations import Constellation, constellation
 
 PULSES = ("rrc", "rect", "barker", "taps")
 BARKER = (1, -1, 1, 1, -1, 1, 1, 1, -1, -1, -1)     # the spreading code of IEEE 802.11-2020, 15.4.6.5
 
 
-def root_raised_cosine(t, rolloff):
+def root_raised_cosine(t: npt.ArrayLike, rolloff: float) -> npt.NDArray[np.float64]:
     """The root-raised-cosine impulse response at t (symbols), unnormalised; Proakis, Digital Communications, eq. 9.2-39."""
     t = np.asarray(t, float)
     b = rolloff
@@ -31,7 +34,7 @@ def root_raised_cosine(t, rolloff):
     return out
 
 
-def barker_pulse(tau, samples_per_symbol):
+def barker_pulse(tau: npt.NDArray[np.float64], samples_per_symbol: float) -> npt.NDArray[np.float64]:
     """Eleven rectangular chips in one symbol, each sample the mean over its own width (an integrating converter).
 
     tau: samples from the symbol's centre, any shape -> float64, unnormalised (the chips are ±1). The width of a chip need not
@@ -43,16 +46,16 @@ def barker_pulse(tau, samples_per_symbol):
 
 
 @lru_cache
-def _barker_scale(sps):
+def _barker_scale(sps: int) -> float:
     """Unit mean power over all timings: pulse_at's square integrates to sps (piecewise a parabola: Simpson is exact)."""
     chips = (np.arange(12) / 11 - 0.5) * sps
     knots = np.unique(np.r_[chips - 0.5, chips + 0.5])
     ends, middle = barker_pulse(knots, sps) ** 2, barker_pulse((knots[1:] + knots[:-1]) / 2, sps) ** 2
-    return np.sqrt(sps / np.sum(np.diff(knots) * (ends[1:] + ends[:-1] + 4 * middle) / 6))
+    return float(np.sqrt(sps / np.sum(np.diff(knots) * (ends[1:] + ends[:-1] + 4 * middle) / 6)))
 
 
 @lru_cache(maxsize=64)
-def _spline(taps, sps):
+def _spline(taps: tuple[float, ...], sps: int) -> Any:
     """The taps about 0 in steps of one sample, and zeros beyond, energy sps: a cubic spline through them."""
     half, room = len(taps) // 2, 8
     values = np.pad(np.array(taps, float), room)
@@ -84,11 +87,11 @@ class LinearModulation:
     pulse: str = "rrc"
     rolloff: float = 0.5
     span: int = 8
-    taps: tuple = ()
-    radii: tuple = ()
-    channel: tuple = ()
+    taps: tuple[float, ...] = ()
+    radii: tuple[float, ...] = ()
+    channel: tuple[complex, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         sps = self.samples_per_symbol
         if isinstance(sps, bool) or sps != int(sps) or sps < 1:
             raise ParameterError(
@@ -115,15 +118,15 @@ class LinearModulation:
         if self.taps and (len(self.taps) % 2 == 0 or not any(self.taps)):
             raise ParameterError(f"taps: {len(self.taps)} must be an odd number of them, the middle one the symbol's centre, not "
                                  "all zero")
-        if self.alphabet.bits_per_symbol == 0:
+        if constellation(self.constellation, self.radii).bits_per_symbol == 0:
             raise ParameterError("constellation: 'gaussian' is for OFDM carriers; a linear modulation needs an alphabet")
 
     @property
-    def alphabet(self):
+    def alphabet(self) -> Constellation:
         """The Constellation."""
-        return constellation(self.constellation, self.radii)
+        return cast(Constellation, constellation(self.constellation, self.radii))
 
-    def turns(self, first, count):
+    def turns(self, first: int | Tensor, count: int) -> Tensor | None:
         """exp(j·rotation·m) of symbols first ... first+count-1, which the waveform carries and the alphabet does not: complex64
         [batch, count], first int [batch] or a number; None where the alphabet does not turn."""
         if not self.alphabet.rotation:
@@ -133,18 +136,18 @@ class LinearModulation:
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
     @property
-    def half_length(self):
+    def half_length(self) -> float:
         """How far the pulse reaches from its centre, samples; with a channel the early side ends in zeros."""
         sps = self.samples_per_symbol
         return {"rrc": self.span * sps / 2, "rect": (sps - 1) / 2, "barker": (sps + 1) / 2,
                 "taps": (len(self.taps) + 1) / 2}[self.pulse] + max(len(self.channel) - 1, 0)
 
     @property
-    def taps_count(self):
+    def taps_count(self) -> int:
         """Length of the pulse, samples."""
         return int(2 * self.half_length) + 1
 
-    def pulse_at(self, tau):
+    def pulse_at(self, tau: npt.ArrayLike) -> npt.NDArray[Any]:
         """The pulse at `tau` samples from its centre, float64 (complex128 with a channel), same shape; energy samples_per_symbol
         (unit power)."""
         tau = np.asarray(tau, float)
@@ -164,17 +167,17 @@ class LinearModulation:
         return scale * root_raised_cosine(tau / sps, self.rolloff) * inside
 
     @property
-    def scaled_channel(self):
+    def scaled_channel(self) -> tuple[complex, ...]:
         """The channel's taps, scaled so that the pulse keeps its energy: complex, (1,) where there is none."""
         return tuple(_through(self)[1].tolist()) if self.channel else (1.0 + 0j,)
 
-    def gain_through(self, taps):
+    def gain_through(self, taps: npt.ArrayLike) -> float:
         """The amplitude that taps, complex array, give a signal of this pulse and unit power."""
         reach = int(np.ceil(self.half_length))
         pulse = self.pulse_at(np.arange(-reach, reach + 1))
         return float(np.sqrt(np.sum(abs(np.convolve(pulse, np.asarray(taps))) ** 2) / np.sum(abs(pulse) ** 2)))
 
-    def modulate(self, symbols, samples, timing):
+    def modulate(self, symbols: Tensor, samples: int, timing: float | Tensor) -> Tensor:
         """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing`, any real number
         or one per window, [batch]. Symbols are as sent: times `turns`, if the alphabet turns."""
         symbols = torch.as_tensor(symbols).to(torch.complex64)
@@ -188,7 +191,7 @@ class LinearModulation:
         out = blocks.flatten(2)[..., bank.lead:bank.lead + samples]
         return torch.complex(*out)
 
-    def correlate(self, x, count, timing):
+    def correlate(self, x: Tensor, count: int, timing: float | Tensor) -> Tensor:
         """The adjoint of modulate: complex64 [batch, samples] -> sum_n x(n) conj(h(n - centre)) at `count` symbols."""
         bank = _polyphase(self, _hashable(timing), count, x.shape[1])
         if self.channel:
@@ -198,13 +201,13 @@ class LinearModulation:
         z = parts.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.mT.to(x.device)     # [2, batch, blocks, reach]
         return torch.complex(*bank.shift_and_add(z, count))
 
-    def energy_inside(self, count, timing, samples):
+    def energy_inside(self, count: int, timing: float | Tensor, samples: int) -> Tensor:
         """How much of each pulse's energy lies in [0, samples): float32 [count], or [batch, count] with one timing per
         window; samples_per_symbol for a whole pulse (on average over timings, for barker)."""
         return _polyphase(self, _hashable(timing), count, samples).energy
 
 
-def _numbers(key, values, sort=float):
+def _numbers(key: str, values: Any, sort: type[float] | type[complex] = float) -> tuple[Any, ...]:
     """A tuple of finite numbers, real or (sort complex) complex."""
     try:
         out = tuple(sort(v) for v in values)
@@ -216,7 +219,7 @@ def _numbers(key, values, sort=float):
 
 
 @lru_cache(maxsize=64)
-def _through(signal):
+def _through(signal: LinearModulation) -> tuple[LinearModulation, npt.NDArray[Any]]:
     """(the signal without its channel, the taps scaled so that the pulse keeps its energy on a grid about its centre)."""
     sent, taps = replace(signal, channel=()), np.array(signal.channel)
     return sent, taps / sent.gain_through(taps)
@@ -230,13 +233,13 @@ class _Polyphase:
     windows lie alike and the taps are [batch, reach, sps].
     """
 
-    def __init__(self, signal, timing, count, samples):
+    def __init__(self, signal: LinearModulation, timing: float | tuple[float, ...], count: int, samples: int) -> None:
         sps, half = signal.samples_per_symbol, signal.half_length
         shared = isinstance(timing, float)
-        timing = np.array(timing)[..., None, None]
+        when: npt.NDArray[np.float64] = np.array(timing)[..., None, None]
         # a shared timing has its blocks about the symbols, which reaches fewest; the rest begin a block at sample 0
-        g = int(np.floor(timing.min())) - sps // 2 if shared else int(np.floor(timing.min() / sps)) * sps
-        tau = g - timing                                        # of a block's first sample from its own symbol's centre
+        g = int(np.floor(when.min())) - sps // 2 if shared else int(np.floor(when.min() / sps)) * sps
+        tau = g - when                                        # of a block's first sample from its own symbol's centre
         early = int(np.ceil((half - tau.min()) / sps))          # a block reaches back to symbol j - early
         late = int(np.ceil((half + tau.max() + sps - 1) / sps))     # and ahead to j + late
         k = np.arange(early, -late - 1, -1)
@@ -254,7 +257,7 @@ class _Polyphase:
         ones = torch.nn.functional.pad(torch.ones(samples), (self.lead, self.tail)).unflatten(-1, (-1, sps))
         self.energy = self.shift_and_add(ones @ self.taps.mT.abs().square(), count)
 
-    def shift_and_add(self, z, count):
+    def shift_and_add(self, z: Tensor, count: int) -> Tensor:
         """z [..., blocks, reach] -> [..., count]: column c of block j belongs to symbol first + j - early + c."""
         reach = z.shape[-1]
         wide = z.new_zeros(*z.shape[:-2], self.blocks + reach - 1)
@@ -265,11 +268,11 @@ class _Polyphase:
 
 
 @lru_cache(maxsize=256)
-def _polyphase(signal, timing, count, samples):
+def _polyphase(signal: LinearModulation, timing: float | tuple[float, ...], count: int, samples: int) -> _Polyphase:
     return _Polyphase(signal, timing, count, samples)
 
 
-def _hashable(timing):
+def _hashable(timing: float | Tensor) -> float | tuple[float, ...]:
     """A float, or a tuple of floats where windows differ."""
     if not torch.is_tensor(timing) or timing.numel() == 1:
         return float(timing)

@@ -9,6 +9,7 @@ and ends at the phase of its neighbours. (Vangelista, Frequency shift chirp modu
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 
@@ -24,7 +25,7 @@ class Lora:
     spreading_factor: int = 7
     samples_per_chip: int = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for key, low, high in (("spreading_factor", 6, 12), ("samples_per_chip", 1, 64)):
             value = getattr(self, key)
             if isinstance(value, bool) or value != int(value) or not low <= value <= high:
@@ -33,28 +34,28 @@ class Lora:
             object.__setattr__(self, key, int(value))
 
     @property
-    def chips(self):
+    def chips(self) -> int:
         """N: chips to a symbol, and how many symbols there are."""
         return 2 ** self.spreading_factor
 
     @property
-    def symbol_length(self):
+    def symbol_length(self) -> int:
         """M, samples."""
         return self.chips * self.samples_per_chip
 
-    def chirp(self, lead=0.0):
+    def chirp(self, lead: float | Tensor = 0.0) -> Tensor:
         """c(lead + n), n = 0 ... M-1, complex128 [..., M]: lead, 0 <= lead < 1, any shape [...]."""
         t = torch.as_tensor(lead, dtype=torch.float64)[..., None] + torch.arange(self.symbol_length)
         angle = torch.pi / self.samples_per_chip * (t * t / self.symbol_length - t)
         return torch.polar(torch.ones_like(angle), angle)
 
-    def starts(self):
+    def starts(self) -> Tensor:
         """conj(c(m·R)) of all symbols: complex128 [N]."""
         m = torch.arange(self.chips, dtype=torch.float64)
         angle = -torch.pi * (m * m / self.chips - m)
         return torch.polar(torch.ones_like(angle), angle)
 
-    def modulate(self, symbols, samples, timing):
+    def modulate(self, symbols: Tensor, samples: int, timing: float | Tensor) -> Tensor:
         """symbols 0 ... N-1, integers [batch, n] -> complex64 [batch, samples] of unit modulus; symbol 0 begins at sample
         `timing`, any real number or one per window, [batch]. Zero before symbol 0 and after the last."""
         symbols = torch.as_tensor(symbols).long()

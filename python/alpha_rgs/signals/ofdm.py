@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OFDM with a cyclic prefix: per frame, samples = A c with A = [prefix; body] of an inverse Fourier transform."""
+"""OFDM with a cyclic prefix: per frame, samples = A c with A = [prefix; body] of an inverse Fourier transform.
+
+    >>> lte = Ofdm(**preset("lte-1.4"))
+    >>> lte.fft_size, lte.cyclic_prefix, len(lte.carriers)
+    (128, 9, 72)
+    >>> frame = Ofdm(fft_size=64, cyclic_prefix=16, guards=(4, 3)).modulate(torch.ones(1, 2, 56))
+    >>> frame.shape             # two frames of 80 samples, one window
+    torch.Size([1, 160])
+"""
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
-from .constellations import constellation
+from .constellations import Constellation, Gaussian, constellation
 
 # LTE downlink (3GPP TS 36.211, 6.12; TS 36.104, 5.6): 15 kHz carriers, DC unused, at the customary rates of 1.92, 3.84, 7.68,
 # 15.36, 23.04 and 30.72 MHz
 _LTE = {"1.4": (128, 72), "3": (256, 180), "5": (512, 300), "10": (1024, 600), "15": (1536, 900), "20": (2048, 1200)}
-PRESETS = {
+PRESETS: Mapping[str, Mapping[str, Any]] = {
     **{f"lte-{mhz}": {"fft_size": n, "cyclic_prefix": 144 * n // 2048, "guards": ((n - used) // 2, (n - used) // 2 - 1)}
        for mhz, (n, used) in _LTE.items()},
     # IEEE 802.11-2020, 17.3.5 and 19.3.6, at 20 MHz; the short guard interval of 802.11n: cyclic_prefix = 8
@@ -21,7 +33,7 @@ PRESETS = {
 }
 
 
-def preset(name):
+def preset(name: str) -> dict[str, Any]:
     """The numerology called `name`, the keys of Ofdm: a dict to be overridden. Raises ParameterError naming the known ones.
 
     lte-1.4, -3, -5, -10, -15, -20: downlink, normal cyclic prefix. The first prefix of a slot of seven is longer (160 instead of
@@ -44,11 +56,11 @@ class Ofdm:
 
     fft_size: int = 64
     cyclic_prefix: int = 16
-    guards: tuple = (4, 3)
+    guards: tuple[int, int] = (4, 3)
     dc_null: bool = True
     constellation: str = "qpsk"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "guards", tuple(int(g) for g in self.guards))
         if self.fft_size < 2:
             raise ParameterError(f"fft_size: {self.fft_size} must be 2 or more")
@@ -63,29 +75,30 @@ class Ofdm:
             raise ParameterError("guards: they leave no active carrier")
 
     @property
-    def alphabet(self):
+    def alphabet(self) -> Constellation | Gaussian:
         """The Constellation of the carriers (or the Gaussian)."""
         return constellation(self.constellation)
 
     @property
-    def frame_length(self):
+    def frame_length(self) -> int:
         """Prefix and body, samples."""
         return self.fft_size + self.cyclic_prefix
 
     @cached_property
-    def carriers(self):
+    def carriers(self) -> npt.NDArray[np.int64]:
         """Active carriers as signed indices, ascending: int [n]."""
         k = np.arange(-(self.fft_size // 2), self.fft_size - self.fft_size // 2)
         k = k[self.guards[0]:len(k) - self.guards[1]]
         return k[k != 0] if self.dc_null else k
 
     @cached_property
-    def matrix(self):
+    def matrix(self) -> npt.NDArray[np.complex128]:
         """A, complex128 [frame_length, carriers]: unit-power symbols to a unit-power frame."""
         n = np.arange(-self.cyclic_prefix, self.fft_size)
-        return np.exp(2j * np.pi * np.outer(n, self.carriers) / self.fft_size) / np.sqrt(len(self.carriers))
+        waves: npt.NDArray[np.complex128] = np.exp(2j * np.pi * np.outer(n, self.carriers) / self.fft_size)
+        return waves / np.sqrt(len(self.carriers))
 
-    def modulate(self, symbols):
+    def modulate(self, symbols: Tensor) -> Tensor:
         """symbols complex [batch, frames, carriers] -> complex64 [batch, frames*frame_length]."""
         a = torch.tensor(self.matrix, dtype=torch.complex64)
         return (torch.as_tensor(symbols).to(torch.complex64) @ a.T).flatten(1)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Symbols that share noise, decided together: the M-algorithm over a triangular model."""
 import torch
+from torch import Tensor
 
 
-def list_mean(z, factor, points, width, logs=None):
+def list_mean(z: Tensor, factor: Tensor, points: Tensor, width: int, logs: Tensor | None = None) -> Tensor:
     """The mean of c under exp(-|z - R·c|² + |c|²)·Π share(c), over the `width` best decisions that a tree search finds.
 
     z: complex64 [n, d]; factor: R, [n, d, d], upper triangular, RᴴR = J + I with J the precision of c that the samples give;
-    points: complex64 [k]; logs: of their shares, float32 [k], all alike where left out.
+    points: complex64 [k]; logs: of their probabilities, float32 [k], equal where left out. Returns complex64 [n, d].
     """
     d = z.shape[1]
     # entries from i on are decided, those before it what is left to explain

@@ -4,13 +4,16 @@
 Every part of a frame, training fields included, is made of symbols of 64 samples behind a prefix of 16, or of 8 (short guard
 interval): the long training field is two of them, whose first body lies a quarter of a symbol early.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Generator, Tensor
 
 from ..errors import ParameterError
-from .constellations import constellation
+from .constellations import points_of
 
 FFT_SIZE = 64
 PREFIXES = (16, 8)
@@ -25,7 +28,7 @@ _LEFT = "1 1 -1 -1 1 1 -1 1 -1 1 1 1 1 1 1 -1 -1 1 1 -1 1 -1 1 1 1 1"
 _RIGHT = "1 -1 -1 1 1 -1 1 -1 1 -1 -1 -1 -1 -1 1 1 -1 -1 1 -1 1 -1 1 1 1 1"
 
 
-def _sequence(left, right):
+def _sequence(left: list[str], right: list[str]) -> npt.NDArray[np.float64]:
     return np.array(left + _LEFT.split() + _RIGHT.split() + right, float)
 
 
@@ -54,10 +57,10 @@ class Burst:
     start: int = 0
     carrier_offset: float = 0.0
     phase: float = 0.0
-    taps: tuple = (1.0,)
+    taps: tuple[complex, ...] = (1.0,)
     amplitude: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.alphabet not in ALPHABETS:
             raise ParameterError(f"alphabet: {self.alphabet!r} is not known; one of {', '.join(ALPHABETS)}")
         if self.prefix not in PREFIXES[:1 + self.ht]:
@@ -65,7 +68,7 @@ class Burst:
         if self.symbols < 0:
             raise ParameterError(f"symbols: {self.symbols} must not be negative")
 
-    def layout(self):
+    def layout(self) -> list[tuple[int, int, str]]:
         """Its symbols in order: (start, samples; prefix, samples; field). Fields: short, early and long (training), signal; ht:
         turned (HT-SIG), short, ht-long; data."""
         fields = ["short", "short", "early", "long", "signal"] + ["turned", "turned", "short", "ht-long"] * self.ht
@@ -74,32 +77,35 @@ class Burst:
         return [(int(end) - p - FFT_SIZE, p, field) for end, p, field in zip(ends, prefixes, fields + ["data"] * self.symbols)]
 
     @property
-    def end(self):
+    def end(self) -> int:
         """The first sample after it, without the channel's echoes."""
         return self.layout()[-1][0] + self.layout()[-1][1] + FFT_SIZE
 
-    def channel(self):
+    def channel(self) -> npt.NDArray[np.complex128]:
         """The response at each carrier, complex [56]."""
         return np.exp(-2j * np.pi * np.outer(CARRIERS, np.arange(len(self.taps))) / FFT_SIZE) @ np.array(self.taps, complex)
 
-    def gains(self, field, through=True):
+    def gains(self, field: str, through: bool = True) -> npt.NDArray[np.complex128]:
         """Of each carrier as received, complex [56], for points of mean power one, with the phase of sample 0 of the symbol's
         body less what the carrier offset turned it by since the window's sample 0. through: the channel."""
         used = _SHORT != 0 if field == "short" else LEGACY | (self.ht and field in ("ht-long", "data"))
         turn = {"early": EARLY, "turned": np.where(PILOTS, 1, 1j)}.get(field, 1)            # QBPSK turns no pilots: 19.3.9.4.3
         return (self.channel() if through else 1) * turn * used * self.amplitude / np.sqrt(used.sum()) * np.exp(1j * self.phase)
 
-    def alphabet_of(self, field):
+    def alphabet_of(self, field: str) -> str:
         """The name of a field's alphabet; "gaussian" for short training, whose points are none of these."""
         return {"data": self.alphabet, "short": "gaussian"}.get(field, "bpsk")
 
-    def received(self, samples, generator):
+    def received(self, samples: int, generator: Generator | None) -> Tensor:
         """The window, complex128 [samples]."""
         pieces = []
+        training = {"short": _SHORT, "early": LONG_TRAINING, "long": LONG_TRAINING, "ht-long": HT_TRAINING}
         for _, prefix, field in self.layout():
-            point = {"short": _SHORT, "early": LONG_TRAINING, "long": LONG_TRAINING, "ht-long": HT_TRAINING}.get(field)
-            if point is None:
-                point = np.where(PILOTS, *(_points(name, generator) for name in ("bpsk", self.alphabet_of(field))))
+            if field in training:
+                point = training[field]
+            else:
+                pilots, data = _points("bpsk", generator), _points(self.alphabet_of(field), generator)
+                point = np.where(PILOTS, pilots, data)
             n = np.arange(-prefix, FFT_SIZE)
             pieces.append(np.exp(2j * np.pi * np.outer(n, CARRIERS) / FFT_SIZE) @ (self.gains(field, False) * point))
         x = np.convolve(np.concatenate(pieces), self.taps)
@@ -110,32 +116,33 @@ class Burst:
         return out
 
 
-def _points(alphabet, generator):
+def _points(alphabet: str, generator: Generator | None) -> npt.NDArray[np.complex128]:
     """Random points for all carriers, complex [56]."""
-    points = constellation(alphabet).points.numpy().astype(complex)
+    points = points_of(alphabet).numpy().astype(complex)
     return points[torch.randint(0, len(points), (len(CARRIERS),), generator=generator).numpy()]
 
 
-def burst(symbols, alphabet="bpsk", prefix=16, ht=False, generator=None):
+def burst(symbols: int, alphabet: str = "bpsk", prefix: int = 16, ht: bool = False,
+          generator: Generator | None = None) -> Tensor:
     """One frame by itself (see Burst), complex128 [samples], of unit mean power. generator: None for torch's own."""
     whole = Burst(symbols, alphabet, prefix, ht)
     return whole.received(whole.end, generator)
 
 
-def received(bursts, samples, generator):
+def received(bursts: Sequence[Burst], samples: int, generator: Generator | None) -> Tensor:
     """A window of bursts, added up, complex128 [samples]."""
     return sum((b.received(samples, generator) for b in bursts), torch.zeros(samples, dtype=torch.complex128))
 
 
-def traffic(samples, generator):
+def traffic(samples: int, generator: Generator) -> list[Burst]:
     """Bursts one after the other that fill a window, the first under way at sample 0 or soon after: kinds, lengths (up to 40
     symbols), gaps (40 to 600 samples), carrier offsets (±0.004), phases and channels (four taps, energy one) at random, and
     amplitudes one. A list of Burst."""
-    def whole(low, high):
+    def whole(low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=generator))
 
-    def share(*shape):
-        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+    def share() -> float:
+        return float(torch.rand((), generator=generator, dtype=torch.float64))
 
     out, at = [], -whole(-_GAPS[1], 2000)
     while at < samples:
@@ -143,7 +150,7 @@ def traffic(samples, generator):
         taps = torch.randn(_TAPS, dtype=torch.complex128, generator=generator).numpy() * _DECAY ** (np.arange(_TAPS) / 2)
         taps[0] = 2 * np.exp(1j * np.angle(taps[0]))            # in sight
         out.append(Burst(whole(4, _LONGEST + 1), ALPHABETS[whole(0, len(ALPHABETS))], PREFIXES[whole(0, 2) * ht], ht, at,
-                         float(_OFFSET * (2 * share(()) - 1)), float(2 * np.pi * share(())),
+                         _OFFSET * (2 * share() - 1), 2 * np.pi * share(),
                          tuple((taps / np.linalg.norm(taps)).tolist())))
         at = out[-1].end + whole(*_GAPS)
     return [b for b in out if b.end > 0]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is believed about one source."""
-from .base import Prior
+from .base import Source
 from .cpm import Gfsk, Gmsk
 from .folder import save
 from .gaussian import Gaussian
@@ -12,5 +12,5 @@ from .sum import Sum
 from .toml import from_dict, load
 from .tones import Tones
 
-__all__ = ["Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "Prior", "Sum", "Tones", "from_dict", "load",
+__all__ = ["Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "Source", "Sum", "Tones", "from_dict", "load",
            "save", "with_network"]

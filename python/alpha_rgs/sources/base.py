@@ -1,96 +1,253 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every prior promises."""
+"""The contract of every source: its state, the noise it is asked under, and what it can do.
+
+A method asks a source for a capability and never for its kind:
+
+    denoise         E[s | s + noise]: every source
+    psd             its mean power spectral density: every source whose autocorrelation is known
+    linear_model    the waveform as a linear map of independent discrete unknowns, else None
+    demodulator     symbols and log-likelihood ratios of the bits in a waveform, else None
+    synchronize     estimates its own unknown state in a mixture (default: estimates nothing)
+    structure       how its unknowns are coupled, by which methods find a fast elimination
+"""
+from __future__ import annotations
+
 import dataclasses
+import enum
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import CapabilityError
 
+if TYPE_CHECKING:
+    from ..inference.linear_model import LinearModel
 
-class Prior(ABC):
-    """What is believed about one source of unit mean power, seen alone.
+Number = float | Tensor
+FIELDS = ("gain", "delay", "phase", "carrier_offset", "clock_offset", "channel")      # of a State
 
-    A prior's nuisances (timing, phase, ...) are numbers, tensors of shape [batch] (one per window), or None: unknown.
+
+class Structure(enum.Enum):
+    """How the discrete unknowns of a source are coupled. Pairs of structures have eliminations of their own."""
+
+    NONE = "none"           # no discrete unknowns, or none that a linear map explains
+    CHAIN = "chain"         # one symbol per period, each overlapping with its neighbours
+    FRAMES = "frames"       # frames of carriers that begin at known samples
+    BURSTS = "bursts"       # frames of carriers that come and go, found in each window
+
+
+@dataclass(frozen=True)
+class State:
+    """Nuisances of one source in one recording, or their standard deviations. None: unknown, or not a nuisance of that source.
+
+    gain: amplitude as received, the source having unit mean power. delay: samples from the first sample to the source's time
+    reference (a symbol's centre, a frame's first sample). phase: rad, at the first sample. carrier_offset: cycles per
+    sample. clock_offset: relative. channel: complex taps. Numbers, or tensors [batch] (channel: [batch, taps]).
     """
 
-    kind = ""
-    learned = False         # whether denoise asks a trained network
-    takes_colour = True     # whether denoise takes a colour
+    gain: Number | None = None
+    delay: Number | None = None
+    phase: Number | None = None
+    carrier_offset: Number | None = None
+    clock_offset: Number | None = None
+    channel: Any = None
+
+    def known(self) -> dict[str, Any]:
+        """The fields that are not None."""
+        return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise that disturbs a source: x = s + sqrt(white)*n, plus sqrt(basis_var)*H*m where there is a basis.
+
+    white: variance per complex sample, a number or [batch]. basis: a source with Structure.CHAIN whose pulses H carry the second
+    part, one m ~ CN(0, 1) per symbol; basis_var: its variance per symbol.
+    """
+
+    white: Number = 0.0
+    basis: Source | None = None
+    basis_var: Number = 0.0
+
+    @classmethod
+    def of(cls, noise: Noise | Number) -> Noise:
+        """White noise of that variance, or the Noise itself."""
+        return noise if isinstance(noise, Noise) else cls(noise)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What samples say about a source. mean: E[s | x], complex64 [batch, samples]; variance: E|s - mean|² per complex sample,
+    averaged over the window, float32 [batch]."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class Demodulated:
+    """Symbols of a batch of windows. symbols: soft, complex64 [batch, n]. llrs: log P(0)/P(1) of their bits, float32 [batch, n,
+    bits]. at: the sample on which each symbol is centred, float64 [batch, n]; NaN where a window has no such symbol."""
+
+    symbols: Tensor
+    llrs: Tensor
+    at: Tensor
+
+
+class Demodulator(Protocol):
+    """Reads symbols in a waveform. coherent: whether its decisions need the phase; ambiguity: how many rotations of the phase
+    leave decisions equally likely where the phase is estimated (1: none)."""
+
+    coherent: bool
+    ambiguity: int
+
+    def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
+        """x: the source of unit mean power plus noise of that variance, complex64 [batch, samples]."""
+
+
+class Source(ABC):
+    """What is believed about one source of unit mean power, seen alone.
+
+    Nuisances (timing, phase, ...) are numbers, tensors of shape [batch] (one per window), or None: unknown.
+    """
+
+    kind: ClassVar[str] = ""
+    structure: ClassVar[Structure] = Structure.NONE
+    supervised: bool = False            # whether its network was trained on mixtures, for one pass over them
+    alphabet_rotation: float = 0.0      # rad by which its alphabet rotates from symbol to symbol
+    own_carrier: ClassVar[bool] = True  # whether windows of one batch may differ in the carrier offset of its noise's basis
+    learned: bool = False               # whether denoise asks a trained network
+    takes_basis: bool = True            # whether denoise takes a Noise with a basis
+    fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
+    dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
+    state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
+    estimable: ClassVar[tuple[str, ...]] = ()           # nuisances that are estimated in a mixture where they are None
+    synchronizes: ClassVar[tuple[str, ...]] = ()        # those of them that `synchronize` estimates
+
+    # ---- state -----------------------------------------------------------------------------------------------------------
+    @property
+    def state(self) -> State:
+        """The nuisances in standard terms."""
+        return State(**{name: getattr(self, own) for name, own in self.state_names.items()})
+
+    def with_state(self, **values: Any) -> Self:
+        """The same source with these fields of State. Raises CapabilityError for one that it does not have."""
+        for name in values:
+            if name not in self.state_names:
+                raise CapabilityError(f"{self.kind}: has no {name}; it has {', '.join(self.state_names) or 'no nuisances'}")
+        return dataclasses.replace(self, **{self.state_names[name]: value for name, value in values.items()})
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the nuisances that are None."""
+        return tuple(own for own in self.state_names.values() if own != "gain" and getattr(self, own) is None)
+
+    def scaled(self, factor: float) -> Self:
+        """The same source in samples that were multiplied by `factor`."""
+        gain = getattr(self, "gain", None)
+        return self if gain is None or factor == 1 else dataclasses.replace(self, gain=gain * factor)
 
     @abstractmethod
-    def denoise(self, x, noise_var, colour=None):
-        """E[s | x] for x = s + noise, complex64 [batch, samples] -> the same.
-
-        noise_var: variance per complex sample, float. colour: None for white noise sqrt(noise_var)*n, n ~ CN(0, I); or a
-        LinearModulation prior, whose pulses then carry the noise: sqrt(noise_var)*H*n with one n ~ CN(0, 1) per symbol.
-        Raises CapabilityError where the prior cannot.
-        """
-
-    def reconstruct(self, x, noise_var):
-        """As denoise with white noise, for handing over: a prior may do better here where its denoiser approximates."""
-        return self.denoise(x, noise_var)
-
-    def score(self, x, noise_var):
-        """The gradient of log p(x), by Tweedie's formula: (E[s | x] - x)/noise_var."""
-        return (self.denoise(x, noise_var) - x) / noise_var
-
-    def blocks(self, shape):
-        """How windows of this shape [batch, samples] fall into stretches that are independent of each other and hold one of
-        finitely many waveforms each: None where they do not, or where nobody knows; else an object like FramePlan: start
-        [batch, blocks], length, inside, cut, join."""
-        return None
-
-    def autocorrelation(self, lags):
-        """R(l) = E[s(n + l)·conj(s(n))], averaged over time: complex128, shape of lags (samples, whole numbers); R(0) = 1.
-
-        Raises CapabilityError where the prior cannot tell.
-        """
-        raise CapabilityError(f"{self.kind}: this prior gives no autocorrelation, which a stationary covariance needs")
-
-    def density(self, bins):
-        """Mean power density at frequencies k/bins, FFT order: float64 [bins], mean 1, not negative. Raises CapabilityError where
-        the prior gives no autocorrelation."""
-        lags = np.fft.ifftshift(np.arange(-(bins // 2), bins - bins // 2))
-        density = np.fft.fft(self.autocorrelation(lags)).real.clip(0)
-        return density / density.mean()
-
-    def acquired(self, x, noise_var):
-        """The same source with nuisances found that are None, in x = s + noise of about that white variance, complex64 [batch,
-        samples], noise_var a float or [batch]: (prior, name -> tensor [batch] of what was found). Here: nothing is looked for."""
-        return self, {}
-
-    @abstractmethod
-    def shifted(self, start):
+    def at(self, start: Number) -> Self:
         """The same source as windows see it that begin `start` samples later (number or tensor [batch])."""
 
-    def rows(self, index):
+    def select(self, index: Any) -> Self:
         """The same source as some windows of a batch see it: `index` (a slice or indices) into nuisances of shape [batch]."""
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
         return dataclasses.replace(self, **{name: value[index] for name, value in given.items()
                                             if torch.is_tensor(value) and value.ndim == 1 and len(value) > 1})
 
+    # ---- second moments --------------------------------------------------------------------------------------------------
+    def autocorrelation(self, lags: Any) -> np.ndarray:
+        """R(l) = E[s(n + l)·conj(s(n))], averaged over time: complex128, shape of lags (samples, whole numbers); R(0) = 1.
 
-def column(value, like, dtype=torch.float64):
-    """A nuisance as a tensor [batch, 1] or [1, 1] beside `like`."""
-    return torch.as_tensor(value, dtype=dtype, device=like.device).reshape(-1, 1)
+        Raises CapabilityError where the source cannot tell.
+        """
+        raise CapabilityError(f"{self.kind}: this source gives no autocorrelation, which a stationary covariance needs")
 
+    def psd(self, nfft: int) -> np.ndarray:
+        """Mean power spectral density at frequencies k/nfft, FFT order: float64 [nfft], mean 1, not negative. Raises
+        CapabilityError where the source gives no autocorrelation."""
+        lags = np.fft.ifftshift(np.arange(-(nfft // 2), nfft - nfft // 2))
+        density = np.fft.fft(self.autocorrelation(lags)).real.clip(0)
+        return density / density.mean()
 
-def rotation(frequency, lags):
-    """exp(j*2*pi*frequency*l): what a carrier offset (cycles per sample) does to an autocorrelation, complex128 like lags."""
-    frequency = torch.as_tensor(frequency, dtype=torch.float64).reshape(-1)
-    if bool((frequency != frequency[0]).any()):
-        raise CapabilityError("carrier_offset: differs from window to window, but a stationary covariance is one for all of them")
-    return np.exp(2j * np.pi * float(frequency[0]) * np.asarray(lags))
+    # ---- inference -------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
+        """E[s | x] for x = s + noise, complex64 [batch, samples] -> the same. noise: a Noise, or the variance of white noise.
 
+        Raises CapabilityError where the source cannot.
+        """
 
-def carrier(phase, frequency, like):
-    """exp(j*(phase + 2*pi*frequency*n)), complex64, broadcastable to like [batch, samples]; frequency None (unknown) means 0."""
-    angle = column(phase, like)
-    if frequency is None:
-        frequency = 0.0
-    if torch.is_tensor(frequency) or frequency != 0:        # most sources have none: one factor per window will do
-        n = torch.arange(like.shape[-1], dtype=torch.float64, device=like.device)
-        angle = angle + 2 * torch.pi * column(frequency, like) * n
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+    def asked(self, noise: Noise | Number) -> tuple[Number, Source | None, Number]:
+        """(variance, None, 0) of white noise; (basis_var, basis, white) of noise with a basis. Raises CapabilityError where the
+        denoiser does not take it."""
+        noise = Noise.of(noise)
+        if noise.basis is None:
+            return noise.white, None, 0.0
+        if noise.basis.structure is not Structure.CHAIN:
+            raise CapabilityError(f"{self.kind}: cannot denoise under noise in the span of a {noise.basis.kind} source; its basis "
+                                  "must be a linear-modulation")
+        if not self.takes_basis:
+            raise CapabilityError(f"{self.kind}: denoises in white noise only, not in the span of another source; use preset "
+                                  "white")
+        return noise.basis_var, noise.basis, noise.white
+
+    def white(self, noise: Noise | Number) -> Number:
+        """The variance of white noise. Raises CapabilityError where it has a basis."""
+        return self.asked(noise)[0]
+
+    def posterior(self, x: Tensor, noise: Noise | Number) -> Posterior:
+        """The posterior mean and its variance: of a source of unit power and its mean m, E|s - m|² = 1 - E|m|²."""
+        mean = self.denoise(x, noise)
+        return Posterior(mean, (1 - mean.abs().square().mean(1)).clamp(0, 1).float())
+
+    def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
+        """As denoise with white noise, for handing over: a source may do better here where its denoiser approximates."""
+        return self.denoise(x, noise_var)
+
+    def score(self, x: Tensor, noise_var: float) -> Tensor:
+        """The gradient of log p(x), by Tweedie's formula: (E[s | x] - x)/noise_var."""
+        return (self.denoise(x, noise_var) - x) / noise_var
+
+    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
+        """(the source with unknown nuisances estimated, name -> tensor [batch] of these), in x = s + noise of about that white
+        variance, complex64 [batch, samples]. Default: estimates nothing."""
+        return self, {}
+
+    def lines(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(narrow lines in x, complex64 [batch, samples], their mean power [batch]) of a source that is known by its lines alone,
+        its mean density being flat; None of others."""
+        return None
+
+    def blocks(self, shape: tuple[int, int]) -> Any:
+        """How windows of this shape [batch, samples] fall into stretches that are independent of each other and hold one of
+        finitely many waveforms each: None where they do not, or where nobody knows; else an object like FramePlan: start
+        [batch, blocks], length, inside, cut, join."""
+        return None
+
+    # ---- capabilities ----------------------------------------------------------------------------------------------------
+    def linear_model(self, shape: tuple[int, int]) -> LinearModel | None:
+        """The unit-power waveform of windows of this shape [batch, samples] as a linear map of independent discrete unknowns;
+        None where there is none. All nuisances but the gain are known."""
+        return None
+
+    def demodulator(self) -> Demodulator | None:
+        """Reads symbols and bits; None for a source that has no symbols."""
+        return None
+
+    @property
+    def symbol_period(self) -> int:
+        """Samples per symbol of a source with Structure.CHAIN, whose stream of symbols windows must tile; 0 of others."""
+        return 0
+
+    @property
+    def frame_period(self) -> int:
+        """Samples after which its delay repeats; 0 where it does not."""
+        return 0

@@ -9,14 +9,17 @@ times ±1), and the trellis has q*2**(span - 1) states (Anderson, Aulin, Sundber
 Bahl, Cocke, Jelinek, Raviv, 1974). A +1 symbol that is done leads p roots on.
 """
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 import torch
 
-from ..errors import CapabilityError, ParameterError
+from ..errors import ParameterError
 from ..signals import Gfsk as GfskSignal
 from ..signals import Gmsk as Signal
-from .base import Prior, carrier, rotation
+from ..signals.carrier import carrier, rotation
+from . import laurent
+from .base import Demodulated, Source
 
 _GRID = 16          # values of each unknown nuisance that are tried at once
 _NATS = 12.0        # hypotheses this far below the best one are left out
@@ -25,7 +28,7 @@ _ELEMENTS = 2 ** 23     # at most so many branches of the trellis are held at on
 
 
 @dataclass
-class Gmsk(Prior):
+class Gmsk(Source):
     """s(n) = exp(j*(phase + 2*pi*carrier_offset*n + pi/2*sum_{k >= first} a_k q(n - timing - k*samples_per_symbol))), a_k = ±1
     equally likely, for ever; `first` is the first symbol whose frequency pulse is not over at sample 0.
 
@@ -41,9 +44,13 @@ class Gmsk(Prior):
     phase: float | torch.Tensor | None = None
     carrier_offset: float | torch.Tensor = 0.0
     symmetry: int = 1
+    gain: float | torch.Tensor | None = None
 
     kind = "gmsk"
-    takes_colour = False
+    dc_free = True
+    state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
+    estimable = synchronizes = ("timing", "phase")
+    takes_basis = False
 
     def __post_init__(self):
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
@@ -64,8 +71,8 @@ class Gmsk(Prior):
         end = torch.as_tensor(self.timing, dtype=torch.float64).reshape(-1) + self.signal.half_length       # of symbol 0's pulse
         return torch.floor(1e-9 - end / self.signal.samples_per_symbol).long() + 1
 
-    def shifted(self, start):
-        """See Prior.shifted. A phase is then known up to one turn over q only (GMSK: half a turn): each symbol that is over has
+    def at(self, start):
+        """See Source.at. A phase is then known up to one turn over q only (GMSK: half a turn): each symbol that is over has
         turned it one way or the other."""
         start, timing, phase = (None if value is None else torch.as_tensor(value, dtype=torch.float64)
                                 for value in (start, self.timing, self.phase))
@@ -102,7 +109,7 @@ class Gmsk(Prior):
         return truth.modulate(2 * torch.randint(0, 2, (batch, count), generator=generator) - 1, samples), truth
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: the mean over symbols, prod_k cos(pi*h*(q_k(n + l) - q_k(n))), averaged over n in one
+        """See Source.autocorrelation: the mean over symbols, prod_k cos(pi*h*(q_k(n + l) - q_k(n))), averaged over n in one
         symbol; over fractions of a sample too where the timing is not one number. From span + 1 symbols on each symbol more
         is a factor cos(pi*h): zero for GMSK."""
         sps, span = self.signal.samples_per_symbol, self.signal.span
@@ -118,16 +125,24 @@ class Gmsk(Prior):
         each = np.cos(np.pi * float(self.signal.index)) if self.signal.index.denominator != 2 else 0.0
         return table[distance - more * sps] * each ** more * rotation(self.carrier_offset, lags)
 
-    def denoise(self, x, noise_var, colour=None, floor=None):
-        """See Prior.denoise: the exact posterior mean; noise_var a float or [batch]; no colour, so `floor` means nothing.
+    def linear_model(self, shape):
+        """See Source.linear_model: Laurent's pulses, of modulation index 1/2."""
+        if self.signal.index != Fraction(1, 2) or self.timing is None or self.phase is None:
+            return None
+        return laurent.linear_model(self, shape)
+
+    def demodulator(self):
+        """See Source.demodulator: maximum a posteriori bits from the trellis, timing and phase known."""
+        return TrellisDemodulator(self)
+
+    def denoise(self, x, noise):
+        """See Source.denoise: the exact posterior mean; noise_var a float or [batch]; no colour, so `floor` means nothing.
 
         An unknown timing and phase, constant over the window, are integrated over: on a grid, made finer about the values that
         the samples leave possible (_hypotheses). 16 windows of 2560 samples take 0.05 s on one core, 3 to 7 s with timing and
         phase unknown.
         """
-        if colour is not None:
-            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
-        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
+        noise_var = torch.as_tensor(self.white(noise), dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
         turn = carrier(0.0, self.carrier_offset, x)
         x = x.to(torch.complex128) * turn.conj()
         mean = torch.zeros_like(x)
@@ -138,8 +153,8 @@ class Gmsk(Prior):
             mean.index_add_(0, rows, weight[part, None] * trellis.mean())
         return mean.to(torch.complex64) * turn
 
-    def acquired(self, x, noise_var):
-        """See Prior.acquired: of timing and phase those that are None, the likeliest."""
+    def synchronize(self, x, noise_var):
+        """See Source.synchronize: of timing and phase those that are None, the likeliest."""
         if self.timing is not None and self.phase is not None:
             return self, {}
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
@@ -237,6 +252,32 @@ class Gfsk(Gmsk):
     kind = "gfsk"
 
 
+class TrellisDemodulator:
+    """Bits of a CPM source (bit 1: symbol +1, the higher frequency) by forward-backward, see sources.base.Demodulator."""
+
+    coherent, ambiguity = False, 1      # a common phase within the trellis' symmetry moves no bit
+
+    def __init__(self, source):
+        self.source = source
+
+    def __call__(self, x, noise_var):
+        """See sources.base.Demodulator. Raises ParameterError where timing or phase are unknown."""
+        own, signal = self.source, self.source.signal
+        for name in own.unknown:
+            raise ParameterError(f"{own.kind}: {name} is unknown; symbols cannot be read without it")
+        like = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        noise_var, timing, phase = (like + torch.as_tensor(v, device=x.device) for v in (noise_var, own.timing, own.phase))
+        turned = (x * carrier(0.0, own.carrier_offset, x).conj()).to(torch.complex128)
+        trellis = _Trellis(signal, turned, noise_var.clamp_min(1e-6), timing, phase, own._starts)
+        # of the first block: the last symbol whose pulse began up to sample 0
+        begin = timing - signal.half_length
+        newest = torch.floor(-begin / signal.samples_per_symbol + 1e-9).long()
+        at = timing[:, None] + (newest[:, None] + torch.arange(len(trellis.fit), device=x.device)) * signal.samples_per_symbol
+        llrs = trellis.bits()
+        return Demodulated(-torch.tanh(llrs / 2).to(torch.complex64), llrs[..., None].float(),
+                           torch.where((at >= 0) & (at < x.shape[1]), at, torch.nan))
+
+
 def _plain(value):
     """A tensor of one number without a batch as a float."""
     return value.item() if value.ndim == 0 else value
@@ -307,6 +348,20 @@ class _Trellis:
         for fit in self.fit:
             alpha = self.step(alpha, fit)
         return alpha.flatten(1).logsumexp(1)
+
+    def bits(self):
+        """log P(-1)/P(+1) of the symbol that begins in each block, float64 [k, blocks]."""
+        alphas = [self.start()]
+        for fit in self.fit:
+            alphas.append(self.step(alphas[-1], fit))
+        beta, out = torch.zeros_like(alphas.pop()), []
+        for block in range(len(self.fit) - 1, -1, -1):
+            after = torch.stack([beta, beta.roll(-self.p, 1)], 2).flatten(2) + self.turned(self.fit[block])
+            pairs = after.unflatten(2, (self.states, 2))
+            word = (alphas[block][..., None] + pairs).flatten(1, 2).logsumexp(1)
+            out.append(word[:, 0] - word[:, 1])
+            beta = torch.logaddexp(pairs[..., 0], pairs[..., 1])
+        return torch.stack(out[::-1], 1)
 
     def mean(self):
         """E[s | x], complex128 [k, samples]."""

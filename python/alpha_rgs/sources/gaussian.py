@@ -16,15 +16,16 @@ import torch
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 from scipy.sparse import csc_matrix
 
-from ..errors import CapabilityError, ParameterError
-from .base import Prior, column
+from ..errors import ParameterError
+from ..signals.carrier import column
+from .base import Source
 
 _LEAST = 1e-8           # variance of white noise, at least: a covariance read from a file is exact to 1e-7 only
 _BYTES = 256 << 20      # of factors that are kept
 
 
 @dataclass(eq=False)
-class Gaussian(Prior):
+class Gaussian(Source):
     """A circular Gaussian source of zero mean and unit mean power with E[s(n + l)·conj(s(n))] = R((n - period_offset) mod P, l).
 
     table: R(m, l), complex128 [P, L], period P in samples (1: stationary), lags l = 0 ... L-1, zero beyond; R(m, -l) follows.
@@ -36,8 +37,13 @@ class Gaussian(Prior):
     table: np.ndarray = field(default_factory=lambda: np.ones((1, 1)), repr=False)
     period_offset: int | torch.Tensor | None = None
     sample_rate: float | None = None
+    gain: float | torch.Tensor | None = None
 
     kind = "gaussian"
+    fitted = True
+    own_carrier = False
+    state_names = {"gain": "gain", "delay": "period_offset"}
+    estimable = synchronizes = ("period_offset",)       # without it the covariance is averaged over the period
 
     def __post_init__(self):
         self.table = np.array(self.table, dtype=np.complex128, ndmin=2)
@@ -65,23 +71,23 @@ class Gaussian(Prior):
         """The same source with its covariance averaged over the period."""
         return self if self.period == 1 else replace(self, table=self.table.mean(0, keepdims=True), period_offset=None)
 
-    def shifted(self, start):
-        """See Prior.shifted."""
+    def at(self, start):
+        """See Source.at."""
         known = self.period_offset is not None
         return replace(self, period_offset=(self.period_offset - start) % self.period) if known else self
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: the table, averaged over the period."""
+        """See Source.autocorrelation: the table, averaged over the period."""
         lags, mean = np.asarray(lags), self.table.mean(0)
         value = np.where(abs(lags) < self.lags, mean[np.minimum(abs(lags), self.lags - 1)], 0)
         return np.where(lags < 0, value.conj(), value)
 
-    def spectrum(self, count):
-        """Power density at `count` frequencies k/count, averaged over the period: float64 [count], mean 1, never negative."""
+    def psd(self, nfft):
+        """Power density at `nfft` frequencies k/nfft, averaged over the period: float64 [nfft], mean 1, never negative."""
         lags = np.arange(self.lags)
-        r = np.zeros(count, complex)
-        np.add.at(r, lags % count, self.table.mean(0))
-        np.add.at(r, -lags[1:] % count, self.table.mean(0)[1:].conj())
+        r = np.zeros(nfft, complex)
+        np.add.at(r, lags % nfft, self.table.mean(0))
+        np.add.at(r, -lags[1:] % nfft, self.table.mean(0)[1:].conj())
         return np.fft.fft(r).real.clip(0)
 
     def covariance(self, samples, offset=0):
@@ -96,15 +102,14 @@ class Gaussian(Prior):
         """The lower diagonals of `covariance`, [l, n] that of n + l and n: complex128 [L, samples]."""
         return self.table[(np.arange(samples) - offset) % self.period].T
 
-    def denoise(self, x, noise_var, colour=None, floor=1e-4):
-        """See Prior.denoise: the linear estimate, which is exact. `floor`: variance of white noise on top of a coloured one.
+    def denoise(self, x, noise):
+        """See Source.denoise: the linear estimate, which is exact. `floor`: variance of white noise on top of a coloured one.
 
         On another device than the processor the samples travel to it and back.
         """
-        if colour is not None and colour.kind != "linear-modulation":
-            raise CapabilityError(f"gaussian: cannot smooth in the colour of a {colour.kind} prior; it needs a linear-modulation")
+        noise_var, colour, floor = self.asked(noise)
         if self.period > 1 and self.period_offset is None:
-            return self.stationary().denoise(x, noise_var, colour, floor)
+            return self.stationary().denoise(x, noise)
         batch, samples = x.shape
         offset = np.broadcast_to(np.asarray(0 if self.period == 1 else self.period_offset, dtype=np.int64), batch)
         timing = np.zeros(batch)

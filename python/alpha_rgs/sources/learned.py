@@ -14,8 +14,8 @@ from ..errors import CapabilityError, ParameterError
 from ..nets import BurstDenoiser, Denoiser, OfdmDenoiser, Scheduled
 from ..nets.alignment import on_grid
 from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
+from ..signals.carrier import carrier, column
 from ..synchronization.levels import period_offset
-from .base import carrier, column
 from .gaussian import Gaussian
 from .linear_modulation import LinearModulation
 from .ofdm import Ofdm, frame_pulses
@@ -31,33 +31,37 @@ class Learned:
     learned = True
 
     @property
-    def takes_colour(self):
+    def supervised(self):
+        """See Source.supervised."""
+        return bool(getattr(self.network, "supervised", False))
+
+    @property
+    def takes_basis(self):
         """Whether the network was built for coloured noise."""
         return self.network.coloured
 
-    def denoise(self, x, noise_var, colour=None, floor=1e-4):
-        """See Prior.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under coloured noise the network is told the
+    def denoise(self, x, noise):
+        """See Source.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under coloured noise the network is told the
         colour's mean power density, over white noise of variance `floor`."""
-        noise_var = _rows(noise_var, x.device)
+        level, colour, floor = self.asked(noise)
+        noise_var = _rows(level, x.device)
         if colour is None:
             return self._network(x, noise_var)
-        if not self.takes_colour:
-            raise CapabilityError("diffusion: this network knows white noise only, it cannot smooth in the colour of another "
-                                  "source; use the preset white or paper")
-        if colour.kind != "linear-modulation":
-            raise CapabilityError(f"diffusion: cannot smooth in the colour of a {colour.kind} prior; it needs a "
-                                  "linear-modulation")
         frequency = _one(colour.carrier_offset) - _one(getattr(self, "carrier_offset", 0.0))
         shape, floor = _density(colour.signal, frequency), _rows(floor, x.device)
         told = pulse_noise(replace(colour, carrier_offset=frequency), noise_var, floor) if self.network.cyclic else None
         return self._network(x, noise_var * shape.to(x.device) + floor, told)
 
     def reconstruct(self, x, noise_var):
-        """See Prior.reconstruct."""
+        """See Source.reconstruct."""
         return self.denoise(x, noise_var)
 
     def blocks(self, shape):
-        """See Prior.blocks: a network knows of none."""
+        """See Source.blocks: a network knows of none."""
+        return None
+
+    def linear_model(self, shape):
+        """See Source.linear_model: the network is asked instead."""
         return None
 
     def _network(self, x, density, colour=None):
@@ -108,7 +112,7 @@ class LearnedGaussian(Learned, Gaussian):
         offset = self.period_offset
         if offset is None:
             clean = x.detach().cpu().numpy()
-            offset = period_offset(clean, self, self.spectrum(x.shape[1])[None] + density.mean(1, keepdim=True).cpu().numpy())
+            offset = period_offset(clean, self, self.psd(x.shape[1])[None] + density.mean(1, keepdim=True).cpu().numpy())
         return on_grid(lambda y, presence: self.network(y, density, None, presence), self.period, x,
                        torch.as_tensor(offset).reshape(-1))
 
@@ -124,7 +128,7 @@ class LearnedOfdm(Learned, Ofdm):
         return self.denoise(x, noise_var) if self.frame_offset is None else Ofdm.reconstruct(self, x, noise_var)
 
     def blocks(self, shape):
-        """See Prior.blocks: frames of as many carriers with a point each."""
+        """See Source.blocks: frames of as many carriers with a point each."""
         return self.plan(shape) if self.network.fold and self.frame_offset is not None else None
 
     def _laid(self, x, density, colour=None):
@@ -198,7 +202,7 @@ def _one(value):
 @lru_cache(maxsize=64)
 def _density(signal, frequency):
     """The mean power density of a linear modulation `frequency` cycles per sample above 0: float32 [1, bins], mean 1."""
-    density = LinearModulation(signal, 0.0, 0.0, 1.0, frequency).density(_BINS)
+    density = LinearModulation(signal, 0.0, 0.0, 1.0, frequency).psd(_BINS)
     return torch.tensor(density, dtype=torch.float32)[None]
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from ..errors import CapabilityError, ParameterError
-from ..inference.linear_pair import LinearPair, moments
+from ..inference.linear_model import EVERY, LinearModel, as_complex, moments, some
+from ..inference.linear_pair import LinearPair
 from ..signals import LinearModulation as Signal
-from .base import Prior, carrier, column, rotation
+from ..signals.carrier import carrier, column, rotation
+from .base import Demodulated, Source, Structure
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
 _SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
@@ -17,7 +19,7 @@ _EQUALISED = 24         # steps: what is left of intersymbol interference after 
 
 
 @dataclass
-class LinearModulation(Prior):
+class LinearModulation(Source):
     """s(n) = exp(j*(phase + 2*pi*carrier_offset*n)) * sum_m a_m h(n - timing - m*samples_per_symbol).
 
     timing: samples from the first sample to the centre of the first symbol. phase: rad. gain: amplitude as received.
@@ -38,9 +40,19 @@ class LinearModulation(Prior):
     preamble: str = ""
 
     kind = "linear-modulation"
+    structure = Structure.CHAIN
+    dc_free = True
+    state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}
+    estimable = ("timing", "phase", "gain", "carrier_offset")
+    own_carrier = False
 
     @property
-    def takes_colour(self):
+    def alphabet_rotation(self):
+        """See Source.alphabet_rotation."""
+        return self.signal.alphabet.rotation
+
+    @property
+    def takes_basis(self):
         """Not where the alphabet turns (π/4-DQPSK): its symbols' parts then are not those of the system in linear_pair.py."""
         return not self.signal.alphabet.rotation
 
@@ -91,8 +103,8 @@ class LinearModulation(Prior):
         bits = torch.tensor([[int(bit) for bit in self.preamble]])
         return self.signal.alphabet.map(bits)[0].to(torch.complex128).numpy()
 
-    def shifted(self, start):
-        """See Prior.shifted. Symbol numbers stay those of the stream."""
+    def at(self, start):
+        """See Source.at. Symbol numbers stay those of the stream."""
         return replace(self, timing=None if self.timing is None else self.timing - start,
                        phase=None if self.phase is None or self.carrier_offset is None else
                        self.phase + 2 * np.pi * self.carrier_offset * start)
@@ -185,7 +197,7 @@ class LinearModulation(Prior):
         return self.signal.alphabet.mean(r, var)
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: the pulse's own, over samples_per_symbol, for white symbols that never end; averaged over
+        """See Source.autocorrelation: the pulse's own, over samples_per_symbol, for white symbols that never end; averaged over
         fractions of a sample where the timing is not one number."""
         timing = torch.as_tensor(np.nan if self.timing is None else self.timing, dtype=torch.float64)
         fractions = [float(timing) % 1] if timing.numel() == 1 and self.timing is not None else (np.arange(8) + 0.5) / 8
@@ -198,19 +210,14 @@ class LinearModulation(Prior):
         offset = 0.0 if self.carrier_offset is None else self.carrier_offset
         return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(offset, lags)
 
-    def denoise(self, x, noise_var, colour=None, floor=1e-4):
-        """See Prior.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).
+    def denoise(self, x, noise):
+        """See Source.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).
 
         Under coloured noise the matched filter gives way to the linear estimate of each symbol, given all samples, the
         others Gaussian, and made unbiased (linear_pair.py). `floor`: white variance that comes on top of coloured noise.
         """
-        if colour is not None and colour.kind != "linear-modulation":
-            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior; it needs a "
-                                  "linear-modulation")
+        noise_var, colour, floor = self.asked(noise)
         samples = x.shape[1]
-        if colour is not None and not self.takes_colour:
-            raise CapabilityError(f"{self.kind}: constellation: {self.signal.constellation!r} turns from symbol to symbol, it "
-                                  "can be smoothed in white noise only; use preset white")
         if colour is not None:
             mean = self._coloured(x, noise_var, colour, floor)
             return self.modulate_reaching(mean, samples)
@@ -261,6 +268,40 @@ class LinearModulation(Prior):
         soft = moments(self.signal.alphabet, mean / var / precision, 1 / precision)[0].float()
         return torch.view_as_complex(torch.nn.functional.pad(soft, (0, 2 - soft.shape[-1])))
 
+    def linear_model(self, shape):
+        """See Source.linear_model: one column per symbol that reaches the window."""
+        samples, signal = shape[1], self.signal
+        first, count = self.reaching(samples)
+        centre = self.centres(samples)
+        begin = torch.ceil(centre - signal.half_length - 1e-9).long()
+        n = begin[..., None] + torch.arange(int(np.floor(2 * signal.half_length)) + 1)
+        wave = torch.as_tensor(signal.pulse_at((n - centre[..., None]).numpy()))
+        phase, frequency = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (self.phase, self.carrier_offset))
+        angle = phase + 2 * torch.pi * frequency * n
+        columns = torch.polar(torch.ones_like(angle), angle) * wave
+        turns, exists = signal.turns(first, count), self.exists(first, count)
+        if turns is not None:
+            columns = columns * turns[..., None]
+        exists = torch.ones(1, count, dtype=torch.bool) if exists is None else exists
+
+        def decode(mean, var, rows=EVERY):
+            soft, error = as_complex(mean, var)
+            at, there = some(centre, rows), some(exists, rows)
+            at = torch.where((at >= -1e-6) & (at < samples - 1e-6) & there, at, torch.nan)
+            return (soft.to(torch.complex64), signal.alphabet.llrs(soft.to(torch.complex64), error.float().clamp_min(1e-6)),
+                    at.to(mean.device).expand(len(mean), -1))
+
+        return LinearModel(begin, columns, signal.alphabet, exists, decode)
+
+    def demodulator(self):
+        """See Source.demodulator: matched filter and alphabet."""
+        return MatchedFilterDemodulator(self)
+
+    @property
+    def symbol_period(self):
+        """See Source.symbol_period."""
+        return self.signal.samples_per_symbol
+
     def pair(self, shape, other, device):
         """The LinearPair of `other` (first) and this source (second); kept, since iterations ask again."""
         key = (tuple(shape), id(other), str(device))
@@ -269,3 +310,24 @@ class LinearModulation(Prior):
             pair = LinearPair(shape, other, self, device)
             self._pairs = {key: pair}
         return pair
+
+
+class MatchedFilterDemodulator:
+    """Symbols centred in the window, see sources.base.Demodulator."""
+
+    coherent = True
+
+    def __init__(self, source):
+        self.source, self.ambiguity = source, source.signal.alphabet.symmetry
+
+    def __call__(self, x, noise_var):
+        """See sources.base.Demodulator. Raises ParameterError where timing or phase are unknown."""
+        own = self.source
+        for name in own.unknown:
+            raise ParameterError(f"{own.kind}: {name} is unknown; symbols cannot be read without it")
+        symbols = own.matched_filter(x)
+        var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1) / own.signal.samples_per_symbol
+        first, count = own.inside(x.shape[1])
+        at = own.timing_of(first)[:, None] + torch.arange(count) * own.signal.samples_per_symbol
+        return Demodulated(symbols, own.signal.alphabet.llrs(symbols, var.expand(symbols.shape)).float(),
+                           at.to(x.device).expand(len(x), -1))

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from ..errors import CapabilityError, ParameterError
+from ..errors import ParameterError
 from ..signals import Lora as Signal
-from .base import Prior, carrier, rotation
+from ..signals.carrier import carrier, rotation
+from .base import Source
 
 _COARSE = 16        # candidates for the begin of a symbol, at first
 _FINE = 1 / 64      # of a sample: the last step
@@ -24,7 +25,7 @@ _BEST = 4           # candidates that are looked around at each step, of which t
 
 
 @dataclass
-class Lora(Prior):
+class Lora(Source):
     """s(n) = exp(j*(phase_k + 2*pi*carrier_offset*n))·s_m(n - timing - k*M), all N symbols m equally likely, for ever.
 
     timing: samples from the first sample to where a symbol begins (any symbol: it counts modulo M). phase: rad, at sample 0, of
@@ -38,16 +39,21 @@ class Lora(Prior):
     timing: float | torch.Tensor | None = None
     phase: float | torch.Tensor | None = None
     carrier_offset: float | torch.Tensor = 0.0
+    gain: float | torch.Tensor | None = None
 
     kind = "lora"
-    takes_colour = False
+    dc_free = True
+    state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
+    estimable = ("timing",)
+    synchronizes = ("timing", "phase")      # without a phase each symbol has its own
+    takes_basis = False
 
     def __post_init__(self):
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
 
-    def shifted(self, start):
-        """See Prior.shifted."""
+    def at(self, start):
+        """See Source.at."""
         return replace(self, timing=None if self.timing is None else (self.timing - start) % self.signal.symbol_length,
                        phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
 
@@ -76,19 +82,18 @@ class Lora(Prior):
         return out, truth
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: (1 - |l|/M) times the chirp's cyclic autocorrelation; what neighbouring symbols of one
+        """See Source.autocorrelation: (1 - |l|/M) times the chirp's cyclic autocorrelation; what neighbouring symbols of one
         phase share, 1/N of the power at most, is left out."""
         length, lags = self.signal.symbol_length, np.asarray(lags)
         cyclic = np.fft.ifft(abs(np.fft.fft(self.signal.chirp().numpy())) ** 2) / length
         return np.where(abs(lags) < length, (1 - abs(lags) / length) * cyclic[lags % length], 0) * rotation(self.carrier_offset,
                                                                                                             lags)
 
-    def denoise(self, x, noise_var, colour=None, floor=None):
-        """See Prior.denoise: the exact posterior mean where the timing is known; noise_var a float or [batch]; no colour, so
+    def denoise(self, x, noise):
+        """See Source.denoise: the exact posterior mean where the timing is known; noise_var a float or [batch]; no colour, so
         `floor` means nothing. An unknown timing is decided first (`acquired`)."""
-        if colour is not None:
-            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
-        here = self if self.timing is not None else self.acquired(x, noise_var)[0]
+        noise_var = self.white(noise)
+        here = self if self.timing is not None else self.synchronize(x, noise_var)[0]
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)
         turn = carrier(0.0 if self.phase is None else self.phase, self.carrier_offset, x)
         timing = torch.as_tensor(here.timing, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
@@ -138,8 +143,8 @@ class Lora(Prior):
             out.append((arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg).logsumexp(-1).sum(1))
         return torch.stack(out, 1)
 
-    def acquired(self, x, noise_var):
-        """See Prior.acquired: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
+    def synchronize(self, x, noise_var):
+        """See Source.synchronize: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
         dechirped tones split between two symbols: the evidence of symbols of any phase falls evenly about its peak, and grids
         twice as fine each, laid about the few best points, lead to it; then whole chips are tried."""
         if self.timing is not None:

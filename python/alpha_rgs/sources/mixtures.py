@@ -14,8 +14,8 @@ import torch
 from ..errors import CapabilityError, ParameterError
 from ..signals import LinearModulation as LinearSignal
 from ..signals import Ofdm as OfdmSignal
-from . import LinearModulation, Ofdm, Prior
-from .base import carrier
+from ..signals.carrier import carrier
+from . import LinearModulation, Ofdm, Source
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
 SIMULATED = ("ofdm", "linear-modulation", "gmsk", "gfsk", "lora", "tones", "sum", "ofdm-bursts")      # kinds that `alone` draws
@@ -34,7 +34,7 @@ class Mixture:
     noise_var: float
     bits: torch.Tensor
     soi: LinearModulation
-    interference: Prior
+    interference: Source
 
 
 def paper_priors(constellation="qpsk", symbols=160):

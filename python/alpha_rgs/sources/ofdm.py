@@ -6,21 +6,24 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..errors import CapabilityError, ParameterError
+from ..errors import ParameterError
+from ..inference.linear_model import EVERY, LinearModel, as_complex, some
 from ..signals import Ofdm as Signal
+from ..signals.carrier import carrier, rotation
 from ..signals.framing import FramePlan
-from .base import Prior, carrier, rotation
+from .base import Demodulated, Source, Structure
 
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
 
 
 @dataclass
-class Ofdm(Prior):
+class Ofdm(Source):
     """OFDM of unit mean power: frames A·c, rotated by phase and carrier_offset.
 
     frame_offset: samples from the first sample to the first whole cyclic prefix, 0 ... frame_length-1. phase: rad.
     carrier_offset: cycles per sample. channel: complex taps, acting within the cyclic prefix (one gain per carrier).
     delay_spread: samples at the head of each prefix that are not trusted, for echoes of the frame before.
+    gain: amplitude as received.
     """
 
     signal: Signal = field(default_factory=Signal)
@@ -29,8 +32,15 @@ class Ofdm(Prior):
     carrier_offset: float | torch.Tensor = 0.0
     channel: tuple = (1.0,)
     delay_spread: int | None = None
+    gain: float | torch.Tensor | None = None
 
     kind = "ofdm"
+    structure = Structure.FRAMES
+    dc_free = True
+    state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
+                   "channel": "channel"}
+    estimable = ("frame_offset", "phase")
+    own_carrier = False
 
     def __post_init__(self):
         self.channel = tuple(complex(tap) for tap in self.channel)
@@ -55,8 +65,8 @@ class Ofdm(Prior):
         gain = np.exp(-2j * np.pi * k / self.signal.fft_size) @ np.array(self.channel)
         return self.signal.matrix * gain / np.sqrt(np.mean(abs(gain) ** 2))
 
-    def shifted(self, start):
-        """See Prior.shifted."""
+    def at(self, start):
+        """See Source.at."""
         offset = self.frame_offset
         return replace(self, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
                        phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
@@ -71,14 +81,13 @@ class Ofdm(Prior):
         return plan
 
     def blocks(self, shape):
-        """See Prior.blocks: the frames, if the carriers' constellation is known."""
+        """See Source.blocks: the frames, if the carriers' constellation is known."""
         return None if self.signal.alphabet.symmetry is None else self.plan(shape)
 
-    def denoise(self, x, noise_var, colour=None, floor=1e-4):
-        """See Prior.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
+    def denoise(self, x, noise):
+        """See Source.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
         mean over the alphabet, then A again. Under coloured noise see ofdm_coloured.py; `floor`: white variance on top."""
-        if colour is not None and colour.kind != "linear-modulation":
-            raise CapabilityError(f"ofdm: cannot smooth in the colour of a {colour.kind} prior; it needs a linear-modulation")
+        noise_var, colour, floor = self.asked(noise)
         plan = self.plan(x.shape, colour)
         turn = carrier(self.phase, self.carrier_offset, x)
         frames = plan.cut(x * turn.conj())
@@ -95,8 +104,41 @@ class Ofdm(Prior):
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
         return plan.join(mean @ matrix.T) * turn
 
+    def linear_model(self, shape):
+        """See Source.linear_model: one column per carrier and frame."""
+        period, samples = self.signal.frame_length, shape[1]
+        offset = torch.as_tensor(self.frame_offset, dtype=torch.int64).reshape(-1, 1) % period - period
+        frames = -(-samples // period) + 1
+        begin = offset + period * torch.arange(frames)
+        start = begin.repeat_interleave(len(self.signal.carriers), 1)
+        phase, frequency = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1, 1) for v in (
+            self.phase, self.carrier_offset))
+        angle = phase + 2 * torch.pi * frequency * (begin[:, :, None, None] + torch.arange(period))
+        columns = torch.polar(torch.ones_like(angle), angle) * torch.tensor(self.matrix.T)
+        columns = columns.expand(len(columns), frames, -1, -1).flatten(1, 2)
+        exists = ((start + period > 0) & (start < samples)).expand(max(len(start), len(columns)), -1)
+
+        def decode(mean, var, rows=EVERY):
+            return self._read(*as_complex(mean, var), some(begin, rows).to(mean.device), samples)
+
+        return LinearModel(start, columns, self.signal.alphabet, exists, decode, (period, offset[:, 0]))
+
+    def _read(self, soft, var, begin, samples):
+        """Soft carriers [batch, frames·carriers] and their variances as symbols, LLRs and positions: of frames whose body lies in
+        the window, centred on the body's middle."""
+        body = begin + self.signal.cyclic_prefix
+        inside = (body >= 0) & (body + self.signal.fft_size <= samples)
+        at = torch.where(inside, body + self.signal.fft_size / 2, torch.nan).double()
+        at = at.repeat_interleave(len(self.signal.carriers), 1).expand(len(soft), -1)
+        llrs = torch.zeros(*soft.shape, 0) if self.signal.alphabet.symmetry is None else self.signal.alphabet.llrs(soft, var)
+        return soft.to(torch.complex64), llrs.float(), at
+
+    def demodulator(self):
+        """See Source.demodulator: one tap per carrier; None where the constellation is unknown."""
+        return None if self.signal.alphabet.symmetry is None else CarrierDemodulator(self)
+
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: diagonals of A·Aᴴ, averaged over the position in the frame."""
+        """See Source.autocorrelation: diagonals of A·Aᴴ, averaged over the position in the frame."""
         period, lags = self.signal.frame_length, np.asarray(lags)
         covariance = self.matrix @ self.matrix.conj().T
         table = np.array([np.trace(covariance, offset=-lag) for lag in range(1 - period, period)]) / period
@@ -104,7 +146,7 @@ class Ofdm(Prior):
         return np.where(inside, table[np.where(inside, lags, 0) + period - 1], 0) * rotation(self.carrier_offset, lags)
 
     def reconstruct(self, x, noise_var):
-        """See Prior.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
+        """See Source.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
         whole = self.plan(x.shape).whole.to(x.device)
         return torch.where(whole, self.denoise(x, noise_var), x / (1 + noise_var))
 
@@ -125,6 +167,32 @@ class Ofdm(Prior):
     def matrix_key(self):
         """A hashable key from which `matrix` can be made again."""
         return (self.signal, self.channel)
+
+
+class CarrierDemodulator:
+    """Carriers of the frames whose body lies in the window, see sources.base.Demodulator."""
+
+    coherent = True
+
+    def __init__(self, source):
+        self.source, self.ambiguity = source, source.signal.alphabet.symmetry
+
+    def __call__(self, x, noise_var):
+        """See sources.base.Demodulator. symbols: carrier after carrier, ascending, frame after frame."""
+        own, signal = self.source, self.source.signal
+        for name in own.unknown:
+            raise ParameterError(f"ofdm: {name} is unknown; symbols cannot be read without it")
+        model = own.linear_model(x.shape)
+        begin = model.start[:, ::len(signal.carriers)].to(x.device)
+        body = model.columns[..., signal.cyclic_prefix:].to(x.device)
+        n = (begin[..., None] + signal.cyclic_prefix + torch.arange(signal.fft_size, device=x.device)).expand(len(x), -1, -1)
+        inside = (n >= 0) & (n < x.shape[1])
+        cut = torch.where(inside, x.to(torch.complex128).gather(1, n.clamp(0, x.shape[1] - 1).flatten(1)).view(n.shape), 0)
+        body = body.unflatten(1, (begin.shape[1], len(signal.carriers)))
+        energy = body.abs().square().sum(-1)
+        soft = (body.conj() @ cut[..., None])[..., 0] / energy
+        var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1, 1) / energy
+        return Demodulated(*own._read(soft.flatten(1), var.expand(soft.shape).flatten(1), begin, x.shape[1]))
 
 
 def _filters(plan, matrix_key, noise_var, device):

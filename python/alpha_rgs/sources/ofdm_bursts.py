@@ -10,7 +10,7 @@ from ..errors import CapabilityError
 from ..inference.frame_tiling import GAUSSIAN, Tiling
 from ..signals import Ofdm as Signal
 from ..signals.wifi import ALPHABETS, CARRIERS, FFT_SIZE, PILOTS, PREFIXES, received, traffic
-from .base import Prior
+from .base import Source, Structure
 from .ofdm import Ofdm
 
 LENGTH = FFT_SIZE + max(PREFIXES)           # of the longest frame, samples
@@ -58,13 +58,15 @@ class Frame(Slot):
 
 
 @dataclass
-class OfdmBursts(Prior):
+class OfdmBursts(Source):
     """frames: of each window, a list of lists of Frame, as received: their gains hold kappa; None: unknown."""
 
     frames: list | None = None
 
     kind = "ofdm-bursts"
-    takes_colour = False
+    structure = Structure.BURSTS
+    dc_free = True
+    takes_basis = False
 
     def kappa(self, batch):
         """Amplitude of the bursts over the time that they take, float64 [batch]; 0 where there are none."""
@@ -86,7 +88,7 @@ class OfdmBursts(Prior):
             self, frames=frames)
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: of 52 carriers alike."""
+        """See Source.autocorrelation: of 52 carriers alike."""
         return Ofdm(Signal(64, 16, (6, 5), True, "gaussian")).autocorrelation(lags)
 
     def deciding(self, tiles, rows):
@@ -94,12 +96,12 @@ class OfdmBursts(Prior):
         (mean, var) of the posterior; None where each is by itself, or Gaussian."""
         return None
 
-    def denoise(self, x, noise_var, colour=None, floor=None):
-        """See Prior.denoise: not yet; joint detection asks for frames instead."""
+    def denoise(self, x, noise):
+        """See Source.denoise: not yet; joint detection asks for frames instead."""
         raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint")
 
-    def shifted(self, start):
-        """See Prior.shifted: what is found is found anew in each window."""
+    def at(self, start):
+        """See Source.at: what is found is found anew in each window."""
         return replace(self, frames=None)
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..errors import CapabilityError, ParameterError
-from .base import Prior
+from ..errors import ParameterError
+from .base import Source
 
 _DAMPING = 0.7          # weight of a new mean after the first round
 
 
 @dataclass
-class Sum(Prior):
+class Sum(Source):
     """s = sum_i g_i·s_i of independent sources, unit mean power together.
 
     sources: two or more priors. gains: their amplitudes relative to each other, positive; default all alike. rounds: how often
@@ -27,13 +27,15 @@ class Sum(Prior):
     sources: tuple = ()
     gains: tuple | None = None
     rounds: int = 3
+    gain: float | None = None
 
     kind = "sum"
-    takes_colour = False
+    state_names = {"gain": "gain"}
+    takes_basis = False
 
     def __post_init__(self):
         self.sources = tuple(self.sources)
-        if len(self.sources) < 2 or not all(isinstance(source, Prior) for source in self.sources):
+        if len(self.sources) < 2 or not all(isinstance(source, Source) for source in self.sources):
             raise ParameterError("sources: give two priors or more")
         gains = (1.0,) * len(self.sources) if self.gains is None else tuple(self.gains)
         numbers = all(isinstance(g, (int, float)) and not isinstance(g, bool) for g in gains)
@@ -54,27 +56,27 @@ class Sum(Prior):
         """Strongest first."""
         return sorted(range(len(self.sources)), key=lambda i: -self.gains[i])
 
-    def shifted(self, start):
-        """See Prior.shifted."""
-        return replace(self, sources=tuple(source.shifted(start) for source in self.sources))
+    def at(self, start):
+        """See Source.at."""
+        return replace(self, sources=tuple(source.at(start) for source in self.sources))
 
-    def rows(self, index):
-        """See Prior.rows."""
-        return replace(self, sources=tuple(source.rows(index) for source in self.sources))
+    def select(self, index):
+        """See Source.select."""
+        return replace(self, sources=tuple(source.select(index) for source in self.sources))
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: the parts', weighted by their powers."""
+        """See Source.autocorrelation: the parts', weighted by their powers."""
         return sum(g * g * source.autocorrelation(lags) for g, source in zip(self.amplitudes, self.sources))
 
-    def acquired(self, x, noise_var):
-        """See Prior.acquired: each part in what the means of the others leave, as in denoise; the strongest first, and all once
+    def synchronize(self, x, noise_var):
+        """See Source.synchronize: each part in what the means of the others leave, as in denoise; the strongest first, and all once
         more."""
         sources, found = list(self.sources), {}
         means, var = [torch.zeros_like(x) for _ in sources], [1.0] * len(sources)
         for _ in range(2):
             for i in self._order:
                 rest, level = self._rest(x, noise_var, means, var, i)
-                sources[i], new = self.sources[i].acquired(rest, level)
+                sources[i], new = self.sources[i].synchronize(rest, level)
                 found.update({f"{name}_{i}": value for name, value in new.items()})
                 _require_known(sources[i], i)
                 means[i] = sources[i].denoise(rest, _rounded(level))
@@ -90,11 +92,10 @@ class Sum(Prior):
         level += sum(self.amplitudes[j] ** 2 * var[j] for j in others)
         return (x - sum(self.amplitudes[j] * means[j] for j in others)) / g, level / g ** 2
 
-    def denoise(self, x, noise_var, colour=None, floor=None):
-        """See Prior.denoise: approximate, see above; noise_var a float, or [batch] of which the mean counts (parts may know one
+    def denoise(self, x, noise):
+        """See Source.denoise: approximate, see above; noise_var a float, or [batch] of which the mean counts (parts may know one
         level for all windows only). No colour, so `floor` means nothing."""
-        if colour is not None:
-            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
+        noise_var = self.white(noise)
         for i, source in enumerate(self.sources):
             _require_known(source, i)
         means, var = [torch.zeros_like(x) for _ in self.sources], [1.0] * len(self.sources)

@@ -20,17 +20,19 @@ _KINDS = {
         "symbols": _WHOLE, "channel": (list,), "channel_length": _WHOLE, "preamble": _TEXT}),
     "ofdm": (ofdm.Ofdm, {
         "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
-        "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE}),
+        "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE,
+        "gain": _NUMBER}),
     "gmsk": (gmsk.Gmsk, {
         "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "span": _WHOLE, "timing": _NUMBER, "phase": _NUMBER,
-        "carrier_offset": _NUMBER, "symmetry": _WHOLE}),
+        "carrier_offset": _NUMBER, "symmetry": _WHOLE, "gain": _NUMBER}),
     "gfsk": (gmsk.Gfsk, {
         "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "modulation_index": _NUMBER, "span": _WHOLE, "timing": _NUMBER,
-        "phase": _NUMBER, "carrier_offset": _NUMBER, "symmetry": _WHOLE}),
+        "phase": _NUMBER, "carrier_offset": _NUMBER, "symmetry": _WHOLE, "gain": _NUMBER}),
     "lora": (lora.Lora, {
-        "spreading_factor": _WHOLE, "samples_per_chip": _NUMBER, "timing": _NUMBER, "phase": _NUMBER, "carrier_offset": _NUMBER}),
-    "tones": (tones.Tones, {"count": _WHOLE}),
-    "sum": (sum.Sum, {"sources": (list,), "gains": (list,), "rounds": _WHOLE}),
+        "spreading_factor": _WHOLE, "samples_per_chip": _NUMBER, "timing": _NUMBER, "phase": _NUMBER, "carrier_offset": _NUMBER,
+        "gain": _NUMBER}),
+    "tones": (tones.Tones, {"count": _WHOLE, "gain": _NUMBER}),
+    "sum": (sum.Sum, {"sources": (list,), "gains": (list,), "rounds": _WHOLE, "gain": _NUMBER}),
 }
 _NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", (list,): "a list", (bool,): "true or false"}
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import CapabilityError, ParameterError
-from .base import Prior
+from ..errors import ParameterError
+from .base import Source
 
 _PAD = 4                # zero padding: a peak is at most 0.2 dB off its bin
 _STEPS = 2              # of Gauss-Newton after each new line, and _LAST at the end
@@ -24,7 +24,7 @@ _RIDGE = 1e-6
 
 
 @dataclass
-class Tones(Prior):
+class Tones(Source):
     """s(n) = sum_k A_k·exp(2j*pi*f_k·n), f_k constant over a window and anywhere in the band; unit mean power together.
 
     count: how many lines at most, 1 to 32: no more are looked for. Frequencies closer than about one over the window's length
@@ -32,21 +32,23 @@ class Tones(Prior):
     """
 
     count: int = 1
+    gain: float | torch.Tensor | None = None
 
     kind = "tones"
-    takes_colour = False
+    state_names = {"gain": "gain"}
+    takes_basis = False
 
     def __post_init__(self):
         if isinstance(self.count, bool) or self.count != int(self.count) or not 1 <= self.count <= 32:
             raise ParameterError(f"count: {self.count} must be a whole number of lines, 1 to 32")
         self.count = int(self.count)
 
-    def shifted(self, start):
-        """See Prior.shifted: nothing refers to the first sample."""
+    def at(self, start):
+        """See Source.at: nothing refers to the first sample."""
         return self
 
     def autocorrelation(self, lags):
-        """See Prior.autocorrelation: averaged over all frequencies, a unit pulse."""
+        """See Source.autocorrelation: averaged over all frequencies, a unit pulse."""
         return (np.asarray(lags) == 0).astype(complex)
 
     def draw(self, batch, samples, generator):
@@ -61,18 +63,16 @@ class Tones(Prior):
         amplitude = torch.polar((power / power.sum(1, keepdim=True)).sqrt(), phase)
         return (_lines(frequency, samples) @ amplitude[..., None])[..., 0].to(torch.complex64), self
 
-    def denoise(self, x, noise_var, colour=None, floor=None):
-        """See Prior.denoise, noise_var a float or [batch]; no colour, so `floor` means nothing.
+    def denoise(self, x, noise):
+        """See Source.denoise, noise_var a float or [batch]; no colour, so `floor` means nothing.
 
         A line counts where its energy exceeds what noise would reach once in 1000 windows: noise of noise_var, or of the level
         around it (median of the neighbouring bins), whichever is more, since in a mixture some of the other source is left.
         """
-        if colour is not None:
-            raise CapabilityError(f"{self.kind}: cannot smooth in the colour of a {colour.kind} prior, in white noise only")
-        return self._fit(x, noise_var)[0].to(torch.complex64)
+        return self._fit(x, self.white(noise))[0].to(torch.complex64)
 
-    def level(self, x):
-        """(the lines in x, complex64 [batch, samples], their mean power [batch]) where only the level around them is known."""
+    def lines(self, x):
+        """See Source.lines: the level around them alone is known."""
         lines = self._fit(x, 0.0)[0]
         return lines.to(torch.complex64), lines.abs().square().mean(1).float()
 

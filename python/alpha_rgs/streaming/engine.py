@@ -372,7 +372,7 @@ def _kept_symbols(soi, symbols, start, low, high, sps, slipped):
     """The symbols whose centres lie in [low, high) of the window; slipped: by how many it was moved against the one before."""
     if soi.timing is None:                                      # laid by a Tracker
         return symbols[max(0, -(-int(low) // sps) - slipped):-(-int(high) // sps)]
-    here = soi.shifted(int(start))
+    here = soi.at(int(start))
     centre = float(here.timing) + sps * (int(here.inside(high)[0][0]) + np.arange(len(symbols)))
     return symbols[(centre >= low - 1e-6) & (centre < high - 1e-6)]
 

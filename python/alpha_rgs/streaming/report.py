@@ -73,7 +73,7 @@ def prior_table(prior, given=None):
     rows = [("kind", prior.kind, "what is known about the source")]
     if prior.learned:
         size = sum(p.numel() for p in prior.network.parameters())
-        does = f"its denoiser: {'white and coloured noise' if prior.takes_colour else 'white noise only'}"
+        does = f"its denoiser: {'white and coloured noise' if prior.takes_basis else 'white noise only'}"
         if getattr(prior.network, "supervised", False):
             does = "separates mixtures like those that it was trained on, in one pass"
         elif prior.kind == "ofdm-bursts":

@@ -142,7 +142,7 @@ class Tracker:
 
     def _seen(self, out, starts):
         told = out.estimated.keys() & {"timing", "phase"}
-        known, n = (self.soi if told else self.predicted()).shifted(starts), len(starts)
+        known, n = (self.soi if told else self.predicted()).at(starts), len(starts)
         timing, phase, offset, gain = (
             np.broadcast_to(np.asarray(out.estimated.get(key, getattr(known, key)), float), n).copy()
             for key in ("timing", "phase", "carrier_offset", "gain"))

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import ParameterError
+from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES
 from ..sources.ofdm_bursts import Tiles
 from .burst_channel import burst_frames, open_frames, thermal_noise
@@ -35,37 +36,46 @@ def acquire(y, soi, interference, kappa=None, noise_var=None):
     y: complex64 [batch, samples]. Raises ParameterError where the SOI's own nuisances are missing, unless the interference is one
     of bursts (see separators.separate, which finds them).
     """
-    if interference.kind == "ofdm-bursts":
+    if interference.structure is Structure.BURSTS:
         return _bursts(y, soi, interference, noise_var)
-    soi, interference = (replace(p, carrier_offset=0.0) if getattr(p, "carrier_offset", 0.0) is None else p    # not looked for
-                         for p in (soi, interference))
-    for key in NUISANCES:
-        if soi.kind == "linear-modulation" and getattr(soi, key) is None:
+    soi, interference = (replace(p, carrier_offset=0.0) if "carrier_offset" in p.unknown else p for p in (soi, interference))
+    for key in soi.estimable:
+        if getattr(soi, key) is None:
             raise ParameterError(f"signal of interest: {key} is missing")
-    found = {}
-    if interference.kind == "ofdm":
-        if interference.frame_offset is None:
-            found["frame_offset"] = frame_offset(y, soi, interference)
-            interference = replace(interference, frame_offset=found["frame_offset"])
-        rough = replace(interference, phase=0.0 if interference.phase is None else interference.phase)
-        if noise_var is None:
-            found["noise_var"], found["noise_var_std"] = noise_level(y, soi, rough)
-        if interference.phase is None or kappa is None:
-            phase, level, error = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
-            if interference.phase is None:
-                interference = replace(interference, phase=phase)
-                if interference.signal.alphabet.symmetry:
-                    found["phase"] = phase
-            if kappa is None:
-                found["kappa"], found["kappa_std"] = level, error
-    elif interference.kind == "linear-modulation":
-        if any(v is None for v in (interference.timing, interference.phase, kappa, noise_var)):
-            interference, found = acquire_linear(y, soi, interference, kappa, noise_var)
-    else:
-        interference, found = acquire_gaussian(y, soi, interference, kappa, noise_var)
+    interference, found = _ACQUIRE.get(interference.structure, acquire_gaussian)(y, soi, interference, kappa, noise_var)
     kappa, noise_var = found.get("kappa", kappa), found.get("noise_var", noise_var)
     full = [torch.as_tensor(v, dtype=torch.float32).reshape(-1).expand(len(y)).to(y.device) for v in (kappa, noise_var)]
     return soi, interference, *full, found
+
+
+def _frames(y, soi, interference, kappa, noise_var):
+    """(interference, found) of OFDM: frame offset, noise, phase and level in turn."""
+    found = {}
+    if interference.frame_offset is None:
+        found["frame_offset"] = frame_offset(y, soi, interference)
+        interference = replace(interference, frame_offset=found["frame_offset"])
+    rough = replace(interference, phase=0.0 if interference.phase is None else interference.phase)
+    if noise_var is None:
+        found["noise_var"], found["noise_var_std"] = noise_level(y, soi, rough)
+    if interference.phase is None or kappa is None:
+        phase, level, error = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
+        if interference.phase is None:
+            interference = replace(interference, phase=phase)
+            if interference.signal.alphabet.symmetry:
+                found["phase"] = phase
+        if kappa is None:
+            found["kappa"], found["kappa_std"] = level, error
+    return interference, found
+
+
+def _chain(y, soi, interference, kappa, noise_var):
+    """(interference, found) of a linear modulation, where anything is unknown."""
+    if all(v is not None for v in (interference.timing, interference.phase, kappa, noise_var)):
+        return interference, {}
+    return acquire_linear(y, soi, interference, kappa, noise_var)
+
+
+_ACQUIRE = {Structure.FRAMES: _frames, Structure.CHAIN: _chain}       # others: by their power spectral density
 
 
 def offset_of_zero(y):

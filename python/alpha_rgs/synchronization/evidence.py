@@ -164,7 +164,7 @@ def _real(waves):
 def bands_of(soi, batch, margin=0.0):
     """The frequencies that a linear modulation takes in each window, (low, high), cycles per sample, wider by `margin` on either
     side, and by what its offset may be where that is not known."""
-    density = replace(soi, timing=0.0, phase=0.0, carrier_offset=0.0).density(1024)
+    density = replace(soi, timing=0.0, phase=0.0, carrier_offset=0.0).psd(1024)
     inside = np.fft.fftfreq(1024)[density > 1e-2 * density.max()]
     unknown = soi.carrier_offset is None
     centres = torch.as_tensor(0.0 if unknown else soi.carrier_offset, dtype=torch.float64).reshape(-1).expand(batch).tolist()

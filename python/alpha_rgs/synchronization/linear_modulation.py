@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..sources.base import carrier, column
+from ..signals.carrier import carrier, column
 from .levels import HANN, amplitude_std, scattered
 
 _FRACTIONS = 8          # of a sample, in the search

@@ -8,7 +8,7 @@ import torch
 from scipy import linalg
 
 from ..errors import ParameterError
-from ..sources.base import carrier, column
+from ..signals.carrier import carrier, column
 from ..sources.ofdm import frame_pulses, ofdm_matrix
 from .levels import amplitude_std, scattered
 

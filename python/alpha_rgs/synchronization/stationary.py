@@ -20,9 +20,10 @@ import torch
 
 from ..errors import AlphaRgsError, ParameterError
 from ..inference.frame_tiling import OfdmTiles
+from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
-from .levels import acquire_gaussian
+from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
 from .ofdm import frame_offset, noise_variance
 
@@ -45,8 +46,8 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
         ranks = _RANKS if soi.carrier_offset is None else 1
         yield from _among_frames(y, soi, interference, kappa, noise_var, ranks, first, levels)[0]
         return
-    if hasattr(interference, "level"):          # narrow lines: their mean density is flat
-        y = y - interference.level(y[None])[0][0]
+    if (lines := interference.lines(y[None])) is not None:
+        y = y - lines[0][0]
     first, levels = _stationary(y, soi, interference, kappa, noise_var)
     yield first
     rest = _without(y, first, interference, levels)
@@ -56,7 +57,7 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
 
 def _framed(interference):
     """Whether it is OFDM whose frames, one by one, show what else is there."""
-    return interference.kind == "ofdm" and interference.signal.frame_length <= _LONGEST and interference.signal.cyclic_prefix > 0
+    return interference.structure is Structure.FRAMES and interference.signal.frame_length <= _LONGEST and interference.signal.cyclic_prefix > 0
 
 
 def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None):
@@ -70,7 +71,7 @@ def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None
     if levels is None:
         _, levels = _stationary(y, soi, ofdm, kappa, noise_var)
     elif noise_var is None:
-        noise = float(noise_variance(y[None], here, ofdm)[0])
+        noise = max(float(noise_variance(y[None], here, ofdm)[0]), NOISE_FLOOR * min(levels[0], levels[1]))
         levels = np.array([levels[0], max(float(y.abs().square().mean()) - levels[0] - noise, 1e-2 * levels[1]), noise])
     found = ranked(soi, OfdmTiles(y[None], ofdm, levels[1] ** 0.5, max(levels[2], 1e-6)), _AS_TOLD, ranks)
     return [replace(soi, **{key: float(getattr(own, key)) for key in NUISANCES}) for own in found], levels
@@ -79,10 +80,10 @@ def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None
 class _Coloured(LinearModulation):
     """A linear modulation of which only the spectrum is known."""
 
-    def denoise(self, x, noise_var, colour=None, floor=None):
-        """See Prior.denoise: Wiener's filter."""
-        density = torch.as_tensor(self.density(x.shape[1]), device=x.device)
-        share = density / (density + torch.as_tensor(noise_var, dtype=torch.float64).reshape(-1, 1))
+    def denoise(self, x, noise):
+        """See Source.denoise: Wiener's filter."""
+        density = torch.as_tensor(self.psd(x.shape[1]), device=x.device)
+        share = density / (density + torch.as_tensor(self.white(noise), dtype=torch.float64).reshape(-1, 1))
         return torch.fft.ifft(torch.fft.fft(x) * share).to(x.dtype)
 
 
@@ -91,7 +92,7 @@ def _without(y, soi, interference, levels):
     noise = float(levels[2])
     soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(soi) if f.init})
     try:
-        if interference.kind == "linear-modulation":
+        if interference.structure is Structure.CHAIN:
             interference, found = acquire_linear(y[None], soi, interference, None, noise)
         else:
             interference, found = acquire_gaussian(y[None], soi, interference, None, noise)
@@ -111,7 +112,7 @@ def _stationary(y, soi, interference, kappa, noise_var):
         raise ParameterError(f"timing: a window of {len(y)} samples is too short to find the signal of interest in it; "
                              f"{16 * sps} or more")
     x = y.detach().cpu().numpy().astype(complex)[:samples]
-    shape = interference.spectrum(samples) if interference.kind == "gaussian" else interference.density(samples)
+    shape = interference.psd(samples)
     step = spacing(soi)
     count = int(np.ceil(OFFSETS / step))
     offsets = np.arange(-count, count + 1) * step if soi.carrier_offset is None else np.array([float(soi.carrier_offset)])
@@ -120,6 +121,7 @@ def _stationary(y, soi, interference, kappa, noise_var):
     np.add.at(pulses.T, taps % samples, (signal.pulse_at(taps) * np.exp(2j * np.pi * offsets[:, None] * taps)).T)
     pulses = np.fft.fft(pulses)
     levels = _levels(x, abs(pulses) ** 2 / sps, shape, (soi.gain, kappa, noise_var))
+    levels[:, 2] = np.maximum(levels[:, 2], NOISE_FLOOR * levels[:, :2].min(1))
     best = None
     for k in range(len(offsets)):
         model = _Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
@@ -221,7 +223,7 @@ def _weighted(x, interference, out, noise):
             weighted[rows] = (own - waves @ torch.linalg.solve(inner, across @ own))[..., 0] / level
         return tiles.joined(weighted)
     count = x.shape[1]
-    shape = interference.spectrum(count) if interference.kind == "gaussian" else interference.density(count)
+    shape = interference.psd(count)
     return torch.fft.ifft(torch.fft.fft(x) / torch.as_tensor(kappa ** 2 * shape + noise))
 
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gaussian priors from recordings: power spectrum, or covariance at a period that is given or found.
+"""Gaussian priors from recordings: power spectrum, or covariance at a period that is given or estimated.
 
 R(m, l) is averaged over whole periods. Its Fourier coefficients over m are estimates of variance Σ|R(l)|²/samples each; those
 that do not stand out are shrunk. Then the nearest covariance (no negative eigenvalue) that ends after L lags is approached by
 alternating projections, and what is left negative is made up by white noise.
 """
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..errors import ParameterError
@@ -21,57 +24,56 @@ _TRAINED = 0.8
 _SHRINK, _PROJECTIONS = 2.0, 30
 _PIECE, _LAGS, _CLEAR = 32768, 128, 8.0
 _WINDOW, _WINDOWS = 1024, 64
+_STEPS = 5                              # of a fit, as its progress counts them
+
+Wave = npt.NDArray[np.complex128]       # [samples]
+Search = tuple[int | None, float, int, float]       # what find_period returns
 
 
 @dataclass
 class Fit:
-    """prior: a Gaussian. used: fraction of the samples that are not silence. bursts: stretches between silences. added: variance
-    of white noise added to make a covariance of the estimate. search: what find_period told, or None. curve: per noise variance
+    """prior: a Gaussian. used: share of the samples that are not silence. bursts: stretches between silences. added: variance of
+    white noise added to make a covariance of the estimate. search: what find_period returned, or None. curve: per noise variance
     of NOISE (variance, error measured dB, error predicted dB), relative to the power. held_out: samples behind the curve."""
 
     prior: Gaussian
     used: float
     bursts: int
     added: float
-    search: tuple | None
-    curve: list = field(default_factory=list)
+    search: Search | None
+    curve: list[tuple[float, float, float]] = field(default_factory=list)
     held_out: int = 0
 
 
-def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=None):
+def fit(recordings: Sequence[npt.NDArray[Any]], period: int | None = 1, lags: int | None = None,
+        sample_rate: float | None = None, names: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None) -> Fit:
     """A Fit to recordings, a list of complex arrays [n], each of any power.
 
-    period: samples, 1 for stationary, None: found (stationary if there is none). lags: L; default the larger of 64 (stationary:
-    128) and the period, at most 256. progress(step, steps). Fitted to the first 80 % of each, judged on the rest. Raises
-    ParameterError naming the recording: silent, too short; or the option: period, lags.
+    period: samples, 1 for stationary, None: estimated (stationary if there is none). lags: L; default the larger of 64
+    (stationary: 128) and the period, at most 256. sample_rate: Hz. progress(step, steps). Fitted to the first 80 % of each,
+    judged on the rest. Raises ParameterError naming the recording: silent, too short; or the option: period, lags.
     """
     names = names or [f"recording {i + 1}" for i in range(len(recordings))]
     if period is not None and not 1 <= period <= MAX_PERIOD:
         raise ParameterError(f"--period: {period} must lie between 1 and {MAX_PERIOD} samples")
     if lags is not None and not 2 <= lags <= 1024:
         raise ParameterError(f"--length: {lags} must lie between 2 and 1024 samples")
-    tell, search = progress or (lambda step, steps: None), None
+    report, search = progress or (lambda step, steps: None), None
     stretches = [active(name, np.asarray(x)) for name, x in zip(names, recordings)]
-    train, test = [], []
-    for name, pieces in zip(names, stretches):
-        first, last = split(pieces)
-        need = 20 * max(period or 64, lags or 64)
-        if sum(map(len, first)) < need:
-            raise ParameterError(f"{name}: its first 80 % hold {sum(map(len, first))} samples that are not silence, but {need} "
-                                 "are needed")
-        train, test = train + first, test + last
-    tell(1, 5)
+    train, test = _training_and_test(names, stretches, 20 * max(period or 64, lags or 64))
+    report(1, _STEPS)
     if period is None:
         search = find_period(train)
         period = search[0] or 1
-    tell(2, 5)
+    report(2, _STEPS)
     lags = lags or min(max(128 if period == 1 else 64, period), 256)
     train = [x for x in train if len(x) >= lags + 2 * period]
     if sum(map(len, train)) < 20 * max(period, lags):
         raise ParameterError(f"{names[0]}: has too few stretches of {lags + 2 * period} samples without silence for a period of "
                              f"{period} and {lags} lags; give a longer recording, or fewer lags (--length of alpha-rgs fit)")
     train.sort(key=len, reverse=True)
-    offsets = np.zeros(len(train), int)
+    offsets = [0] * len(train)
     if period > 1 and len(train) > 1:       # every burst begins its own period
         table = _project(_estimate(train[:1], [0], period, lags))[0]
         for _ in range(2):
@@ -79,16 +81,29 @@ def fit(recordings, period=1, lags=None, sample_rate=None, names=None, progress=
             table, added = _project(_estimate(train, offsets, period, lags))
     else:
         table, added = _project(_estimate(train, offsets, period, lags))
-    tell(3, 5)
+    report(3, _STEPS)
     prior = Gaussian(table, sample_rate=sample_rate)
     used = sum(len(x) for pieces in stretches for x in pieces) / sum(map(len, recordings))
     out = Fit(prior, used, sum(map(len, stretches)), added, search)
     out.curve, out.held_out = _judge(prior, test)
-    tell(5, 5)
+    report(_STEPS, _STEPS)
     return out
 
 
-def find_period(pieces):
+def _training_and_test(names: Sequence[str], stretches: list[list[Wave]], need: int) -> tuple[list[Wave], list[Wave]]:
+    """The first 80 % of each recording's stretches, `need` samples at least (ParameterError), and the rest."""
+    train: list[Wave] = []
+    test: list[Wave] = []
+    for name, pieces in zip(names, stretches):
+        first, last = split(pieces)
+        if sum(map(len, first)) < need:
+            raise ParameterError(f"{name}: its first 80 % hold {sum(map(len, first))} samples that are not silence, but {need} "
+                                 "are needed")
+        train, test = train + first, test + last
+    return train, test
+
+
+def find_period(pieces: Sequence[Wave]) -> Search:
     """(period in samples or None, clearness, the runner-up's period, its clearness) from the cyclic autocorrelation.
 
     At each lag l: the lines |Σ x(n+l)·conj(x(n))·exp(-2πj·k·n/P)|², k = 1 ... P-1, over what is around them (within 1/256 cycle
@@ -126,8 +141,9 @@ def find_period(pieces):
     return (best if score[best] >= _CLEAR else None), float(score[best]), int(others.argmax()), float(others.max())
 
 
-def active(name, x):
-    """The stretches of x that are not silence, a list of complex128, at unit mean power together."""
+def active(name: str, x: npt.NDArray[Any]) -> list[Wave]:
+    """The stretches of x, complex [samples], that are not silence, at unit mean power together. name: of the recording, for the
+    ParameterError where there is none."""
     if len(x) < 4 * _BLOCK:
         raise ParameterError(f"{name}: holds {len(x)} samples, too few for anything")
     power = (abs(x[:len(x) // _BLOCK * _BLOCK].astype(complex)) ** 2).reshape(-1, _BLOCK).mean(1)
@@ -148,9 +164,11 @@ def active(name, x):
     return [p / scale for p in out]
 
 
-def split(pieces):
+def split(pieces: Sequence[Wave]) -> tuple[list[Wave], list[Wave]]:
     """The first 80 % of the samples, and the rest: two lists of stretches."""
-    left, first, last = int(_TRAINED * sum(map(len, pieces))), [], []
+    first: list[Wave] = []
+    last: list[Wave] = []
+    left = int(_TRAINED * sum(map(len, pieces)))
     for x in pieces:
         if left > 0:
             first.append(x[:left])
@@ -160,7 +178,7 @@ def split(pieces):
     return first, last
 
 
-def _estimate(pieces, offsets, period, lags):
+def _estimate(pieces: Sequence[Wave], offsets: Sequence[int], period: int, lags: int) -> npt.NDArray[np.complex128]:
     """R(m, l), complex128 [period, lags], of pieces whose first whole periods begin at offsets; shrunk, unit mean power."""
     total, count = np.zeros((period, lags), complex), np.zeros((period, lags))
     for x, offset in zip(pieces, offsets):
@@ -181,7 +199,7 @@ def _estimate(pieces, offsets, period, lags):
     return np.fft.ifft(lines, axis=0) * period / lines[0, 0].real
 
 
-def _project(table):
+def _project(table: npt.NDArray[np.complex128]) -> tuple[npt.NDArray[np.complex128], float]:
     """(a table that is a covariance, near the given one, of unit mean power; the variance of white noise in it)."""
     period, lags = table.shape
     reach = (lags + period - 2) // period               # blocks on either side of the diagonal that the lags reach into
@@ -190,13 +208,13 @@ def _project(table):
     lag = i + q * period - j                            # block q: E[s(i + q·P)·conj(s(j))]
     above, below = (lag >= 0) & (lag < lags), (lag < 0) & (lag > -lags)
 
-    def spread(table, count=count):
+    def spread(table: npt.NDArray[np.complex128], count: int = count) -> npt.NDArray[np.complex128]:
         blocks = np.zeros((count, period, period), complex)
         blocks[q[above] % count, i[above], j[above]] = table[j[above], lag[above]]
         blocks[q[below] % count, i[below], j[below]] = table[i[below], -lag[below]].conj()
         return np.fft.fft(blocks, axis=0)
 
-    def gather(spectra):
+    def gather(spectra: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
         blocks, out = np.fft.ifft(spectra, axis=0), np.zeros_like(table)
         out[j[above], lag[above]] = blocks[q[above] % count, i[above], j[above]]
         out[:, 0] = out[:, 0].real
@@ -215,13 +233,13 @@ def _project(table):
     return table / power, added / power
 
 
-def _offset(x, prior, noise=1e-2):
+def _offset(x: Wave, prior: Gaussian, noise: float = 1e-2) -> int:
     if prior.period == 1:
         return 0
-    return int(period_offset(x[None], prior, prior.spectrum(len(x))[None] + noise)[0])
+    return int(period_offset(x[None], prior, prior.psd(len(x))[None] + noise)[0])
 
 
-def _judge(prior, pieces):
+def _judge(prior: Gaussian, pieces: Sequence[Wave]) -> tuple[list[tuple[float, float, float]], int]:
     """(curve, samples): the error of denoising held-out pieces, and what the model predicts of its own."""
     size = min(_WINDOW, max(map(len, pieces), default=0))
     cut = [x[i:i + size] for x in pieces for i in range(0, len(x) - size + 1, max(size, 1))]

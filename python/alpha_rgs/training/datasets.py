@@ -2,20 +2,25 @@
 """What networks are trained on: windows of one source alone, without end, and noise of random level and colour.
 
 A source whose structure is known is drawn by the signals themselves, a linear modulation on the network's grid (symbols centred
-in the middle of a hop, but for a fraction of a sample that the network is told); one that is not is cut out of recordings at
+in the middle of a hop, but for a fraction of a sample that the network is given); one that is not is cut out of recordings at
 random, turned by a random phase and a small carrier offset. The first 80 % of a recording train, the rest validates: split by
 time, so that no window of one overlaps one of the other.
 """
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Generator, Tensor
 
 from ..errors import ParameterError
 from ..nets.bursts import COLUMNS, WIDTH
 from ..nets.denoiser import resampled
 from ..nets.fast import window
-from ..signals import constellation
+from ..signals.constellations import points_of
 from ..signals.wifi import ALPHABETS, PILOTS
 from ..sources import mixtures
 from ..synchronization.levels import period_offset
@@ -40,11 +45,11 @@ class Batch:
     """s complex64 [batch, samples], the truth; fraction float32 [batch] of a sample that it lies later than the grid; presence
     float32 [batch, samples] as nets.Denoiser has it."""
 
-    s: torch.Tensor
-    fraction: torch.Tensor
-    presence: torch.Tensor
+    s: Tensor
+    fraction: Tensor
+    presence: Tensor
 
-    def first(self, samples):
+    def first(self, samples: int) -> "Batch":
         """The batch, no more than so many samples of each window."""
         return Batch(self.s[:, :samples], self.fraction, self.presence[:, :samples])
 
@@ -52,7 +57,7 @@ class Batch:
 class Linear:
     """A linear modulation (prior: whatever timing, phase and length it has play no part) in windows of `hops` symbols."""
 
-    def __init__(self, prior, hops, kernel):
+    def __init__(self, prior: Any, hops: int, kernel: int) -> None:
         if hops < 2:
             raise ParameterError(f"--window: {hops * prior.signal.samples_per_symbol} samples hold {hops} symbol; give "
                                  f"{2 * prior.signal.samples_per_symbol} or more")
@@ -60,11 +65,11 @@ class Linear:
         self.stride, self.samples = prior.signal.samples_per_symbol, hops * prior.signal.samples_per_symbol
         self.room = window(torch.zeros(self.samples), self.stride, kernel)[1]
 
-    def spectrum(self, bins):
+    def spectrum(self, bins: int) -> Tensor:
         """S: float32 [bins]."""
-        return torch.tensor(self.prior.density(bins).clip(1e-6), dtype=torch.float32)
+        return torch.tensor(self.prior.psd(bins).clip(1e-6), dtype=torch.float32)
 
-    def draw(self, batch, generator, exact=False):
+    def draw(self, batch: int, generator: Generator, exact: bool = False) -> Batch:
         """A Batch. exact: no errors of timing and phase, every window full (to be compared with exact posterior means)."""
         signal, alphabet, samples = self.prior.signal, self.prior.signal.alphabet, self.samples
         timing = self.stride / 2 + torch.rand(batch, generator=generator, dtype=torch.float64) - 0.5
@@ -90,7 +95,7 @@ class Linear:
         turn = _PHASE * torch.randn(batch, 1, generator=generator)
         return Batch(s * torch.polar(torch.ones_like(turn), turn), fraction, presence)
 
-    def _ends(self, batch, generator):
+    def _ends(self, batch: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Numbers of the first symbol and of the one after the last, int64 [batch, 1]: beyond the window, or a burst's: often
         as a burst lies that fills a window of its own, its ends in the room that is padded."""
         hops, room = self.samples // self.stride, self.room // self.stride
@@ -106,29 +111,32 @@ class Drawn:
 
     stride = 1
 
-    def __init__(self, prior, samples):
+    def __init__(self, prior: Any, samples: int) -> None:
         self.prior, self.samples = prior, samples
 
-    def spectrum(self, bins):
+    def spectrum(self, bins: int) -> Tensor:
         """S: float32 [bins]."""
         return averaged(self.draw(512, torch.Generator().manual_seed(0)).s, bins)
 
-    def draw(self, batch, generator, exact=False):
+    def draw(self, batch: int, generator: Generator, exact: bool = False) -> Batch:
         """A Batch."""
         s = mixtures.alone(self.prior, batch, self.samples, generator)[0]
         return Batch(s, torch.zeros(batch), torch.ones(1, self.samples).expand(batch, -1))
 
 
 class Recorded:
-    """Windows of `samples` from recordings, a list of complex arrays; names: of the recordings, for errors. held_out: from the
-    last 20 % of each. Unit mean power over all of what is not silence; stretches shorter than a window are not used.
+    """Windows of `samples` from recordings, a list of complex arrays [n]; names: of the recordings, for the ParameterError of one
+    that is too short. held_out: from the last 20 % of each. Unit mean power over all of what is not silence; stretches shorter
+    than a window are not used.
 
-    prior: a Gaussian of some period, where windows are to begin as a period does; where that is, is found anew every 8192
+    prior: a Gaussian of some period, where windows are to begin as a period does; where that is, is estimated anew every 8192
     samples, since clocks drift.
     """
 
-    def __init__(self, recordings, names, samples, held_out=False, prior=None):
-        self.samples, self.pieces = samples, []
+    def __init__(self, recordings: Sequence[npt.NDArray[Any]], names: Sequence[str], samples: int, held_out: bool = False,
+                 prior: Any = None) -> None:
+        self.samples = samples
+        self.pieces: list[Tensor] = []
         self.stride = 1 if prior is None else prior.period
         samples = samples + self.stride - 1         # there is room to begin later
         for name, x in zip(names, recordings):
@@ -144,16 +152,16 @@ class Recorded:
         weight = np.array([len(p) - samples + 1 for p in self.pieces], float)
         self.edges = torch.as_tensor(np.cumsum(weight))
 
-    def spectrum(self, bins):
+    def spectrum(self, bins: int) -> Tensor:
         """S: float32 [bins]."""
         return averaged(self.draw(512, torch.Generator().manual_seed(0)).s, bins)
 
-    def draw(self, batch, generator, exact=False):
+    def draw(self, batch: int, generator: Generator, exact: bool = False) -> Batch:
         """A Batch. exact: as recorded, neither turned nor shifted in frequency."""
         at = (torch.rand(batch, generator=generator, dtype=torch.float64) * self.edges[-1]).floor()
         which = torch.searchsorted(self.edges, at, right=True)
         start = (at - torch.cat([torch.zeros(1), self.edges])[which]).long()
-        places = zip(which.tolist(), start.tolist())
+        places = list(zip(which.tolist(), start.tolist()))
         if self.begin is not None:
             places = [(w, i + (int(self.begin[w][min(i // _STRETCH, len(self.begin[w]) - 1)]) - i) % self.stride)
                       for w, i in places]
@@ -165,17 +173,17 @@ class Recorded:
         return Batch(s, torch.zeros(batch), torch.ones(1, self.samples).expand(batch, -1))
 
     @staticmethod
-    def _begins(x, prior):
+    def _begins(x: npt.NDArray[Any], prior: Any) -> npt.NDArray[np.int64]:
         """Where a period begins, modulo the period, in each stretch of a piece: int64 [stretches]."""
         found = []
         for i in range(0, max(len(x) - _STRETCH // 2, 1), _STRETCH):
             part = x[i:i + _STRETCH].astype(complex)
-            offset = period_offset(part[None], prior, prior.spectrum(len(part))[None] + 1e-2)[0]
+            offset = period_offset(part[None], prior, prior.psd(len(part))[None] + 1e-2)[0]
             found.append((int(offset) + i) % prior.period)
         return np.array(found)
 
 
-def averaged(s, bins):
+def averaged(s: Tensor, bins: int) -> Tensor:
     """The mean power density of windows [batch, samples]: float32 [bins], mean 1, no bin below -50 dB."""
     taper = torch.hann_window(bins)
     s = torch.nn.functional.pad(s, (0, max(0, bins - s.shape[1])))
@@ -187,28 +195,28 @@ def averaged(s, bins):
 
 
 class GaussianNoise:
-    """What a denoiser learns to take off: Gaussian noise of random level, and of random colour where `coloured` is set (half of
+    """What a denoiser learns to remove: Gaussian noise of random level, and of random colour where `coloured` is set (half of
     the time: a band of random place and width, or the source's own spectrum, over a floor)."""
 
-    def __init__(self, spectrum, coloured):
+    def __init__(self, spectrum: Tensor, coloured: bool) -> None:
         self.spectrum, self.coloured = spectrum, coloured
 
-    def densities(self, batch, generator):
+    def densities(self, batch: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """N(f), float32 [batch, bins or 1], levels log-uniform over LEVELS, and which are coloured, bool [batch]."""
         bins = len(self.spectrum)
-        level = 10 ** _uniform(batch, *np.log10(LEVELS), generator)
+        level = 10 ** _uniform(batch, _decades(LEVELS), generator)
         if not self.coloured:
             return level, torch.zeros(batch, dtype=torch.bool)
-        centre, width = _uniform(batch, -0.5, 0.5, generator), 10 ** _uniform(batch, -1.7, -0.2, generator)
+        centre, width = _uniform(batch, (-0.5, 0.5), generator), 10 ** _uniform(batch, (-1.7, -0.2), generator)
         distance = ((torch.arange(bins) / bins - centre + 0.5) % 1 - 0.5).abs()
-        edge = _uniform(batch, 0.05, 1.0, generator) * width / 2            # raised cosine, as wide as this
+        edge = _uniform(batch, (0.05, 1.0), generator) * width / 2            # raised cosine, as wide as this
         band = 0.5 * (1 + torch.cos(torch.pi * ((distance - width / 2 + edge / 2) / edge).clamp(0, 1)))
-        kind = _uniform(batch, 0, 1, generator)
-        shape = torch.where(kind < _BAND, band, (self.spectrum / self.spectrum.max())[None])
-        floor, white = 10 ** -_uniform(batch, 0, _DEPTH, generator), kind >= _COLOURED
+        choice = _uniform(batch, (0, 1), generator)
+        shape = torch.where(choice < _BAND, band, (self.spectrum / self.spectrum.max())[None])
+        floor, white = 10 ** -_uniform(batch, (0, _DEPTH), generator), choice >= _COLOURED
         return torch.where(white, level, level * (floor + (1 - floor) * shape)), ~white[:, 0]
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(noise complex64 [batch, samples], its density, which windows' is coloured)."""
         density, coloured = self.densities(batch, generator)
         n = mixtures.noise((batch, samples), generator)
@@ -223,61 +231,67 @@ class SignalNoise:
     """Another source, at random timing and phase, and white noise under both: so a network learns from mixtures drawn from two
     priors. prior: of the other; sir_db: (least, greatest) power of the other over the source."""
 
-    def __init__(self, prior, sir_db, bins=512):
+    def __init__(self, prior: Any, sir_db: tuple[float, float], bins: int = 512) -> None:
         nuisances = {name: None for name in ("timing", "phase", "frame_offset") if hasattr(prior, name)}
         self.prior = replace(prior, **nuisances, **({"symbols": None} if hasattr(prior, "symbols") else {}))
-        self.sir_db, self.shape = sir_db, torch.tensor(prior.density(bins), dtype=torch.float32)
+        self.sir_db, self.shape = sir_db, torch.tensor(prior.psd(bins), dtype=torch.float32)
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """As GaussianNoise.draw; the density is the other's mean one, and the noise's."""
         other = mixtures.alone(self.prior, batch, samples, generator)[0]
-        level = 10 ** (_uniform(batch, *self.sir_db, generator) / 10)
-        floor = 10 ** _uniform(batch, *np.log10(FLOORS), generator)
+        level = 10 ** (_uniform(batch, self.sir_db, generator) / 10)
+        floor = 10 ** _uniform(batch, _decades(FLOORS), generator)
         density = level * self.shape + floor
         return level.sqrt() * other + floor.sqrt() * mixtures.noise((batch, samples), generator), density, torch.ones(
             batch, dtype=torch.bool)
 
 
-def _uniform(batch, low, high, generator):
+def _decades(limits: tuple[float, float]) -> tuple[float, float]:
+    return math.log10(limits[0]), math.log10(limits[1])
+
+
+def _uniform(batch: int, limits: tuple[float, float], generator: Generator) -> Tensor:
+    """Uniform between two limits: float32 [batch, 1]."""
+    low, high = limits
     return low + (high - low) * torch.rand(batch, 1, generator=generator)
 
 
 class Carriers:
-    """Bursts as a BurstDenoiser sees them: carriers of `frames` symbols behind each other, of unit mean power, less all that the
-    layout of a window tells. Data of any alphabet, pilots, training and signal fields before it in some; channels, delays (a
+    """Bursts as a BurstDenoiser sees them: carriers of `frames` symbols behind each other, of unit mean power, without what is
+    known of a window's layout. Data of any alphabet, pilots, training and signal fields before it in some; channels, delays (a
     transform may begin early or late), phases and their drift at random."""
 
     stride = 1
 
-    def __init__(self, frames):
+    def __init__(self, frames: int) -> None:
         self.samples = frames * WIDTH
 
-    def spectrum(self, bins):
+    def spectrum(self, bins: int) -> Tensor:
         """S: of carriers alike, float32 [1]."""
         return torch.ones(1)
 
-    def draw(self, batch, generator, exact=False):
+    def draw(self, batch: int, generator: Generator, exact: bool = False) -> Batch:
         """A Batch."""
         return Batch(self.known(batch, generator)[0].flatten(1), torch.zeros(batch), torch.ones(1, self.samples))
 
-    def known(self, batch, generator, alphabet=None):
+    def known(self, batch: int, generator: Generator, alphabet: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(carriers, their gains, complex64 [batch, frames, WIDTH]; number of the data's alphabet, int64 [batch]). alphabet: a
         name: of all bursts, which hold data alone; None: any, behind fields or not."""
-        def share(*shape):
+        def share(*shape: int) -> Tensor:
             return torch.rand(shape, generator=generator)
 
-        def normal(*shape):
+        def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator)
 
         frames, number = self.samples // WIDTH, torch.arange(WIDTH) - WIDTH // 2
         gains = self._channels(batch, number, share, normal)
-        kind = torch.multinomial(torch.tensor(_ALPHABETS), batch, True, generator=generator)
+        which = torch.multinomial(torch.tensor(_ALPHABETS), batch, True, generator=generator)
         if alphabet:
-            kind = torch.full_like(kind, ALPHABETS.index(alphabet))
+            which = torch.full_like(which, ALPHABETS.index(alphabet))
         binary = 1.0 - 2 * torch.randint(0, 2, (batch, frames, WIDTH), generator=generator)
         points = torch.zeros(batch, frames, WIDTH, dtype=torch.complex64)
         for index, name in enumerate(ALPHABETS):
-            rows, own = kind == index, constellation(name).points.to(torch.complex64)
+            rows, own = which == index, points_of(name)
             points[rows] = own[torch.randint(0, len(own), (int(rows.sum()), frames, WIDTH), generator=generator)]
         pilots = COLUMNS[torch.as_tensor(PILOTS)]
         points[:, :, pilots] = binary[:, :, pilots].to(points)
@@ -291,10 +305,10 @@ class Carriers:
         phase = 2 * torch.pi * share(batch, 1) + _DRIFT * normal(batch, 1) * torch.arange(frames) + (
             _DRIFT + _JITTER * (share(batch, 1) < 0.3)) * normal(batch, frames)
         gains = gains[:, None] * torch.polar(torch.ones_like(phase), phase)[..., None]
-        return points * gains, gains, kind
+        return points * gains, gains, which
 
     @staticmethod
-    def _channels(batch, number, share, normal):
+    def _channels(batch: int, number: Tensor, share: Callable[..., Tensor], normal: Callable[..., Tensor]) -> Tensor:
         """Responses of unit mean power, complex64 [batch, WIDTH]."""
         taps = torch.arange(_TAPS)
         response = torch.view_as_complex(normal(batch, _TAPS, 2)) * torch.exp(-taps / (0.2 + 4.8 * share(batch, 1)))
@@ -308,12 +322,12 @@ class Carriers:
 
 
 class CarrierNoise:
-    """What a BurstDenoiser learns to take off: noise of random level on all carriers, as another signal leaves it: much more on
+    """What a BurstDenoiser learns to remove: noise of random level on all carriers, as another signal leaves it: much more on
     some neighbouring ones, and in a window's first and last frame."""
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """As GaussianNoise.draw; the density is each carrier's variance."""
-        def share(low, high, *shape):
+        def share(low: float, high: float, *shape: int) -> Tensor:
             return low + (high - low) * torch.rand(shape, generator=generator)
 
         frames, number = samples // WIDTH, torch.arange(WIDTH) - WIDTH // 2

@@ -12,18 +12,21 @@ import pathlib
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError, RecordingError
-from . import datasets as sources
+from . import datasets
 
 _FORMAT = 1
 _BINS, _LEAST, _MEMORY = 64, 1e-5, 0.98     # of the running errors: count, in units of the source's power, weight of the past
 _LOW, _HIGH = -3.5, 5.5                     # decades of signal-to-noise ratio that they cover
 _CLIP = 1.0
-_HALVED = 3                                 # a window is as long as told, half, or a quarter of it
+_HALVED = 3                                 # a window is as long as asked for, half, or a quarter of it
 
 
 @dataclass
@@ -53,14 +56,14 @@ class Progress:
 
 
 @contextlib.contextmanager
-def _whole():
+def _uninterrupted() -> Iterator[None]:
     """Ctrl-C waits until what is inside is done: half a step of the optimizer cannot be resumed. A second one does not wait."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came = []
+    came: list[bool] = []
 
-    def wait(*_):
+    def wait(*_: Any) -> None:
         if came:
             raise KeyboardInterrupt
         came.append(True)
@@ -76,9 +79,10 @@ def _whole():
 
 class Trainer:
     """denoiser: trained in place; average: its running mean, which is what is kept. source, noise (default: Gaussian): as in
-    sources.py. folder: of the checkpoint. Goes on from a checkpoint that is there; ParameterError if it is another's."""
+    datasets.py. folder: of the checkpoint. Goes on from a checkpoint that is there; ParameterError if it is another's."""
 
-    def __init__(self, denoiser, source, settings, folder, device="cpu", about="", noise=None):
+    def __init__(self, denoiser: Any, source: Any, settings: Settings, folder: str | os.PathLike[str],
+                 device: str | torch.device = "cpu", about: str = "", noise: Any = None) -> None:
         self.device, self.settings, self.source = torch.device(device), settings, source
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.denoiser, self.path = denoiser.to(self.device), pathlib.Path(folder) / f"checkpoint{self.rank or ''}.safetensors"
@@ -88,19 +92,22 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=settings.rate, betas=(0.9, 0.99))
         self.generator = torch.Generator().manual_seed(settings.seed * 1000 + self.rank)
         self.errors = torch.full((2, _BINS), math.nan)
-        self.step, self.seconds, self.history = 0, 0.0, []
-        self.noise = noise or sources.GaussianNoise(self.denoiser.spectrum.cpu(), settings.coloured)
+        self.step, self.seconds = 0, 0.0
+        self.history: list[Progress] = []
+        self.noise = noise or datasets.GaussianNoise(self.denoiser.spectrum.cpu(), settings.coloured)
         lead = self.path.with_name("checkpoint.safetensors")
         if lead.exists():
             self._restore(lead)
 
-    def run(self, progress=None, every=50):
+    def run(self, progress: Callable[[Progress], None] | None = None, every: int = 50) -> None:
         """Train to the last step; progress(Progress) now and then. On KeyboardInterrupt a checkpoint is written and it is raised
         on; the same command goes on from there."""
-        began, losses, decibels = time.perf_counter() - self.seconds, [], []
+        losses: list[float] = []
+        decibels: list[float] = []
+        began = time.perf_counter() - self.seconds
         try:
             while self.step < self.settings.steps:
-                with _whole():
+                with _uninterrupted():
                     loss, error = self._step()
                 losses.append(loss)
                 decibels.append(error)
@@ -118,7 +125,7 @@ class Trainer:
             raise
         self.save()
 
-    def _step(self):
+    def _step(self) -> tuple[float, float]:
         """One step: (mean relative error, mean error in dB)."""
         settings, g = self.settings, self.generator
         batch = self.source.draw(settings.batch, g)
@@ -157,24 +164,24 @@ class Trainer:
                 self.average[name].lerp_(p, 1 - keep)
         return loss.item(), float(10 * torch.log10(error.detach() + 1e-9).mean())
 
-    def _expected(self, bins, row, error):
+    def _expected(self, bins: Tensor, row: Tensor, error: Tensor) -> Tensor:
         """The error that is usual there [batch], after taking in this batch's."""
         usual = self.errors[row, bins]
         self.errors[row, bins] = torch.where(usual.isnan(), error, _MEMORY * usual + (1 - _MEMORY) * error)
         return self.errors[row, bins]
 
-    def _schedule(self):
+    def _schedule(self) -> float:
         done = self.step / max(self.settings.steps, 1)
         return min(1.0, (self.step + 1) / (0.02 * self.settings.steps + 1)) * 0.5 * (1 + math.cos(math.pi * done))
 
-    def finished(self):
+    def finished(self) -> Any:
         """The denoiser with its averaged weights, on the processor."""
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(self.average[name])
         return self.denoiser.cpu().eval()
 
-    def save(self):
+    def save(self) -> None:
         """Write the checkpoint; the last one stays until the new one is whole. RecordingError where it cannot be written."""
         from safetensors.torch import save
 
@@ -196,7 +203,7 @@ class Trainer:
             raise RecordingError(f"{self.path}: cannot be written: {error.strerror or error}; the checkpoint before it is left "
                                  "as it was") from None
 
-    def _read(self, path):
+    def _read(self, path: pathlib.Path) -> dict[str, Tensor]:
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -212,7 +219,7 @@ class Trainer:
             raise ParameterError(f"{path}: is a checkpoint of another network, or not whole; remove it to begin anew")
         return state
 
-    def _restore(self, lead):
+    def _restore(self, lead: pathlib.Path) -> None:
         """lead: the first process's checkpoint. The others were perhaps stopped a step sooner or later than it: of theirs only
         the generator and the running errors go on."""
         state = self._read(lead)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the commands share: options, errors, prior files and what is printed."""
+import functools
+import json
+import math
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import AlphaRgsError, ParameterError, RecordingError
+
+if TYPE_CHECKING:
+    import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Output = Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into, all files or none.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")]
+Datatype = Annotated[str | None, typer.Option(help="Of a raw file: cf32, cs16, cs8, cu8, or a SigMF name such as ci16_le.")]
+SampleRate = Annotated[float | None, typer.Option(help="In Hz; needed where the file does not say it.")]
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Errors of the engine become one line on stderr and exit code 1; Ctrl-C exits with 130."""
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (AlphaRgsError, OSError) as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted; nothing was written", err=True)
+            raise typer.Exit(130) from None
+    return wrapped
+
+
+def prior_of(path: pathlib.Path) -> tuple[Any, set[str]]:
+    """(prior, the keys that its file sets). Raises ParameterError."""
+    from .. import sources
+    from ..streaming import report
+
+    if not path.exists():
+        raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, or a "
+                             "folder made by alpha-rgs fit")
+    return sources.load(path), report.given_keys(path)
+
+
+def levels(soi: Any, sir_db: float | None, snr_db: float | None) -> tuple[float | None, float | None]:
+    """kappa and the noise variance from decibels; None stays None."""
+    gain = 1.0 if getattr(soi, "gain", 1.0) is None else float(getattr(soi, "gain", 1.0))
+    for option, value in (("--sir-db", sir_db), ("--snr-db", snr_db)):
+        if value is not None and (math.isnan(value) or value < -200):
+            raise ParameterError(f"{option}: {value} must be a number of decibels, -200 or more (inf: that source is absent)")
+    kappa = None if sir_db is None else gain * 10 ** (-sir_db / 20)
+    return kappa, None if snr_db is None else gain ** 2 * 10 ** (-snr_db / 10)
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is infinite, NaN or None: JSON has no such numbers."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Write a value as JSON; RecordingError where it holds a number that is not finite."""
+    try:
+        path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    except ValueError as error:
+        raise RecordingError(f"{path.name}: {error}") from None
+
+
+def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Print rows of cells, without a header."""
+    table = Table(show_header=False, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def chosen_device(device: str) -> "torch.device":
+    """The torch.device that --device names (ParameterError)."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in ("cpu", "cuda"):
+        raise ParameterError(f"--device: {device!r} is not known; cpu, cuda, cuda:1 ...")
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"--device: {device} is asked for, but this machine has no CUDA device that torch can use; leave it "
+                             "out, or give cpu")
+    return place

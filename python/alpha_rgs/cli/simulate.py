@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""alpha-rgs simulate: a mixture whose truth is known."""
+import math
+import pathlib
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ParameterError
+from .common import Output, Overwrite, finite, levels, prior_of, write_json
+
+
+def simulate(
+    output: Output,
+    soi: Annotated[pathlib.Path | None, typer.Option(metavar="SOI.toml", help="Default: the paper's RRC-QPSK.")] = None,
+    interference: Annotated[pathlib.Path | None, typer.Option(metavar="INT.toml", help="Default: the paper's OFDM.")] = None,
+    sir_db: Annotated[float, typer.Option(help="Power of the signal over the interference; inf for no interference.")] = -12.0,
+    snr_db: Annotated[float | None, typer.Option(help="Power of the signal over noise, per sample; default no noise.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Length of the recording.")] = 100_000,
+    sample_rate: Annotated[float, typer.Option(help="In Hz.")] = 25e6,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same mixture.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a mixture whose truth is known.
+
+    Writes mixture, soi and interference (as received) as SigMF; the priors soi.toml and interference.toml with the true
+    nuisances, as `alpha-rgs separate` reads them; and truth.json with the bits of all symbols inside.
+    """
+    from ..io import recordings
+    from ..sources import mixtures
+    from ..streaming import report
+
+    stems = ("mixture", "soi", "interference")
+    names = [f"{stem}.sigmf-{part}" for stem in stems for part in ("meta", "data")]
+    with recordings.all_or_nothing(output, [*names, "soi.toml", "interference.toml", "truth.json"], overwrite) as folder:
+        if not 0 < sample_rate < math.inf:
+            raise ParameterError(f"--sample-rate: {sample_rate} must be a positive number of Hz")
+        soi_prior, interference_prior = mixtures.paper_priors(symbols=None)
+        if soi:
+            soi_prior = prior_of(soi)[0]
+            _check_soi(soi, soi_prior)
+            _require_kind(soi, soi_prior, "linear-modulation")
+        if interference:
+            interference_prior = prior_of(interference)[0]
+            _require_kind(interference, interference_prior, *mixtures.SIMULATED)
+            if interference_prior.kind == "ofdm" and interference_prior.signal.alphabet.symmetry is None:
+                raise ParameterError(f"{interference}: constellation: 'gaussian' says that it is not known; name one to simulate")
+        levels(soi_prior, sir_db, snr_db)
+        drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
+        chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
+                  "seed": seed}
+        truth = {**chosen, "samples": samples, "soi": report.plain(drawn.soi),
+                 "interference": report.plain(drawn.interference),
+                 "bits": "".join(map(str, drawn.bits[0].tolist()))}
+        comment = "; ".join(f"{key} {value:g}" for key, value in chosen.items() if value is not None)
+        note = [{"core:sample_start": 0, "core:sample_count": samples, "core:label": "simulated", "core:comment": comment}]
+        parts = (("mixture", drawn.y, "Mixture"), ("soi", drawn.s, "Signal of interest alone"),
+                 ("interference", drawn.kappa * drawn.b, "Interference alone, as received"))
+        for stem, wave, about in parts:
+            recordings.save(folder / stem, wave[0].numpy(), sample_rate, annotations=note, description=f"{about}, simulated",
+                            extra=chosen)
+        (folder / "soi.toml").write_text(report.to_toml(drawn.soi, "The signal of interest, as it was simulated."))
+        (folder / "interference.toml").write_text(report.to_toml(
+            drawn.interference, "The interference, as it was simulated.\n"
+            "Remove what alone this recording has (frame_offset or timing, phase) to have it estimated from the mixture."))
+        write_json(folder / "truth.json", truth)
+    typer.echo(f"{output}: {samples} samples, {comment}")
+    typer.echo(f"separate them: alpha-rgs separate {output / 'mixture.sigmf-meta'} --soi {output / 'soi.toml'} "
+               f"--interference {output / 'interference.toml'} -o {output / 'separated'}")
+
+
+def _check_soi(path: pathlib.Path, prior: Any) -> None:
+    """ParameterError where a signal of interest lacks what it is drawn with."""
+    for key in ("timing", "phase", "gain"):
+        if prior.kind == "linear-modulation" and getattr(prior, key) is None:
+            raise ParameterError(f"{path}: {key} is missing; a signal cannot be drawn without it")
+
+
+def _require_kind(path: pathlib.Path, prior: Any, *kinds: str) -> None:
+    if prior.kind not in kinds:
+        raise ParameterError(f"{path}: kind: {prior.kind!r} cannot be simulated here; give a prior of kind "
+                             f"{' or '.join(map(repr, kinds))}")

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gaussians whose precision is block tridiagonal."""
+import torch
+from torch import Tensor
+
+
+def block_tridiagonal(main: Tensor, side: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and covariances of a Gaussian with this precision: main [B, n, q, q] (Hermitian), side [B, n-1, q, q] (block j with
+    j + 1), h = precision·mean [B, n, q] -> mean [B, n, q], of each block [B, n, q, q], of each with the next [B, n-1, q, q].
+    One sweep forth and one back (Takahashi's recursion gives just these covariances)."""
+    n, h = main.shape[1], h[..., None]
+    block, right, inverse, gain, mean = main[:, 0], h[:, 0], [], [], []
+    for i in range(n):
+        inverse.append(torch.cholesky_inverse(torch.linalg.cholesky(block)))
+        mean.append(inverse[i] @ right)
+        if i + 1 < n:
+            gain.append(inverse[i] @ side[:, i])
+            block = main[:, i + 1] - side[:, i].mH @ gain[i]
+            right = h[:, i + 1] - side[:, i].mH @ mean[i]
+    cov, cross = torch.empty_like(main), torch.empty_like(main[:, 1:])
+    cov[:, -1] = inverse[-1]
+    for i in range(n - 2, -1, -1):
+        cross[:, i] = -gain[i] @ cov[:, i + 1]
+        cov[:, i] = inverse[i] - cross[:, i] @ gain[i].mH
+        mean[i] = mean[i] - gain[i] @ mean[i + 1]
+    return torch.stack(mean, 1)[..., 0], cov, cross

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A source's waveform as a linear map of independent discrete unknowns: what joint detection asks a source for."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..signals.constellations import Constellation
+
+EVERY = slice(None)
+
+
+def some(value: Tensor, rows: slice) -> Tensor:
+    """Rows of a tensor [1 or batch, ...]; the one row where all windows are alike."""
+    return value if len(value) == 1 else value[rows]
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """x(n) = Σ_k columns[k, n - start[k]]·u_k in the windows of a batch, of unit mean power.
+
+    start: the sample on which each column begins, int64 [1 or batch, n], ascending; it may lie outside the window. columns:
+    complex128 [1 or batch, n, width]. alphabet: of every u_k; a real one means a real unknown. exists: which unknowns are
+    there, bool [1 or batch, n]. frame: (length, first sample of a frame [1 or batch]) where columns are whole frames, else None.
+    decode: (mean, variance) of the unknowns, real [rows, n, dimensions], and which rows of the batch these are -> (symbols, llrs,
+    at) as in sources.base.Demodulated. missing: mean power of the waveform that the map leaves out. remainder: posterior means of
+    the unknowns, real [rows, n, dimensions], and the rows -> an estimate of what is left out, complex128 [rows, samples]; None
+    where nothing is.
+    """
+
+    start: Tensor
+    columns: Tensor
+    alphabet: Constellation
+    exists: Tensor
+    decode: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    frame: tuple[int, Tensor] | None = None
+    missing: float = 0.0
+    remainder: Callable[..., Tensor] | None = None
+
+    def select(self, rows: slice) -> LinearModel:
+        """The same model in some windows of the batch."""
+        frame = None if self.frame is None else (self.frame[0], some(self.frame[1], rows))
+        return replace(self, start=some(self.start, rows), columns=some(self.columns, rows), exists=some(self.exists, rows),
+                       frame=frame,
+                       decode=lambda mean, var: self.decode(mean, var, rows),
+                       remainder=None if self.remainder is None else lambda mean: self.remainder(mean, rows))
+
+    @property
+    def width(self) -> int:
+        """Samples of a column."""
+        return self.columns.shape[-1]
+
+    @property
+    def dimensions(self) -> int:
+        """Real unknowns of each u_k: 1 or 2."""
+        return dimensions(self.alphabet)
+
+
+def dimensions(alphabet: Any) -> int:
+    """Real unknowns that a symbol of this alphabet is: 1 or 2."""
+    return 1 if alphabet.symmetry is not None and not bool(alphabet.points.imag.any()) else 2
+
+
+def as_complex(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary parts [..., dimensions] and their variances as complex values and E|error|² [...]. A real alphabet
+    reads the real part alone, whose variance is half of what a complex error would have."""
+    if mean.shape[-1] == 1:
+        return mean[..., 0].to(torch.complex128), 2 * var[..., 0]
+    return torch.view_as_complex(mean.contiguous()), var.sum(-1)
+
+
+def moments(alphabet: Any, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Posterior means and variances over the alphabet, of real and imaginary part each: mean, var real [..., dims], of the
+    observation and its error -> the same shapes. Errors of the two parts are independent, and may differ."""
+    if alphabet.symmetry is None:                       # Gaussian: unit power, half of it in each part
+        gain = 1 / (1 + 2 * var)
+        return gain * mean, gain * var
+    points = torch.view_as_real(alphabet.points).to(mean)[:, :mean.shape[-1]]
+    if alphabet.name in ("bpsk", "qpsk"):               # every part is ±amplitude by itself
+        amplitude = points.abs()[0, 0]
+        soft = torch.tanh(amplitude * mean / var)
+        return amplitude * soft, amplitude ** 2 * (1 - soft.square())
+    p = torch.softmax(-((mean[..., None, :] - points).square() / (2 * var[..., None, :])).sum(-1), -1)
+    out = p @ points
+    return out, (p @ points.square() - out.square()).clamp_min(0)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One source's part of a separation."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..sources.base import State
+
+_LEAST_ERROR_RATE = 1e-12       # that a quality stands for: 17 dB
+
+
+@dataclass
+class Estimate:
+    """What is known of one source after a separation. All tensors begin with [batch].
+
+    waveform: E[g·s | y] as received, complex64 [batch, samples]. cleaned: the mixture less all other sources, with the
+    receiver's noise: for a demodulator with loops and soft decisions of its own. state, state_std: the nuisances used, and the
+    standard deviations of those estimated. sinr_db: power of the source over the expected error of the waveform, float32 [batch].
+    symbols, llrs, at: see sources.base.Demodulated; None where the source has no demodulator. decided: whether the bits' signs are
+    unambiguous (phase known, or not needed).
+    """
+
+    waveform: Tensor
+    cleaned: Tensor
+    sinr_db: Tensor
+    state: State = field(default_factory=State)
+    state_std: State = field(default_factory=State)
+    symbols: Tensor | None = None
+    llrs: Tensor | None = None
+    at: Tensor | None = None
+    decided: bool = False
+
+    @property
+    def error_rate(self) -> Tensor | None:
+        """The bit error rate that the llrs expect, float32 [batch]; None without symbols."""
+        if self.llrs is None or self.llrs.shape[-1] == 0:
+            return None
+        wrong = torch.sigmoid(-torch.as_tensor(self.llrs).abs()).mean(-1)
+        there = ~torch.as_tensor(self.at).isnan()
+        return (wrong * there).sum(1) / there.sum(1).clamp_min(1)
+
+    @property
+    def quality(self) -> Tensor:
+        """SINR, dB, of QPSK symbols that have this error rate, which compares between kinds; sinr_db without symbols. [batch]."""
+        rate = self.error_rate
+        if rate is None:
+            return self.sinr_db
+        root = -math.sqrt(2) * torch.erfinv(2 * rate.double().clamp(_LEAST_ERROR_RATE, 0.4999) - 1)
+        return (20 * torch.log10(root)).float()

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One scaling at the door: a recording's absolute level means nothing, so what follows may rely on amplitudes about 1."""
+import math
+from dataclasses import replace
+
+import torch
+
+_QUIET, _LOUD = 0.25, 64.0      # root mean square amplitudes between which a mixture is left as it is
+_AMPLITUDES = ("gain", "kappa", "dc")
+_POWERS = ("noise_var",)
+
+
+def scale_of(y):
+    """A power of two by which to divide y, complex [batch, samples], so that its samples are about 1; 1.0 where they are. A power of
+    two changes no mantissa: the result is the same to the last bit, wherever no threshold is met."""
+    rms = float(y.abs().double().square().mean().sqrt()) if y.numel() else 0.0
+    if not 0 < rms < math.inf or _QUIET <= rms <= _LOUD:
+        return 1.0
+    return 2.0 ** math.floor(math.log2(rms))
+
+
+def scaled(y, sources, kappa, noise_var, scale):
+    """Mixture, sources, amplitude of the interference and noise variance in samples divided by `scale`."""
+    if scale == 1:
+        return y, sources, kappa, noise_var
+    return ((y.to(torch.complex128) / scale).to(y.dtype), [source.scaled(1 / scale) for source in sources],
+            None if kappa is None else kappa / scale, None if noise_var is None else noise_var / scale ** 2)
+
+
+def rescaled(out, scale):
+    """A Separation in the mixture's own units again."""
+    if scale == 1:
+        return out
+
+    def own(name):
+        stem = name.removesuffix("_std").rstrip("0123456789").rstrip("_")
+        return scale if stem in _AMPLITUDES else scale ** 2 if stem in _POWERS else 1.0
+
+    estimated = {name: value * own(name) if own(name) != 1 else value for name, value in out.estimated.items()}
+    sources = [replace(e, waveform=e.waveform * scale, cleaned=e.cleaned * scale, state=_amplified(e.state, scale),
+                       state_std=_amplified(e.state_std, scale)) for e in out.sources]
+    return replace(out, soi=out.soi * scale, interference=out.interference * scale, kappa=out.kappa * scale,
+                   noise_var=out.noise_var * scale ** 2, estimated=estimated, sources=sources)
+
+
+def _amplified(state, scale):
+    return state if state.gain is None else replace(state, gain=state.gain * scale)

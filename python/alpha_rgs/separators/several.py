@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""separate(mixture, [source, source, ...]): any source in any place, two or more of them.
+
+Nuisances that a source lacks are estimated where a synchronizer for the pair exists: beside one other source, one of both being a
+train of pulses (Structure.CHAIN). Gains and noise are estimated always. With all nuisances known, sources are detected jointly
+(joint_general.py), by the elimination of a pair where there is one, or by their denoisers alone.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import CapabilityError, ParameterError
+from ..sources.base import Demodulated, Source, State, Structure
+from ..synchronization.powers import estimate_powers, regressed_gains
+from .base import Separation
+from .estimate import Estimate
+from .joint_general import Part, denoised, joint_general, without
+
+MOST = 6                # sources at once: memory and time grow with each, and what tells them apart shrinks
+_SYNCHRONIZATIONS = 2   # sweeps over the sources that estimate their own nuisances
+_GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
+_SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated
+Pair = Callable[..., Separation]
+
+
+def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_var: Any, pair: Pair, **options: Any) -> Separation:
+    """A Separation whose `sources` holds one Estimate per source, in order.
+
+    y: complex64 [batch, samples]; sources as these windows see them. method: "auto", "joint" or "alpha_rgs" of any sources;
+    other methods of a pair whose first source is a train of pulses. noise_var: per complex sample, a number, [batch] or None: estimated.
+    pair(y, wanted, other, method, noise_var, **options): separates a train of pulses from one other source. options: go to the
+    method. Raises ParameterError, CapabilityError.
+    """
+    check_count(sources)
+    chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
+    two = len(sources) == 2
+    if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
+        return _by_pair(y, sources, chains[0], method, noise_var, pair, options)
+    if method not in ("auto", "joint", "alpha_rgs"):
+        raise CapabilityError(f"{method}: separates one linear-modulation from one other source; here the sources are "
+                              f"{_names(sources)}; use joint, alpha_rgs or auto")
+    for number, (source, lacking) in enumerate(zip(sources, map(_unknown, sources)), 1):
+        if lacking:
+            raise CapabilityError(f"source {number} ({source.kind}): {lacking[0]} is unknown; it is estimated only where two "
+                                  "sources are separated and one of them is a linear-modulation. Give "
+                                  f"{', '.join(lacking)} in its file")
+    name = _chosen(method, sources, y.shape)
+    return _known(y, sources, name, noise_var, options)
+
+
+def check_count(sources: Sequence[Source]) -> None:
+    """Raises ParameterError unless 2 to MOST sources are given."""
+    if not 2 <= len(sources) <= MOST:
+        alone = "one source alone needs no separation, " if len(sources) == 1 else ""
+        raise ParameterError(f"sources: {len(sources)} given; {alone}2 to {MOST} can be separated at once")
+
+
+def _names(sources: Sequence[Source]) -> str:
+    return " and ".join(f"{'learned ' if source.learned else ''}{source.kind}" for source in sources)
+
+
+def _unknown(source: Source) -> tuple[str, ...]:
+    """Nuisances without which a source cannot take part: those that it does not estimate itself. A network may do without."""
+    return () if source.learned else tuple(name for name in source.unknown if name not in source.synchronizes)
+
+
+def _lacking(sources: Sequence[Source]) -> bool:
+    return any(source.unknown for source in sources)
+
+
+def _fast(sources: Sequence[Source], chain: int) -> bool:
+    """Whether the pair has an elimination of its own."""
+    other = sources[1 - chain]
+    return other.structure is not Structure.NONE and not (other.learned and other.structure is not Structure.BURSTS)
+
+
+def _chosen(method: str, sources: Sequence[Source], shape: tuple[int, int]) -> str:
+    """joint where at least one source has a linear model, alpha_rgs where denoisers are all there is."""
+    candidates = [source for source in sources if not source.unknown] if method != "alpha_rgs" else []
+    linear = [source.linear_model(shape) is not None for source in candidates]
+    if method == "joint" and not any(linear):
+        raise CapabilityError(f"joint: none of the sources ({_names(sources)}) has a linear model; use alpha_rgs, or give the TOML "
+                              "file of the structure of one")
+    return "joint" if any(linear) else "alpha_rgs"
+
+
+# ---- all nuisances known ---------------------------------------------------------------------------------------------------
+
+def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor) -> list[Source]:
+    """The sources with what they estimate themselves (Source.synchronize): the strongest first, each in what the means of the
+    others leave; and all once more."""
+    sources = [replace(s, carrier_offset=0.0) if "carrier_offset" in s.unknown else s for s in sources]
+    if not any(set(s.unknown) & set(s.synchronizes) for s in sources):
+        return sources
+    found, parts = list(sources), [Part(torch.zeros_like(y), g.square()) for g in gains]
+    for _ in range(_SYNCHRONIZATIONS):
+        for k in sorted(range(len(sources)), key=lambda k: -float(gains[k].mean())):
+            rest, level = without(y, parts, [k], noise)
+            scale = gains[k].clamp_min(1e-12)
+            found[k] = sources[k].synchronize(rest / scale[:, None].float(), (level / scale.square()).float())[0]
+            parts[k] = denoised(found[k], rest, gains[k], level)
+    return found
+
+
+def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict) -> Separation:
+    given = [getattr(source, "gain", None) for source in sources]
+    gains, noise = _levels(y, sources, given, noise_var)
+    with torch.inference_mode():
+        sources = _synchronized(y, sources, gains, noise)
+        for turn in range(_GAIN_ROUNDS + 1):
+            parts = joint_general(y, sources, gains, noise, name == "joint", **options)
+            unknown = [k for k, g in enumerate(given) if g is None]
+            if turn == _GAIN_ROUNDS or not (unknown or noise_var is None):
+                break
+            gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
+                                           noise if noise_var is not None else None)
+        return _result(y, sources, parts, gains, noise, name, given, noise_var is None)
+
+
+def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_var: Any) -> tuple[list[Tensor], Tensor]:
+    """Gains [batch] of each source, and the noise variance [batch], estimated where None by their power spectral densities."""
+    each = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y)) for v in (*given, noise_var)]
+    if any(v is None for v in each):
+        powers = estimate_powers(y, sources, [None if v is None else v.square() for v in each[:-1]], each[-1])
+        floor = _SEARCH_FLOOR * torch.stack(powers[:-1]).amin(0)
+        each = [p.sqrt() if v is None else v for v, p in zip(each[:-1], powers)] + [
+            torch.maximum(powers[-1], floor) if each[-1] is None else each[-1]]
+    return [v.to(y.device) for v in each[:-1]], each[-1].to(y.device)
+
+
+def _result(y, sources, parts: Sequence[Part], gains, noise, name, given, noise_estimated) -> Separation:
+    total = sum(part.waveform for part in parts)
+    left = sum(part.variance for part in parts)
+    estimates = []
+    for source, part, gain, known in zip(sources, parts, gains, given):
+        cleaned = y - (total - part.waveform)
+        read = part.demodulated or _demodulated(source, cleaned, gain, noise + left - part.variance)
+        sinr = 10 * torch.log10(gain.square() / part.variance.clamp_min(1e-12 * gain.square())).float()
+        state = replace(source.state, gain=gain)
+        estimates.append(_estimate(source, part.waveform, cleaned, sinr, read, state))
+    rest = torch.stack([g.square() for g in gains[1:]]).sum(0)
+    found = {f"gain_{k + 1}": gain for k, (gain, known) in enumerate(zip(gains, given)) if known is None}
+    if noise_estimated:
+        found["noise_var"] = noise.float()
+    return separation(y, estimates, rest.sqrt(), noise, name, found)
+
+
+def _demodulated(source: Source, cleaned: Tensor, gain: Tensor, noise: Tensor) -> Demodulated | None:
+    reader = source.demodulator()
+    return None if reader is None else reader(cleaned / gain[:, None].float(), noise / gain.square())
+
+
+def _estimate(source, waveform, cleaned, sinr, read: Demodulated | None, state: State) -> Estimate:
+    reader = source.demodulator()
+    decided = read is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
+    symbols, llrs, at = (None, None, None) if read is None else (read.symbols, read.llrs, read.at)
+    return Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided)
+
+
+def separation(y: Tensor, estimates: list[Estimate], rest: Tensor, noise: Tensor, name: str, found: dict) -> Separation:
+    """A Separation in the terms of its first source and the sum of all others."""
+    first, batch = estimates[0], len(y)
+    others = sum((e.waveform for e in estimates[1:]), torch.zeros_like(y))
+    symbols = torch.zeros(batch, 0, dtype=torch.complex64, device=y.device) if first.symbols is None else first.symbols
+    llrs = torch.zeros(batch, 0, 0, device=y.device) if first.llrs is None else first.llrs
+    return Separation(first.waveform, others, symbols, llrs, first.quality.float(), 0, rest.float(), noise.float(), name, found,
+                      estimates)
+
+
+# ---- by a pair's own method ------------------------------------------------------------------------------------------------
+
+def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> Separation:
+    """The train of pulses takes the place of the wanted signal, whichever was named first; the other one is read in what that
+    leaves."""
+    wanted, other = sources[chain], sources[1 - chain]
+    out = pair(y, wanted, other, method=method, kappa=getattr(other, "gain", None), noise_var=noise_var, **options)
+    wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
+    if chain == 1 and method == "auto" and not _fast(sources, chain) and not other.learned:
+        known = [replace(other, gain=out.kappa.double()), wanted]
+        again = _known(y, known, _chosen("auto", known, y.shape), out.noise_var.double(), {})
+        return replace(again, estimated=out.estimated)
+    gain = torch.as_tensor(wanted.gain, dtype=torch.float64, device=y.device).reshape(-1).expand(len(y))
+    first = _chain_estimate(y, wanted, out, gain)
+    left = gain.square() * 10 ** (-first.sinr_db.double() / 10)
+    kappa, cleaned = out.kappa.double(), y - out.soi
+    readable = not _unknown(other) and not other.unknown
+    read = _demodulated(other, cleaned, kappa.clamp_min(1e-9), out.noise_var.double() + left) if readable else None
+    error = (cleaned - out.interference).abs().square().mean(1).double()
+    sinr = 10 * torch.log10(kappa.square().clamp_min(1e-30) / error.clamp_min(1e-12 * kappa.square().clamp_min(1e-20)))
+    second = _estimate(other, out.interference, cleaned, sinr.float(), read, replace(other.state, gain=kappa)) if readable else \
+        Estimate(out.interference, cleaned, sinr.float(), State(gain=kappa))
+    estimates = [first, second] if chain == 0 else [second, first]
+    if chain == 0:
+        return replace(out, sources=estimates)
+    swapped = separation(y, estimates, gain, out.noise_var, out.method, out.estimated)
+    return replace(swapped, evaluations=out.evaluations)
+
+
+def _chain_estimate(y, wanted, out: Separation, gain: Tensor) -> Estimate:
+    first, count = wanted.inside(y.shape[1])
+    at = wanted.timing_of(first)[:, None] + torch.arange(count) * wanted.symbol_period
+    soft = wanted.signal.alphabet.mean(out.symbols, 10 ** (-out.quality.clamp(-30, 90) / 10)[:, None])
+    sinr = -10 * torch.log10((1 - soft.abs().square().mean(1)).clamp(1e-9, 1.0)) if count else torch.zeros(len(y))
+    estimate = _estimate(wanted, out.soi, y - out.interference, sinr.float(),
+                         Demodulated(out.symbols, out.llrs, at.to(y.device).expand(len(y), -1)), wanted.state)
+    deviations = {field: out.estimated.get(f"{own}_std") for field, own in wanted.state_names.items()}
+    decided = estimate.decided and "phase" not in out.estimated
+    return replace(estimate, state_std=State(**deviations), decided=decided)
+
+
+def resolved(source: Source, estimated: dict[str, Any], role: str = "") -> Source:
+    """The source with the nuisances that a Separation has estimated; role: the prefix under which they may be found. What nobody
+    estimated keeps its default (carrier offset 0)."""
+    values = {}
+    for own in source.state_names.values():
+        if own == "channel" or getattr(source, own) is not None:
+            continue
+        value = estimated.get(f"{role}{own}", estimated.get(own))
+        if value is None and own == "carrier_offset":
+            value = 0.0
+        if value is not None:
+            values[own] = value if not isinstance(value, np.ndarray) else torch.from_numpy(value)
+    return replace(source, **values) if values else source

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Powers of any number of sources in a mixture, and of the noise."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..sources.base import Source
+
+_BINS = 256         # of the periodogram: fewer err less, more resolve null carriers
+_STEPS = 100        # multiplicative steps; 60 leave 1 % of a power 20 dB below the strongest
+_LEAST = 1e-9       # of the window's power, a power at least
+_CLAMP = 2.0        # a regression moves a gain by no more than this factor
+
+
+def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor | None],
+                    noise_var: Tensor | None) -> list[Tensor]:
+    """Powers of the sources and the noise variance, float64 [batch] each, where `known` and noise_var are None; else as given.
+
+    The mixture is taken for Gaussian with the spectrum Σ p_k·S_k(f) + noise_var, fitted to the periodogram by maximum likelihood
+    (Whittle), by multiplicative steps (Févotte, Bertin and Durrieu, 2009). y: complex64 [batch, samples]. Sources in one band share
+    their power: see regressed_gains. Raises CapabilityError where a source has no power spectral density.
+    """
+    x = y.detach().cpu().numpy().astype(complex)
+    samples = x.shape[1]
+    bins = min(_BINS, max(samples // 8, 1))
+    edges = np.linspace(0, samples, bins + 1).astype(int)
+    taper = np.hanning(samples + 2)[1:-1]
+
+    def binned(v):
+        return np.add.reduceat(v, edges[:-1], -1) / np.diff(edges)
+
+    seen = binned(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2))
+    power = seen.mean(1) + 1e-300
+    columns = np.stack([binned(source.psd(samples)) for source in sources] + [np.ones(bins)])
+    given = [*known, noise_var]
+    values = np.tile(power[:, None] / len(given), (1, len(given))) * np.array([1.0] * len(sources) + [0.1])
+    for k, value in enumerate(given):
+        if value is not None:
+            values[:, k] = value.cpu().numpy()
+    for _ in range(_STEPS):
+        fit = values @ columns + _LEAST * power[:, None]
+        step = (seen / fit ** 2) @ columns.T / ((1 / fit) @ columns.T)
+        for k, value in enumerate(given):
+            if value is None:
+                values[:, k] *= step[:, k]
+    values = np.maximum(values, _LEAST * power[:, None])
+    return [torch.from_numpy(column.copy()) for column in values.T]
+
+
+def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], variances: Sequence[Tensor], gains: Sequence[Tensor],
+                    free: Sequence[int], noise_var: Tensor | None) -> tuple[list[Tensor], Tensor]:
+    """Gains and noise variance after a separation: real factors on the waveforms of the sources `free`, by least squares of y, and
+    (noise_var None) what is left over, less what the variances say is not yet decided. float64 [batch] each."""
+    waves = torch.stack(list(waveforms), 1).to(torch.complex128)
+    fixed = [k for k in range(len(gains)) if k not in free]
+    rest = y.to(torch.complex128) - waves[:, fixed].sum(1)
+    moved = [g.clone() for g in gains]
+    if free:
+        own = waves[:, list(free)]
+        gram = (own.conj() @ own.mT).real
+        # a posterior mean holds less power than its source: what is undecided counts with it
+        size = gram.diagonal(dim1=1, dim2=2) + 1e-30
+        right = (own.conj() @ rest[..., None])[..., 0].real
+        factor = torch.linalg.solve(gram + torch.diag_embed(1e-9 * size), right)
+        factor = factor.clamp(1 / _CLAMP, _CLAMP)
+        for column, k in enumerate(free):
+            moved[k] = gains[k] * factor[:, column]
+        rest = rest - (factor[:, None].to(own) @ own)[:, 0]
+    if noise_var is not None:
+        return moved, noise_var
+    left = rest.abs().square().mean(1)
+    return moved, (left - sum(variances)).clamp_min(_LEAST * y.abs().square().mean(1).double().clamp_min(1e-30))

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What training asks of a source. It is concluded from the kind as yet, in this file alone: each function stands for an attribute
+that a source is to have."""
+from typing import Any
+
+
+def has_symbol_grid(source: Any) -> bool:
+    """Whether it is one symbol per period, to whose grid a network can be aligned (signal.samples_per_symbol)."""
+    return bool(source.kind == "linear-modulation")
+
+
+def has_frames(source: Any) -> bool:
+    """Whether it is OFDM, frame behind frame (signal.fft_size, signal.cyclic_prefix)."""
+    return bool(source.kind == "ofdm")
+
+
+def has_bursts(source: Any) -> bool:
+    """Whether it is bursts of OFDM, whose carriers a BurstDenoiser decides."""
+    return bool(source.kind == "ofdm-bursts")
+
+
+def can_be_drawn(source: Any) -> bool:
+    """Whether waveforms of it can be drawn from its description alone."""
+    return not source.learned and source.kind != "gaussian"
+
+
+def pseudo_period(source: Any) -> int | None:
+    """Samples after which its complementary covariance repeats, where that is not zero and no symbol grid says so; else None."""
+    return 2 * source.signal.samples_per_symbol if source.kind == "gmsk" else None
+
+
+def denoises_unknown_state(source: Any) -> bool:
+    """Whether denoise is the posterior mean for unknown timing and phase too."""
+    return bool(source.kind == "gmsk")
