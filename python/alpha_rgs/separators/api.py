@@ -12,7 +12,7 @@ from ..sources.linear_modulation import NUISANCES
 from ..synchronization import acquire, offset_of_zero
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import require
+from .base import NOTHING, finite, require
 from .basis import basis
 from .blind import separate_unknown
 from .joint import joint, lmmse
@@ -28,7 +28,7 @@ BRIEF = ("matched_filter", "amortised")         # over in a few operations of to
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
 _FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of one in a channel
-_NONE, _TRACE = -60.0, 1e-4     # dB of quality where there is no signal; of the power, what is none if it had to be found
+_TRACE = 1e-4           # of the power, what is none if it had to be found
 
 
 def separate(mixture, sources, interference=None, method="auto", kappa=None, noise_var=None, start=0, free=(), **options):
@@ -146,8 +146,8 @@ def _separate_pair(y, soi, interference, method="auto", kappa=None, noise_var=No
     gain = out.estimated["gain"].to(power) if "gain" in missing else torch.ones_like(power)
     silent = (power == 0) | (gain.square() < _TRACE * power)
     if bool(silent.any()):                  # whatever is found in nothing is wrong
-        out = replace(out, quality=torch.where(silent, _NONE, out.quality), llrs=out.llrs * ~silent[:, None, None])
-    return out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()})
+        out = replace(out, quality=torch.where(silent, NOTHING, out.quality), llrs=out.llrs * ~silent[:, None, None])
+    return finite(out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()}))
 
 
 def _check_channel(name, soi, interference, options):

@@ -12,6 +12,7 @@ from ..sources.base import Structure
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
 _BELIEVED = 2.0         # symbols' worth of trust in the model's own
 _LOST = 4.0             # symbols' error power for each wrong bit in symbols drawn anew: twice theirs, and half of the bits wrong
+NOTHING = -60.0         # dB of quality of symbols that say nothing
 _SHOWN = 0.15           # share of wrong bits by the root of the power that shows of them: likeliest over 12 windows under GMSK
 
 # ᾱ_t of the published diffusion schedule, t = 0 ... 49
@@ -83,6 +84,21 @@ def joined(parts):
         return first
 
     return cat(list(parts))
+
+
+def finite(out):
+    """The Separation, a window of which that holds NaN or infinity says nothing: zeros, of the lowest quality, every bit open. Of
+    tensors or of numpy arrays."""
+    arrays = [torch.as_tensor(v) for v in (out.soi, out.interference, out.symbols, out.llrs)]
+    quality = torch.as_tensor(out.quality)
+    sound = torch.stack([torch.isfinite(v).flatten(1).all(1) for v in arrays]).all(0)
+    if arrays[2].shape[1]:                  # without symbols quality is NaN
+        sound = sound & torch.isfinite(quality)
+    if bool(sound.all()):
+        return out
+    arrays = [torch.where(sound.reshape(-1, *[1] * (v.ndim - 1)), v, 0) for v in arrays]
+    told = dict(zip(("soi", "interference", "symbols", "llrs", "quality"), (*arrays, torch.where(sound, quality, NOTHING))))
+    return replace(out, **{k: v if torch.is_tensor(out.soi) else v.numpy() for k, v in told.items()})
 
 
 def picked(a, b, first):

@@ -118,7 +118,7 @@ def _told(out, soi, spread, missing):
         taps = soi.signal.channel or (1.0, *[0.0] * (len(spread["channel"]) - 1))
         told["channel"] = torch.tensor([taps], dtype=torch.complex128)
         told["channel_std"] = torch.from_numpy(spread["channel"])[None]
-    others = {f"interference_{key}" if key in missing else key: value for key, value in out.estimated.items()}
+    others = {f"interference_{key}" if key in NUISANCES else key: value for key, value in out.estimated.items()}
     return replace(out, estimated=others | told)
 
 

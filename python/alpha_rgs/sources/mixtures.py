@@ -81,6 +81,8 @@ def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambl
     """
     g = torch.Generator().manual_seed(seed)
     n = torch.arange(samples, dtype=torch.float64)
+    if soi.carrier_offset is None:
+        soi = replace(soi, carrier_offset=0.0)
     if soi.symbols is None:     # continuous: symbols before and after the window too
         reach = soi.signal.span + 1
         timing = float(soi.timing) % soi.signal.samples_per_symbol - reach * soi.signal.samples_per_symbol

@@ -39,7 +39,7 @@ class Task:
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
         linear = soi.kind == "linear-modulation"
-        self.tracker = Tracker(soi) if linear and (soi.timing is None or soi.phase is None) else None
+        self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         self.key = (self.method, *map(_identity, (soi, interference)), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
@@ -247,6 +247,9 @@ class Engine:
         def again(rows, known):
             return _rows(self._share_out(job.task, windows[torch.from_numpy(rows)], job.start[rows], known), slice(None))
 
+        if windows.shape[1] < job.task.longest:         # its SOI was as the tracker had it: what is found is the interference's
+            names = {key: f"interference_{key}" for key in NUISANCES}
+            part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
         return job.task.tracker.follow(part, job.start, again)
 
 

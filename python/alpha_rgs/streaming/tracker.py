@@ -19,6 +19,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from ..separators.base import finite
+from ..sources.linear_modulation import NUISANCES
+
 _BELIEVED = 3.0         # dB of quality below which a window tells nothing: of QPSK in noise, every thirteenth bit is wrong
 _WORSE = 3.0            # dB below its neighbours, from which a window is tried again
 _PREFERRED = 1.0        # dB that a window may lose by agreeing with its neighbours
@@ -28,6 +31,8 @@ _KEPT, _CLOCK = 128, 8  # believed windows that are remembered; that the clock's
 _APART = 1 / 16         # of a symbol: timings that differ by more do not agree
 _CHANCE = 1e-6          # that symbols are taken for a preamble that is not there, in one window
 _RIVAL = 0.7            # of a match, from which one in another turn makes it doubtful
+_TELLING = {"timing", "phase", "carrier_offset"}        # what is estimated where the SOI was searched
+_UNKNOWN = {"timing": 0.0, "phase": 0.0, "carrier_offset": 0.0, "gain": 1.0}    # of a window that says nothing, the first of all
 _WANDER, _OUT = 0.03, 5.0       # rad that a carrier's phase may wander in the time of a window; standard deviations of an outlier
 
 
@@ -69,9 +74,9 @@ class Tracker:
         them: row i of a window is symbol start/samples_per_symbol + i. again(rows, known) -> such a Separation of some of the
         windows once more, with `known` of the SOI (name -> float64 [rows], referring to the stream's first sample); None: as they
         are. Windows for which nothing was estimated had the SOI as predicted()."""
-        starts = np.asarray(starts, np.int64)
+        starts, out = np.asarray(starts, np.int64), self._sound(out)
         seen = self._seen(out, starts)
-        told = bool(out.estimated.keys() & {"timing", "phase"})
+        told = bool(out.estimated.keys() & _TELLING)
         if told and again and (self.soi.timing is None or self.soi.carrier_offset is None):
             out, seen = self._mended(out, seen, again)
         believed = self._believed(seen) & told
@@ -79,6 +84,10 @@ class Tracker:
         if self.last is None:       # windows before the first good one are laid by it
             self.last, sps = windows[int(believed.argmax())], self.soi.signal.samples_per_symbol
             self.last.number = round((self.last.timing - (self.last.timing - self.last.start) % sps) / sps)
+            if self.soi.phase is not None:          # known at the stream's first sample, found up to the alphabet's turn
+                turn = 2 * np.pi / self.soi.signal.alphabet.symmetry
+                first = self.last.phase - 2 * np.pi * self.last.carrier_offset * self.last.middle
+                self.last = replace(self.last, phase=self.last.phase - turn * round((first - self.soi.phase) / turn))
         self._lately = (self._lately + [w for w in windows if told and w.quality > _BELIEVED])[-_RECENT:]
         placed = [self._placed(*window) for window in zip(windows, believed)]
         sure = before + [window for window, good in zip(windows, believed) if good]
@@ -94,6 +103,15 @@ class Tracker:
             llrs[k] = _moved(self._turned(llrs[k], symbols[k], turned, out.quality[k]), move)
             symbols[k] = _moved(turned, move)
         return replace(out, symbols=symbols.astype(np.complex64), llrs=llrs)
+
+    def _sound(self, out):
+        """The Separation, in which windows that hold NaN say nothing, nor those for which the SOI's nuisances are NaN: these are
+        replaced by what is predicted."""
+        told = {key: np.asarray(out.estimated[key], float) for key in NUISANCES if key in out.estimated}
+        lost = ~np.all([np.isfinite(value) for value in told.values()], 0) if told else np.zeros(len(out.quality), bool)
+        if lost.any():
+            out = replace(out, quality=np.where(lost, np.nan, out.quality))
+        return finite(out)
 
     def _settle(self, symbols, starts):
         """By what angle, rad, each window's symbols, laid as the stream has them, are to be turned for the preamble's sake."""
@@ -141,11 +159,15 @@ class Tracker:
         return replace(self.soi, **{key: value for key, value in known.items() if getattr(self.soi, key) is None})
 
     def _seen(self, out, starts):
-        told = out.estimated.keys() & {"timing", "phase"}
+        told = out.estimated.keys() & _TELLING
         known, n = (self.soi if told else self.predicted()).at(starts), len(starts)
-        timing, phase, offset, gain = (
-            np.broadcast_to(np.asarray(out.estimated.get(key, getattr(known, key)), float), n).copy()
-            for key in ("timing", "phase", "carrier_offset", "gain"))
+        expected = (self.soi if self.last is None else self.predicted()).at(starts)
+        values = []
+        for key in ("timing", "phase", "carrier_offset", "gain"):
+            value, instead = (np.broadcast_to(np.asarray(v, float), n) for v in (
+                out.estimated.get(key, getattr(known, key)), getattr(expected, key)))
+            values.append(np.where(np.isfinite(value), value, np.nan_to_num(instead, nan=_UNKNOWN[key])))
+        timing, phase, offset, gain = values
         half = out.soi.shape[1] / 2
         spread = (np.broadcast_to(out.estimated.get(key, 0.0), n) for key in ("phase_std", "carrier_offset_std"))
         return _Seen(starts.astype(float), starts + half, starts + timing, phase + 2 * np.pi * offset * half, offset, gain,
