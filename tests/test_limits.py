@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDERS = ("python", "benchmarks", "tests")
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 10
 # Exceptions, to be mended: these lists and the count only shrink.
-LONG_FILES = {"tests/scoresep/test_separator_block.py"}
+LONG_FILES = set()
 LONG_FUNCTIONS = {
     "python/alpha_rgs/cli/separate.py:separate",
     "python/alpha_rgs/inference/list_search.py:_search",

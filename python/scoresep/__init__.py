@@ -7,8 +7,9 @@ An import that fails here is meant to be seen: a compiled part that does not fit
 interpreter must not show up later as a missing attribute.
 """
 
+from .multi_separator import multi_separator
 from .scoresep_python import stream_to_windows, windows_to_stream
 from .separator import separator
 from .settings import engine, prior
 
-__all__ = ["engine", "prior", "separator", "stream_to_windows", "windows_to_stream"]
+__all__ = ["engine", "multi_separator", "prior", "separator", "stream_to_windows", "windows_to_stream"]

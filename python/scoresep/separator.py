@@ -1,22 +1,16 @@
 # Copyright 2026 gr-scoresep developers
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The separator block: overlapping windows, a worker that takes them apart, and streams again."""
+"""The separator block: a signal of interest and an interference."""
 
-import os
 from types import SimpleNamespace
 
-from gnuradio import blocks, gr
-
-from .scoresep_python import stream_to_windows, windows_to_stream
-from .settings import engine_settings, prior, prior_table
-from .window_worker import window_worker
-
-ON_OVERLOAD = ("wait", "pass")
-_kept = []  # GNU Radio holds only the C++ half of a Python block; without this, connect(a, separator(...), b) would crash
+from .settings import engine_settings, prior_table
+from .window_job import SOI_AND_INTERFERENCE
+from .windowed import check_hop, check_overload, check_source, windowed
 
 
-class separator(gr.hier_block2):
+class separator(windowed):
     """Takes two transmissions that share a frequency apart.
 
     In 0: the mixture (complex). Out 0: the signal of interest (SOI) as received, out 1: the interference as received, both
@@ -37,40 +31,13 @@ class separator(gr.hier_block2):
 
     def __init__(self, soi, interference, window=2560, hop=2048, method="auto", on_overload="wait", engine="default",
                  sir_db=None, snr_db=None, **options):
-        gr.hier_block2.__init__(self, "separator", gr.io_signature(1, 1, gr.sizeof_gr_complex),
-                                gr.io_signature(3, 3, gr.sizeof_gr_complex))
-        self._soi, self._interference = _checked(soi, "soi"), _checked(interference, "interference")
-        sps = samples_per_symbol(self._soi)
+        soi, interference = check_source("separator", "soi", soi), check_source("separator", "interference", interference)
+        sps = samples_per_symbol(soi)
         check_windows(window, hop, sps)
-        if on_overload not in ON_OVERLOAD:
-            raise ValueError(f"separator: on_overload: {on_overload!r} must be 'wait' or 'pass'")
-        self._known = SimpleNamespace(method=method, engine=engine, sir_db=sir_db, snr_db=snr_db, options=options)
-
-        cut = stream_to_windows(window, hop)
-        self.worker = window_worker(_Tasks(self._soi, self._interference, self._known), window, hop, sps, on_overload)
-        join = [windows_to_stream(window, hop), windows_to_stream(window, hop),
-                windows_to_stream(window // sps, hop // sps) if sps else blocks.vector_source_c([])]
-        unused = [blocks.null_sink(gr.sizeof_gr_complex) for _ in (1, 2)]
-        self._parts = [cut, self.worker, *join, *unused]
-        _kept.append(self.worker)
-        self.connect(self, cut, self.worker)
-        for port, block in enumerate(join):
-            if port < 2 or sps:
-                self.connect((self.worker, port), block)
-            self.connect(block, (self, port))
-            if port:
-                self.connect(block, unused[port - 1])
-        self.message_port_register_hier_out("stats")
-        self.msg_connect(self.worker, "stats", self, "stats")
-
-    @property
-    def error(self):
-        """The exception that ended the flowgraph, or None."""
-        return self.worker.error
-
-    def stats(self):
-        """How it goes, or went: see window_stats.WindowStats.table for the keys."""
-        return self.worker.stats.table(len(self.worker._held), self.error)
+        check_overload("separator", on_overload)
+        known = SimpleNamespace(method=method, engine=engine, sir_db=sir_db, snr_db=snr_db, options=options)
+        windowed.__init__(self, "separator", _Tasks(soi, interference, known), SOI_AND_INTERFERENCE[: 3 if sps else 2], window,
+                          hop, outputs=3, required=1, samples_per_symbol=sps, on_overload=on_overload)
 
 
 class _Tasks:
@@ -108,19 +75,10 @@ def samples_per_symbol(soi):
 
 def check_windows(window, hop, sps):
     """Raise ValueError where the windows do not fit each other or the symbols; the message names good values nearby."""
-    if not 1 <= hop <= window:
-        raise ValueError(f"separator: hop ({hop}) must be at least 1 and at most window ({window})")
+    check_hop("separator", window, hop)
     if sps and (window % sps or hop % sps or (window - hop) % (2 * sps)):
         good_window = max(1, round(window / sps)) * sps
         good_hop = good_window - max(0, round((good_window - hop) / (2 * sps))) * 2 * sps
         good_hop = good_hop if good_hop > 0 else good_window
         raise ValueError(f"separator: window ({window}), hop ({hop}) and (window - hop)/2 must be multiples of the signal of "
                          f"interest's samples_per_symbol ({sps}); near by are window {good_window}, hop {good_hop}")
-
-
-def _checked(source, name):
-    """The path of a prior file that is there, or the prior."""
-    if source is None or source == "":
-        raise ValueError(f"separator: {name}: give the path of a prior file (TOML) or a prior")
-    source = prior(source)
-    return os.path.abspath(source) if isinstance(source, str) else source

@@ -20,7 +20,7 @@ def prior(path):
         return path
     path = os.fspath(path)
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    folders = [os.curdir, *([os.path.dirname(script)] if script else []), *_examples()]
+    folders = [os.curdir, *([os.path.dirname(script)] if script else []), *example_folders()]
     for folder in folders:
         candidate = os.path.join(folder, path)
         if path and (os.path.isfile(candidate) or os.path.isfile(os.path.join(candidate, "prior.toml"))):
@@ -56,7 +56,7 @@ def engine_settings(name):
     return dict(_engines.get(name, {}))
 
 
-def _examples():
+def example_folders():
     """Where the module's example files and priors may be installed: share/gnuradio/examples/scoresep of its own prefix."""
     here = os.path.abspath(__file__)  # PREFIX/lib/python3.N/site-packages/gnuradio/scoresep/settings.py
     prefixes = dict.fromkeys([os.path.normpath(os.path.join(here, *[os.pardir] * 6)), sys.prefix])

@@ -4,8 +4,32 @@
 """Some windows on their way through the separator, and where their symbols lie."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Port:
+    """An output: what a separation's result holds for it.
+
+    take(result): the array [n, window], or [n, window//samples_per_symbol] where it holds `symbols`. passes: windows that go
+    unseparated leave as they came, else as zeros.
+    """
+
+    name: str
+    take: Callable
+    symbols: bool = False
+    passes: bool = False
+
+
+SOI_AND_INTERFERENCE = (
+    Port("soi", attrgetter("soi"), passes=True),
+    Port("interference", attrgetter("interference")),
+    Port("symbols", attrgetter("symbols"), symbols=True),
+)
 
 
 class SymbolGrid:
@@ -33,7 +57,7 @@ class SymbolGrid:
 class Job:
     """Windows [n, window] of which the first has number `first`; `came`: when (s); `tags`: (row, tag).
 
-    `results` once finished: SOI, interference and symbols, each [n, ...]. `given`: windows that have left already.
+    `results` once finished: one array [n, ...] per port. `given`: windows that have left already.
     """
 
     def __init__(self, first, windows, came, hop):
@@ -56,8 +80,9 @@ class Job:
             self._asked, self._asked_start = joined[None], np.array([self.start + valid - window])
             self._skip = window - valid
         else:
-            pulse = getattr(getattr(getattr(task, "soi", None), "signal", None), "taps_count", 0)
-            self._asked = self.windows[:, : min(max(valid, pulse), window)]
+            sources = getattr(task, "sources", None) or [getattr(task, "soi", None)]
+            pulses = [getattr(getattr(source, "signal", None), "taps_count", 0) for source in sources]
+            self._asked = self.windows[:, : min(max(valid, *pulses), window)]
 
     def submit(self, task, notify):
         """Hand over to the engine, waiting while its queue is full; `notify` is called when the result is there."""
@@ -75,29 +100,31 @@ class Job:
         """Can finish() be called?"""
         return self.passed or (self.future is not None and self.future.done())
 
-    def finish(self, grid):
+    def finish(self, ports, grid):
         """Set `results`. Raises what the separation raised; ValueError naming the sample where it was not finite."""
-        count, window = self.windows.shape
-        width = window // grid.sps if grid.sps else 0
         if self.passed:
-            zeros = np.zeros((1, max(window, width)), np.complex64)
-            self.results = (self.windows, *(np.broadcast_to(zeros[:, :n], (count, n)) for n in (window, width)))
+            self.results = [self.windows if port.passes else self._zeros(port, grid) for port in ports]
             return
         try:
-            self.separation = out = self.future.result()
+            self.separation = self.future.result()
         except Exception as error:
             bad = np.argwhere(~np.isfinite(self.windows))
             if len(bad):
                 at = self.start + bad[0][0] * self.hop + bad[0][1]
                 raise ValueError(f"sample {at} of the stream is NaN or infinite; mend the recording or the source") from error
             raise
-        soi, interference, symbols = out.soi, out.interference, out.symbols if grid.sps else None
-        if self.valid < window:
-            part = slice(self._skip, self._skip + self.valid)
-            soi, interference = (_fill(x[:, part], window) for x in (soi, interference))
-        if grid.sps:
-            symbols = self._symbols(symbols, grid, width)
-        self.results = (soi, interference, symbols)
+        self.results = [self._result(port, port.take(self.separation), grid) for port in ports]
+
+    def _zeros(self, port, grid):
+        width = self.windows.shape[1] // (grid.sps if port.symbols else 1)
+        return np.broadcast_to(np.zeros((1, width), np.complex64), (len(self.windows), width))
+
+    def _result(self, port, rows, grid):
+        """What leaves through the port."""
+        window = self.windows.shape[1]
+        if port.symbols:
+            return self._symbols(rows, grid, window // grid.sps)
+        return rows if self.valid == window else _fill(rows[:, self._skip : self._skip + self.valid], window)
 
     def _symbols(self, symbols, grid, width):
         """Symbols as the windows hold them: one per centre, zeros where a burst has none or the stream has ended."""

@@ -6,6 +6,8 @@
 import math
 import time
 
+import numpy as np
+
 PERIOD = 0.25  # s between messages, at least
 MEMORY = 200  # windows over which averages reach
 
@@ -34,14 +36,17 @@ class WindowStats:
             self.overloads += count
             return
         self._averaged = min(self._averaged + count, MEMORY)
-        out, weight = job.separation, min(1.0, count / self._averaged)
-        self.quality = _average(self.quality, getattr(out, "quality", None), weight)
-        self.error_rate = _average(self.error_rate, getattr(out, "error_rate", None), weight)
+        self.method = getattr(task, "method", "")
+        self.estimated = tuple(sorted(getattr(job.separation, "estimated", ())))
+        self.read(job.separation, task, min(1.0, count / self._averaged))
+
+    def read(self, out, task, weight):
+        """Take in what a separation says of itself; `weight`: of its windows in the averages."""
+        self.quality = average(self.quality, getattr(out, "quality", None), weight)
+        self.error_rate = average(self.error_rate, getattr(out, "error_rate", None), weight)
         clock = getattr(getattr(task, "tracker", None), "clock_offset", None)
         self.clock_offset = math.nan if clock is None else clock
-        self._kappa2 = _average(self._kappa2, getattr(out, "kappa", None), weight, square=True)
-        self.method = getattr(task, "method", "")
-        self.estimated = tuple(sorted(getattr(out, "estimated", ())))
+        self._kappa2 = average(self._kappa2, getattr(out, "kappa", None), weight, square=True)
         gain = getattr(getattr(task, "soi", None), "gain", None)
         self._gain = 1.0 if gain is None else float(gain)
 
@@ -60,16 +65,43 @@ class WindowStats:
         quality (dB, estimated SINR of the symbols), error_rate (of bits, as their llrs expect it), sir_db (estimated),
         latency (s), samples_per_second; averages over the latest 200 windows or so; clock_offset (ppm, of a signal of
         interest that is tracked); estimated: names of what was found from the mixture; error, where there is one."""
-        took = (self._ended - self._began) if self._ended and self._began is not None else 0.0
         sir = 10 * math.log10(self._gain**2 / self._kappa2) if self._kappa2 > 0 else math.nan
-        out = dict(windows=self.windows, overloads=self.overloads, queue=queue, method=self.method,
-                   quality=self.quality, error_rate=self.error_rate, sir_db=sir, clock_offset=self.clock_offset,
+        return self._common(queue, error, quality=self.quality, error_rate=self.error_rate, sir_db=sir,
+                            clock_offset=self.clock_offset)
+
+    def _common(self, queue, error, **more):
+        took = (self._ended - self._began) if self._ended and self._began is not None else 0.0
+        out = dict(windows=self.windows, overloads=self.overloads, queue=queue, method=self.method, **more,
                    latency=self.latency, estimated=" ".join(self.estimated),
                    samples_per_second=self.windows * self.hop / took if took > 0 else math.nan)
         return out if error is None else dict(out, error=str(error))
 
 
-def _average(old, values, weight, square=False):
+class SourcesStats(WindowStats):
+    """Of a separation into sources, none of which is preferred."""
+
+    def __init__(self, hop):
+        super().__init__(hop)
+        self._quality, self._power = [], []
+
+    def read(self, out, task, weight):
+        """See WindowStats.read."""
+        if not self._quality:
+            self._quality, self._power = ([math.nan] * len(out.sources) for _ in range(2))
+        for k, source in enumerate(out.sources):
+            self._quality[k] = average(self._quality[k], getattr(source, "quality", None), weight)
+            self._power[k] = average(self._power[k], np.mean(np.abs(source.waveform) ** 2, 1), weight)
+
+    def table(self, queue=0, error=None):
+        """The dictionary: windows, overloads (windows that went unseparated), queue (jobs on their way), method, latency (s),
+        samples_per_second, estimated, error as WindowStats.table has them; lists with one value per source: quality (dB,
+        estimated SINR) and power_db (of the estimate as received, over an amplitude of 1), NaN where there is none.
+        """
+        power = [10 * math.log10(p) if p > 0 else math.nan for p in self._power]
+        return self._common(queue, error, quality=list(self._quality), power_db=power)
+
+
+def average(old, values, weight, square=False):
     """The running average after some more values; those that are not finite do not count."""
     values = [] if values is None else [float(v) for v in values if math.isfinite(v)]
     if not values:

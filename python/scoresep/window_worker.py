@@ -12,7 +12,7 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
-from .window_job import Job, SymbolGrid
+from .window_job import SOI_AND_INTERFERENCE, Job, SymbolGrid
 from .window_stats import WindowStats
 
 WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
@@ -23,17 +23,20 @@ WAIT = 0.01  # s that a call waits for a result before it looks at its inputs ag
 
 
 class window_worker(gr.basic_block):
-    """In 0: windows of complex samples. Out 0, 1: SOI and interference, windows. Out 2: symbols (samples_per_symbol > 0).
+    """In 0: windows of complex samples. Out: one per port (window_job.Port; left out: SOI, interference, and symbols where
+    samples_per_symbol > 0), windows of as many samples, or symbols.
 
     make_task() is called in the worker's thread, once per start; its `submit(windows, start)` gives a Future of an object
-    with soi, interference [n, window], symbols [n, window//samples_per_symbol], kappa, quality [n]; see alpha_rgs.engine.
+    from which the ports, and make_stats (window_stats), take what they need; see alpha_rgs.streaming.engine.
     One window out for each in, in order, with its tags. `error`: None, or the exception that ended the flowgraph.
     """
 
-    def __init__(self, make_task, window, hop, samples_per_symbol=0, on_overload="wait", name="separator"):
-        shapes = [window, window] + ([window // samples_per_symbol] if samples_per_symbol else [])
-        gr.basic_block.__init__(self, name, [(np.complex64, window)], [(np.complex64, shape) for shape in shapes])
+    def __init__(self, make_task, window, hop, samples_per_symbol=0, on_overload="wait", name="separator", ports=None,
+                 make_stats=WindowStats):
+        self.ports = SOI_AND_INTERFERENCE[: 3 if samples_per_symbol else 2] if ports is None else tuple(ports)
         self.make_task, self.window, self.hop, self.sps = make_task, window, hop, samples_per_symbol
+        shapes = [(np.complex64, self.shape(number)[0]) for number in range(len(self.ports))]
+        gr.basic_block.__init__(self, name, [(np.complex64, window)], shapes)
         self.passes = on_overload == "pass"
         self.batch = max(1, JOB_SAMPLES // window)
         self.capacity = (2 if self.passes else 4) * self.batch
@@ -41,8 +44,18 @@ class window_worker(gr.basic_block):
         self.message_port_register_out(pmt.intern("stats"))
         for port in range(len(shapes)):
             self.set_min_output_buffer(port, max(2, 65536 // window))
-        self.error, self.stats, self._thread = None, WindowStats(hop), None
+        self.make_stats = make_stats
+        self.error, self.stats, self._thread = None, make_stats(hop), None
         self._reset()
+
+    def shape(self, number):
+        """(window, hop) of a port, in its own items: samples or symbols."""
+        scale = self.sps if self.ports[number].symbols else 1
+        return self.window // scale, self.hop // scale
+
+    def report(self):
+        """How it goes, or went: the dictionary of stats.table()."""
+        return self.stats.table(len(self._held), self.error)
 
     def _reset(self):
         self._changed = threading.Condition()
@@ -53,7 +66,7 @@ class window_worker(gr.basic_block):
     def start(self):
         """Load what the separation needs, in the worker's thread; an error ends the flowgraph at its first call."""
         self._reset()
-        self.error, self.stats = None, WindowStats(self.hop)
+        self.error, self.stats = None, self.make_stats(self.hop)
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(ready,), name="scoresep worker", daemon=True)
         self._thread.start()
@@ -142,7 +155,7 @@ class window_worker(gr.basic_block):
             job = self._held[0]
             if job.results is None:
                 self._waiting -= 0 if job.passed else len(job.windows)
-                job.finish(self.grid)
+                job.finish(self.ports, self.grid)
                 self.stats.left(job, self.task)
             rows = slice(job.given, job.given + room - given)
             for out, result in zip(outputs, job.results):
@@ -159,17 +172,17 @@ class window_worker(gr.basic_block):
 
     def _emit(self, job, index, tag):
         """Put a window's tag on the same window of each output, in the terms of that output."""
-        for port in range(3 if self.sps else 2):
+        for number, port in enumerate(self.ports):
             if tag is None:
-                self.add_item_tag(port, index, UNSEPARATED, pmt.PMT_T, SOURCE)
+                self.add_item_tag(number, index, UNSEPARATED, pmt.PMT_T, SOURCE)
                 continue
             value = tag.value
-            if port == 2 and pmt.eqv(tag.key, pmt.intern(WINDOW_SAMPLES)):
+            if port.symbols and pmt.eqv(tag.key, pmt.intern(WINDOW_SAMPLES)):
                 value = pmt.from_uint64(self.grid.count(job.start, job.start + job.valid))
-            elif port == 2 and pmt.eqv(tag.key, pmt.intern(WINDOW_TAG)):
+            elif port.symbols and pmt.eqv(tag.key, pmt.intern(WINDOW_TAG)):
                 offset = self.grid.index(pmt.to_uint64(pmt.tuple_ref(value, 0)))
                 value = pmt.make_tuple(pmt.from_uint64(offset), *(pmt.tuple_ref(value, k) for k in (1, 2, 3)))
-            self.add_item_tag(port, index, tag.key, value, tag.srcid)
+            self.add_item_tag(number, index, tag.key, value, tag.srcid)
 
     # ---- the worker's thread -------------------------------------------------------------------
     def _serve(self, ready):

@@ -65,7 +65,7 @@ def test_folders_are_found_where_files_are(tmp_path, monkeypatch):
         (tmp_path / name / f"{name}.prior").mkdir(parents=True)
         (tmp_path / name / f"{name}.prior" / "prior.toml").write_text(LEARNED)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(settings, "_examples", lambda: [str(tmp_path / "installed")])
+    monkeypatch.setattr(settings, "example_folders", lambda: [str(tmp_path / "installed")])
     assert scoresep.prior("here.prior") == "here.prior"
     assert scoresep.prior("installed.prior") == str(tmp_path / "installed" / "installed.prior")
     assert scoresep.prior("installed.prior/prior.toml") == str(tmp_path / "installed" / "installed.prior" / "prior.toml")

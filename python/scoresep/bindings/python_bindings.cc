@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
+#include <gnuradio/hier_block2.h>
 #include <gnuradio/scoresep/stream_to_windows.h>
 #include <gnuradio/scoresep/windows_to_stream.h>
 #include <pybind11/pybind11.h>
@@ -12,6 +13,37 @@
 namespace py = pybind11;
 using gr::scoresep::stream_to_windows;
 using gr::scoresep::windows_to_stream;
+
+namespace {
+
+/* A pointer to a block as a flowgraph should keep it. Of a block written in Python, GNU
+ * Radio's own pointer holds only the C++ half, which crashes once the Python half is
+ * gone; this one owns the Python half, which owns the other. */
+gr::basic_block_sptr owning(const py::object& block)
+{
+    auto release = [](py::object* owned) {
+        if (Py_IsInitialized()) { // else it went with the interpreter
+            py::gil_scoped_acquire lock;
+            delete owned;
+        }
+    };
+    auto basic = block.attr("to_basic_block")().cast<gr::basic_block_sptr>();
+    std::shared_ptr<py::object> owner(new py::object(block), release);
+    return gr::basic_block_sptr(owner, basic.get());
+}
+
+void adopt(const py::object& hier, const py::object& part, const std::string& port)
+{
+    const auto basic = hier.attr("to_basic_block")();
+    const auto block = basic.cast<std::shared_ptr<gr::hier_block2>>();
+    const auto name = pmt::intern(port);
+    block->message_port_register_hier_out(name);
+    /* The flowgraph inside must not own the block that owns that flowgraph. */
+    const gr::basic_block_sptr unowned(gr::basic_block_sptr(), block.get());
+    block->msg_connect(owning(part), name, unowned, name);
+}
+
+} // namespace
 
 PYBIND11_MODULE(scoresep_python, m)
 {
@@ -43,4 +75,15 @@ PYBIND11_MODULE(scoresep_python, m)
         "entered stream_to_windows, every tag on its sample. Other tags on a window go\n"
         "onto the first sample that it contributes.")
         .def(py::init(&windows_to_stream::make), py::arg("window"), py::arg("hop"));
+
+    m.def(
+        "adopt",
+        &adopt,
+        "Let a hierarchical block own a part written in Python, and forward its port.\n\n"
+        "As message_port_register_hier_out(port), msg_connect(part, port, self, port),\n"
+        "but GNU Radio then keeps the Python half of the part too, and the block does\n"
+        "not own itself: both are freed with the last reference to the block.",
+        py::arg("hier"),
+        py::arg("part"),
+        py::arg("port"));
 }
