@@ -91,7 +91,7 @@ def wanted(folder, sir_db, wifi="wifi_11a_24M_conducted"):
 class Recording:
     """A recorded signal, prepared: x complex64 [samples], mean power 1 over the windows. These begin at `starts`, int [windows]
     (multiples of 16), and hold `window` samples, the outer `trim` on each side for context only. prior, options: of it, for
-    `separate`. carrier_offset: of the QPSK laid over it, cycles per sample. count: waveform [samples] -> units that a receiver
+    `separate`. carrier_offset: of the QPSK added to it, cycles per sample. count: waveform [samples] -> units that a receiver
     gets out of it, or None."""
 
     x: np.ndarray
@@ -149,7 +149,7 @@ def gate(separated, filtered):
 
 def remainder(mixture, separation, trusted_db=TRUSTED_DB):
     """The mixture [batch, samples] less the estimated SOI where its quality is trusted_db or more, elsewhere as it is: one wrong
-    symbol taken off puts four times its power on."""
+    symbol subtracted adds four times its power."""
     return torch.where((separation.quality >= trusted_db)[:, None], mixture - separation.soi, mixture)
 
 
@@ -195,7 +195,8 @@ def _gfsk(folder, captures, priors):
         return int((np.min([(turned[bits + d] != frame).sum(1) for d in range(-8, 9)], 0) <= 2).sum())
 
     prior = from_dict({"kind": "gfsk", "samples_per_symbol": 4, "bandwidth_time": 0.7, "modulation_index": 0.5, "span": 3})
-    # timing and phase are first found in all of the interference's power: from a higher level on, fewer windows end astray
+    # timing and phase are first estimated in all of the interference's power: from a higher level on, fewer windows end in a
+    # false lock
     return Recording(x, at // _SPS * _SPS, 784, 0, prior, {"steps": 5, "levels": (3.0, 0.1)}, count=count)
 
 
@@ -214,10 +215,10 @@ def _lte(folder, captures, priors):
     x = iqlib.cs8(name.parent / f"{name.name}.cs8")
 
     def count(samples):
-        with contextlib.redirect_stdout(io.StringIO()) as told:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
             for k in range(0, len(samples) - length + 1, length):
                 receiver.run(samples[k:k + length], 19.2e6, "")
-        return told.getvalue().split().count(str(cell))         # after "PCI"
+        return printed.getvalue().split().count(str(cell))         # after "PCI"
 
     return _fitted(x - x.mean(), 640, count=count)
 

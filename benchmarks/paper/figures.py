@@ -14,7 +14,7 @@ _MARKS = "osD^vP*XhpdH<>"
 _STYLE = {row.label: (row.colour, _MARKS[i % len(_MARKS)]) for i, row in enumerate((*ROWS, *sweeps.EXTRA))}
 _ARROW = Line2D([], [], color="#555555", marker="o", mfc="white", ls="", label="arrow: no wrong bit, 3/bits")
 _MOST_NEGATIVE = -60        # MSE in dB: below it there is only rounding
-_TOLD = 4                   # commits in a footer
+_SHOWN = 4                   # commits in a footer
 
 
 def draw(folder, results, reference=None):
@@ -47,8 +47,8 @@ def _save(figure, path, used, seed):
     dates = sorted(r["date"] for r in used) or [""]
     span = dates[-1] if dates[0][:10] == dates[-1][:10] else f"{dates[0][:10]} … {dates[-1]}"
     names = table.commits(used).split(", ")
-    told = ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
-    text = f"commit {told} · seed {seed} · {table.machines(used)} · {span}"
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    text = f"commit {shown} · seed {seed} · {table.machines(used)} · {span}"
     figure.supxlabel(text, fontsize=6.5, color="#555555", x=0.01, ha="left")
     figure.savefig(path, dpi=130)
     return path

@@ -131,9 +131,9 @@ def sections(store, seed, reference=None):
 
 def _section(part, records, seed, text, grids):
     """With what could not be measured below; None where there is nothing."""
-    told = {f"- {row}, {case}: {why}" for (p, case, row), why in notes_of(records, seed).items() if p == part}
-    notes = "\n".join(sorted(told))
-    return Section(TITLES[part], f"{text}\n\n{notes}".strip() if grids else notes, grids) if grids or told else None
+    reasons = {f"- {row}, {case}: {why}" for (p, case, row), why in notes_of(records, seed).items() if p == part}
+    notes = "\n".join(sorted(reasons))
+    return Section(TITLES[part], f"{text}\n\n{notes}".strip() if grids else notes, grids) if grids or reasons else None
 
 
 def _floor_section(records, seed):

@@ -17,7 +17,7 @@ from alpha_rgs.sources.mixtures import noise
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from benchmarks import cli_coverage, coverage
+from benchmarks import cli, cli_coverage, coverage
 from benchmarks.coverage import SAMPLES, SOIS, STATES, Condition, bins, cell, grid, judged, known, summary, transmit
 from benchmarks.coverage_figure import draw
 
@@ -159,6 +159,12 @@ def test_the_command_saves_cells_and_picture(tmp_path, monkeypatch):
     saved = json.loads(paths[0].read_text())
     assert len(saved["cells"]) == 72 and saved["summary"]["states"]["within"] == 18
     assert CliRunner().invoke(app, ["--json", str(tmp_path / "no" / "e.json")]).exit_code == 2
+
+
+def test_the_command_keeps_the_name_that_it_had():
+    works = [CliRunner().invoke(cli.app, arguments) for arguments in (["coverage", "--help"], ["envelope", "--help"], ["--help"])]
+    assert all(result.exit_code == 0 for result in works)
+    assert "coverage" in works[2].output and "envelope" not in works[2].output
 
 
 # the variances behind quality and LLRs

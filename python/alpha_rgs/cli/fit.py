@@ -56,14 +56,14 @@ def fit(
                             f"{100 * result.used:.3g} % were used, {result.bursts} bursts")
         if not result.curve:
             warnings.append("the last 20 % hold no stretch long enough to judge the prior on")
-        found = _found(result, wanted)
+        verdict = _verdict(result, wanted)
         names = [path.name for path in recordings]
         prior_folder.write(result.prior, folder, _provenance(names, period, length, datatype, sample_rate))
-        (folder / "report.md").write_text(_report(result, found, warnings, names, loaded), encoding="utf-8")
+        (folder / "report.md").write_text(_report(result, verdict, warnings, names, loaded), encoding="utf-8")
         _draw(result.prior, folder / "spectrum.png")
     for line in warnings:
         typer.echo(f"warning: {line}", err=True)
-    typer.echo(found)
+    typer.echo(verdict)
     for variance, measured, predicted in result.curve:
         typer.echo(f"held out, noise {10 * math.log10(variance):+.0f} dB: error {measured:.2f} dB, predicted {predicted:.2f} dB")
     typer.echo(f"written to {output}")
@@ -81,7 +81,7 @@ def chosen_period(period: str | None, stationary: bool) -> int | None:
         raise ParameterError(f"--period: {period!r} must be a whole number of samples, or auto") from None
 
 
-def _found(result: "Fit", wanted: int | None) -> str:
+def _verdict(result: "Fit", wanted: int | None) -> str:
     """What the prior is, and how a period was estimated: a sentence."""
     prior = result.prior
     what = "stationary" if prior.period == 1 else f"period {prior.period} samples"
@@ -103,11 +103,11 @@ def _provenance(names: list[str], period: str | None, length: int | None, dataty
     return {"command": command, "recordings": names, "date": datetime.date.today().isoformat(), "version": __version__}
 
 
-def _report(result: "Fit", found: str, warnings: Sequence[str], names: Sequence[str], loaded: "Sequence[Recording]") -> str:
+def _report(result: "Fit", verdict: str, warnings: Sequence[str], names: Sequence[str], loaded: "Sequence[Recording]") -> str:
     lines = ["# A Gaussian prior", "", f"Fitted to {', '.join(names)}: {sum(len(r.samples) for r in loaded)} samples at "
              f"{loaded[0].sample_rate:.9g} Hz, the first 80 % of each; {100 * result.used:.4g} % of the samples are not silence.",
              "",
-             f"- {found[0].upper()}{found[1:]}.",
+             f"- {verdict[0].upper()}{verdict[1:]}.",
              f"- White noise added to make a covariance of the estimate: {10 * math.log10(result.added):.1f} dB of the power."]
     lines += [f"- Warning: {line}." for line in warnings]
     lines += ["", "![Power spectrum](spectrum.png)", "", f"## On the last 20 %, {result.held_out} samples",

@@ -233,7 +233,7 @@ def _open_raw(path: pathlib.Path, datatype: str | None, sample_rate: float | Non
     if datatype is None:
         datatype = path.suffix.lstrip(".").lower()
         if datatype not in RAW and not _SIGMF_TYPE.fullmatch(datatype):
-            raise RecordingError(f"{path}: the name does not tell the datatype of this raw file; pass --datatype, one of "
+            raise RecordingError(f"{path}: the name does not say the datatype of this raw file; pass --datatype, one of "
                                  f"{', '.join(RAW)}, or a SigMF name such as ci16_le")
     datatype = _datatype(path, datatype)
     sample_rate = _sample_rate(path, sample_rate, "a raw file holds no sample rate")
@@ -271,7 +271,7 @@ def _open_archive(path: pathlib.Path, datatype: str | None, sample_rate: float |
     handle = _by_package(path, lambda: SigMFArchiveReader(str(path)).sigmffile)
     info = handle.get_global_info()
     if datatype is not None and datatype != info.get("core:datatype"):
-        raise RecordingError(f"{path}: an archive tells its datatype itself ({info.get('core:datatype')}); leave out --datatype")
+        raise RecordingError(f"{path}: an archive says its datatype itself ({info.get('core:datatype')}); leave out --datatype")
     datatype, sample_rate = _check_global(path, info, datatype, sample_rate)
     size = getattr(handle, "data_size_bytes", None)
     if size is not None:

@@ -4,11 +4,11 @@ variance of every carrier and nothing else; it estimates channel, phases and alp
 
 1. Powers that take the alphabet away, E[(g·c)^m] = g^m·E[c^m], m = 2 for BPSK, else 4: averaged over frames, by how much noise
    each holds, and over neighbouring carriers, by Wiener filters for channels of learned delay profiles.
-2. Each carrier's posterior over the points of every alphabet; frames tell which it is, all data carriers of one alike, and the
+2. Each carrier's posterior over the points of every alphabet; frames say which it is, all data carriers of one alike, and the
    burst's frames each other. Carriers that fit no alphabet are Gaussian.
 3. Gains and frames' phases anew by those, and 2. again, `rounds` times.
 
-Learned: the delay profiles, what a power's scatter is worth, how far frames tell of each other and gains err.
+Learned: the delay profiles, what a power's scatter is worth, how far frames say something of each other and gains err.
 """
 import math
 
@@ -21,7 +21,7 @@ from .denoiser import Named
 
 WIDTH = int(max(CARRIERS)) * 2 + 1          # of a frame: carriers -28 ... 28, of which the middle one is silent
 COLUMNS = torch.as_tensor(CARRIERS) + WIDTH // 2
-UNSEEN = 1e3                                # variance of what no frame tells
+UNSEEN = 1e3                                # variance of what no frame observes
 _LEAST, _FAINT = 1e-6, 0.02                 # variance; power of a carrier, at least, of the burst's mean
 _MOST = 60.0                                # nats that a carrier may say of its alphabet
 _DELAYS = {"second": 12, "fourth": 24, "power": 12}     # samples, either side, of squared, fourth and absolute channels

@@ -19,10 +19,10 @@ from ..errors import CapabilityError
 from .alignment import locate, on_grid, slip_correction
 from .fast import window
 
-BANDS = 32                  # in which the network is told of the noise's density
+BANDS = 32                  # in which the network is given the noise's density
 _SPARED = 0.05              # ε
 _SURE = 5.3                 # log of 1/(2·variance), 0.05 samples and 0.05 rad
-_RANGE = (1e-5, 1e4)        # of densities: beyond, the network is told the end of it
+_RANGE = (1e-5, 1e4)        # of densities: beyond, the network is given the nearer end
 BETA: npt.NDArray[np.float64] = np.linspace(1e-4, 0.05, 50)
 ALPHA_BAR: npt.NDArray[np.float64] = np.cumprod(1 - BETA)
 CONDITIONS = BANDS + 6      # band densities, signal-to-noise ratio and its square, fraction of a sample (4)
@@ -95,8 +95,8 @@ class Denoiser(Named):
         ratio = torch.log10((s / n).mean(1, keepdim=True))
         fraction = torch.zeros(batch, device=s.device) if fraction is None else fraction.to(s).expand(batch)
         angle = 2 * torch.pi * fraction[:, None]
-        told = torch.cat([bands / 2, ratio, (ratio / 2).square() - 0.5], 1).expand(batch, -1)
-        return torch.cat([told, fraction[:, None] * 2, 4 * fraction[:, None].square() - 1 / 3, angle.sin(), angle.cos()], 1)
+        levels = torch.cat([bands / 2, ratio, (ratio / 2).square() - 0.5], 1).expand(batch, -1)
+        return torch.cat([levels, fraction[:, None] * 2, 4 * fraction[:, None].square() - 1 / 3, angle.sin(), angle.cos()], 1)
 
 
 class Finder(Denoiser):
@@ -153,10 +153,10 @@ class Scheduled(Named):
         if density.shape[1] != 1:
             raise CapabilityError("diffwave: this network knows white noise only; one of kind fast takes coloured noise")
         variance = np.log(2 * (1 - ALPHA_BAR) / ALPHA_BAR)
-        told = density[:, 0].double().log().cpu().numpy()
-        t = torch.as_tensor(np.interp(told, variance, np.arange(50)), dtype=torch.float32, device=x.device).expand(len(x))
+        level = density[:, 0].double().log().cpu().numpy()
+        t = torch.as_tensor(np.interp(level, variance, np.arange(50)), dtype=torch.float32, device=x.device).expand(len(x))
         # the paper's level for it, and x brought to the amplitude that this level has
-        v = torch.as_tensor(np.exp(np.interp(told, variance, variance)), dtype=torch.float32, device=x.device)[:, None]
+        v = torch.as_tensor(np.exp(np.interp(level, variance, variance)), dtype=torch.float32, device=x.device)[:, None]
         alpha = 1 / (1 + v / 2)
         y = x * alpha.sqrt()
         return x - self.net(y, None, t)[0] * (v / 2).sqrt()

@@ -2,7 +2,7 @@
 """A denoiser that knows OFDM's shape, a Fourier transform behind a cyclic prefix, and learns the rest from signals alone.
 
 Where frames begin is found among all offsets by what prefixes have in common with their copies. A frame x = A·c + n, carriers c
-of unit power in noise of any told covariance C, gives of each carrier the unbiased linear estimate and its error:
+of unit power in noise of any given covariance C, gives of each carrier the unbiased linear estimate and its error:
     R = A·Aᴴ + C,    g_k = a_kᴴ·R⁻¹·a_k,    r_k = a_kᴴ·R⁻¹·x/g_k,    var_k = 1/g_k - 1
 (samples beyond the window's ends left out). The carrier is then its posterior mean over a mixture of points. Carriers that share
 noise, in another signal's band, are decided together (signals/tree_search.py).
@@ -34,7 +34,7 @@ _POINTS, _APART = (2, 4, 8, 16, 32, 64), 0.02   # that are tried; variance about
 
 class OfdmDenoiser(Named):
     """fft_size, cyclic_prefix: samples. points: how many. fold: a power of two, turned by 1/fold of a turn the source is the
-    same; 0: its phase tells nothing. power: of the carriers, float32 [fft_size] in FFT order, sum 1. spectrum: as Denoiser's."""
+    same; 0: its phase says nothing. power: of the carriers, float32 [fft_size] in FFT order, sum 1. spectrum: as Denoiser's."""
 
     finds, cyclic = True, True
     power: Tensor
@@ -145,11 +145,11 @@ class OfdmDenoiser(Named):
             var = torch.stack([t.var for t in tables])[plan.index.to(x.device)]
             r = plan.grouped(frames, [t.unbiased for t in tables])
             turn = self._turn(r, var)
-        # what a window cuts leaves errors that carriers share: they are worse than each alone tells
+        # what a window cuts leaves errors that carriers share: they are worse than each alone shows
         whole = plan.inside.all(2, keepdim=True).to(x.device)
         var = var * torch.where(whole, 1.0, torch.exp(self.cut[0] + self.cut[1] * torch.log(var.clamp(1e-3, 1e3))))
         mean = self.posterior(r * turn.conj(), var)
-        with torch.no_grad():                                   # what is decided tells the phase better
+        with torch.no_grad():                                   # with decisions the phase is estimated better
             slip = torch.angle((mean.conj() * r * turn.conj() / (var + 0.05)).sum((1, 2), keepdim=True))
             turn = turn * torch.polar(torch.ones_like(slip), slip * bool(self.fold))
         mean = self.posterior(r * turn.conj(), var)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The supervised reference: networks of the RF Challenge's sizes (Jayashankar et al., ICASSP 2024), trained on mixtures.
 
-They are told nothing but the mixture, not its level either, and find the signal of interest in it; what is left of the mixture
+They are given nothing but the mixture, not its level either, and find the signal of interest in it; what is left of the mixture
 is the other source, and so they fit the contract of a denoiser for one pass. What the signal of interest is, and how it lies in
 the window, they know from training alone.
 """

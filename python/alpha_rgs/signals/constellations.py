@@ -33,7 +33,7 @@ class Constellation:
 
     points: complex64 [n], point k carries the bits of k, most significant first.
     symmetry: the alphabet repeats under rotation by 2*pi/symmetry.
-    rotation: rad from one symbol to the next by which a linear modulation turns this alphabet (LinearModulation.turns).
+    rotation: rad from one symbol to the next by which a linear modulation rotates this alphabet (LinearModulation.turns).
     """
 
     rotation = 0.0
@@ -128,10 +128,10 @@ class Constellation:
 
 
 class DifferentialQpsk(Constellation):
-    """π/4-DQPSK: the bits are in the turn from one symbol to the next, which is π/4 + the turn of QPSK points.
+    """π/4-DQPSK: the bits are in the phase step from one symbol to the next, which is π/4 + that of QPSK points.
 
-    Symbol k is exp(jπk/4) times a QPSK point; that factor is taken off by the linear modulation (`rotation`), so that points,
-    means and variances are QPSK's and symbols are independent. A pair of bits (first, second) turns the phase as in TETRA (ETSI
+    Symbol k is exp(jπk/4) times a QPSK point; that factor is removed by the linear modulation (`rotation`), so that points,
+    means and variances are QPSK's and symbols are independent. A pair of bits (first, second) steps the phase as in TETRA (ETSI
     EN 300 392-2, 5.5.2.3): 00 by π/4, 01 by 3π/4, 11 by -3π/4, 10 by -π/4. map, slice and llrs take the symbols along the last
     axis as neighbours in time; before the first one stands the point of bits 00. So a burst from its first symbol on has all bits
     right, and of a stretch cut out of a stream the first symbol's two bits say nothing.
@@ -141,7 +141,7 @@ class DifferentialQpsk(Constellation):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, _qam(2), 4)
-        quarter = torch.tensor([0, 1, 3, 2])                # turns of bits 00, 01, 10, 11, quarters beyond π/4
+        quarter = torch.tensor([0, 1, 3, 2])                # steps of bits 00, 01, 10, 11, quarters beyond π/4
         self._at = torch.tensor([0, 3, 1, 2])               # quarters from point 00 to point k
         self._point, self._bits = torch.argsort(self._at), torch.argsort(quarter)
         self._quarter = quarter

@@ -21,7 +21,7 @@ class FramePlan:
     def __init__(self, length: int, offset: int | Tensor, shape: Sequence[int], soi: Any = None,
                  carrier_offset: float | Tensor = 0.0, row: Tensor | None = None) -> None:
         self.batch, self.samples = shape
-        self.soi = soi          # kept alive: plans are told apart by its id
+        self.soi = soi          # kept alive: plans differ by its id
         self.length = period = length
         offset = torch.as_tensor(offset, dtype=torch.int64).reshape(-1, 1).expand(self.batch, 1).cpu()
         self.frames = -(-self.samples // period) + 1

@@ -128,7 +128,7 @@ class LinearModulation:
 
     def turns(self, first: int | Tensor, count: int) -> Tensor | None:
         """exp(j·rotation·m) of symbols first ... first+count-1, which the waveform carries and the alphabet does not: complex64
-        [batch, count], first int [batch] or a number; None where the alphabet does not turn."""
+        [batch, count], first int [batch] or a number; None where the alphabet does not rotate."""
         if not self.alphabet.rotation:
             return None
         number = torch.as_tensor(first, dtype=torch.float64).reshape(-1, 1) + torch.arange(count)
@@ -179,7 +179,7 @@ class LinearModulation:
 
     def modulate(self, symbols: Tensor, samples: int, timing: float | Tensor) -> Tensor:
         """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing`, any real number
-        or one per window, [batch]. Symbols are as sent: times `turns`, if the alphabet turns."""
+        or one per window, [batch]. Symbols are as sent: times `turns`, if the alphabet rotates."""
         symbols = torch.as_tensor(symbols).to(torch.complex64)
         bank = _polyphase(self, _hashable(timing), len(symbols[0]), samples)
         if self.channel:

@@ -69,7 +69,7 @@ class Ofdm:
         if len(self.guards) != 2 or min(self.guards) < 0:
             raise ParameterError(f"guards: {list(self.guards)} must be two counts of carriers, [lower, upper]")
         if getattr(constellation(self.constellation), "rotation", 0):
-            raise ParameterError(f"constellation: {self.constellation!r} turns from symbol to symbol; it is for linear "
+            raise ParameterError(f"constellation: {self.constellation!r} rotates from symbol to symbol; it is for linear "
                                  "modulation")
         if len(self.carriers) == 0:
             raise ParameterError("guards: they leave no active carrier")

@@ -185,7 +185,7 @@ class Mixtures(datasets.SignalNoise):
     """What a supervised network is shown beside its source: the other one as its file aligns it in the window (nuisances that the
     file lacks are drawn), and white noise of noise_db (least, greatest; dB over the source), or none for None.
 
-    The density is the whole power's, white: by it alone are ratios told apart, for the loss.
+    The density is the whole power's, white: the loss has no other measure of the ratio.
     """
 
     def __init__(self, prior: Any, sir_db: tuple[float, float], noise_db: tuple[float, float] | None = None) -> None:

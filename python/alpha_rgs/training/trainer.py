@@ -129,7 +129,7 @@ class Trainer:
         """One step: (mean relative error, mean error in dB)."""
         settings, g = self.settings, self.generator
         batch = self.source.draw(settings.batch, g)
-        if self.denoiser.finds:                     # shorter ones too, which tell less of where the source lies
+        if self.denoiser.finds:                     # shorter ones too, which say less about where the source lies
             batch = batch.first(self.source.samples >> int(torch.randint(0, _HALVED, (1,), generator=g)))
         noise, density, coloured = self.noise.draw(settings.batch, batch.s.shape[1], g)
         x = batch.s + noise
