@@ -158,7 +158,7 @@ def all_or_nothing(folder: str | os.PathLike[str], names: Iterable[str],
     After an exception, Ctrl-C included, `folder` is as it was before. Raises RecordingError where one of the names exists
     already and overwrite is False, or where the folder cannot be written.
     """
-    folder = pathlib.Path(folder)
+    folder, names = pathlib.Path(folder), list(names)
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
         raise RecordingError(f"{folder / existing[0]}: exists already; choose another folder or pass --overwrite")
