@@ -60,6 +60,40 @@ def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated
     _table(save, list(evaluation.FAMILIES), lambda name: evaluation.family(name, sir_db, snr_db, windows))
 
 
+@app.command("any-wanted")
+def any_wanted(windows: Annotated[int, typer.Option(min=1, help="Of 2560 samples, at each SNR.")] = 48, seed: Seed = 1,
+               case: Annotated[str, typer.Option(help="One of the cases; default all.")] = "", save: Save = None) -> None:
+    """Any source wanted, all nuisances known: GMSK, OFDM and QPSK under stronger ones, and how many dB each loses against a receiver
+    without interference."""
+    from . import any_wanted as study
+
+    names = [case] if case else list(study.CASES)
+    rows = ((name, row) for name in names for row in study.curves(name, windows, seed))
+    _stream_rows(save, (row for _, row in rows))
+
+
+@app.command("any-learned")
+def any_learned(gmsk: Annotated[pathlib.Path, typer.Option(help="Prior of GMSK.")] = pathlib.Path("priors/gmsk.prior"),
+                ofdm: Annotated[pathlib.Path, typer.Option(help="Prior of OFDM.")] = pathlib.Path("priors/ofdm-qpsk.prior"),
+                windows: Annotated[int, typer.Option(min=1)] = 32, seed: Seed = 1, save: Save = None) -> None:
+    """GMSK under OFDM by denoisers alone, exact ones and networks: how many dB the networks lose."""
+    from alpha_rgs.sources import load
+
+    from . import any_wanted as study
+
+    _stream_rows(save, study.learned(load(gmsk), load(ofdm), windows, seed))
+
+
+def _stream_rows(save: pathlib.Path | None, rows: Iterable[dict[str, Any]]) -> None:
+    """Print rows as they come, and save them."""
+    done: list[dict[str, Any]] = []
+    for row in rows:
+        done.append(row)
+        typer.echo(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()))
+        if save:
+            save.write_text(json.dumps(done, indent=1) + "\n")
+
+
 @app.command()
 def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds real_mix.py and, beside it, the captures.")],
              wifi: Annotated[str, typer.Option(help="Recordings, comma-separated; default all six.")] = "",

@@ -58,6 +58,8 @@ def separate(mixture, sources, interference=None, method="auto", kappa=None, noi
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
     if pair and given[0].structure is Structure.CHAIN:
+        if kappa is None and given[1].structure is not Structure.CHAIN:     # whose files have always named a gain that nobody read
+            kappa = given[1].state.gain
         out = _separate_pair(y, *given, method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
         out = replace(out, sources=pair_estimates(y, out))
     else:
@@ -122,8 +124,6 @@ def _separate_pair(y, soi, interference, method="auto", kappa=None, noise_var=No
     """A train of pulses from one other source; what soi lacks is estimated in the mixture."""
     name = choose(method, soi, interference)
     _check(name, y, soi, interference, options)
-    if kappa is None and interference.state.gain is not None:
-        kappa = interference.state.gain
     _check_channel(name, soi, interference, options)
     missing = [key for key in NUISANCES if getattr(soi, key) is None]
     if "carrier_offset" in interference.unknown:

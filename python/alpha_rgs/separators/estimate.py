@@ -22,6 +22,7 @@ class Estimate:
     standard deviations of those estimated. sinr_db: power of the source over the expected error of the waveform, float32 [batch].
     symbols, llrs, at: see sources.base.Demodulated; None where the source has no demodulator. decided: whether the bits' signs are
     unambiguous (phase known, or not needed). ambiguous: whether they would be ambiguous if the phase were unknown.
+    symbol_sinr_db: of the soft symbols, float32 [batch], or None.
     """
 
     waveform: Tensor
@@ -34,6 +35,7 @@ class Estimate:
     at: Tensor | None = None
     decided: bool = False
     ambiguous: bool = False
+    symbol_sinr_db: Tensor | None = None
 
     @property
     def error_rate(self) -> Tensor | None:
@@ -48,7 +50,10 @@ class Estimate:
 
     @property
     def quality(self) -> Tensor:
-        """SINR, dB, of QPSK symbols that have this error rate, which compares between kinds; sinr_db without symbols. [batch]."""
+        """Estimated SINR of the soft symbols, dB [batch]: symbol_sinr_db where the method gives one, else that of QPSK symbols of the
+        same error rate; sinr_db without symbols."""
+        if self.symbol_sinr_db is not None:
+            return self.symbol_sinr_db
         rate = self.error_rate
         if rate is None:
             return self.sinr_db

@@ -209,7 +209,8 @@ def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> 
 
 def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
     """The Estimates of a train of pulses and of what it was separated from, whose symbols nobody asked for."""
-    first = Estimate(out.soi, y - out.interference, out.quality, State(), State(), out.symbols, out.llrs)
+    first = Estimate(out.soi, y - out.interference, out.quality, State(), State(), out.symbols, out.llrs,
+                     symbol_sinr_db=out.quality)
     error = (y - out.soi - out.interference).abs().square().mean(1)
     sinr = 20 * torch.log10(out.kappa.clamp_min(1e-9)) - 10 * torch.log10(error.clamp_min(1e-18))
     return [first, Estimate(out.interference, y - out.soi, sinr, State(gain=out.kappa))]
@@ -224,7 +225,7 @@ def _chain_estimate(y, wanted, out: Separation, gain: Tensor) -> Estimate:
                          Demodulated(out.symbols, out.llrs, at.to(y.device).expand(len(y), -1)), wanted.state)
     deviations = {field: out.estimated.get(f"{own}_std") for field, own in wanted.state_names.items()}
     decided = estimate.decided and "phase" not in out.estimated
-    return replace(estimate, state_std=State(**deviations), decided=decided)
+    return replace(estimate, state_std=State(**deviations), decided=decided, symbol_sinr_db=out.quality)
 
 
 def resolved(source: Source, estimated: dict[str, Any], role: str = "") -> Source:

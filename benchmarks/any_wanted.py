@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Any source wanted, all nuisances known: how many dB a separation loses against a receiver without interference.
+
+Of each case, bit error rates of the wanted source at several SNRs, separated and without interference; the loss is how much less SNR
+the receiver without interference needs for the error rate that the separation has (log error rate interpolated).
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from alpha_rgs.separators import separate
+from alpha_rgs.signals import Gmsk as GmskSignal
+from alpha_rgs.signals import LinearModulation as LinearSignal
+from alpha_rgs.signals import Lora as LoraSignal
+from alpha_rgs.signals import Ofdm as OfdmSignal
+from alpha_rgs.sources import Gmsk, LinearModulation, Lora, Ofdm, Source
+from alpha_rgs.sources.mixtures import alone, noise
+
+SAMPLES, BATCH = 2560, 16
+_STEP_DB = 1.0              # between SNRs without interference
+_LEAST_ERRORS = 40          # that a rate is worth interpolating
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wanted source and others at these SIRs, dB. limit_db: the loss that is allowed. snr_db: per sample, at which to measure."""
+
+    wanted: Source
+    others: tuple[Source, ...]
+    sir_db: tuple[float, ...]
+    limit_db: float
+    snr_db: tuple[float, ...]
+
+
+def _qpsk(samples_per_symbol: int, rolloff: float) -> LinearModulation:
+    return LinearModulation(LinearSignal("qpsk", samples_per_symbol, "rrc", rolloff, 8), gain=1.0)
+
+
+_GMSK, _OFDM, _LORA = Gmsk(GmskSignal(4, 0.3)), Ofdm(OfdmSignal()), Lora(LoraSignal(7, 4))
+CASES = {
+    "GMSK under OFDM-QPSK": Case(_GMSK, (_OFDM,), (-10.0,), 2.0, (0.0, 1.0, 2.0, 3.0)),
+    "GMSK under RRC-QPSK": Case(_GMSK, (_qpsk(4, 0.35),), (-10.0,), 2.0, (0.0, 1.0, 2.0, 3.0)),
+    "OFDM-QPSK under RRC-QPSK": Case(_OFDM, (_qpsk(16, 0.5),), (-10.0,), 2.0, (7.0, 8.0, 9.0, 10.0)),
+    "QPSK + OFDM + LoRa": Case(_qpsk(16, 0.5), (_OFDM, _LORA), (-5.0, -5.0), 3.0, (-3.0, -2.0, -1.0, 0.0)),
+}
+
+
+def curves(name: str, windows: int = 48, seed: int = 1) -> Iterator[dict[str, Any]]:
+    """A row of each SNR of a case: bit error rates and the loss, dB (None where too few errors tell it)."""
+    case = CASES[name]
+    for snr in case.snr_db:
+        wrong, bits = _separated(case, snr, windows, seed)
+        rate = wrong / bits
+        loss = None if wrong < _LEAST_ERRORS else snr - _snr_without(case, rate, windows, seed)
+        yield {"case": name, "sir_db": list(case.sir_db), "snr_db": snr, "bits": bits, "ber": rate,
+               "ber_without": _rate_without(name, snr, windows, seed), "loss_db": loss, "limit_db": case.limit_db,
+               "allowed_ber": _rate_without(name, snr - case.limit_db, windows, seed)}
+
+
+def _mixtures(case: Case, snr_db: float, windows: int, seed: int) -> Iterator[tuple]:
+    """(mixture, sources as they truly are, noise variance, wanted waveform, wanted plus noise), batch after batch."""
+    generator, noise_var = torch.Generator().manual_seed(seed), 10 ** (-snr_db / 10)
+    for first in range(0, windows, BATCH):
+        batch = min(BATCH, windows - first)
+        s, truth = alone(case.wanted, batch, SAMPLES, generator)
+        w = noise_var ** 0.5 * noise((batch, SAMPLES), generator)
+        y, sources = s + w, [replace(truth, gain=1.0)]
+        for other, sir in zip(case.others, case.sir_db):
+            b, drawn = alone(other, batch, SAMPLES, generator)
+            y, sources = y + 10 ** (-sir / 20) * b, [*sources, replace(drawn, gain=10 ** (-sir / 20))]
+        yield y, sources, noise_var, s, s + w
+
+
+def wrong_bits(read: Any, sent: Any) -> tuple[int, int]:
+    """(wrong, compared) bits of two Demodulated, symbol by symbol where both have one."""
+    wrong = bits = 0
+    for a, b, at, ground in zip(read.llrs, sent.llrs, read.at, sent.at):
+        here, there = ~at.isnan(), ~ground.isnan()
+        first = max(float(at[here].min()), float(ground[there].min())) - 1e-3
+        last = min(float(at[here].max()), float(ground[there].max())) + 1e-3
+        a, b = a[(at >= first) & (at <= last)], b[(ground >= first) & (ground <= last)]
+        wrong, bits = wrong + int(((a < 0) != (b < 0)).sum()), bits + a.numel()
+    return wrong, bits
+
+
+def _separated(case: Case, snr_db: float, windows: int, seed: int) -> tuple[int, int]:
+    total = np.zeros(2, int)
+    for y, sources, noise_var, s, _ in _mixtures(case, snr_db, windows, seed):
+        out = separate(y, sources, noise_var=noise_var)
+        total += wrong_bits(out.sources[0], sources[0].demodulator()(s, 1e-3))
+    return int(total[0]), int(total[1])
+
+
+@lru_cache(maxsize=256)
+def _rate_without(name: str, snr_db: float, windows: int, seed: int) -> float:
+    """Bit error rate of the receiver without interference, other noise than the separation's."""
+    case, total = CASES[name], np.zeros(2, int)
+    for _, sources, noise_var, s, x in _mixtures(replace(case, others=(), sir_db=()), snr_db, 4 * windows, seed + 1):
+        reader = sources[0].demodulator()
+        total += wrong_bits(reader(x, noise_var), reader(s, 1e-3))
+    return float(total[0] / total[1])
+
+
+def _snr_without(case: Case, rate: float, windows: int, seed: int) -> float:
+    """SNR, dB, at which the receiver without interference has that error rate."""
+    name = next(key for key, value in CASES.items() if value is case)
+    low = case.snr_db[0] - case.limit_db - 2
+    grid = np.arange(low, case.snr_db[-1] + 1, _STEP_DB)
+    rates = np.array([max(_rate_without(name, float(snr), windows, seed), 1e-6) for snr in grid])
+    return float(np.interp(-np.log10(rate), -np.log10(rates), grid))
+
+
+LEARNED_SNR_DB = (4.0, 6.0, 8.0, 10.0, 12.0)
+LEARNED_SIR_DB = -10.0
+
+
+def learned(gmsk: Any, ofdm: Any, windows: int = 32, seed: int = 1) -> list[dict[str, Any]]:
+    """Rows of GMSK under OFDM-QPSK by denoisers alone: bit error rates of the exact ones and of the networks gmsk and ofdm (Sources),
+    all read by one trellis in the mixture less the interference; and how much more SNR the networks need, dB."""
+    case = Case(_GMSK, (_OFDM,), (LEARNED_SIR_DB,), 1.0, LEARNED_SNR_DB)
+    rows = []
+    for snr in case.snr_db:
+        total = np.zeros((2, 2), int)
+        for y, sources, noise_var, s, _ in _mixtures(case, snr, windows, seed):
+            networks = [replace(gmsk, gain=1.0), replace(ofdm, gain=sources[1].gain)]
+            for row, known in enumerate((sources, networks)):
+                out = separate(y, known, method="alpha_rgs", noise_var=noise_var)
+                left = (out.sources[0].cleaned - s).abs().square().mean(1)
+                reader = sources[0].demodulator()
+                total[row] += wrong_bits(reader(out.sources[0].cleaned, left), reader(s, 1e-3))
+        exact, network = total[:, 0] / total[:, 1]
+        rows.append({"snr_db": snr, "bits": int(total[0, 1]), "ber_exact": exact, "ber_learned": network})
+    ber = np.maximum([row["ber_exact"] for row in rows], 1e-6)
+    for row in rows:
+        same = np.interp(-np.log10(max(row["ber_learned"], 1e-6)), -np.log10(ber), case.snr_db)
+        row["loss_db"] = row["snr_db"] - float(same)
+    return rows
