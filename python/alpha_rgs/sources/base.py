@@ -192,11 +192,11 @@ class Source(ABC):
         if noise.basis is None:
             return noise.white, None, 0.0
         if noise.basis.structure is not Structure.CHAIN:
-            raise CapabilityError(f"{self.kind}: cannot denoise under noise in the span of a {noise.basis.kind} source; its basis "
-                                  "must be a linear-modulation")
+            raise CapabilityError(f"{self.kind}: cannot denoise under noise in the span of a {noise.basis.kind} source; its "
+                                  "basis must be a linear-modulation")
         if not self.takes_basis:
             raise CapabilityError(f"{self.kind}: denoises in white noise only, not in the span of another source; use preset "
-                                  "white")
+                                  "white or paper")
         return noise.basis_var, noise.basis, noise.white
 
     def white(self, noise: Noise | Number) -> Number:
