@@ -109,7 +109,7 @@ def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
 
 
 def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict) -> Separation:
-    given = [getattr(source, "gain", None) for source in sources]
+    given = [source.state.gain for source in sources]
     gains, noise = _levels(y, sources, given, noise_var)
     with torch.inference_mode():
         sources = _synchronized(y, sources, gains, noise)
@@ -180,7 +180,7 @@ def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> 
     """The train of pulses takes the place of the wanted signal, whichever was named first; the other one is read in what that
     leaves."""
     wanted, other = sources[chain], sources[1 - chain]
-    out = pair(y, wanted, other, method=method, kappa=getattr(other, "gain", None), noise_var=noise_var, **options)
+    out = pair(y, wanted, other, method=method, kappa=other.state.gain, noise_var=noise_var, **options)
     wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
     if chain == 1 and method == "auto" and not _fast(sources, chain) and not other.learned:
         known = [replace(other, gain=out.kappa.double()), wanted]

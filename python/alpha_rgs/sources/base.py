@@ -158,6 +158,8 @@ class Source(ABC):
 
     def select(self, index: Any) -> Self:
         """The same source as some windows of a batch see it: `index` (a slice or indices) into nuisances of shape [batch]."""
+        if not dataclasses.is_dataclass(self):
+            return self                                 # nothing of it is known per window
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
         return dataclasses.replace(self, **{name: value[index] for name, value in given.items()
                                             if torch.is_tensor(value) and value.ndim == 1 and len(value) > 1})
