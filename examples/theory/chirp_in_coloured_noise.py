@@ -40,9 +40,9 @@ class Chirp(Source):
         """c_kᴴ·x for all candidates: complex [batch, 4096]."""
         return x @ self.waveforms.mH
 
-    def denoise(self, x, noise_var, colour=None):
+    def denoise(self, x, noise):
         """See Source.denoise. P(k | x) ∝ I0(2|z_k|/v), E[exp(j*phase) | x, k] = I1/I0(2|z_k|/v)*z_k/|z_k|, z_k = c_kᴴ·x."""
-        return self.mean(self.bank(x) / noise_var)
+        return self.mean(self.bank(x) / self.white(noise))
 
     def mean(self, z, log_prior=0.0):
         """E[s] of the density exp(2·Re Σ_n conj(z_k)·exp(j*phase)) over candidates k (log_prior [4096]) and phases."""
@@ -85,9 +85,9 @@ class ColouredNoise(Source):
         """U·diag(gains)·Uᴴ·x for each row of x."""
         return ((x @ self.vectors.conj()) * gains) @ self.vectors.T
 
-    def denoise(self, x, noise_var, colour=None):
+    def denoise(self, x, noise):
         """See Source.denoise: C·(C + v·I)⁻¹·x, exact."""
-        return self.filtered(x, self.values / (self.values + noise_var))
+        return self.filtered(x, self.values / (self.values + self.white(noise)))
 
     def draw(self, batch, generator):
         """complex64 [batch, SAMPLES]."""

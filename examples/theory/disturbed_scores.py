@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import Ofdm
+from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import draw, paper_priors
 from common import BLUE, GREEN, OCHRE, RED, VIOLET, options, plt, save
 
@@ -33,18 +34,18 @@ class Disturbed(Ofdm):
     generator: object = None
     memory: dict = field(default_factory=dict)
 
-    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+    def denoise(self, x, noise):
         """See Ofdm.denoise."""
         size = 10 ** (self.size / 10)
         if self.disturbance == "wrong level":
-            return super().denoise(x, noise_var * size, colour, floor)
-        mean = super().denoise(x, noise_var, colour, floor)
+            return super().denoise(x, louder(noise, size))
+        mean = super().denoise(x, noise)
         if self.disturbance == "shrunk":
             return mean * (1 - size ** 0.5)
         if not self.disturbance:
             return mean
         if "MMSE" in self.disturbance:
-            size = size * float(np.interp(np.log(float(noise_var)), np.log(self.mmse[0]), self.mmse[1]))
+            size = size * float(np.interp(np.log(float(self.asked(noise)[0])), np.log(self.mmse[0]), self.mmse[1]))
         if "frozen" not in self.disturbance:
             error = torch.randn(x.shape, dtype=x.dtype, generator=self.generator)
         else:
@@ -52,6 +53,13 @@ class Disturbed(Ofdm):
                 self.memory["error"] = torch.randn(x.shape, dtype=x.dtype, generator=self.generator)
             error = self.memory["error"]
         return mean + size ** 0.5 * error
+
+
+def louder(noise, factor):
+    """The noise at `factor` times its level: that of its basis where it has one, and of the white noise else."""
+    noise = Noise.of(noise)
+    return replace(noise, white=noise.white * factor) if noise.basis is None else replace(
+        noise, basis_var=noise.basis_var * factor)
 
 
 def exact_errors(mixture, colour=None):
@@ -64,7 +72,8 @@ def exact_errors(mixture, colour=None):
             n = colour.modulate(torch.randn(len(n), colour.inside(n.shape[1])[1], dtype=n.dtype, generator=g), n.shape[1])
         x = mixture.b + v ** 0.5 * n
         whole = mixture.interference.plan(x.shape).whole
-        out.append(float((mixture.interference.denoise(x, v, colour=colour) - mixture.b)[whole].abs().square().mean()))
+        noise = v if colour is None else Noise(1e-4, colour, v)
+        out.append(float((mixture.interference.denoise(x, noise) - mixture.b)[whole].abs().square().mean()))
     return LEVELS, np.array(out)
 
 

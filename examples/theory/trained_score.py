@@ -19,11 +19,11 @@ class Erring(Ofdm):
 
     power, generator = 0.0, None
 
-    def denoise(self, x, noise_var, colour=None, floor=1e-4):
+    def denoise(self, x, noise):
         """See Source.denoise."""
         if getattr(self, "error", None) is None:
             self.error = self.power ** 0.5 * torch.randn(x.shape, dtype=torch.complex64, generator=self.generator)
-        return super().denoise(x, noise_var, colour, floor) + self.error
+        return super().denoise(x, noise) + self.error
 
 
 if __name__ == "__main__":

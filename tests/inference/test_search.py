@@ -13,6 +13,7 @@ from alpha_rgs.inference.list_search import ListSearch, _energy, _marginal
 from alpha_rgs.separators.newton import conjugate_gradients
 from alpha_rgs.signals.constellations import constellation
 from alpha_rgs.signals.tree_search import list_mean
+from alpha_rgs.sources import Source
 from alpha_rgs.sources.mixtures import draw, draw_case, paper_case, paper_priors
 from alpha_rgs.sources.ofdm_coloured import _left_open
 
@@ -146,12 +147,17 @@ def test_white_newton_steps_need_a_hundredth_of_the_evaluations(case, sir_db, mo
 
 def test_white_asks_nothing_of_the_interference_but_its_denoiser():
     """A prior with `denoise` alone will do, as a network would be."""
-    class Opaque:
+    class Opaque(Source):
         kind = "diffusion"
 
         def __init__(self, prior):
-            self.denoise = lambda x, noise_var: prior.denoise(x, noise_var)
-            self.reconstruct = self.denoise
+            self.prior = prior
+
+        def denoise(self, x, noise):
+            return self.prior.denoise(x, self.white(noise))
+
+        def at(self, start):
+            raise AssertionError("no window begins later")
 
     mixture = draw(SOI, OFDM, 5, 2560, -18, seed=8)
     given = dict(kappa=mixture.kappa, noise_var=0.0, preset="white")

@@ -191,8 +191,8 @@ class Recorded(Source):
 
     kind = "recorded"
 
-    def denoise(self, x, noise_var, colour=None):
-        return x / (1 + noise_var)
+    def denoise(self, x, noise):
+        return x / (1 + self.white(noise))
 
     def at(self, start):
         return self

@@ -141,7 +141,7 @@ def test_the_mean_is_calibrated():
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 37])
-def test_shifted_is_how_a_later_window_sees_the_signal(start):
+def test_at_is_how_a_later_window_sees_the_signal(start):
     b, truth = Gmsk(Signal(4), carrier_offset=1e-3).draw(5, 400, generator(10))
     later = truth.at(start)
     x = b + 0.05 ** 0.5 * noise(b.shape, generator(11))
@@ -157,8 +157,8 @@ def test_shifted_is_how_a_later_window_sees_the_signal(start):
     assert Gmsk(Signal(4), phase=0.3).at(start).symmetry == 4
 
 
-def test_colours_are_refused():
-    with pytest.raises(CapabilityError, match="gmsk: .* linear-modulation"):
+def test_noise_with_a_basis_is_refused():
+    with pytest.raises(CapabilityError, match="gmsk: .* white noise only, not in the span"):
         Gmsk(timing=0.0, phase=0.0).denoise(torch.zeros(1, 100), Noise(1e-4, paper_priors()[0], 1.0))
     assert not Gmsk().takes_basis
 

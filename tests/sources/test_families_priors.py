@@ -157,7 +157,7 @@ def test_tones_reach_the_bound_and_noise_alone_gives_none(count):
         x, bound = noisy(b, noise_var), 10 * math.log10(1.5 * count * noise_var / SAMPLES)      # amplitude and frequency free
         for given in (prior, Tones(count + 4)):
             assert mse_db(given.denoise(x, noise_var), b) < min(bound + 3, 10 * math.log10(noise_var / (1 + noise_var)) - 8)
-        lines, power = prior.level(x)
+        lines, power = prior.lines(x)
         assert power == pytest.approx(np.ones(24), abs=0.15) and mse_db(lines, b) < bound + 3
     level = torch.full((24,), 0.1)
     assert torch.allclose(prior.denoise(x, level), prior.denoise(x, 0.1)) and prior.at(9) is prior
@@ -207,7 +207,7 @@ def test_sums_refuse_what_they_cannot():
     with pytest.raises(ParameterError, match="frame_offset of source 1 .ofdm."):
         Sum((Tones(), Ofdm())).denoise(x, 1.0)
     for prior in (Sum((Tones(), Gmsk())), Tones(), Lora(), Gfsk()):
-        with pytest.raises(CapabilityError, match=f"{prior.kind}: .* linear-modulation"):
+        with pytest.raises(CapabilityError, match=f"{prior.kind}: .* white noise only, not in the span"):
             prior.denoise(x, Noise(1e-4, paper_priors()[0], 1.0))
         assert not prior.takes_basis
     with pytest.raises(ParameterError, match="two"):

@@ -65,7 +65,7 @@ def test_the_posterior_mean_is_that_of_dense_algebra(period, colour):
     prior, samples = Gaussian(true_table(), period_offset=torch.tensor([0, 17, 63])), 400
     prior = prior.stationary() if period == 1 else prior
     x = noise((3, samples), torch.Generator().manual_seed(1))
-    out = prior.denoise(x, Noise(1e-2, colour, 0.3))
+    out = prior.denoise(x, 0.3 if colour is None else Noise(1e-2, colour, 0.3))
     v = 0.3 * np.eye(samples)
     if colour is not None:
         centre = colour.timing + 16 * np.arange(-4 if colour.symbols is None else 0, 30)

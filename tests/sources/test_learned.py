@@ -38,11 +38,11 @@ def test_a_folder_gives_back_the_same_denoiser(folders, name):
     assert not torch.allclose(found.denoise(x, 0.7), source.denoise(x, 0.7), atol=1e-2)     # it is the network's
     assert found.takes_basis == (name != "diffwave")
     if found.takes_basis:
-        assert torch.equal(found.denoise(x, 0.7, SOI, 0.01), made.denoise(x, 0.7, SOI, 0.01))
-        assert not torch.allclose(found.denoise(x, 0.7, SOI, 0.01), found.denoise(x, 0.7), atol=1e-2)
+        assert torch.equal(found.denoise(x, Noise(0.01, SOI, 0.7)), made.denoise(x, Noise(0.01, SOI, 0.7)))
+        assert not torch.allclose(found.denoise(x, Noise(0.01, SOI, 0.7)), found.denoise(x, 0.7), atol=1e-2)
     else:
         with pytest.raises(CapabilityError, match="white noise only.*white or paper"):
-            found.denoise(x, 0.7, SOI)
+            found.denoise(x, Noise(1e-4, SOI, 0.7))
     if name == "linear":
         assert (found.signal, found.timing, found.gain, found.symbols) == (QPSK.signal, 4.0, 1.0, None)
     else:
@@ -72,14 +72,14 @@ def test_a_later_signal_is_denoised_alike_when_its_timing_says_so(folders, later
     """A window that begins earlier or later in a turned signal, timing and phase set accordingly: inside, the same answer, turned
     and moved. The network's grid is laid where the timing is."""
     prior, y = priors.load(folders["linear"]), waves(2, 1600)
-    begin = 200
-    here = prior.denoise(y[:, begin:begin + 1200], 1.0, colour, 0.1)
+    begin, noise = 200, 1.0 if colour is None else Noise(0.1, colour, 1.0)
+    here = prior.denoise(y[:, begin:begin + 1200], noise)
     turn = torch.polar(torch.ones(1), torch.tensor([phase]))
     moved = replace(prior, timing=prior.timing + later, phase=phase)
-    there = moved.denoise(turn * y[:, begin - later:begin - later + 1200], 1.0, colour, 0.1)
+    there = moved.denoise(turn * y[:, begin - later:begin - later + 1200], noise)
     inside = slice(300, 900)
     assert (there[:, inside] - (turn * here)[:, 300 - later:900 - later]).abs().max() < 1e-3
-    unmoved = replace(prior, phase=phase).denoise(turn * y[:, begin - later:begin - later + 1200], 1.0, colour, 0.1)
+    unmoved = replace(prior, phase=phase).denoise(turn * y[:, begin - later:begin - later + 1200], noise)
     if later % 8:
         assert (unmoved[:, inside] - (turn * here)[:, 300 - later:900 - later]).abs().max() > 1e-2
 
@@ -91,8 +91,8 @@ def test_a_carrier_offset_is_taken_off_and_put_back(folders):
     moved = replace(prior, carrier_offset=0.0123, phase=0.4)
     assert (moved.denoise(turn * y, 1.0) - turn * prior.denoise(y, 1.0)).abs().max() < 1e-4
     colour = replace(SOI, carrier_offset=0.05)
-    there = moved.denoise(turn * y, 1.0, replace(colour, carrier_offset=0.0623), 0.01)
-    assert (there - turn * prior.denoise(y, 1.0, colour, 0.01)).abs().max() < 1e-4
+    there = moved.denoise(turn * y, Noise(0.01, replace(colour, carrier_offset=0.0623), 1.0))
+    assert (there - turn * prior.denoise(y, Noise(0.01, colour, 1.0))).abs().max() < 1e-4
 
 
 def test_each_window_may_have_its_own_timing_and_phase(folders):
@@ -127,7 +127,7 @@ def test_where_a_burst_does_not_reach_nothing_is_answered(folders):
 
 @pytest.mark.parametrize("name", ["linear", "gaussian", "diffwave"])
 def test_a_later_or_a_smaller_part_of_a_stream_keeps_the_network(folders, name):
-    """shifted and rows are how streams and batches are cut up."""
+    """at and select are how streams and batches are cut up."""
     prior, x = priors.load(folders[name]), waves(3, 200)
     later = prior.at(100)
     assert later.network is prior.network and later.learned and type(later) is type(prior)

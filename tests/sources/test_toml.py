@@ -5,6 +5,7 @@ import torch
 from alpha_rgs import sources as priors
 from alpha_rgs.errors import CapabilityError, ParameterError
 from alpha_rgs.separators import separate
+from alpha_rgs.sources.mixtures import alone
 from alpha_rgs.streaming import report as describe
 
 QPSK = {"kind": '"linear-modulation"', "constellation": '"qpsk"', "samples_per_symbol": "16", "span": "4", "timing": "8.0",
@@ -96,9 +97,25 @@ def test_a_prior_written_as_toml_is_read_back_the_same(tmp_path, text):
     assert describe.plain(again) == describe.plain(prior)
 
 
-@pytest.mark.parametrize("method", ["auto", "joint", "lmmse", "alpha_rgs", "matched_filter"])
+@pytest.mark.parametrize("method", ["lmmse", "matched_filter", "basis", "reverse_diffusion", "amortised"])
 def test_a_prior_that_lacks_what_the_method_needs_is_refused_by_name(method):
-    """Bad input: OFDM as the signal of interest gets a CapabilityError, not a crash inside the method."""
+    """Methods for a train of pulses refuse two OFDM signals with a CapabilityError, and do not crash inside."""
     ofdm = priors.from_dict({"kind": "ofdm", "frame_offset": 0, "phase": 0.0})
-    with pytest.raises(CapabilityError, match=r"ofdm.*needs a linear-modulation"):
+    with pytest.raises(CapabilityError, match=f"{method}: separates one linear-modulation .*ofdm and ofdm; use joint, alpha_rgs"):
         separate(torch.ones(1, 2560, dtype=torch.complex64), ofdm, ofdm, method, kappa=1.0, noise_var=0.1)
+
+
+@pytest.mark.parametrize("method", ["auto", "joint", "alpha_rgs"])
+def test_ofdm_as_the_signal_of_interest_is_separated(method):
+    """From another OFDM signal on carriers of its own, without an error."""
+    both = [priors.from_dict({"kind": "ofdm", "guards": guards, "frame_offset": offset, "phase": 0.4})
+            for guards, offset in (([4, 33], 7), ([33, 4], 50))]
+    (s, _), (b, _) = (alone(source, 2, 1280, torch.Generator().manual_seed(k)) for k, source in enumerate(both))
+    out = separate(s + 2 * b, *both, method, kappa=2.0, noise_var=1e-3)
+    reader = both[0].demodulator()
+    sent, read = reader(s, 1e-3), out.sources[0]
+    there = ~sent.at.isnan()
+    assert out.method == ("alpha_rgs" if method == "alpha_rgs" else "joint")
+    assert torch.equal(read.at[there], sent.at[there]) and torch.equal((read.llrs < 0)[there], (sent.llrs < 0)[there])
+    inside = slice(160, -160)
+    assert float((out.soi - s)[:, inside].abs().square().mean()) < 0.02

@@ -253,7 +253,7 @@ def test_an_interference_inside_the_band_of_the_soi_is_not_guessed_at():
 
 
 def test_joint_detection_separates_two_signals_in_one_band_once_they_are_known():
-    soi, other = paper_case("dsss")[0], LinearModulation(Signal("qpsk", 10, "rrc", 0.35, 8), gain=1.0)
+    soi, other = paper_case("dsss")[0], LinearModulation(Signal("qpsk", 10, "rrc", 0.35, 8))
     x = draw(soi, other, 6, 2560, -12, 15, seed=3)
     assert ber(separate(x.y, soi, x.interference, "lmmse", kappa=x.kappa, noise_var=x.noise_var), x) > 0.1
     for passes in (4, 12):

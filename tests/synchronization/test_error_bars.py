@@ -77,7 +77,7 @@ def test_a_linear_modulation_is_as_wrong_as_it_says(sir_db, snr_db):
 def test_wrong_decisions_and_the_signal_itself_are_told(snr_db):
     """Under a long pulse partly in the signal's band many symbols are decided wrongly: kappa is 20 % too small, noise many times
     too large. At 25 dB the signal's skirts count as noise too."""
-    long = LinearModulation(LinearSignal("qpsk", 5, "rrc", 0.35, 8), gain=1.0)
+    long = LinearModulation(LinearSignal("qpsk", 5, "rrc", 0.35, 8))
     for prior in (long, DSSS) if snr_db == 25 else (long,):
         for error in acquired(prior, 60, -10, snr_db):
             assert error.square().mean().sqrt() < 1.4 and error.abs().max() < 4

@@ -34,8 +34,9 @@ _TRACE = 1e-4           # of the power, what is none if it had to be found
 def separate(mixture, sources, interference=None, method="auto", kappa=None, noise_var=None, start=0, free=(), **options):
     """Separate mixture = Σ g_k·s_k + w into its sources: separate(y, [a, b, ...]), or separate(y, soi, interference).
 
-    mixture: complex64 [batch, samples] or [samples], array or tensor. sources: two or more Sources, in any order; what is not known
-    of them is None. With a third argument: the signal of interest and the interference, as the first two sources are then called.
+    mixture: complex64 [batch, samples] or [samples], array or tensor. sources: two or more Sources, in any order; what is not
+    known of them is None. A third argument makes it a pair: the signal of interest and the interference, as the first two
+    sources are then called.
     method: a key of METHODS, or "auto". noise_var: variance per complex sample; kappa: amplitude of the interference (a source's
     gain says the same): numbers or [batch]; None: estimated per window. start: position of each window's first sample in the
     stream to which the sources' nuisances refer, a number or [batch]. free: nuisances of the signal of interest that are given
@@ -169,8 +170,8 @@ def _check_channel(name, soi, interference, options):
 
 
 def _known(name, y, soi, interference, kappa, noise_var, options, free=(), noise_floor=0.0):
-    """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that is
-    believed, relative to the weaker source's power."""
+    """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that
+    is believed, relative to the weaker source's power."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
     if noise_floor:
         gain = torch.as_tensor(soi.gain, dtype=kappa.dtype, device=kappa.device)

@@ -121,8 +121,8 @@ _NEEDED = {Structure.CHAIN: "linear-modulation", Structure.FRAMES: "ofdm", Struc
 def require(source, structure, role, method):
     """Refuse, by name, a source without the structure that the method needs."""
     if source.structure is not structure:
-        raise CapabilityError(f"{method}: the {role} is a {source.kind} prior, but this method needs a {_NEEDED[structure]} prior "
-                              "there")
+        raise CapabilityError(f"{method}: the {role} is a {source.kind} prior, but this method needs a {_NEEDED[structure]} "
+                              "prior there")
 
 
 def misjudged(alphabet, symbols, var, dims=2):

@@ -20,8 +20,8 @@ class Estimate:
     waveform: E[g·s | y] as received, complex64 [batch, samples]. cleaned: the mixture less all other sources, with the
     receiver's noise: for a demodulator with loops and soft decisions of its own. state, state_std: the nuisances used, and the
     standard deviations of those estimated. sinr_db: power of the source over the expected error of the waveform, float32 [batch].
-    symbols, llrs, at: see sources.base.Demodulated; None where the source has no demodulator. decided: whether the bits' signs are
-    unambiguous (phase known, or not needed). ambiguous: whether they would be ambiguous if the phase were unknown.
+    symbols, llrs, at: see sources.base.Demodulated; None where the source has no demodulator. decided: whether the bits' signs
+    are unambiguous (phase known, or not needed). ambiguous: whether they would be ambiguous if the phase were unknown.
     symbol_sinr_db: of the soft symbols, float32 [batch], or None.
     """
 

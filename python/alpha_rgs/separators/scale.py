@@ -11,8 +11,8 @@ _POWERS = ("noise_var",)
 
 
 def scale_of(y):
-    """A power of two by which to divide y, complex [batch, samples], so that its samples are about 1; 1.0 where they are. A power of
-    two changes no mantissa: the result is the same to the last bit, wherever no threshold is met."""
+    """A power of two by which to divide y, complex [batch, samples], so that its samples are about 1; 1.0 where they are. A power
+    of two changes no mantissa: the result is the same to the last bit, wherever no threshold is met."""
     rms = float(y.abs().double().square().mean().sqrt()) if y.numel() else 0.0
     if not 0 < rms < math.inf or _QUIET <= rms <= _LOUD:
         return 1.0

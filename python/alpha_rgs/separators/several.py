@@ -33,9 +33,9 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """A Separation whose `sources` holds one Estimate per source, in order.
 
     y: complex64 [batch, samples]; sources as these windows see them. method: "auto", "joint" or "alpha_rgs" of any sources;
-    other methods of a pair whose first source is a train of pulses. noise_var: per complex sample, a number, [batch] or None: estimated.
-    pair(y, wanted, other, method, noise_var, **options): separates a train of pulses from one other source. options: go to the
-    method. Raises ParameterError, CapabilityError.
+    other methods of a pair one of whose sources is a train of pulses. noise_var: per complex sample, a number, [batch] or None:
+    estimated. pair(y, wanted, other, method, noise_var, **options): separates a train of pulses from one other source. options:
+    go to the method. Raises ParameterError, CapabilityError.
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
@@ -85,8 +85,8 @@ def _chosen(method: str, sources: Sequence[Source], shape: tuple[int, int]) -> s
     candidates = [source for source in sources if not source.unknown] if method != "alpha_rgs" else []
     linear = [source.linear_model(shape) is not None for source in candidates]
     if method == "joint" and not any(linear):
-        raise CapabilityError(f"joint: none of the sources ({_names(sources)}) has a linear model; use alpha_rgs, or give the TOML "
-                              "file of the structure of one")
+        raise CapabilityError(f"joint: none of the sources ({_names(sources)}) has a linear model; use alpha_rgs, or give the "
+                              "TOML file of the structure of one")
     return "joint" if any(linear) else "alpha_rgs"
 
 
@@ -109,7 +109,7 @@ def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
 
 
 def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict) -> Separation:
-    given = [getattr(source, "gain", None) for source in sources]
+    given = [source.state.gain for source in sources]
     gains, noise = _levels(y, sources, given, noise_var)
     with torch.inference_mode():
         sources = _synchronized(y, sources, gains, noise)
@@ -125,7 +125,8 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
 
 def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_var: Any) -> tuple[list[Tensor], Tensor]:
     """Gains [batch] of each source, and the noise variance [batch], estimated where None by their power spectral densities."""
-    each = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y)) for v in (*given, noise_var)]
+    each = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
+            for v in (*given, noise_var)]
     if any(v is None for v in each):
         powers = estimate_powers(y, sources, [None if v is None else v.square() for v in each[:-1]], each[-1])
         floor = _SEARCH_FLOOR * torch.stack(powers[:-1]).amin(0)
@@ -138,7 +139,7 @@ def _result(y, sources, parts: Sequence[Part], gains, noise, name, given, noise_
     total = sum(part.waveform for part in parts)
     left = sum(part.variance for part in parts)
     estimates = []
-    for source, part, gain, known in zip(sources, parts, gains, given):
+    for source, part, gain in zip(sources, parts, gains):
         cleaned = y - (total - part.waveform)
         read = part.demodulated or _demodulated(source, cleaned, gain, noise + left - part.variance)
         sinr = 10 * torch.log10(gain.square() / part.variance.clamp_min(1e-12 * gain.square())).float()
@@ -180,7 +181,7 @@ def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> 
     """The train of pulses takes the place of the wanted signal, whichever was named first; the other one is read in what that
     leaves."""
     wanted, other = sources[chain], sources[1 - chain]
-    out = pair(y, wanted, other, method=method, kappa=getattr(other, "gain", None), noise_var=noise_var, **options)
+    out = pair(y, wanted, other, method=method, kappa=other.state.gain, noise_var=noise_var, **options)
     wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
     if method == "auto" and not _fast(sources, chain) and not _unknown(other) and other.linear_model(y.shape) is not None:
         known = [wanted, replace(other, gain=out.kappa.double())]

@@ -158,6 +158,8 @@ class Source(ABC):
 
     def select(self, index: Any) -> Self:
         """The same source as some windows of a batch see it: `index` (a slice or indices) into nuisances of shape [batch]."""
+        if not dataclasses.is_dataclass(self):
+            return self                                 # nothing of it is known per window
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
         return dataclasses.replace(self, **{name: value[index] for name, value in given.items()
                                             if torch.is_tensor(value) and value.ndim == 1 and len(value) > 1})
@@ -192,11 +194,11 @@ class Source(ABC):
         if noise.basis is None:
             return noise.white, None, 0.0
         if noise.basis.structure is not Structure.CHAIN:
-            raise CapabilityError(f"{self.kind}: cannot denoise under noise in the span of a {noise.basis.kind} source; its basis "
-                                  "must be a linear-modulation")
+            raise CapabilityError(f"{self.kind}: cannot denoise under noise in the span of a {noise.basis.kind} source; its "
+                                  "basis must be a linear-modulation")
         if not self.takes_basis:
             raise CapabilityError(f"{self.kind}: denoises in white noise only, not in the span of another source; use preset "
-                                  "white")
+                                  "white or paper")
         return noise.basis_var, noise.basis, noise.white
 
     def white(self, noise: Noise | Number) -> Number:

@@ -35,7 +35,7 @@ class Gmsk(Source):
     timing: samples from the first sample to the centre of symbol 0's pulse (any symbol may be called 0). phase: rad, at sample 0,
     of what came before symbol `first`: the signal's own phase there less the shares of the span symbols under way.
     carrier_offset: cycles per sample. symmetry: the phase is known up to one turn over this: 1; 2, all that can be known of it
-    later in a stream (see shifted); or 4. Of a timing or phase that is None, any value is as likely as any other: `separate`
+    later in a stream (see at); or 4. Of a timing or phase that is None, any value is as likely as any other: `separate`
     finds it in the mixture, a denoiser that is asked without it integrates over it.
     """
 
@@ -141,7 +141,7 @@ class Gmsk(Source):
         return TrellisDemodulator(self)
 
     def denoise(self, x, noise):
-        """See Source.denoise: the exact posterior mean; noise_var a float or [batch]; no colour, so `floor` means nothing.
+        """See Source.denoise: the exact posterior mean; white noise alone, its variance a float or [batch].
 
         An unknown timing and phase, constant over the window, are integrated over: on a grid, made finer about the values that
         the samples leave possible (_hypotheses). 16 windows of 2560 samples take 0.05 s on one core, 3 to 7 s with timing and

@@ -108,7 +108,7 @@ class Gaussian(Source):
         return self.table[(np.arange(samples) - offset) % self.period].T
 
     def denoise(self, x, noise):
-        """See Source.denoise: the linear estimate, which is exact. `floor`: variance of white noise on top of a coloured one.
+        """See Source.denoise: the linear estimate, which is exact.
 
         On another device than the processor the samples travel to it and back.
         """

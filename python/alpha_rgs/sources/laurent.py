@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """GMSK as a linear modulation (Laurent, IEEE Trans. Commun. 34, 1986), modulation index 1/2.
 
-With r_k = ±1 the product of all symbols up to k, s(n) = Σ_k j^k·r_k·c0(n - kT) + j^(k-1)·r_k·r_(k-1)·r_(k-2)·c1(n - kT) + ...: the r_k
-are independent and equally likely. c0 holds 99.6 % of the power at bandwidth_time 0.3; c1, what the linear map leaves out, nearly
-all of the rest.
+With r_k = ±1 the product of all symbols up to k,
+s(n) = Σ_k j^k·r_k·c0(n - kT) + j^(k-1)·r_k·r_(k-1)·r_(k-2)·c1(n - kT) + ...: the r_k are independent and equally likely. c0 holds
+99.6 % of the power at bandwidth_time 0.3; c1, what the linear map leaves out, nearly all of the rest.
 """
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def linear_model(source: Gmsk, shape: tuple[int, int]) -> LinearModel:
         at = torch.where((at >= 0) & (at < samples), at, torch.nan)
         return product.to(torch.complex64), (-2 * torch.atanh(product))[..., None].float(), at
 
-    return LinearModel(start, wave, constellation("bpsk"), torch.ones(len(start), count, dtype=torch.bool), decode, missing=_missing(signal),
-                       remainder=_remainder(columns, turn, samples) if signal.span > 1 else None)
+    return LinearModel(start, wave, constellation("bpsk"), torch.ones(len(start), count, dtype=torch.bool), decode,
+                       missing=_missing(signal), remainder=_remainder(columns, turn, samples) if signal.span > 1 else None)
 
 
 def _remainder(columns, turn, samples):

@@ -41,8 +41,8 @@ class Learned:
         return self.network.coloured
 
     def denoise(self, x, noise):
-        """See Source.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under coloured noise the network is told the
-        colour's mean power density, over white noise of variance `floor`."""
+        """See Source.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under noise with a basis the network is told
+        the basis' mean power density over the white part."""
         level, colour, floor = self.asked(noise)
         noise_var = _rows(level, x.device)
         if colour is None:

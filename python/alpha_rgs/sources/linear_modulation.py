@@ -213,8 +213,8 @@ class LinearModulation(Source):
     def denoise(self, x, noise):
         """See Source.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).
 
-        Under coloured noise the matched filter gives way to the linear estimate of each symbol, given all samples, the
-        others Gaussian, and made unbiased (linear_pair.py). `floor`: white variance that comes on top of coloured noise.
+        Under noise with a basis the matched filter gives way to the linear estimate of each symbol, given all samples, the
+        others Gaussian, and made unbiased (linear_pair.py).
         """
         noise_var, colour, floor = self.asked(noise)
         samples = x.shape[1]

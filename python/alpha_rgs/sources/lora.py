@@ -109,8 +109,8 @@ class Lora(Source):
         return (arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg), begin, blocks
 
     def denoise(self, x, noise):
-        """See Source.denoise: the exact posterior mean where the timing is known; noise_var a float or [batch]; no colour, so
-        `floor` means nothing. An unknown timing is decided first (`acquired`)."""
+        """See Source.denoise: the exact posterior mean where the timing is known; white noise alone, its variance a
+        float or [batch]. An unknown timing is decided first (`synchronize`)."""
         noise_var = self.white(noise)
         here = self if self.timing is not None else self.synchronize(x, noise_var)[0]
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)

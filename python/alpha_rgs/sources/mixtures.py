@@ -53,7 +53,7 @@ def paper_case(name):
         raise ParameterError(f"case: {name!r} is not known; one of {', '.join((*CASES, HELD_OUT))}")
     if name.startswith("ofdm"):
         return paper_priors(name.removeprefix("ofdm-"))
-    return paper_priors()[0], LinearModulation(LinearSignal("bpsk", 25, "barker"), gain=1.0)
+    return paper_priors()[0], LinearModulation(LinearSignal("bpsk", 25, "barker"))
 
 
 def draw_case(case, batch, sir_db, snr_db=None, seed=0):
@@ -141,7 +141,7 @@ def _ofdm(ofdm, batch, n, g):
     whole = (c @ torch.tensor(ofdm.matrix.T, dtype=torch.complex64)).flatten(1)
     b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
     b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * ofdm.carrier_offset * n).float())
-    return b, Ofdm(ofdm.signal, offset, phase, ofdm.carrier_offset, ofdm.channel, ofdm.delay_spread)
+    return b, Ofdm(ofdm.signal, offset, phase, ofdm.carrier_offset, ofdm.channel, ofdm.delay_spread, ofdm.gain)
 
 
 def _linear(prior, batch, n, g, scrambled=None):

@@ -86,7 +86,7 @@ class Ofdm(Source):
 
     def denoise(self, x, noise):
         """See Source.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
-        mean over the alphabet, then A again. Under coloured noise see ofdm_coloured.py; `floor`: white variance on top."""
+        mean over the alphabet, then A again. Under noise with a basis see ofdm_coloured.py."""
         noise_var, colour, floor = self.asked(noise)
         plan = self.plan(x.shape, colour)
         turn = carrier(self.phase, self.carrier_offset, x)

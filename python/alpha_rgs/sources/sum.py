@@ -69,8 +69,8 @@ class Sum(Source):
         return sum(g * g * source.autocorrelation(lags) for g, source in zip(self.amplitudes, self.sources))
 
     def synchronize(self, x, noise_var):
-        """See Source.synchronize: each part in what the means of the others leave, as in denoise; the strongest first, and all once
-        more."""
+        """See Source.synchronize: each part in what the means of the others leave, as in denoise; the strongest first, and all
+        once more."""
         sources, found = list(self.sources), {}
         means, var = [torch.zeros_like(x) for _ in sources], [1.0] * len(sources)
         for _ in range(2):
@@ -93,8 +93,8 @@ class Sum(Source):
         return (x - sum(self.amplitudes[j] * means[j] for j in others)) / g, level / g ** 2
 
     def denoise(self, x, noise):
-        """See Source.denoise: approximate, see above; noise_var a float, or [batch] of which the mean counts (parts may know one
-        level for all windows only). No colour, so `floor` means nothing."""
+        """See Source.denoise: approximate, see above; white noise alone, its variance a float, or [batch] of which the mean
+        counts (parts may know one level for all windows only)."""
         noise_var = self.white(noise)
         for i, source in enumerate(self.sources):
             _require_known(source, i)

@@ -28,7 +28,7 @@ class Tones(Source):
     """s(n) = sum_k A_k·exp(2j*pi*f_k·n), f_k constant over a window and anywhere in the band; unit mean power together.
 
     count: how many lines at most, 1 to 32: no more are looked for. Frequencies closer than about one over the window's length
-    count as one line. Their density is flat on the mean, so kappa and noise_var are told by the lines themselves (`level`).
+    count as one line. Their density is flat on the mean, so kappa and noise_var are told by the lines themselves (`lines`).
     """
 
     count: int = 1
@@ -64,7 +64,7 @@ class Tones(Source):
         return (_lines(frequency, samples) @ amplitude[..., None])[..., 0].to(torch.complex64), self
 
     def denoise(self, x, noise):
-        """See Source.denoise, noise_var a float or [batch]; no colour, so `floor` means nothing.
+        """See Source.denoise, white noise alone, its variance a float or [batch].
 
         A line counts where its energy exceeds what noise would reach once in 1000 windows: noise of noise_var, or of the level
         around it (median of the neighbouring bins), whichever is more, since in a mixture some of the other source is left.

@@ -21,9 +21,9 @@ _WRONG = 0.5            # of a fitted density: what may be wrong of it where it 
 _SIGMAS = 2.0           # that noise, measured in what is left, may lie from what the density says
 _BLOCK = 128            # samples, at least
 _DEEP = 0.03            # of the power: densities below it tell little of kappa, as there a fitted covariance is wrong most
-HANN = 35 / 18         # bins of a periodogram, tapered so, that err as one
-NOISE_FLOOR = 0.03      # noise variance over the weakest source's power, while nuisances are searched: below, a wrong carrier offset
-                        # is believed, of 480 windows under OFDM 40 %, at 0.03 and 0.1 none; windows of 10 dB lose nothing
+HANN = 35 / 18          # bins of a periodogram, tapered so, that err as one
+NOISE_FLOOR = 0.03      # noise variance over the weakest source's power, while nuisances are searched: below, a wrong carrier
+                        # offset is believed, of 480 windows under OFDM 40 %, at 0.03 and 0.1 none; windows of 10 dB lose nothing
 _APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
 
 
@@ -45,8 +45,8 @@ def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
     """(prior with its period_offset, or what it finds itself, found: name -> tensor [batch]); only what is None is looked for.
     Of levels, found has their standard deviations too, as name_std.
 
-    y: complex64 [batch, samples]. A source that is known by its lines reports its own power (Source.lines). Raises ParameterError where the noise cannot be told from the interference, CapabilityError
-    where the prior gives no density.
+    y: complex64 [batch, samples]. A source that is known by its lines reports its own power (Source.lines). Raises ParameterError
+    where the noise cannot be told from the interference, CapabilityError where the prior gives no density.
     """
     period = getattr(prior, "period", 1)
     x = y.detach().cpu().numpy().astype(complex)

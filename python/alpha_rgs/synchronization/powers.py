@@ -21,8 +21,8 @@ def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor
     """Powers of the sources and the noise variance, float64 [batch] each, where `known` and noise_var are None; else as given.
 
     The mixture is taken for Gaussian with the spectrum Σ p_k·S_k(f) + noise_var, fitted to the periodogram by maximum likelihood
-    (Whittle), by multiplicative steps (Févotte, Bertin and Durrieu, 2009). y: complex64 [batch, samples]. Sources in one band share
-    their power: see regressed_gains. Raises CapabilityError where a source has no power spectral density.
+    (Whittle), by multiplicative steps (Févotte, Bertin and Durrieu, 2009). y: complex64 [batch, samples]. Sources in one band
+    share their power: see regressed_gains. Raises CapabilityError where a source has no power spectral density.
     """
     x = y.detach().cpu().numpy().astype(complex)
     samples = x.shape[1]
@@ -53,8 +53,8 @@ def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor
 
 def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], variances: Sequence[Tensor], gains: Sequence[Tensor],
                     free: Sequence[int], noise_var: Tensor | None) -> tuple[list[Tensor], Tensor]:
-    """Gains and noise variance after a separation: real factors on the waveforms of the sources `free`, by least squares of y, and
-    (noise_var None) what is left over, less what the variances say is not yet decided. float64 [batch] each."""
+    """Gains and noise variance after a separation: real factors on the waveforms of the sources `free`, by least squares of y,
+    and (noise_var None) what is left over, less what the variances say is not yet decided. float64 [batch] each."""
     waves = torch.stack(list(waveforms), 1).to(torch.complex128)
     fixed = [k for k in range(len(gains)) if k not in free]
     rest = y.to(torch.complex128) - waves[:, fixed].sum(1)

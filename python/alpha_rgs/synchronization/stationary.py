@@ -57,7 +57,8 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
 
 def _framed(interference):
     """Whether it is OFDM whose frames, one by one, show what else is there."""
-    return interference.structure is Structure.FRAMES and interference.signal.frame_length <= _LONGEST and interference.signal.cyclic_prefix > 0
+    return (interference.structure is Structure.FRAMES and interference.signal.frame_length <= _LONGEST
+            and interference.signal.cyclic_prefix > 0)
 
 
 def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None):

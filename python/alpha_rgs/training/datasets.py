@@ -232,7 +232,7 @@ class SignalNoise:
     priors. prior: of the other; sir_db: (least, greatest) power of the other over the source."""
 
     def __init__(self, prior: Any, sir_db: tuple[float, float], bins: int = 512) -> None:
-        nuisances = {name: None for name in ("timing", "phase", "frame_offset") if hasattr(prior, name)}
+        nuisances = {own: None for name, own in prior.state_names.items() if name in ("delay", "phase")}
         self.prior = replace(prior, **nuisances, **({"symbols": None} if hasattr(prior, "symbols") else {}))
         self.sir_db, self.shape = sir_db, torch.tensor(prior.psd(bins), dtype=torch.float32)
 
