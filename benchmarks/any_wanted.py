@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Any source wanted, all nuisances known: how many dB a separation loses against a receiver without interference.
 
-Of each case, bit error rates of the wanted source at several SNRs, separated and without interference; the loss is how much less SNR
-the receiver without interference needs for the error rate that the separation has (log error rate interpolated).
+Of each case, bit error rates of the wanted source at several SNRs, separated and without interference; the loss is how much
+less SNR the receiver without interference needs for the error rate that the separation has (log error rate interpolated).
 """
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _LEAST_ERRORS = 40          # that a rate is worth interpolating
 
 @dataclass(frozen=True)
 class Case:
-    """A wanted source and others at these SIRs, dB. limit_db: the loss that is allowed. snr_db: per sample, at which to measure."""
+    """A wanted source and others at these SIRs, dB. limit_db: the loss that is allowed. snr_db: per sample, at which to
+    measure."""
 
     wanted: Source
     others: tuple[Source, ...]
@@ -120,8 +121,8 @@ LEARNED_SIR_DB = -10.0
 
 
 def learned(gmsk: Any, ofdm: Any, windows: int = 32, seed: int = 1) -> list[dict[str, Any]]:
-    """Rows of GMSK under OFDM-QPSK by denoisers alone: bit error rates of the exact ones and of the networks gmsk and ofdm (Sources),
-    all read by one trellis in the mixture less the interference; and how much more SNR the networks need, dB."""
+    """Rows of GMSK under OFDM-QPSK by denoisers alone: bit error rates of the exact ones and of the networks gmsk and ofdm
+    (Sources), all read by one trellis in the mixture less the interference; and how much more SNR the networks need, dB."""
     case = Case(_GMSK, (_OFDM,), (LEARNED_SIR_DB,), 1.0, LEARNED_SNR_DB)
     rows = []
     for snr in case.snr_db:

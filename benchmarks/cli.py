@@ -26,7 +26,7 @@ Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the row
 _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
 app.command()(paper)
 app.command()(coverage)
-app.command("envelope", hidden=True)(coverage)         # its name before
+app.command("envelope", undetected_error_power=True)(coverage)         # its name before
 
 
 @app.command()
@@ -63,8 +63,8 @@ def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated
 @app.command("any-wanted")
 def any_wanted(windows: Annotated[int, typer.Option(min=1, help="Of 2560 samples, at each SNR.")] = 48, seed: Seed = 1,
                case: Annotated[str, typer.Option(help="One of the cases; default all.")] = "", save: Save = None) -> None:
-    """Any source wanted, all nuisances known: GMSK, OFDM and QPSK under stronger ones, and how many dB each loses against a receiver
-    without interference."""
+    """Any source wanted, all nuisances known: GMSK, OFDM and QPSK under stronger ones, and how many dB each loses against a
+    receiver without interference."""
     from . import any_wanted as study
 
     names = [case] if case else list(study.CASES)
@@ -221,8 +221,8 @@ def noise_floor(sir_db: Annotated[str, typer.Option(help="QPSK over OFDM, comma-
                 snr_db: Annotated[str, typer.Option(help="Per sample, comma-separated; inf: no noise.")] = "inf,30,20",
                 windows: Annotated[int, typer.Option(min=1, help="Of each pair, 2560 samples.")] = 48,
                 seed: Seed = 1, save: Save = None):
-    """Isolated windows of QPSK under OFDM with little noise or none, kinds alone known, carrier offsets up to 0.01 cycles per sample:
-    how many are separated wrongly, and how many of those are reported as right."""
+    """Isolated windows of QPSK under OFDM with little noise or none, kinds alone known, carrier offsets up to 0.01 cycles per
+    sample: how many are separated wrongly, and how many of those are reported as right."""
     from . import noise_floor as study
 
     cases = [(sir, None if snr == math.inf else snr) for sir in _decibels(sir_db) for snr in _decibels(snr_db)]

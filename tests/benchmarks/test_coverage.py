@@ -9,7 +9,7 @@ import pytest
 import torch
 import typer
 from alpha_rgs.errors import ParameterError
-from alpha_rgs.separators.base import astray, misjudged, soft_output, together
+from alpha_rgs.separators.base import false_lock_penalty, soft_output, spread_error_probability, variance_scale
 from alpha_rgs.separators.matched_filter import matched_filter
 from alpha_rgs.signals import constellation
 from alpha_rgs.sources import LinearModulation
@@ -175,7 +175,7 @@ def test_a_wrong_variance_is_put_right_by_the_scatter(name, level, off):
     alphabet, g = constellation(name), generator(5)
     bits = torch.randint(0, 2, (40, 300 * alphabet.bits_per_symbol), generator=g)
     z = alphabet.map(bits) + level ** 0.5 * noise((40, 300), g)
-    factor = misjudged(alphabet, z, torch.full(z.shape, level * off))
+    factor = variance_scale(alphabet, z, torch.full(z.shape, level * off))
     assert float(factor.log().mean().exp()) * off == pytest.approx(1, rel=0.1)
     prior = LinearModulation(replace(QPSK.signal, constellation=name))
     out = soft_output(prior, z, torch.full((40, 1), level * off), **REST)
@@ -190,7 +190,7 @@ def test_few_symbols_say_little_and_exact_ones_leave_everything_finite():
     alphabet = constellation("qpsk")
     prior = LinearModulation(QPSK.signal)
     z = alphabet.map(torch.randint(0, 2, (2, 400), generator=generator(6)))
-    assert 0.5 < float(misjudged(alphabet, z[:, :1], torch.full((2, 1), 0.1))[0]) < 2
+    assert 0.5 < float(variance_scale(alphabet, z[:, :1], torch.full((2, 1), 0.1))[0]) < 2
     for var in (0.0, 1e-9, 1e-3, 1e9):
         out = soft_output(prior, z, torch.full((2, 1), var), **REST)
         assert bool(out.llrs.isfinite().all()) and bool(out.quality.isfinite().all())
@@ -215,7 +215,7 @@ def test_a_signal_that_may_be_found_wrongly_is_doubted_as_a_whole():
     z = alphabet.map(torch.randint(0, 2, (2, 800), generator=g)) + level.sqrt() * noise((2, 400), g)
     alone = soft_output(prior, z, level, factor=1, **REST)
     e = alone.error_rate
-    both = astray(replace(alone), float(e[0]), 4.0)
+    both = false_lock_penalty(replace(alone), float(e[0]), 4.0)
     assert torch.equal(both.llrs < 0, alone.llrs < 0)
     assert float(both.error_rate[0]) == pytest.approx(0.25 + float(e[0]) / 2, rel=1e-3)
     assert float(both.error_rate[1]) < 1.01 * float(e[1]) + 1e-6 and torch.allclose(both.quality[1], alone.quality[1], atol=0.01)
@@ -227,7 +227,7 @@ def test_decisions_that_hang_together_are_no_surer_than_those_beside_them():
     z = alphabet.map(torch.randint(0, 2, (2, 200), generator=generator(8)))
     z[1, 50] *= 0.05
     alone = soft_output(prior, z, torch.full((2, 1), 0.05), factor=1, **REST)
-    both = together(replace(alone), prior, 2.0, 4)
+    both = spread_error_probability(replace(alone), prior, 2.0, 4)
     beside, far = both.llrs[1, 46:55].abs(), both.llrs[1, 60:].abs()
     assert float(beside.max()) < 5 and torch.allclose(far, alone.llrs[1, 60:].abs(), rtol=0.05)
     assert torch.equal(both.llrs < 0, alone.llrs < 0) and bool((both.llrs.abs() <= alone.llrs.abs()).all())

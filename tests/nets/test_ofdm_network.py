@@ -98,8 +98,8 @@ def test_what_is_turned_or_begins_later_is_answered_alike():
 def test_levels_of_windows_and_kept_tables_change_nothing(colour):
     """A batch whose windows have levels of their own is answered as each window alone, and a second time as the first."""
     s, g = alone(ofdm("qpsk"), 3, 1600, torch.Generator().manual_seed(2))[0], torch.Generator().manual_seed(3)
-    noise = mixtures.noise(s.shape, g) if colour is None else colour.modulate_reaching(
-        mixtures.noise((3, colour.reaching(1600)[1]), g), 1600)
+    noise = mixtures.noise(s.shape, g) if colour is None else colour.modulate_overlapping(
+        mixtures.noise((3, colour.overlapping_symbols(1600)[1]), g), 1600)
     prior, levels = learned("qpsk"), torch.tensor([0.3, 1.0, 3.0])
     x = s + levels.sqrt()[:, None] * noise
 

@@ -30,7 +30,7 @@ def linear_mixture(sir_db, batch=4, seed=1, samples=SAMPLES):
     alphabet = SOI.signal.alphabet
     bits = torch.randint(0, 2, (batch, 320), generator=g)
     s = SOI.modulate(alphabet.map(bits), samples)
-    b = RECT.modulate(alphabet.map(torch.randint(0, 2, (batch, 2 * RECT.inside(samples)[1]), generator=g)), samples)
+    b = RECT.modulate(alphabet.map(torch.randint(0, 2, (batch, 2 * RECT.centred_symbols(samples)[1]), generator=g)), samples)
     kappa = 10 ** (-sir_db / 20)
     return s + kappa * b, s, b, kappa, bits.to(torch.uint8)
 

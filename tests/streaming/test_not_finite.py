@@ -62,8 +62,8 @@ def test_a_short_last_window_under_lora_is_separated():
 
 @pytest.mark.parametrize("known", [("phase", "carrier_offset"), ("timing", "phase"), ("timing",)])
 def test_whatever_is_known_of_the_signal_the_rest_is_found(known):
-    """Of some nuisances in the file the others are found, the carrier offset too; and where the phase is known at the first sample
-    no symbol is turned."""
+    """Of some nuisances in the file the others are found, the carrier offset too; and where the phase is known at the first
+    sample no symbol is turned."""
     true = {"timing": 5.3, "phase": 2.0, "gain": 1.0, "carrier_offset": 8e-4}
     ofdm = from_dict({"kind": "ofdm", "constellation": "qpsk"})
     table = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}

@@ -28,13 +28,13 @@ def stream(places, samples=12_000, phase=2.0, seed=1, constellation="qpsk"):
     """(mixture under OFDM, bits sent): the preamble from each of those symbols on, other bits at random."""
     g = torch.Generator().manual_seed(seed)
     prior = soi(constellation=constellation, timing=5.3, phase=phase, gain=1.0)
-    first, count = prior.reaching(samples)
+    first, count = prior.overlapping_symbols(samples)
     alphabet = prior.signal.alphabet
     bits = torch.randint(0, 2, (count, alphabet.bits_per_symbol), generator=g)
     word = torch.tensor([int(bit) for bit in BITS]).reshape(-1, alphabet.bits_per_symbol)
     for place in places:
         bits[place - int(first):][:len(word)] = word
-    s = prior.modulate_reaching(alphabet.map(bits.flatten()[None]), samples)
+    s = prior.modulate_overlapping(alphabet.map(bits.flatten()[None]), samples)
     b = OFDM.signal.modulate(OFDM.signal.alphabet.map(torch.randint(0, 2, (1, samples // 80 + 1, 112), generator=g)))[:, :samples]
     y = s + 2 * b + 0.05 * noise(s.shape, g)
     return y[0].to(torch.complex64), bits[-int(first):]

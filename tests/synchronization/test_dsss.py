@@ -150,8 +150,8 @@ def brute_force(prior, x, covariance):
 @pytest.mark.parametrize("timing", [12.3, 0.0, 22.75])
 def test_denoise_is_the_posterior_mean(timing):
     prior = LinearModulation(BARKER, timing=timing, phase=0.7)
-    a = constellation("bpsk").map(torch.randint(0, 2, (1, prior.reaching(160)[1]), generator=generator(3)))
-    x = prior.modulate_reaching(a, 160) + 20 ** 0.5 * noise((1, 160), generator(5))
+    a = constellation("bpsk").map(torch.randint(0, 2, (1, prior.overlapping_symbols(160)[1]), generator=generator(3)))
+    x = prior.modulate_overlapping(a, 160) + 20 ** 0.5 * noise((1, 160), generator(5))
     exact = brute_force(prior, x, 20 * torch.eye(160, dtype=torch.complex128))
     assert float((prior.denoise(x, 20.0) - exact).abs().max()) < 0.05
 
@@ -161,8 +161,8 @@ def test_denoise_in_the_colour_of_the_soi_is_close_to_the_posterior_mean_and_far
     prior = LinearModulation(BARKER, timing=7.3, phase=0.7)
     pulses = dense(soi, 160)[0]
     covariance = 40 * pulses @ pulses.mH + 2 * torch.eye(160)
-    a = constellation("bpsk").map(torch.randint(0, 2, (1, prior.reaching(160)[1]), generator=generator(3)))
-    clean = prior.modulate_reaching(a, 160)
+    a = constellation("bpsk").map(torch.randint(0, 2, (1, prior.overlapping_symbols(160)[1]), generator=generator(3)))
+    clean = prior.modulate_overlapping(a, 160)
     n = 40 ** 0.5 * noise((1, pulses.shape[1]), generator(6)) @ pulses.T.to(torch.complex64)
     n = n + 2 ** 0.5 * noise((1, 160), generator(7))
     exact = brute_force(prior, clean + n, covariance)

@@ -34,10 +34,10 @@ def separate(
 ):
     """Separate a recording.
 
-    With --soi and --interference: writes soi, interference and symbols (one per symbol, on the alphabet's scale), soi.cleaned (the
-    mixture less the interference) and soi.bits (one byte per bit, where decisions are unambiguous). With --source: for each source,
-    by its file's stem, STEM (as received), STEM.cleaned (the mixture less all others), STEM.symbols and STEM.bits. All are SigMF but
-    the bits; report.json says what was estimated and what was assumed.
+    With --soi and --interference: writes soi, interference and symbols (one per symbol, on the alphabet's scale), soi.cleaned
+    (the mixture less the interference) and soi.bits (one byte per bit, where decisions are unambiguous). With --source: for
+    each source, by its file's stem, STEM (as received), STEM.cleaned (the mixture less all others), STEM.symbols and STEM.bits.
+    All are SigMF but the bits; report.json says what was estimated and what was assumed.
     """
     from . import separation_files as files
 

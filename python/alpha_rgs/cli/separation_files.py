@@ -78,8 +78,8 @@ def pair(options: Options, soi: pathlib.Path, interference: pathlib.Path, separa
 
 
 def several(options: Options, paths: Sequence[pathlib.Path], separate: Separate) -> dict[str, Any]:
-    """Separate as many sources as there are files and write, for each, STEM, STEM.cleaned, STEM.symbols and STEM.bits, and the report,
-    which is returned. Raises ParameterError, RecordingError, CapabilityError."""
+    """Separate as many sources as there are files and write, for each, STEM, STEM.cleaned, STEM.symbols and STEM.bits, and the
+    report, which is returned. Raises ParameterError, RecordingError, CapabilityError."""
     from ..io import recordings
     from ..separators.several import check_count
     from ..streaming import report as words

@@ -136,7 +136,7 @@ class _Source:
 
     def __init__(self, prior, centre, pair):
         self.alphabet, self.count = prior.signal.alphabet, centre.shape[1]
-        self.exists = prior.exists(prior.reaching(pair.samples)[0], self.count)
+        self.exists = prior.exists(prior.overlapping_symbols(pair.samples)[0], self.count)
         self.segment = ((centre - pair.origin) // pair.length).long().contiguous()
         self.slot = torch.arange(self.count) - torch.searchsorted(self.segment, self.segment)
         self.slots = int(self.slot.max()) + 1

@@ -111,7 +111,7 @@ def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=No
         return soi.modulate(a, samples)
 
     if first is None:
-        a = torch.zeros(len(y), soi.inside(samples)[1], dtype=torch.complex64, device=y.device)
+        a = torch.zeros(len(y), soi.centred_symbols(samples)[1], dtype=torch.complex64, device=y.device)
     else:
         scatter = (first - alphabet.nearest(first)).abs().square().mean(1, keepdim=True)
         a = soi.symbol_means(first, torch.maximum(scatter, thermal), modulate, soi.matched_filter)

@@ -59,7 +59,8 @@ def separate(mixture, sources, interference=None, method="auto", kappa=None, noi
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
     if pair and given[0].structure is Structure.CHAIN:
-        if kappa is None and given[1].structure is not Structure.CHAIN:     # whose files have always named a gain that nobody read
+        # whose files have always named a gain that nobody read
+        if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
         out = _separate_pair(y, *given, method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
         out = replace(out, sources=pair_estimates(y, out))

@@ -125,7 +125,7 @@ def require(source, structure, role, method):
                               "prior there")
 
 
-def misjudged(alphabet, symbols, var, dims=2):
+def variance_scale(alphabet, symbols, var, dims=2):
     """The factor by which the errors of soft symbols are stronger than modelled, float32 [batch], 0.06 ... 50.
 
     symbols: complex [batch, n], var: of their errors [batch, n]. The factor c of largest likelihood, symbols being points of the
@@ -146,24 +146,24 @@ def misjudged(alphabet, symbols, var, dims=2):
     return 10 ** ((place + float(_FINE[1] - _FINE[0]) * ((low - high) / (2 * bend)).clamp(-1, 1)) / 10)
 
 
-def soft_output(prior, symbols, var, hidden=None, factor=None, **rest):
+def soft_output(prior, symbols, var, undetected_error_power=None, factor=None, **rest):
     """A Separation from soft symbols [batch, n] and the modelled variance of their error [batch, n] or [batch, 1].
 
-    A model can be wrong: its variances are scaled, per window, as the symbols' scatter about the alphabet says (misjudged;
-    factor: [batch, 1], or 1, where that was done). hidden: power, [batch, 1], that tells of errors that do not scatter: wrong
-    decisions that the rest of the mixture was bent to. quality and llrs follow from the same.
+    A model can be wrong: its variances are scaled, per window, as the symbols' scatter about the alphabet says (variance_scale;
+    factor: [batch, 1], or 1, where that was done). undetected_error_power: power, [batch, 1], that tells of errors that do not
+    scatter: wrong decisions that the rest of the mixture was bent to. quality and llrs follow from the same.
     """
     var = torch.as_tensor(var, dtype=torch.float32).expand(symbols.shape).clamp(1e-6, 1e6)
     quality = torch.full((len(symbols),), float("nan"))
     if symbols.shape[1]:
-        var = var * (misjudged(prior.signal.alphabet, symbols, var)[:, None] if factor is None else factor)
+        var = var * (variance_scale(prior.signal.alphabet, symbols, var)[:, None] if factor is None else factor)
         var = var.clamp_min(1e-6)
         quality = -10 * torch.log10(var.mean(1))
     out = Separation(symbols=symbols, llrs=prior.signal.alphabet.llrs(symbols, var).float(), quality=quality, **rest)
-    return out if hidden is None else _besides(out, _SHOWN * hidden.float().sqrt(), _LOST)
+    return out if undetected_error_power is None else _besides(out, _SHOWN * undetected_error_power.float().sqrt(), _LOST)
 
 
-def together(out, prior, times, reach):
+def spread_error_probability(out, prior, times, reach):
     """The Separation, llrs and quality of which allow for wrong decisions that make others wrong, and so do not show: `times` the
     share of wrong bits that is expected of a symbol and `reach` others to either side is added to what is expected of its own."""
     if out.symbols.shape[1]:
@@ -173,7 +173,7 @@ def together(out, prior, times, reach):
     return out
 
 
-def astray(out, level, power):
+def false_lock_penalty(out, level, power):
     """The Separation, llrs and quality of which allow for a signal that was found wrongly, whose symbols then fit the alphabet
     not much worse: with e, its error_rate, that is taken to be so with probability 1/(1 + (level/e)^power), and then half of the
     bits are wrong."""

@@ -56,7 +56,7 @@ def basis(y, soi, interference, kappa, noise_var, variant="published", inner_ste
     def shake(eta):
         if noise == "white":
             return (4 * eta) ** 0.5 * draw(x.shape)
-        return (2 * eta) ** 0.5 * soi.modulate(draw((len(x), soi.inside(x.shape[1])[1])), x.shape[1])
+        return (2 * eta) ** 0.5 * soi.modulate(draw((len(x), soi.centred_symbols(x.shape[1])[1])), x.shape[1])
 
     s, b = start(x, soi, ratio, init, draw)
     for i, t in enumerate(np.repeat(levels, inner_steps)):

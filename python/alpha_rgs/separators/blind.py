@@ -8,13 +8,14 @@ import torch
 
 from ..sources.linear_modulation import NUISANCES
 from ..synchronization.levels import NOISE_FLOOR
-from ..synchronization.stationary import candidates, channel_fitted, refined
-from .base import Separation, astray, joined
+from ..synchronization.stationary import candidates, fit_channel, refine_sync
+from .base import Separation, false_lock_penalty, joined
 
 _ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must gain for another
 _ECHOED, _STALLED = 12, 5       # rounds where a channel is looked for; that may pass without a gain while nothing is clear
 _CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
-_FOUND = 0.044, 4.0             # of astray: likeliest over 92 windows of the envelope under OFDM and QPSK, 40 found wrongly
+# of false_lock_penalty: likeliest over 92 windows of the envelope under OFDM and QPSK, 40 found wrongly
+_FOUND = 0.044, 4.0
 # for noise below the floor of the search to be believed: what is left, of it. Of 96 windows right ones leave 0.7 to 1.1 times the
 # noise, wrong ones 0.12 to 0.32 of the signal's power
 _AGREES = 2.0
@@ -59,7 +60,7 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
         for _ in range(rounds):
             for row, out in solved(going, floor).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
-                moved, spread = refined(y[row], going[row], out, free(going[row]))
+                moved, spread = refine_sync(y[row], going[row], out, free(going[row]))
                 told[row] = told[row] | spread
                 if gained > 0:
                     best[row] = out, going[row], told[row]
@@ -70,7 +71,7 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
                 else:
                     going[row] = moved
                     if echoed:
-                        going[row], taps = channel_fitted(y[row], moved, interference, out, soi.channel_length, sought, settling)
+                        going[row], taps = fit_channel(y[row], moved, interference, out, soi.channel_length, sought, settling)
                         told[row] = told[row] | {"channel": taps}
             if not going:
                 break
@@ -86,7 +87,7 @@ def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
             if row not in best or float(found[0].quality) > float(best[row][0].quality):
                 best[row] = found
         ways = {row: ways[row] for row in starts if float(best[row][0].quality) < clear}
-    quiet = {row: refined(y[row], own, out, free(own))[0] for row, (out, own, _) in best.items()
+    quiet = {row: refine_sync(y[row], own, out, free(own))[0] for row, (out, own, _) in best.items()
              if _agrees(y[row], out, levels[row][1])}
     for row, (out, own, spread) in settled(quiet, 0.0, 1).items() if quiet else ():
         if _agrees(y[row], out, float(out.noise_var), kept=True):
@@ -110,7 +111,7 @@ def _column(values):
 def _told(out, soi, spread, missing):
     """A Separation that tells the SOI's nuisances; the interference's of the same names as interference_name."""
     if "carrier_offset" in missing and out.method == "joint":      # found wrongly, it makes all of them wrong
-        out = astray(out, *_FOUND)
+        out = false_lock_penalty(out, *_FOUND)
     values = {key: getattr(soi, key) for key in (NUISANCES if "channel" in missing else missing)}
     values |= {f"{key}_std": value for key, value in spread.items()}
     told = {key: torch.tensor([v], dtype=torch.float64) for key, v in values.items() if key != "channel_std"}

@@ -50,8 +50,8 @@ class Estimate:
 
     @property
     def quality(self) -> Tensor:
-        """Estimated SINR of the soft symbols, dB [batch]: symbol_sinr_db where the method gives one, else that of QPSK symbols of the
-        same error rate; sinr_db without symbols."""
+        """Estimated SINR of the soft symbols, dB [batch]: symbol_sinr_db where the method gives one, else that of QPSK symbols
+        of the same error rate; sinr_db without symbols."""
         if self.symbol_sinr_db is not None:
             return self.symbol_sinr_db
         rate = self.error_rate

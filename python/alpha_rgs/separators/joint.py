@@ -16,7 +16,7 @@ from ..inference.symbol_chain import BlockChain
 from ..signals.carrier import carrier, column
 from ..sources.base import Structure
 from ..sources.ofdm import frame_pulses
-from .base import interference_estimate, require, soft_output, together
+from .base import interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
 from .joint_linear import joint_linear
 from .stationary_lmmse import stationary_lmmse
@@ -27,7 +27,7 @@ _CUT_DAMPING = 0.6       # cut frames leave carriers underdetermined: their site
 _POLISH, _ROUNDS = 3, 2  # passes after a search, searches
 _FITS = 0.1              # of the noise allowed for: a decision that leaves less than this in every frame is not searched
 _STRONG, _EXCEEDS = 2.5e-3, 2.0      # Es/N0 above 26 dB: a wrong decision leaves three times the noise in a frame
-_TOGETHER = 2.0          # see together: measured at -5 … -15 dB, Es/N0 as low as 8 dB
+_SPREAD = 2.0          # see together: measured at -5 … -15 dB, Es/N0 as low as 8 dB
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
@@ -126,7 +126,7 @@ class _Problem:
         exists = (number >= 0) & (number < (soi.symbols if soi.symbols is not None else torch.inf))
         self.exists = exists.expand(plan.batch, -1).to(device) if soi.symbols is not None else torch.ones(
             plan.batch, total, dtype=torch.bool, device=device)
-        inside, self.count = soi.inside(plan.samples)
+        inside, self.count = soi.centred_symbols(plan.samples)
         self.first_inside = (inside[:, None].to(first) - first).to(device)
         self.site = torch.where(self.exists, 1.0, 1e6).to(REAL)
         self.shift = torch.zeros(plan.batch, total, dtype=COMPLEX, device=device)
@@ -202,4 +202,4 @@ class _Problem:
         if linear or self.ofdm.signal.alphabet.symmetry is None:
             return out
         # a wrong symbol bends the decided carriers of its frame, and they its neighbours: one and a half frames to either side
-        return together(out, self.soi, _TOGETHER, -(-3 * plan.length // (2 * self.soi.signal.samples_per_symbol)))
+        return spread_error_probability(out, self.soi, _SPREAD, -(-3 * plan.length // (2 * self.soi.signal.samples_per_symbol)))

@@ -28,13 +28,14 @@ from ..signals.wifi import ALPHABETS
 from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES
 from ..sources.ofdm_bursts import Tiles
-from .base import astray, joined, misjudged, picked, require, soft_output, together
+from .base import false_lock_penalty, joined, picked, require, soft_output, spread_error_probability, variance_scale
 
 _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
 _HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _BENT, _REACH = 0.15, 120                   # of together, measured at -5 ... -15 dB; samples: one and a half frames
-_FOUND = 0.115, 2.0                         # of astray: likeliest over 54 windows of the envelope, 16 of them found wrongly
+# of false_lock_penalty: likeliest over 54 windows of the envelope, 16 of them found wrongly
+_FOUND = 0.115, 2.0
 _GONE, _BACK, _REST = 1e-4, 0.1, 0.1        # chance per symbol that the SOI pauses, and goes on; power of a pause's symbols
 _STRAY, _SURE = 0.05, 50.0                  # share of symbols that are there and fit no point; nats that one may say of a pause
 _COOL = 20.0                                # factor on the noise from which down pauses are looked for
@@ -65,7 +66,7 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
     heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
     for turn in range(fits):
         problem = settled(_Problem(y, soi, bursts, noise_var), heats[0])
-        soi, spread = problem.echoed(free, length, usual, turn == 0) if length else problem.fitted(free)
+        soi, spread = problem.fit_channel(free, length, usual, turn == 0) if length else problem.refine_sync(free)
     problem = _Problem(y, soi, bursts, noise_var)
     out, away = settled(problem, heats[0]).result()
     for hot in heats[1:]:
@@ -74,9 +75,9 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
         out, away = picked(other, out, better), torch.where(better[:, None, None], gone, away)
     # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
     out.llrs = torch.where(away > 0.5, _SURE * out.llrs.sign(), out.llrs)       # a pause is no wrong decision
-    out = together(out, soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
+    out = spread_error_probability(out, soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
     if fits and "carrier_offset" in free:
-        out = astray(out, *_FOUND)
+        out = false_lock_penalty(out, *_FOUND)
     right = torch.sigmoid(out.llrs.double())
     out.llrs = torch.logit(right + away * (0.5 - right), 1e-15).float()         # and holds no bits
     if fits:
@@ -173,7 +174,7 @@ class _Problem:
         number = first[:, None] + torch.arange(total)
         self.exists = ((number >= 0) & (number < (torch.inf if soi.symbols is None else soi.symbols)) | torch.tensor(
             soi.symbols is None)).to(device)
-        inside, self.count = soi.inside(y.shape[1])
+        inside, self.count = soi.centred_symbols(y.shape[1])
         self.inside = (inside - first)[:, None].to(device)
 
     def begin(self):
@@ -201,7 +202,7 @@ class _Problem:
         spread = torch.lerp(own, share * var, away) + away * (1 - away) * (mean - weak).abs().square()
         return torch.lerp(mean, weak, away.to(mean)), spread, away
 
-    def fitted(self, free):
+    def refine_sync(self, free):
         """The SOI with its nuisances `free` (names) one Gauss-Newton step on, given what was decided; and their standard
         deviations, name -> [batch] (the phase's at the middle of the window)."""
         timing, offset, phase, gain = self.nuisances
@@ -226,7 +227,7 @@ class _Problem:
         moved = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
         return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}
 
-    def echoed(self, free, length, usual, wide):
+    def fit_channel(self, free, length, usual, wide):
         """As fitted, of one window: the channel, `length` taps a sample apart, and with it phase and gain, timing and carrier
         offset where they are among `free`. usual: the gain, about: a larger one and pauses would explain anything. wide: with
         delays of both signs, of which those are kept that hold most; the timing follows."""
@@ -291,7 +292,8 @@ class _Problem:
         s = self.tiles.joined(waves.cpu()).to(self.y)
         there = self.tiles.joined(self.tiles.full[:, None].expand(-1, waves.shape[1])).to(self.y.device)
         soft, var, here = soft.to(torch.complex64), var.float().clamp(1e-6, 1e6), 1 - away.float()
-        factor = misjudged(self.soi.signal.alphabet, soft, var / here.clamp_min(1e-6), 2 * here.mean(1))   # by those not paused
+        # by those not paused
+        factor = variance_scale(self.soi.signal.alphabet, soft, var / here.clamp_min(1e-6), 2 * here.mean(1))
         return soft_output(self.soi, soft, var, factor=factor[:, None], soi=s, interference=torch.where(there, self.y - s, 0),
                            evaluations=0, kappa=self.kappa.float(), noise_var=self.noise_var), away.float()[..., None]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..inference.linear_mixture import LinearMixture
 from ..inference.linear_model import as_complex
 from ..sources.base import Demodulated, Source
-from .base import misjudged
+from .base import variance_scale
 
 NOISE_FLOOR = 1e-3      # of the weakest source's power (30 dB below): without it underdetermined symbols at the ends diverge
 PASSES = 20             # BER of GMSK under OFDM at -10 dB is the same from 16 on
@@ -115,7 +115,7 @@ class _System:
         soft, error = as_complex(unknowns.mean, unknowns.var)
         var = unknowns.var
         if model.alphabet.symmetry is not None:
-            scale = misjudged(model.alphabet, soft.to(torch.complex64), error.float(), model.dimensions)
+            scale = variance_scale(model.alphabet, soft.to(torch.complex64), error.float(), model.dimensions)
             var = var * scale[:, None, None].clamp_min(1.0)
         demodulated = Demodulated(*model.decode(unknowns.mean, var))
         return Part(*found, demodulated)

@@ -10,7 +10,7 @@ from ..inference.frame_family import divide, multiply
 from ..inference.linear_model import moments
 from ..inference.linear_pair import REAL, LinearPair
 from ..sources.base import Structure
-from .base import interference_estimate, misjudged, require, soft_output
+from .base import interference_estimate, require, soft_output, variance_scale
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
 _MIN_VAR = 1e-6
@@ -44,13 +44,13 @@ def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, 
             shifts[i] = torch.lerp(shifts[i], shift, damping)
     soft, error = cavity[0]
     estimate = posterior[0][0] if method == "lmmse" else moments(alphabets[0], soft, error)[0]
-    s = gain[:, None].float() * soi.modulate_reaching(_symbols(estimate), y.shape[1])
-    first, count = soi.inside(y.shape[1])
-    index = (first - soi.reaching(y.shape[1])[0]).reshape(-1, 1).to(y.device) + torch.arange(count, device=y.device)
+    s = gain[:, None].float() * soi.modulate_overlapping(_symbols(estimate), y.shape[1])
+    first, count = soi.centred_symbols(y.shape[1])
+    index = (first - soi.overlapping_symbols(y.shape[1])[0]).reshape(-1, 1).to(y.device) + torch.arange(count, device=y.device)
     index = index.expand(len(y), -1)[..., None].expand(-1, -1, soft.shape[-1])
     soft, error = soft.gather(1, index), error.gather(1, index)
     symbols, dims = _symbols(soft), error.shape[-1]
-    error = error * misjudged(alphabets[0], symbols, 2 * error.mean(-1).float(), dims)[:, None, None]
+    error = error * variance_scale(alphabets[0], symbols, 2 * error.mean(-1).float(), dims)[:, None, None]
     out = soft_output(soi, symbols, error.sum(-1).float(), factor=1, soi=s,
                       interference=interference_estimate(y - s, interference, kappa, noise_var),
                       evaluations=0, kappa=kappa, noise_var=noise_var)

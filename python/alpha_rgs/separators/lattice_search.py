@@ -65,7 +65,7 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
     moves = kappa[rows, None, None] * moves * usable[..., None, None]
     found = _decide(y[rows] - kappa[rows] * b[rows], moves, some, blocks, noise_var[rows].clamp_min(1e-6))
     firm = blocks.join(usable[..., None].expand(-1, -1, blocks.length))
-    first, count = some.inside(y.shape[1])
+    first, count = some.centred_symbols(y.shape[1])
     centre = (some.timing_of(first)[:, None] + torch.arange(count) * some.signal.samples_per_symbol).round().long()
     firm = firm.gather(1, centre.clamp(0, y.shape[1] - 1).expand(len(rows), -1).to(y.device))
     return a.index_copy(0, rows, found), rows, firm, 1 + 2 * tones
@@ -213,7 +213,7 @@ def _expand(z, metric, reach, energy, linear, gram, seen, alphabet):
 def _reach(soi, blocks, samples):
     """Which symbols reach each block: int64 [batch, blocks, symbols], counted from the window's first, beyond the last: none;
     and which of them are centred in it, bool."""
-    first, count = soi.inside(samples)
+    first, count = soi.centred_symbols(samples)
     sps, half = soi.signal.samples_per_symbol, soi.signal.half_length
     zero = soi.timing_of(first)[:, None]
     begin = torch.ceil((blocks.start - half - zero) / sps).long()

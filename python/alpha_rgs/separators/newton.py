@@ -123,14 +123,14 @@ class _Source:
 
     def __init__(self, soi, y):
         self.soi, self.samples, device = soi, y.shape[1], y.device
-        first, self.count = soi.reaching(self.samples)
+        first, self.count = soi.overlapping_symbols(self.samples)
         self.centre = soi.centres(self.samples)[:, 0]
         self.turn = carrier(soi.phase, soi.carrier_offset, y)
         self.turns = soi.signal.turns(first, self.count)
         self.turns = 1 if self.turns is None else self.turns.to(device)
         exists = soi.exists(first, self.count)
         self.exists = torch.ones(1, self.count, device=device) if exists is None else exists.float().to(device)
-        begin, self.within = soi.inside(self.samples)
+        begin, self.within = soi.centred_symbols(self.samples)
         self.index = ((begin - first)[:, None] + torch.arange(self.within)).to(device)
         self.energy = soi.signal.energy_inside(self.count, self.centre, self.samples).clamp_min(1e-3).to(device)
 

@@ -218,7 +218,7 @@ def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
 
 
 def _chain_estimate(y, wanted, out: Separation, gain: Tensor) -> Estimate:
-    first, count = wanted.inside(y.shape[1])
+    first, count = wanted.centred_symbols(y.shape[1])
     at = wanted.timing_of(first)[:, None] + torch.arange(count) * wanted.symbol_period
     soft = wanted.signal.alphabet.mean(out.symbols, 10 ** (-out.quality.clamp(-30, 90) / 10)[:, None])
     sinr = -10 * torch.log10((1 - soft.abs().square().mean(1)).clamp(1e-9, 1.0)) if count else torch.zeros(len(y))

@@ -30,7 +30,7 @@ def stationary_lmmse(y, soi, interference, kappa, noise_var):
     kappa and noise_var are rounded to 0.1 and 1 dB, so that windows nearly alike share a filter. Raises CapabilityError.
     """
     require(soi, Structure.CHAIN, "signal of interest", "lmmse")
-    samples, count = y.shape[1], soi.inside(y.shape[1])[1]
+    samples, count = y.shape[1], soi.centred_symbols(y.shape[1])[1]
     # the SOI's carrier is taken off, so that its pulses are all alike
     autocorrelation = interference.autocorrelation(np.arange(samples)) / rotation(soi.carrier_offset, np.arange(samples))
     gain = torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).expand(len(y))
@@ -53,7 +53,7 @@ def stationary_lmmse(y, soi, interference, kappa, noise_var):
         symbols[rows.to(y.device)] = mean[:, first:first + count] / known.to(y.device)
         var[rows] = spread[first:first + count] / known
     s = s * turn * gain[:, None].to(y.device, torch.float32)
-    turns = soi.signal.turns(soi.inside(samples)[0], count)
+    turns = soi.signal.turns(soi.centred_symbols(samples)[0], count)
     symbols = symbols if turns is None else symbols * turns.conj().to(y.device)
     return soft_output(soi, symbols, var.to(y.device), soi=s, interference=y - s, evaluations=0, kappa=kappa, noise_var=noise_var)
 

@@ -109,7 +109,7 @@ class LinearModulation(Source):
                        phase=None if self.phase is None or self.carrier_offset is None else
                        self.phase + 2 * np.pi * self.carrier_offset * start)
 
-    def inside(self, samples):
+    def centred_symbols(self, samples):
         """(first, count): the number of the first symbol whose centre lies in [0, samples), tensor [batch], and how many.
 
         count is the same for every window; raises ParameterError where windows differ.
@@ -129,7 +129,7 @@ class LinearModulation(Source):
         first = torch.ceil(-column(self.timing, torch.empty(0))[:, 0] / self.signal.samples_per_symbol - 1e-9).long()
         return first if self.symbols is None else first.clamp(min=0)
 
-    def reaching(self, samples):
+    def overlapping_symbols(self, samples):
         """(first, count): the first symbol whose pulse reaches into [0, samples), tensor [batch], and how many there are at
         most. The same count for every window: some may have no energy inside, or (burst) not exist, see `exists`."""
         sps, half = self.signal.samples_per_symbol, self.signal.half_length
@@ -150,7 +150,7 @@ class LinearModulation(Source):
 
     def centres(self, samples):
         """The samples on which the symbols of `reaching` are centred, float64 [batch or 1, count]."""
-        first, count = self.reaching(samples)
+        first, count = self.overlapping_symbols(samples)
         return self.timing_of(first)[:, None] + torch.arange(count) * self.signal.samples_per_symbol
 
     def matched_filter(self, x, gain=1.0):
@@ -160,13 +160,13 @@ class LinearModulation(Source):
         """
         samples = x.shape[1]
         x = x * (carrier(self.phase, self.carrier_offset, x).conj() / gain)
-        first, count = self._first(), self.inside(samples)[1]
+        first, count = self._first(), self.centred_symbols(samples)[1]
         z = self.signal.correlate(x, count, self.timing_of(first))
         return self._turned(z, first, back=True) / self.energy(samples).to(x.device)
 
     def energy(self, samples):
         """Of the pulse of each symbol inside the window, that part which lies in it: float32 [symbols] or [batch, symbols]."""
-        count, centre = self.inside(samples)[1], self.timing_of(self._first())
+        count, centre = self.centred_symbols(samples)[1], self.timing_of(self._first())
         return self.signal.energy_inside(count, centre, samples).clamp_min(1e-6)
 
     def modulate(self, symbols, samples):
@@ -175,9 +175,9 @@ class LinearModulation(Source):
         out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
         return out * carrier(self.phase, self.carrier_offset, out)
 
-    def modulate_reaching(self, symbols, samples):
+    def modulate_overlapping(self, symbols, samples):
         """As modulate, of all symbols that reach into the window (`reaching`)."""
-        first = self.reaching(samples)[0]
+        first = self.overlapping_symbols(samples)[0]
         out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
         return out * carrier(self.phase, self.carrier_offset, out)
 
@@ -220,9 +220,9 @@ class LinearModulation(Source):
         samples = x.shape[1]
         if colour is not None:
             mean = self._coloured(x, noise_var, colour, floor)
-            return self.modulate_reaching(mean, samples)
+            return self.modulate_overlapping(mean, samples)
         turn = carrier(self.phase, self.carrier_offset, x)
-        first, count = self.reaching(samples)
+        first, count = self.overlapping_symbols(samples)
         centre, exists = self.timing_of(first), self.exists(first, count)
         energy = self.signal.energy_inside(count, centre, samples).clamp_min(1e-6).to(x.device)
         z = self._turned(self.signal.correlate(x * turn.conj(), count, centre), first, back=True) / energy
@@ -271,7 +271,7 @@ class LinearModulation(Source):
     def linear_model(self, shape):
         """See Source.linear_model: one column per symbol that reaches the window."""
         samples, signal = shape[1], self.signal
-        first, count = self.reaching(samples)
+        first, count = self.overlapping_symbols(samples)
         centre = self.centres(samples)
         begin = torch.ceil(centre - signal.half_length - 1e-9).long()
         n = begin[..., None] + torch.arange(int(np.floor(2 * signal.half_length)) + 1)
@@ -332,7 +332,7 @@ class MatchedFilterDemodulator:
             raise ParameterError(f"{own.kind}: {name} is unknown; symbols cannot be read without it")
         symbols = own.matched_filter(x)
         var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1) / own.signal.samples_per_symbol
-        first, count = own.inside(x.shape[1])
+        first, count = own.centred_symbols(x.shape[1])
         at = own.timing_of(first)[:, None] + torch.arange(count) * own.signal.samples_per_symbol
         return Demodulated(symbols, own.signal.alphabet.llrs(symbols, var.expand(symbols.shape)).float(),
                            at.to(x.device).expand(len(x), -1))

@@ -158,13 +158,13 @@ def _linear(prior, batch, n, g, scrambled=None):
     phase = 2 * torch.pi * torch.rand(batch, generator=g, dtype=torch.float64) if prior.phase is None else torch.as_tensor(
         prior.phase, dtype=torch.float64).expand(batch)
     truth = replace(prior, timing=timing, phase=phase)
-    count = prior.symbols or truth.reaching(samples)[1]
+    count = prior.symbols or truth.overlapping_symbols(samples)[1]
     if scrambled:
         symbols = scrambled_symbols(batch, count, g)
     else:
         symbols = signal.alphabet.map(torch.randint(0, 2, (batch, count * signal.alphabet.bits_per_symbol), generator=g))
-    start = timing if prior.symbols else timing + truth.reaching(samples)[0] * sps
-    turns = signal.turns(0 if prior.symbols else truth.reaching(samples)[0], count)
+    start = timing if prior.symbols else timing + truth.overlapping_symbols(samples)[0] * sps
+    turns = signal.turns(0 if prior.symbols else truth.overlapping_symbols(samples)[0], count)
     b = signal.modulate(symbols if turns is None else symbols * turns, samples, start)
     return b * carrier(phase, prior.carrier_offset, b), truth
 

@@ -46,7 +46,8 @@ class Engine:
             return cls._named[name]
 
     def task(self, sources, interference=None, method="auto", kappa=None, noise_var=None, **options):
-        """A Task: of a list of sources, or of a signal of interest and an interference. Raises ParameterError (unknown method)."""
+        """A Task: of a list of sources, or of a signal of interest and an interference. Raises ParameterError (unknown
+        method)."""
         return Task(self, sources, interference, method, kappa, noise_var, options)
 
     @property

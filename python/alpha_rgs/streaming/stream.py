@@ -13,8 +13,8 @@ from .engine import Engine
 
 
 def windows_for(sources):
-    """(window, hop) that suit these sources: whole symbols of the trains of pulses, eight symbols or frames of any, and a context on
-    both sides of two of them."""
+    """(window, hop) that suit these sources: whole symbols of the trains of pulses, eight symbols or frames of any, and a
+    context on both sides of two of them."""
     unit = math.lcm(*(source.symbol_period or 1 for source in sources))
     longest = max((source.memory for source in sources), default=0)
     context = -(-max((WINDOW - HOP) // 2, 2 * longest) // unit) * unit
@@ -38,9 +38,9 @@ WINDOW, HOP = 2560, 2048     # samples
 @dataclass
 class StreamSource:
     """One source of a separated stream, numpy. waveform: as received; cleaned: the mixture less all other sources, complex64
-    [samples]. symbols: complex64 [n]; llrs: float32 [n, bits]; at: the sample on which each symbol is centred, float64 [n] (None of
-    symbols that are tracked); all None where the source has no symbols. quality: dB, error_rate, gain: of each window. bits: uint8
-    [n·bits], None where the phase's ambiguity is not resolved."""
+    [samples]. symbols: complex64 [n]; llrs: float32 [n, bits]; at: the sample on which each symbol is centred, float64 [n]
+    (None of symbols that are tracked); all None where the source has no symbols. quality: dB, error_rate, gain: of each window.
+    bits: uint8 [n·bits], None where the phase's ambiguity is not resolved."""
 
     waveform: np.ndarray
     cleaned: np.ndarray
@@ -59,8 +59,9 @@ class StreamResult:
     bit error rate that the llrs expect) and sir_db per window; noise_var mean; method; evaluations; estimated: name -> [windows]
     (a short last window takes over what the one before it told); seconds of solving; clock_offset: how much faster than given
     the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
-    or fewer, than samples/samples_per_symbol. sources: a StreamSource of each source, in the order in which they were given. settled: whether the preamble was found, without which the symbols' phase is known
-    up to the alphabet's symmetry only; None where the prior tells of none, or of the phase."""
+    or fewer, than samples/samples_per_symbol. sources: a StreamSource of each source, in the order in which they were given.
+    settled: whether the preamble was found, without which the symbols' phase is known up to the alphabet's symmetry only; None
+    where the prior tells of none, or of the phase."""
 
     soi: np.ndarray
     interference: np.ndarray
@@ -87,8 +88,8 @@ def separate_stream(samples, sources, interference=None, window=None, hop=None, 
 
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
     total) is called in samples. window, hop: samples per window, and from one to the next; default 2560 and 2048 of a pair, of a
-    list what its sources need (windows_for). Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
-    context (window - hop)/2 is no multiple of samples_per_symbol.
+    list what its sources need (windows_for). Returns a StreamResult. Raises what `separate` raises, and ParameterError where
+    window, hop or the context (window - hop)/2 is no multiple of samples_per_symbol.
     """
     samples = np.ascontiguousarray(samples, np.complex64)
     if len(samples) == 0:
@@ -154,7 +155,8 @@ class _Stream:
         return jobs + [self.starts[-1:]] if len(whole) < len(self.starts) else jobs
 
     def cut(self, starts):
-        """The windows that begin there, [n, window]; a last one that the recording cuts, [1, rest], no shorter than `shortest`."""
+        """The windows that begin there, [n, window]; a last one that the recording cuts, [1, rest], no shorter than
+        `shortest`."""
         rest = self.samples[starts[-1]:]
         if len(rest) < self.window:
             return np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
@@ -250,7 +252,7 @@ def _kept_symbols(soi, count, start, low, high, sps, slipped):
     if soi.timing is None:                                      # aligned by a Tracker
         return slice(max(0, -(-int(low) // sps) - slipped), -(-int(high) // sps))
     here = soi.at(int(start))
-    centre = float(here.timing) + sps * (int(here.inside(high)[0][0]) + np.arange(count))
+    centre = float(here.timing) + sps * (int(here.centred_symbols(high)[0][0]) + np.arange(count))
     return (centre >= low - 1e-6) & (centre < high - 1e-6)
 
 

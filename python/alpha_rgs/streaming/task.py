@@ -16,8 +16,9 @@ from .tracker import Tracker
 class Task:
     """What one caller wants done: sources, method, and what is known. Made by Engine.task.
 
-    sources: of a list that was given; then `order` is where each of them lies in a Separation's `sources`, since a train of pulses
-    whose nuisances are tracked comes first. soi, interference: the first source and the second, or the pair that was given.
+    sources: of a list that was given; then `order` is where each of them lies in a Separation's `sources`, since a train of
+    pulses whose nuisances are tracked comes first. soi, interference: the first source and the second, or the pair that was
+    given.
     """
 
     def __init__(self, engine, sources, interference, method, kappa, noise_var, options):
@@ -42,7 +43,7 @@ class Task:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
         if self.soi.structure is not Structure.CHAIN:
             return 0
-        return window // self.soi.signal.samples_per_symbol if self.soi.timing is None else self.soi.inside(window)[1]
+        return window // self.soi.signal.samples_per_symbol if self.soi.timing is None else self.soi.centred_symbols(window)[1]
 
     def remember(self, out, row, start, samples):
         """Keep what a whole window told, in the stream's terms."""
@@ -66,8 +67,8 @@ class Task:
         return (soi, *(self.memory if self.memory and short else (self.interference, self.kappa, self.noise_var)))
 
     def separate(self, windows, start, known=None, rows=slice(None)):
-        """A Separation of some windows, complex64 tensor [n, samples], that begin at start[rows]. known: of the first source, name ->
-        tensor [n], where other than the task's; refined."""
+        """A Separation of some windows, complex64 tensor [n, samples], that begin at start[rows]. known: of the first source,
+        name -> tensor [n], where other than the task's; refined."""
         first, other, kappa, noise_var = self.remembered(windows.shape[1])
         options = self.options
         if known:

@@ -111,7 +111,7 @@ class _Fit:
     def decide(self, weight, phase):
         """Decide the symbols from x (weighted) with the present timing, and modulate them."""
         signal, alphabet = self.prior.signal, self.prior.signal.alphabet
-        first, count = self.prior.reaching(self.samples)
+        first, count = self.prior.overlapping_symbols(self.samples)
         centre = self.prior.timing_of(first)
         energy = signal.energy_inside(count, centre, self.samples).expand(len(self.x), -1).to(self.x.device)
         trusted = energy > 0.1 * signal.samples_per_symbol
@@ -149,7 +149,7 @@ class _Fit:
 
     def _modulate(self, ahead):
         moved = replace(self.prior, timing=self.prior.timing + ahead)
-        return moved.modulate_reaching(self.symbols, self.samples).to(torch.complex128)
+        return moved.modulate_overlapping(self.symbols, self.samples).to(torch.complex128)
 
     def noise(self, x, spectrum):
         """What the fit leaves where the SOI's spectrum is weak, per complex sample, float64 [batch]."""

@@ -7,11 +7,11 @@ periodogram, for each carrier offset that is tried (Whittle's likelihood, by mul
 sees N folded to the symbol rate, so it costs a few transforms. Phase and the last of the offset are those under which the
 symbols' estimates fit the alphabet best (soi.line).
 
-A channel of the signal is not seen so, but in what a separation leaves: see `channel_fitted`.
+A channel of the signal is not seen so, but in what a separation leaves: see `fit_channel`.
 
 Under OFDM of short frames prefixes and unused carriers show the signal bare: the evidence of frames (soi.py) sees
 that. Interference that is much stronger is made out first, the signal being coloured noise to it, and taken off. All of it is a
-start: `refined` makes it as good as a separation allows.
+start: `refine_sync` makes it as good as a separation allows.
 """
 from dataclasses import fields, replace
 
@@ -33,7 +33,7 @@ _RANKS = 4              # of lines that are tried, one after the other, while no
 _FAINT = 1e-3           # of the power: a weaker SOI is not told from nothing
 _LONGEST = 160          # samples of an OFDM frame, whose covariance is inverted
 _ECHO, _NATS = 0.1, 3.0  # power of a tap that is expected, of the signal's; by which a later first tap may fit worse
-_LIMITS = (0.5, 2e-5, 0.5, 0.3)         # samples, cycles per sample, rad, share of the gain: a step of `refined`, at most
+_LIMITS = (0.5, 2e-5, 0.5, 0.3)         # samples, cycles per sample, rad, share of the gain: a step of `refine_sync`, at most
 
 
 def candidates(y, soi, interference, kappa=None, noise_var=None):
@@ -228,7 +228,7 @@ def _weighted(x, interference, out, noise):
     return torch.fft.ifft(torch.fft.fft(x) / torch.as_tensor(kappa ** 2 * shape + noise))
 
 
-def channel_fitted(y, soi, interference, out, length, free, clear):
+def fit_channel(y, soi, interference, out, length, free, clear):
     """The SOI with the channel of `length` taps that fits best, by least squares of y on the soft symbols' waveform at delays one
     sample apart, given a Separation `out` of this window y, complex [samples]; and the taps' standard deviations [length]:
     (LinearModulation, array). The interference is Gaussian noise there, so that no decision bends it, or, where a separation is
@@ -284,7 +284,7 @@ def channel_fitted(y, soi, interference, out, length, free, clear):
     return replace(sent, signal=signal, **{key: values[key] for key in values if key in free}), spread
 
 
-def refined(y, soi, out, free):
+def refine_sync(y, soi, out, free):
     """One Gauss-Newton step of the SOI's nuisances `free` (names) by least squares, given a Separation `out` of this window y,
     complex [samples]; and their standard deviations (the phase's at the window's middle): (LinearModulation, name -> float)."""
     symbols = _soft(soi, out)

@@ -74,7 +74,7 @@ class Linear:
         signal, alphabet, samples = self.prior.signal, self.prior.signal.alphabet, self.samples
         timing = self.stride / 2 + torch.rand(batch, generator=generator, dtype=torch.float64) - 0.5
         here = replace(self.prior, timing=timing)
-        first, count = here.reaching(samples)
+        first, count = here.overlapping_symbols(samples)
         symbols = alphabet.map(torch.randint(0, 2, (batch, count * alphabet.bits_per_symbol), generator=generator))
         presence, n = torch.ones(batch, samples), torch.arange(samples)
         if not exact:
@@ -87,7 +87,7 @@ class Linear:
             cut = torch.rand(batch, 1, generator=generator) < _UNSEEN
             lead = torch.randint(0, self.stride, (batch, 1), generator=generator)
             presence[cut & ((n < lead) | (n >= samples - self.stride + lead)) & (presence > 0)] = 0
-        s = replace(here, phase=0.0).modulate_reaching(symbols, samples)
+        s = replace(here, phase=0.0).modulate_overlapping(symbols, samples)
         fraction = (timing - self.stride / 2).float()
         if exact:
             return Batch(s, fraction, presence)

@@ -170,8 +170,8 @@ def _draw(source: Any, prior: Any, windows: int, generator: Generator) -> tuple[
 def _noise(shape: tuple[int, int] | torch.Size, level: float, colour: Any, generator: Generator) -> Tensor:
     if colour is None:
         return level ** 0.5 * mixtures.noise(shape, generator)
-    count = colour.reaching(shape[1])[1]
-    return level ** 0.5 * colour.modulate_reaching(mixtures.noise((shape[0], count), generator), shape[1]) + (
+    count = colour.overlapping_symbols(shape[1])[1]
+    return level ** 0.5 * colour.modulate_overlapping(mixtures.noise((shape[0], count), generator), shape[1]) + (
         _FLOOR ** 0.5 * mixtures.noise(shape, generator))
 
 
