@@ -89,7 +89,7 @@ def _stream_rows(save: pathlib.Path | None, rows: Iterable[dict[str, Any]]) -> N
     done: list[dict[str, Any]] = []
     for row in rows:
         done.append(row)
-        typer.echo(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()))
+        typer.echo(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
         if save:
             save.write_text(json.dumps(done, indent=1) + "\n")
 
@@ -220,13 +220,13 @@ def denoising(
 def noise_floor(sir_db: Annotated[str, typer.Option(help="QPSK over OFDM, comma-separated.")] = "-5,-10",
                 snr_db: Annotated[str, typer.Option(help="Per sample, comma-separated; inf: no noise.")] = "inf,30,20",
                 windows: Annotated[int, typer.Option(min=1, help="Of each pair, 2560 samples.")] = 48,
-                seed: Seed = 1, save: Save = None):
+                seed: Seed = 1, save: Save = None) -> None:
     """Isolated windows of QPSK under OFDM with little noise or none, kinds alone known, carrier offsets up to 0.01 cycles per
     sample: how many are separated wrongly, and how many of those are reported as right."""
     from . import noise_floor as study
 
     cases = [(sir, None if snr == math.inf else snr) for sir in _decibels(sir_db) for snr in _decibels(snr_db)]
-    _table(save, cases, lambda case: study.cell(*case, windows, seed))
+    _table(save, cases, lambda case: study.cell(case[0], case[1], windows, seed))
 
 
 def _print_row(row: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 """Carrier offsets and noise: isolated windows of QPSK under stronger OFDM, kinds alone known, with little noise or none.
 
 Little noise is where a search goes wrong with confidence: a wrong carrier offset leaves symbols on the alphabet's points, and
-what it leaves of the mixture is laid on the interference's carriers.
+what it leaves of the mixture is attributed to the interference's carriers.
 """
 from dataclasses import replace
 
@@ -17,18 +17,19 @@ OFDM = {"kind": "ofdm", "fft_size": 64, "cyclic_prefix": 16, "guards": [4, 3], "
 SAMPLES, OFFSET = 2560, 0.01        # of a window; carrier offsets up to this, cycles per sample, either side
 _EDGE, _LAGS = 9, 1                 # symbols not counted at each end, where a frame and a pulse are cut; of symbols, tried
 _WRONG = 0.05                       # share of wrong bits from which a window is wrong
-_TOLD = 4.0                         # of the reported error rate: a wrong window with a larger share of wrong bits is confident
+_CONFIDENT = 4.0                    # of the reported error rate: beyond that a wrong window is confident
 
 
 def cell(sir_db, snr_db, windows=48, seed=1):
     """Windows of one SIR and SNR (dB per sample; None: no noise). Returns a dict: sir_db, snr_db, windows, wrong (more than 5 %
     of the bits), confident (wrong, and more than four times the reported error rate), ber of the others, offset_wrong (off by
-    more than 2e-5), quality_db median, noise_db (found noise over the SOI's power, median; of no noise a bound)."""
+    more than 2e-5), quality_db median, noise_db (estimated noise over the SOI's power, median; of no noise a bound)."""
     rows = [window(sir_db, snr_db, seed * 1000 + k) for k in range(windows)]
-    ber, told, offset, quality, noise = np.array(rows).T
+    ber, reported, offset, quality, noise = np.array(rows).T
     wrong = ber > _WRONG
     return dict(sir_db=sir_db, snr_db=snr_db, windows=windows, wrong=int(wrong.sum()),
-                confident=int((wrong & (ber > _TOLD * told)).sum()), ber=float(ber[~wrong].mean()) if (~wrong).any() else None,
+                confident=int((wrong & (ber > _CONFIDENT * reported)).sum()),
+                ber=float(ber[~wrong].mean()) if (~wrong).any() else None,
                 offset_wrong=int((offset > 2e-5).sum()), quality_db=float(np.median(quality)),
                 noise_db=float(10 * np.log10(np.median(noise) + 1e-12)))
 

@@ -27,6 +27,7 @@ from alpha_rgs import __version__
 from alpha_rgs.errors import AlphaRgsError, ParameterError
 from alpha_rgs.separators import api
 from alpha_rgs.sources import load, with_network
+from alpha_rgs.sources.base import Structure
 from alpha_rgs.sources.mixtures import draw, draw_case, paper_case
 
 CHUNK = 25          # windows drawn together
@@ -139,7 +140,8 @@ def _trained(unit, role, given):
     if role not in unit.priors:
         return given
     prior = load(unit.priors[role])
-    return with_network(given, prior.network) if prior.learned and prior.kind == given.kind == "linear-modulation" else prior
+    own = prior.learned and prior.structure is given.structure is Structure.CHAIN
+    return with_network(given, prior.network) if own else prior
 
 
 @functools.lru_cache(maxsize=64)

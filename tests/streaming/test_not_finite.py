@@ -28,7 +28,8 @@ def test_a_window_with_nan_says_nothing(where, kind):
     out = windows(2)
     getattr(out, where)[1] = np.nan
     if kind == "tensors":
-        out = replace(out, **{k: torch.from_numpy(getattr(out, k)) for k in ("soi", "interference", "symbols", "llrs", "quality")})
+        names = ("soi", "interference", "symbols", "llrs", "quality")
+        out = replace(out, **{k: torch.from_numpy(getattr(out, k)) for k in names})
     sound = finite(out)
     assert sound.quality.tolist() == [20.0, NOTHING] and sound.error_rate[1] == 0.5 and sound.error_rate[0] < 1e-9
     assert not sound.symbols[1].any() and not sound.soi[1].any() and sound.symbols[0].all() and sound.soi[0].all()

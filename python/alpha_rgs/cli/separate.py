@@ -18,8 +18,8 @@ def separate(
     soi: Annotated[pathlib.Path | None, typer.Option(metavar="SOI.toml", help="Prior of the signal of interest.")] = None,
     interference: Annotated[pathlib.Path | None, typer.Option(metavar="INT.toml",
                                                               help="Prior of the interference: TOML, or a folder.")] = None,
-    source: Annotated[list[pathlib.Path] | None, typer.Option(metavar="A.toml", help="Prior of one source; give it two to six times, "
-                                                              "in place of --soi and --interference.")] = None,
+    source: Annotated[list[pathlib.Path] | None, typer.Option(metavar="A.toml", help="Prior of one source; give it two to six "
+                                                              "times, in place of --soi and --interference.")] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "auto",
     preset: Annotated[str | None, typer.Option(help="Of alpha_rgs: fast, white or paper; default fast, white where the "
                                                     "interference's network takes white noise only.")] = None,

@@ -188,7 +188,8 @@ def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> 
         known = known if chain == 0 else known[::-1]
         again = _known(y, known, _chosen("auto", known, y.shape), out.noise_var.double(), {})
         return replace(again, estimated=out.estimated, sources=[
-            replace(e, decided=e.decided and (not e.ambiguous or s.state.phase is not None)) for e, s in zip(again.sources, sources)])
+            replace(e, decided=e.decided and (not e.ambiguous or s.state.phase is not None))
+            for e, s in zip(again.sources, sources)])
     gain = torch.as_tensor(wanted.gain, dtype=torch.float64, device=y.device).reshape(-1).expand(len(y))
     first = _chain_estimate(y, wanted, out, gain)
     left = gain.square() * 10 ** (-first.sinr_db.double() / 10)

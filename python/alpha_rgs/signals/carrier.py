@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ def column(value: Any, like: Tensor, dtype: torch.dtype = torch.float64) -> Tens
     return torch.as_tensor(value, dtype=dtype, device=like.device).reshape(-1, 1)
 
 
-def rotation(frequency: Any, lags: Any) -> np.ndarray:
+def rotation(frequency: Any, lags: Any) -> npt.NDArray[np.complex128]:
     """exp(j*2*pi*frequency*l): what a carrier offset (cycles per sample) does to an autocorrelation, complex128 like lags."""
     frequency = torch.as_tensor(frequency, dtype=torch.float64).reshape(-1)
     if bool((frequency != frequency[0]).any()):

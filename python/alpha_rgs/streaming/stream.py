@@ -130,8 +130,8 @@ def _check_window(soi, window, hop):
         raise ParameterError(f"window: {window} samples are shorter than the signal of interest's pulse, {soi.signal.taps_count} "
                              "samples")
     if soi.preamble and soi.phase is None and len(soi.word) * sps > window:
-        raise ParameterError(f"preamble: {len(soi.word)} symbols do not fit in a window of {window} samples; give fewer bits, or a "
-                             "longer window")
+        raise ParameterError(f"preamble: {len(soi.word)} symbols do not fit in a window of {window} samples; give fewer "
+                             "bits, or a longer window")
 
 
 class _Stream:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What training asks of a source. The last two are concluded from the kind as yet, in this file alone: each stands for an
-attribute that a source is to have."""
+"""What training asks of a source. Two answers are concluded from the kind as yet: they stand for attributes that a source is to
+have."""
 from typing import Any
 
 from ..sources.base import Structure
@@ -23,7 +23,7 @@ def has_bursts(source: Any) -> bool:
 
 def can_be_drawn(source: Any) -> bool:
     """Whether waveforms of it can be drawn from its description alone."""
-    return not source.learned and not source.fitted
+    return not (source.learned or source.fitted)
 
 
 def pseudo_period(source: Any) -> int | None:
