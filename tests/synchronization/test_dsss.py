@@ -12,9 +12,10 @@ from alpha_rgs.inference.linear_pair import LinearPair
 from alpha_rgs.separators import choose, separate
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.signals import constellation
+from alpha_rgs.signals.linear import scrambled_symbols
 from alpha_rgs.sources import LinearModulation, Ofdm, from_dict
 from alpha_rgs.sources.base import Noise
-from alpha_rgs.sources.mixtures import CASES, autocorrelation, draw, draw_case, noise, paper_case, scrambled_symbols
+from alpha_rgs.sources.mixtures import CASES, autocorrelation, draw, draw_case, noise, paper_case
 from alpha_rgs.synchronization import acquire
 
 BARKER = Signal("bpsk", 25, "barker")

@@ -28,6 +28,7 @@ def simulate(
     """
     from ..io import recordings
     from ..sources import mixtures
+    from ..sources.base import Structure
     from ..streaming import report
 
     stems = ("mixture", "soi", "interference")
@@ -38,13 +39,15 @@ def simulate(
         soi_prior, interference_prior = mixtures.paper_priors(symbols=None)
         if soi:
             soi_prior = prior_of(soi)[0]
+            if soi_prior.structure is not Structure.CHAIN:
+                raise ParameterError(f"{soi}: kind: {soi_prior.kind!r} cannot be simulated as the signal of interest yet; give a "
+                                     "prior of kind 'linear-modulation'")
             _check_soi(soi, soi_prior)
-            _require_kind(soi, soi_prior, "linear-modulation")
         if interference:
             interference_prior = prior_of(interference)[0]
-            _require_kind(interference, interference_prior, *mixtures.SIMULATED)
-            if interference_prior.kind == "ofdm" and interference_prior.signal.alphabet.symmetry is None:
-                raise ParameterError(f"{interference}: constellation: 'gaussian' says that it is not known; name one to simulate")
+            if interference_prior.learned or interference_prior.fitted:
+                raise ParameterError(f"{interference}: kind: {interference_prior.kind!r} cannot be simulated; give the TOML file of "
+                                     "its structure")
         levels(soi_prior, sir_db, snr_db)
         drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
@@ -72,11 +75,5 @@ def simulate(
 def _check_soi(path: pathlib.Path, prior: Any) -> None:
     """ParameterError where a signal of interest lacks what it is drawn with."""
     for key in ("timing", "phase", "gain"):
-        if prior.kind == "linear-modulation" and getattr(prior, key) is None:
+        if getattr(prior, key, None) is None:
             raise ParameterError(f"{path}: {key} is missing; a signal cannot be drawn without it")
-
-
-def _require_kind(path: pathlib.Path, prior: Any, *kinds: str) -> None:
-    if prior.kind not in kinds:
-        raise ParameterError(f"{path}: kind: {prior.kind!r} cannot be simulated here; give a prior of kind "
-                             f"{' or '.join(map(repr, kinds))}")

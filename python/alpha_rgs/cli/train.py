@@ -206,14 +206,14 @@ def _against(options: Options) -> tuple[Any, str]:
     """(what is drawn as noise, or None for Gaussian noise, and a text that says what it is)."""
     from ..nets import SUPERVISED
     from ..sources import load
+    from ..sources.base import Structure
     from ..training import datasets
-    from ..training.capabilities import has_symbol_grid
     from ..training.dataset_builder import Mixtures
 
     if options.against is None:
         return None, ""
     sir, prior = _range("--sir-db", options.sir_db), load(options.against)
-    if not has_symbol_grid(prior):
+    if prior.structure is not Structure.CHAIN:
         raise ParameterError(f"{options.against}: kind: {prior.kind!r} must be 'linear-modulation' to train against")
     if options.network in SUPERVISED:
         noise = _range("--noise-db", options.noise_db) if options.noise_db else None

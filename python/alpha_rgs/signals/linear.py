@@ -278,3 +278,16 @@ def _hashable(timing: float | Tensor) -> float | tuple[float, ...]:
         return float(timing)
     values = tuple(timing.flatten().tolist())
     return values[0] if values.count(values[0]) == len(values) else values
+
+
+def scrambled_symbols(batch, count, generator):
+    """Differential BPSK of constant data behind the 802.11b scrambler: complex64 [batch, count], ±1.
+
+    Self-synchronising, x^7 + x^4 + 1 (IEEE 802.11-2020, 16.2.4), from a random state other than zero, on an input of zeros: a
+    sequence of maximal length, period 127; a one turns the phase by half a turn, and 127 bits hold 64 ones.
+    """
+    state = torch.randint(1, 128, (batch,), generator=generator)[:, None] >> torch.arange(7) & 1
+    bits = [*state.T]
+    while len(bits) < count:
+        bits.append(bits[-4] ^ bits[-7])
+    return (1 - 2 * (torch.stack(bits[:count], 1).cumsum(1) % 2)).to(torch.complex64)

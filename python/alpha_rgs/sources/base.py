@@ -118,6 +118,7 @@ class Source(ABC):
 
     kind: ClassVar[str] = ""
     structure: ClassVar[Structure] = Structure.NONE
+    integrates_nuisances: bool = False  # whether denoise is the posterior mean where timing and phase are unknown too
     supervised: bool = False            # whether its network was trained on mixtures, for one pass over them
     alphabet_rotation: float = 0.0      # rad by which its alphabet rotates from symbol to symbol
     own_carrier: ClassVar[bool] = True  # whether windows of one batch may differ in the carrier offset of its noise's basis
@@ -178,6 +179,11 @@ class Source(ABC):
         lags = np.fft.ifftshift(np.arange(-(nfft // 2), nfft - nfft // 2))
         density = np.fft.fft(self.autocorrelation(lags)).real.clip(0)
         return density / density.mean()
+
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
+        """(windows of random content, complex64 [batch, samples], of unit mean power; the source as it truly is, nuisances that
+        it lacks drawn per window). Raises CapabilityError where its description does not suffice."""
+        raise CapabilityError(f"{self.kind}: a source of this kind cannot be drawn; record it, or give the file of its structure")
 
     # ---- inference -------------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -253,6 +259,12 @@ class Source(ABC):
     def memory(self) -> int:
         """Samples that one of its symbols takes: windows are several times as long, with a few of them as context."""
         return 0
+
+    @property
+    def pseudo_period(self) -> int | None:
+        """Samples after which its complementary covariance E[s(n + l)·s(n)] repeats, where it is not zero and no symbol grid
+        tells of it; else None."""
+        return None
 
     @property
     def frame_period(self) -> int:

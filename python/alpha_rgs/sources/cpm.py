@@ -66,6 +66,16 @@ class Gmsk(Source):
         """How many phases any number of symbols may leave, each ±pi*h."""
         return self.signal.index.denominator * (1 + self.signal.index.numerator % 2)
 
+    @property
+    def integrates_nuisances(self):
+        """See Source.integrates_nuisances."""
+        return self.signal.index == Fraction(1, 2)
+
+    @property
+    def pseudo_period(self):
+        """See Source.pseudo_period: two symbols at modulation index 1/2."""
+        return 2 * self.signal.samples_per_symbol if self.signal.index == Fraction(1, 2) else None
+
     def first(self):
         """The number of the first symbol whose pulse is not over at sample 0, int64 [batch] (or [1]); the timing is known."""
         end = torch.as_tensor(self.timing, dtype=torch.float64).reshape(-1) + self.signal.half_length       # of symbol 0's pulse

@@ -16,6 +16,7 @@ from ..nets.alignment import on_grid
 from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
 from ..signals.carrier import carrier, column
 from ..synchronization.levels import period_offset
+from .base import Structure
 from .gaussian import Gaussian
 from .linear_modulation import LinearModulation
 from .ofdm import Ofdm, frame_pulses
@@ -207,28 +208,38 @@ def _density(signal, frequency):
 
 
 def with_network(source, network):
-    """The prior of that structure with the network as its denoiser. Raises ParameterError where they do not fit."""
+    """The prior of that structure with the network as its denoiser. Raises ParameterError, CapabilityError where they do not
+    fit."""
     fields = {name: getattr(source, name) for name, f in source.__dataclass_fields__.items() if f.init and name != "network"}
-    if isinstance(network, BurstDenoiser) and source.kind != "ofdm-bursts":
+    if isinstance(network, BurstDenoiser) and source.structure is not Structure.BURSTS:
         raise CapabilityError("diffusion: a network of kind bursts decides the carriers of 802.11 bursts, not of a "
                               f"{source.kind} prior")
-    if source.kind == "linear-modulation":
-        if network.stride != source.signal.samples_per_symbol:
-            raise ParameterError(f"network: its stride, {network.stride}, must be the source's samples_per_symbol, "
-                                 f"{source.signal.samples_per_symbol}")
-        return LearnedLinearModulation(**fields, network=network)
-    if source.kind == "gaussian":
-        return LearnedGaussian(**fields, network=network)
-    if source.kind == "ofdm":
-        if not network.cyclic:
-            raise CapabilityError("diffusion: no network but one of kind ofdm can stand for the denoiser of an ofdm prior")
-        for key in ("fft_size", "cyclic_prefix"):
-            if getattr(network, key, None) != getattr(source.signal, key):
-                raise ParameterError(f"network: its {key}, {getattr(network, key, 'none')}, must be the source's, "
-                                     f"{getattr(source.signal, key)}")
-        return LearnedOfdm(**fields, network=network)
-    if source.kind == "ofdm-bursts":
-        if not isinstance(network, BurstDenoiser):
-            raise CapabilityError("diffusion: no network but one of kind bursts decides the carriers of 802.11 bursts")
-        return LearnedBursts(**fields, network=network)
-    raise CapabilityError(f"diffusion: no network can stand for the denoiser of a {source.kind} prior yet")
+    learned = LearnedGaussian if source.fitted else _LEARNED.get(source.structure)
+    if learned is None:
+        raise CapabilityError(f"diffusion: no network can stand for the denoiser of a {source.kind} prior yet")
+    _CHECKS.get(source.structure, lambda *_: None)(source, network)
+    return learned(**fields, network=network)
+
+
+def _check_chain(source, network):
+    if network.stride != source.signal.samples_per_symbol:
+        raise ParameterError(f"network: its stride, {network.stride}, must be the source's samples_per_symbol, "
+                             f"{source.signal.samples_per_symbol}")
+
+
+def _check_frames(source, network):
+    if not network.cyclic:
+        raise CapabilityError("diffusion: no network but one of kind ofdm can stand for the denoiser of an ofdm prior")
+    for key in ("fft_size", "cyclic_prefix"):
+        if getattr(network, key, None) != getattr(source.signal, key):
+            raise ParameterError(f"network: its {key}, {getattr(network, key, 'none')}, must be the source's, "
+                                 f"{getattr(source.signal, key)}")
+
+
+def _check_bursts(source, network):
+    if not isinstance(network, BurstDenoiser):
+        raise CapabilityError("diffusion: no network but one of kind bursts decides the carriers of 802.11 bursts")
+
+
+_LEARNED = {Structure.CHAIN: LearnedLinearModulation, Structure.FRAMES: LearnedOfdm, Structure.BURSTS: LearnedBursts}
+_CHECKS = {Structure.CHAIN: _check_chain, Structure.FRAMES: _check_frames, Structure.BURSTS: _check_bursts}

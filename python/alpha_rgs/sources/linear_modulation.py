@@ -10,6 +10,7 @@ from ..inference.linear_model import EVERY, LinearModel, as_complex, moments, so
 from ..inference.linear_pair import LinearPair
 from ..signals import LinearModulation as Signal
 from ..signals.carrier import carrier, column, rotation
+from ..signals.linear import scrambled_symbols
 from .base import Demodulated, Source, Structure
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
@@ -267,6 +268,26 @@ class LinearModulation(Source):
         precision = (1 / var - own).clamp_min(1e-6)
         soft = moments(self.signal.alphabet, mean / var / precision, 1 / precision)[0].float()
         return torch.view_as_complex(torch.nn.functional.pad(soft, (0, 2 - soft.shape[-1])))
+
+    def draw(self, batch, samples, generator, scrambled=None):
+        """See Source.draw: it goes on before and after the window. scrambled: symbols as 802.11b makes them of constant data
+        (signals.linear.scrambled_symbols), else independent; None: scrambled where the pulse is barker and the alphabet bpsk."""
+        signal, sps = self.signal, self.signal.samples_per_symbol
+        if scrambled is None:
+            scrambled = (signal.pulse, signal.constellation) == ("barker", "bpsk")
+        timing, phase = (scale * torch.rand(batch, generator=generator, dtype=torch.float64) if value is None else torch.as_tensor(
+            value, dtype=torch.float64).expand(batch) for value, scale in ((self.timing, sps), (self.phase, 2 * torch.pi)))
+        truth = replace(self, timing=timing, phase=phase)
+        count, first = self.symbols or truth.overlapping_symbols(samples)[1], 0 if self.symbols else truth.overlapping_symbols(
+            samples)[0]
+        if scrambled:
+            symbols = scrambled_symbols(batch, count, generator)
+        else:
+            bits = torch.randint(0, 2, (batch, count * signal.alphabet.bits_per_symbol), generator=generator)
+            symbols = signal.alphabet.map(bits)
+        turns = signal.turns(first, count)
+        b = signal.modulate(symbols if turns is None else symbols * turns, samples, timing + first * sps)
+        return b * carrier(phase, self.carrier_offset, b), truth
 
     def linear_model(self, shape):
         """See Source.linear_model: one column per symbol that reaches the window."""

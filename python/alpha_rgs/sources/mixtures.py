@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..errors import CapabilityError, ParameterError
+from ..errors import ParameterError
 from ..signals import LinearModulation as LinearSignal
 from ..signals import Ofdm as OfdmSignal
-from ..signals.carrier import carrier
 from . import LinearModulation, Ofdm, Source
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
-SIMULATED = ("ofdm", "linear-modulation", "gmsk", "gfsk", "lora", "tones", "sum", "ofdm-bursts")      # kinds that `alone` draws
 HELD_OUT = "held-out"   # none of the table's: to check on it what was chosen on those
 DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
 
@@ -112,74 +110,9 @@ def alone(prior, batch, samples, generator, scrambled=None):
 
     scrambled: for linear modulation, see _linear. Raises CapabilityError where that kind cannot be drawn.
     """
-    n = torch.arange(samples, dtype=torch.float64)
-    if prior.kind == "ofdm":
-        return _ofdm(prior, batch, n, generator)
-    if prior.kind == "linear-modulation":
-        return _linear(prior, batch, n, generator, scrambled)
-    if prior.kind == "sum":
-        parts = [alone(source, batch, samples, generator, scrambled) for source in prior.sources]
-        b = sum(g * part for g, (part, _) in zip(prior.amplitudes, parts))
-        return b, replace(prior, sources=tuple(truth for _, truth in parts))
-    if hasattr(prior, "draw"):
-        return prior.draw(batch, samples, generator)
-    raise CapabilityError(f"{prior.kind}: a source of this kind cannot be drawn; record it, or give the file of its structure")
-
-
-def _ofdm(ofdm, batch, n, g):
-    """OFDM of random carriers at samples n: complex64 [batch, samples], and the prior as it truly is."""
-    if ofdm.signal.alphabet.symmetry is None:
-        raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
-    samples = len(n)
-    period, frames = ofdm.signal.frame_length, -(-samples // ofdm.signal.frame_length) + 1
-    offset = torch.randint(0, period, (batch,), generator=g) if ofdm.frame_offset is None else torch.as_tensor(
-        ofdm.frame_offset).expand(batch)
-    phase = 2 * torch.pi * torch.rand(batch, generator=g) if ofdm.phase is None else torch.as_tensor(ofdm.phase).expand(batch)
-    c = ofdm.signal.alphabet.map(torch.randint(0, 2, (batch, frames * len(ofdm.signal.carriers)
-                                                      * ofdm.signal.alphabet.bits_per_symbol), generator=g))
-    c = c.reshape(batch, frames, -1)
-    whole = (c @ torch.tensor(ofdm.matrix.T, dtype=torch.complex64)).flatten(1)
-    b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
-    b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * ofdm.carrier_offset * n).float())
-    return b, Ofdm(ofdm.signal, offset, phase, ofdm.carrier_offset, ofdm.channel, ofdm.delay_spread, ofdm.gain)
-
-
-def _linear(prior, batch, n, g, scrambled=None):
-    """A linear modulation that goes on before and after samples n: complex64 [batch, samples], and the prior as it truly is.
-
-    scrambled: symbols as 802.11b makes them of constant data (scrambled_symbols), else independent; None for scrambled
-    where the pulse is barker and the alphabet bpsk.
-    """
-    signal, sps, samples = prior.signal, prior.signal.samples_per_symbol, len(n)
-    if scrambled is None:
-        scrambled = (signal.pulse, signal.constellation) == ("barker", "bpsk")
-    timing = sps * torch.rand(batch, generator=g, dtype=torch.float64) if prior.timing is None else torch.as_tensor(
-        prior.timing, dtype=torch.float64).expand(batch)
-    phase = 2 * torch.pi * torch.rand(batch, generator=g, dtype=torch.float64) if prior.phase is None else torch.as_tensor(
-        prior.phase, dtype=torch.float64).expand(batch)
-    truth = replace(prior, timing=timing, phase=phase)
-    count = prior.symbols or truth.overlapping_symbols(samples)[1]
-    if scrambled:
-        symbols = scrambled_symbols(batch, count, g)
-    else:
-        symbols = signal.alphabet.map(torch.randint(0, 2, (batch, count * signal.alphabet.bits_per_symbol), generator=g))
-    start = timing if prior.symbols else timing + truth.overlapping_symbols(samples)[0] * sps
-    turns = signal.turns(0 if prior.symbols else truth.overlapping_symbols(samples)[0], count)
-    b = signal.modulate(symbols if turns is None else symbols * turns, samples, start)
-    return b * carrier(phase, prior.carrier_offset, b), truth
-
-
-def scrambled_symbols(batch, count, generator):
-    """Differential BPSK of constant data behind the 802.11b scrambler: complex64 [batch, count], ±1.
-
-    Self-synchronising, x^7 + x^4 + 1 (IEEE 802.11-2020, 16.2.4), from a random state other than zero, on an input of zeros: a
-    sequence of maximal length, period 127; a one turns the phase by half a turn, and 127 bits hold 64 ones.
-    """
-    state = torch.randint(1, 128, (batch,), generator=generator)[:, None] >> torch.arange(7) & 1
-    bits = [*state.T]
-    while len(bits) < count:
-        bits.append(bits[-4] ^ bits[-7])
-    return (1 - 2 * (torch.stack(bits[:count], 1).cumsum(1) % 2)).to(torch.complex64)
+    if scrambled is not None:
+        return prior.draw(batch, samples, generator, scrambled=scrambled)
+    return prior.draw(batch, samples, generator)
 
 
 def autocorrelation(x, lags):

@@ -104,6 +104,24 @@ class Ofdm(Source):
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
         return plan.join(mean @ matrix.T) * turn
 
+    def draw(self, batch, samples, generator):
+        """See Source.draw: random carriers. Raises ParameterError where the constellation is unknown."""
+        if self.signal.alphabet.symmetry is None:
+            raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
+        period, frames = self.signal.frame_length, -(-samples // self.signal.frame_length) + 1
+        offset = torch.randint(0, period, (batch,), generator=generator) if self.frame_offset is None else torch.as_tensor(
+            self.frame_offset).expand(batch)
+        phase = 2 * torch.pi * torch.rand(batch, generator=generator) if self.phase is None else torch.as_tensor(
+            self.phase).expand(batch)
+        bits = torch.randint(0, 2, (batch, frames * len(self.signal.carriers) * self.signal.alphabet.bits_per_symbol),
+                             generator=generator)
+        c = self.signal.alphabet.map(bits).reshape(batch, frames, -1)
+        whole = (c @ torch.tensor(self.matrix.T, dtype=torch.complex64)).flatten(1)
+        n = torch.arange(samples, dtype=torch.float64)
+        b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
+        b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
+        return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
+
     def linear_model(self, shape):
         """See Source.linear_model: one column per carrier and frame."""
         period, samples = self.signal.frame_length, shape[1]

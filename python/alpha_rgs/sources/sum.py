@@ -64,6 +64,12 @@ class Sum(Source):
         """See Source.select."""
         return replace(self, sources=tuple(source.select(index) for source in self.sources))
 
+    def draw(self, batch, samples, generator):
+        """See Source.draw."""
+        parts = [source.draw(batch, samples, generator) for source in self.sources]
+        b = sum(g * part for g, (part, _) in zip(self.amplitudes, parts))
+        return b, replace(self, sources=tuple(truth for _, truth in parts))
+
     def autocorrelation(self, lags):
         """See Source.autocorrelation: the parts', weighted by their powers."""
         return sum(g * g * source.autocorrelation(lags) for g, source in zip(self.amplitudes, self.sources))

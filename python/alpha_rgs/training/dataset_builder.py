@@ -17,9 +17,9 @@ from ..io.checks import source_warnings
 from ..nets import SUPERVISED, build
 from ..nets.alignment import improper, pseudo_covariance
 from ..sources import load, mixtures, with_network
+from ..sources.base import Structure
 from ..sources.ofdm_bursts import LENGTH
 from . import covariance_fit, datasets
-from .capabilities import can_be_drawn, has_bursts, has_frames, has_symbol_grid, pseudo_period
 
 CLEAR = 10.0                    # energy of a complementary covariance, in units of chance's, below which there is none: of QPSK
                                 # 1 in 20 exceeds 3
@@ -66,7 +66,7 @@ class DatasetBuilder:
             self._draw_bursts(stride, window)
         elif self.structure is None:
             self._cut([files.load(path, datatype, sample_rate) for path in recordings], period, window)
-        elif has_symbol_grid(self.structure) and network not in SUPERVISED:
+        elif self.structure.structure is Structure.CHAIN and network not in SUPERVISED:
             self._draw_symbols(stride, window)
         else:
             self._draw(self._window(window))
@@ -74,15 +74,15 @@ class DatasetBuilder:
     def _describe(self, path: pathlib.Path) -> None:
         self.structure = load(path)
         self.names, self.about = [path.name], repr(self.structure)
-        if not can_be_drawn(self.structure):
+        if self.structure.learned or self.structure.fitted:
             raise ParameterError(f"{path}: describes no signal that could be drawn; give a TOML file of kind "
                                  "linear-modulation, ofdm or gmsk")
 
     def _check_network(self) -> None:
-        if self.network == "ofdm" and (self.structure is None or not has_frames(self.structure)):
+        if self.network == "ofdm" and (self.structure is None or self.structure.structure is not Structure.FRAMES):
             raise ParameterError("--network: ofdm needs --synthetic with a file of kind ofdm, for whose fft_size and "
                                  "cyclic_prefix it is built")
-        if (self.network == "bursts") != (self.structure is not None and has_bursts(self.structure)):
+        if (self.network == "bursts") != (self.structure is not None and self.structure.structure is Structure.BURSTS):
             raise ParameterError("--network: bursts and a file with preset = \"802.11\" (--synthetic) need each other")
 
     def _window(self, window: int | None) -> int:
@@ -117,7 +117,7 @@ class DatasetBuilder:
             return
         generator = torch.Generator().manual_seed(1)
         self.covariance = covariance_fit.fit([self.source.draw(-(-_LONG // samples), generator).s.flatten().numpy()], 1).prior
-        repeats = pseudo_period(self.structure)
+        repeats = self.structure.pseudo_period
         if repeats and self.network == "fast":
             self.stride, constant = repeats, replace(self.structure, timing=0.0, phase=0.0)
             self._estimate_pseudo(datasets.Drawn(constant, 400_000).draw(1, torch.Generator().manual_seed(1)).s[0])
@@ -162,7 +162,7 @@ class DatasetBuilder:
     @property
     def kernel(self) -> int:
         """Taps of fast's first layer: five hops of short ones, three of long ones."""
-        if self.structure is not None and has_symbol_grid(self.structure):
+        if self.structure is not None and self.structure.structure is Structure.CHAIN:
             reach = 2 * -(-int(self.structure.signal.half_length) // self.stride) + 1
             return self.stride * min(max(reach, 3), 9)
         return self.stride * (3 if self.stride >= 16 else 9 if self.pseudo is None else 5)

@@ -20,7 +20,6 @@ from ..sources import LinearModulation, mixtures
 from ..sources.base import Noise
 from ..sources.learned import pulse_noise
 from . import datasets
-from .capabilities import denoises_unknown_state
 
 LEVELS = (30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.8, 0.5, 0.3, 0.1, 0.03, 0.01)
 COLOUR = LinearModulation(Signal("qpsk", 16, "rrc", 0.5, 4), 8.0, 0.0, 1.0)     # the signal of interest of the paper
@@ -91,7 +90,7 @@ def recorded(prior: Any, reference: Any, windows: Any, levels: Sequence[float] =
     """
     for given in (prior, reference):
         unknown = [name for name in ("timing", "frame_offset", "phase") if getattr(given, name, 0) is None]
-        if unknown and not denoises_unknown_state(given):
+        if unknown and not given.integrates_nuisances:
             raise ParameterError(f"{given.kind}: {unknown[0]} is missing and not estimated in recordings; set it in its file")
     x = torch.as_tensor(windows).to(torch.complex64)
     points: list[Point] = []
@@ -158,7 +157,7 @@ def _draw(source: Any, prior: Any, windows: int, generator: Generator) -> tuple[
     """(Batch, the prior as it truly is or None)."""
     if isinstance(source, datasets.Drawn):
         s, truth = mixtures.alone(source.prior, windows, source.samples, generator)
-        truth = source.prior if denoises_unknown_state(source.prior) else truth
+        truth = source.prior if source.prior.integrates_nuisances else truth
         return datasets.Batch(s, torch.zeros(windows), torch.ones(windows, source.samples)), None if prior is None else truth
     batch = source.draw(windows, generator, exact=True)
     if prior is None:
