@@ -46,8 +46,8 @@ def simulate(
         if interference:
             interference_prior = prior_of(interference)[0]
             if interference_prior.learned or interference_prior.fitted:
-                raise ParameterError(f"{interference}: kind: {interference_prior.kind!r} cannot be simulated; give the TOML file of "
-                                     "its structure")
+                raise ParameterError(f"{interference}: kind: {interference_prior.kind!r} cannot be simulated; give the TOML "
+                                     "file of its structure")
         levels(soi_prior, sir_db, snr_db)
         drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
