@@ -92,7 +92,7 @@ class _Coloured(LinearModulation):
 def _without(y, soi, interference, levels):
     """y less the interference, as it is seen with the SOI as coloured noise; None where it is not told so."""
     noise = float(levels[2])
-    soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(soi) if f.init})
+    soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(LinearModulation) if f.init})       # less its network
     try:
         if interference.structure is Structure.CHAIN:
             interference, found = acquire_linear(y[None], soi, interference, None, noise)
