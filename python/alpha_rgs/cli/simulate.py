@@ -49,7 +49,10 @@ def simulate(
                 raise ParameterError(f"{interference}: kind: {interference_prior.kind!r} cannot be simulated; give the TOML "
                                      "file of its structure")
         levels(soi_prior, sir_db, snr_db)
-        drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
+        try:
+            drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
+        except ParameterError as error:
+            raise ParameterError(f"{interference or soi}: {error}") from None
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
                   "seed": seed}
         truth = {**chosen, "samples": samples, "soi": report.plain(drawn.soi),
