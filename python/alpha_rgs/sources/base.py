@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CapabilityError
+from .keys import Key
 
 if TYPE_CHECKING:
     from ..inference.linear_model import LinearModel
@@ -126,6 +127,7 @@ class Source(ABC):
     takes_basis: bool = True            # whether denoise takes a Noise with a basis
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
+    keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
     estimable: ClassVar[tuple[str, ...]] = ()           # nuisances that are estimated in a mixture where they are None
     synchronizes: ClassVar[tuple[str, ...]] = ()        # those of them that `synchronize` estimates

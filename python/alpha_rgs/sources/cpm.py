@@ -20,6 +20,7 @@ from ..signals import Gmsk as Signal
 from ..signals.carrier import carrier, rotation
 from . import laurent
 from .base import Demodulated, Source
+from .keys import number, whole
 
 _GRID = 16          # values of each unknown nuisance that are tried at once
 _NATS = 12.0        # hypotheses this far below the best one are left out
@@ -47,6 +48,16 @@ class Gmsk(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "gmsk"
+    keys = {
+        "samples_per_symbol": number("samples"),
+        "bandwidth_time": number("of the Gaussian filter: 3 dB bandwidth times the symbol's duration"),
+        "span": whole("length of the frequency pulse, symbols"),
+        "timing": number("samples from the first sample to the centre of the first symbol"),
+        "phase": number("rad, at the first sample"),
+        "carrier_offset": number("cycles per sample"),
+        "symmetry": whole("the phase is known up to one turn over this"),
+        "gain": number("amplitude as received; 1 is unit mean power"),
+    }
     dc_free = True
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable = synchronizes = ("timing", "phase")
@@ -265,6 +276,17 @@ class Gfsk(Gmsk):
     signal: GfskSignal = field(default_factory=GfskSignal)
 
     kind = "gfsk"
+    keys = {
+        "samples_per_symbol": number("samples"),
+        "bandwidth_time": number("of the Gaussian filter: 3 dB bandwidth times the symbol's duration"),
+        "modulation_index": number("a symbol turns the phase by this times half a turn"),
+        "span": whole("length of the frequency pulse, symbols"),
+        "timing": number("samples from the first sample to the centre of the first symbol"),
+        "phase": number("rad, at the first sample"),
+        "carrier_offset": number("cycles per sample"),
+        "symmetry": whole("the phase is known up to one turn over this"),
+        "gain": number("amplitude as received; 1 is unit mean power"),
+    }
 
 
 class TrellisDemodulator:

@@ -13,6 +13,7 @@ from ..signals import LinearModulation as Signal
 from ..signals.carrier import carrier, column, rotation
 from ..signals.linear import scrambled_symbols
 from .base import Demodulated, Source, Structure
+from .keys import listed, number, text, whole
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
 _SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
@@ -42,6 +43,23 @@ class LinearModulation(Source):
     preamble: str = ""
 
     kind = "linear-modulation"
+    keys = {
+        "constellation": text("alphabet of the symbols or carriers"),
+        "samples_per_symbol": number("samples"),
+        "pulse": text("rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long"),
+        "rolloff": number("of the rrc pulse, 0 to 1"),
+        "span": whole("length of the rrc pulse, symbols"),
+        "taps": listed("of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre"),
+        "radii": listed("of the outer rings, the innermost being 1"),
+        "timing": number("samples from the first sample to the centre of the first symbol"),
+        "phase": number("rad, at the first sample"),
+        "gain": number("amplitude as received; 1 is unit mean power"),
+        "carrier_offset": number("cycles per sample"),
+        "symbols": whole("length of the burst, symbols"),
+        "channel": listed("complex taps, one sample apart, that the pulse went through"),
+        "channel_length": whole("taps of a channel that is to be estimated"),
+        "preamble": text("bits that are sent now and then, by which the phase ambiguity is resolved"),
+    }
     structure = Structure.CHAIN
     dc_free = True
     state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}

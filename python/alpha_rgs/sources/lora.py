@@ -16,6 +16,7 @@ from ..errors import ParameterError
 from ..signals import Lora as Signal
 from ..signals.carrier import carrier, rotation
 from .base import Demodulated, Source
+from .keys import number, whole
 
 _COARSE = 16        # candidates for the begin of a symbol, at first
 _FINE = 1 / 64      # of a sample: the last step
@@ -42,6 +43,14 @@ class Lora(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "lora"
+    keys = {
+        "spreading_factor": whole("bits of a symbol, a chirp of 2**this chips"),
+        "samples_per_chip": number("sample rate over bandwidth"),
+        "timing": number("samples from the first sample to where a symbol begins"),
+        "phase": number("rad, at the first sample"),
+        "carrier_offset": number("cycles per sample"),
+        "gain": number("amplitude as received; 1 is unit mean power"),
+    }
     dc_free = True
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable = ("timing",)

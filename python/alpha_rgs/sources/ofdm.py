@@ -12,6 +12,7 @@ from ..signals import Ofdm as Signal
 from ..signals.carrier import carrier, rotation
 from ..signals.framing import FramePlan
 from .base import Demodulated, Source, Structure
+from .keys import flag, listed, number, text, whole
 
 _FINE = 8192            # frequencies of the other source's spectrum: 128 to a carrier of 64
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
@@ -36,6 +37,19 @@ class Ofdm(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "ofdm"
+    keys = {
+        "fft_size": whole("carriers, samples of a frame without its prefix"),
+        "cyclic_prefix": whole("samples"),
+        "guards": listed("unused carriers at the lower and upper edge of the band"),
+        "dc_null": flag("whether carrier 0 is unused"),
+        "constellation": text("alphabet of the symbols or carriers"),
+        "frame_offset": whole("samples from the first sample to the first whole cyclic prefix"),
+        "phase": number("rad, at the first sample"),
+        "carrier_offset": number("cycles per sample"),
+        "channel": listed("complex taps that act within the cyclic prefix"),
+        "delay_spread": whole("samples at the head of each prefix that are not trusted"),
+        "gain": number("amplitude as received; 1 is unit mean power"),
+    }
     structure = Structure.FRAMES
     dc_free = True
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import ParameterError
 from .base import Source
+from .keys import listed, number, whole
 
 _DAMPING = 0.7          # weight of a new mean after the first round
 
@@ -30,6 +31,12 @@ class Sum(Source):
     gain: float | None = None
 
     kind = "sum"
+    keys = {
+        "sources": listed("what is summed"),
+        "gains": listed("amplitudes of the sources, relative to each other"),
+        "rounds": whole("how often each source is asked in one denoising"),
+        "gain": number("amplitude as received; 1 is unit mean power"),
+    }
     state_names = {"gain": "gain"}
     takes_basis = False
 

@@ -8,33 +8,9 @@ import tomllib
 
 from ..errors import ParameterError
 from ..signals import preset
-from . import cpm as gmsk
-from . import linear_modulation, lora, ofdm, ofdm_bursts, sum, tones
+from . import ofdm_bursts
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
-
-_NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
-_KINDS = {
-    "linear-modulation": (linear_modulation.LinearModulation, {
-        "constellation": _TEXT, "samples_per_symbol": _NUMBER, "pulse": _TEXT, "rolloff": _NUMBER, "span": _WHOLE,
-        "taps": (list,), "radii": (list,), "timing": _NUMBER, "phase": _NUMBER, "gain": _NUMBER, "carrier_offset": _NUMBER,
-        "symbols": _WHOLE, "channel": (list,), "channel_length": _WHOLE, "preamble": _TEXT}),
-    "ofdm": (ofdm.Ofdm, {
-        "fft_size": _WHOLE, "cyclic_prefix": _WHOLE, "guards": (list,), "dc_null": (bool,), "constellation": _TEXT,
-        "frame_offset": _WHOLE, "phase": _NUMBER, "carrier_offset": _NUMBER, "channel": (list,), "delay_spread": _WHOLE,
-        "gain": _NUMBER}),
-    "gmsk": (gmsk.Gmsk, {
-        "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "span": _WHOLE, "timing": _NUMBER, "phase": _NUMBER,
-        "carrier_offset": _NUMBER, "symmetry": _WHOLE, "gain": _NUMBER}),
-    "gfsk": (gmsk.Gfsk, {
-        "samples_per_symbol": _NUMBER, "bandwidth_time": _NUMBER, "modulation_index": _NUMBER, "span": _WHOLE, "timing": _NUMBER,
-        "phase": _NUMBER, "carrier_offset": _NUMBER, "symmetry": _WHOLE, "gain": _NUMBER}),
-    "lora": (lora.Lora, {
-        "spreading_factor": _WHOLE, "samples_per_chip": _NUMBER, "timing": _NUMBER, "phase": _NUMBER, "carrier_offset": _NUMBER,
-        "gain": _NUMBER}),
-    "tones": (tones.Tones, {"count": _WHOLE, "gain": _NUMBER}),
-    "sum": (sum.Sum, {"sources": (list,), "gains": (list,), "rounds": _WHOLE, "gain": _NUMBER}),
-}
-_NAMES = {(int, float): "a number", (int,): "a whole number", (str,): "a text", (list,): "a list", (bool,): "true or false"}
+from .registry import KINDS
 
 
 def load(path):
@@ -65,8 +41,8 @@ def from_dict(table, source="prior", folder=None):
     kind = table.pop("kind", None)
     if kind == "gaussian":
         raise ParameterError(f"{source}: kind: a 'gaussian' prior is a folder, made by alpha-rgs fit; give the folder")
-    if kind not in _KINDS:
-        raise ParameterError(f"{source}: kind: {kind!r} must be one of {', '.join(map(repr, _KINDS))}")
+    if kind not in KINDS:
+        raise ParameterError(f"{source}: kind: {kind!r} must be one of {', '.join(map(repr, KINDS))}")
     if kind == "ofdm" and table.get("preset") == "802.11":
         if len(table) > 1:
             raise ParameterError(f"{source}: preset: '802.11' finds all else in the signal; leave out "
@@ -77,14 +53,15 @@ def from_dict(table, source="prior", folder=None):
             table = {**{key: list(v) if isinstance(v, tuple) else v for key, v in preset(table.pop("preset")).items()}, **table}
         except (ParameterError, TypeError) as error:
             raise ParameterError(f"{source}: {error}") from None
-    cls, keys = _KINDS[kind]
+    cls = KINDS[kind]
+    keys = cls.keys
     for key, value in table.items():
         if key not in keys:
             near = difflib.get_close_matches(key, keys, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
             raise ParameterError(f"{source}: unknown key {key!r} for kind {kind!r}; {hint}")
-        if not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] != (bool,)):
-            raise ParameterError(f"{source}: {key}: {value!r} must be {_NAMES[keys[key]]}")
+        if not isinstance(value, keys[key].types) or (isinstance(value, bool) and bool not in keys[key].types):
+            raise ParameterError(f"{source}: {key}: {value!r} must be {keys[key].called}")
         if key == "sources":
             continue
         if not all(isinstance(v, (int, float, str)) and (isinstance(v, str) or math.isfinite(v)) for v in _flat(value)):

@@ -14,6 +14,7 @@ import torch
 
 from ..errors import ParameterError
 from .base import Source
+from .keys import number, whole
 
 _PAD = 4                # zero padding: a peak is at most 0.2 dB off its bin
 _STEPS = 2              # of Gauss-Newton after each new line, and _LAST at the end
@@ -35,6 +36,10 @@ class Tones(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "tones"
+    keys = {
+        "count": whole("how many lines at most"),
+        "gain": number("amplitude as received; 1 is unit mean power"),
+    }
     state_names = {"gain": "gain"}
     takes_basis = False
 
