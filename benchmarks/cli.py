@@ -184,8 +184,8 @@ def noise_floor(sir_db: Annotated[str, typer.Option(help="QPSK over OFDM, comma-
                 snr_db: Annotated[str, typer.Option(help="Per sample, comma-separated; inf: no noise.")] = "inf,30,20",
                 windows: Annotated[int, typer.Option(min=1, help="Of each pair, 2560 samples.")] = 48,
                 seed: Seed = 1, save: Save = None):
-    """Isolated windows of QPSK under OFDM with little noise or none, kinds alone known, carrier offsets up to 0.01 cycles per sample:
-    how many are separated wrongly, and how many of those are reported as right."""
+    """Isolated windows of QPSK under OFDM with little noise or none, kinds alone known, carrier offsets up to 0.01 cycles per
+    sample: how many are separated wrongly, and how many of those are reported as right."""
     from . import noise_floor as study
 
     cases = [(sir, None if snr == math.inf else snr) for sir in _decibels(sir_db) for snr in _decibels(snr_db)]

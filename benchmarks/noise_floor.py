@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carrier offsets and noise: isolated windows of QPSK under stronger OFDM, kinds alone known, with little noise or none.
 
-Little noise is where a search goes wrong with confidence: a wrong carrier offset leaves symbols on the alphabet's points, and what
-it leaves of the mixture is laid on the interference's carriers.
+Little noise is where a search goes wrong with confidence: a wrong carrier offset leaves symbols on the alphabet's points, and
+what it leaves of the mixture is laid on the interference's carriers.
 """
 from dataclasses import replace
 
@@ -22,8 +22,8 @@ _TOLD = 4.0                         # of the reported error rate: a wrong window
 
 def cell(sir_db, snr_db, windows=48, seed=1):
     """Windows of one SIR and SNR (dB per sample; None: no noise). Returns a dict: sir_db, snr_db, windows, wrong (more than 5 %
-    of the bits), confident (wrong, and more than four times the reported error rate), ber of the others, offset_wrong (off by more
-    than 2e-5), quality_db median, noise_db (found noise over the SOI's power, median; of no noise a bound)."""
+    of the bits), confident (wrong, and more than four times the reported error rate), ber of the others, offset_wrong (off by
+    more than 2e-5), quality_db median, noise_db (found noise over the SOI's power, median; of no noise a bound)."""
     rows = [window(sir_db, snr_db, seed * 1000 + k) for k in range(windows)]
     ber, told, offset, quality, noise = np.array(rows).T
     wrong = ber > _WRONG

@@ -28,7 +28,8 @@ def test_a_window_with_nan_says_nothing(where, kind):
     out = windows(2)
     getattr(out, where)[1] = np.nan
     if kind == "tensors":
-        out = replace(out, **{k: torch.from_numpy(getattr(out, k)) for k in ("soi", "interference", "symbols", "llrs", "quality")})
+        names = ("soi", "interference", "symbols", "llrs", "quality")
+        out = replace(out, **{name: torch.from_numpy(getattr(out, name)) for name in names})
     sound = finite(out)
     assert sound.quality.tolist() == [20.0, NOTHING] and sound.error_rate[1] == 0.5 and sound.error_rate[0] < 1e-9
     assert not sound.symbols[1].any() and not sound.soi[1].any() and sound.symbols[0].all() and sound.soi[0].all()
@@ -62,8 +63,8 @@ def test_a_short_last_window_under_lora_is_separated():
 
 @pytest.mark.parametrize("known", [("phase", "carrier_offset"), ("timing", "phase"), ("timing",)])
 def test_whatever_is_known_of_the_signal_the_rest_is_found(known):
-    """Of some nuisances in the file the others are found, the carrier offset too; and where the phase is known at the first sample
-    no symbol is turned."""
+    """Of some nuisances in the file the others are found, the carrier offset too; where the phase is known at the first sample no
+    symbol is turned."""
     true = {"timing": 5.3, "phase": 2.0, "gain": 1.0, "carrier_offset": 8e-4}
     ofdm = from_dict({"kind": "ofdm", "constellation": "qpsk"})
     table = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}

@@ -124,7 +124,7 @@ def separate(
             "samples": len(mixture.samples), "windows": len(result.quality), "window": window, "hop": hop,
             "sample_rate": mixture.sample_rate, "symbols": len(result.symbols),
             "quality_db": describe.spread(result.quality), "error_rate": describe.spread(result.error_rate),
-            "not_believed": describe.unbelieved(soi_prior, result, window, hop), "clock_offset_ppm": result.clock_offset,
+            "unreliable": result.unreliable, "clock_offset_ppm": result.clock_offset,
             "sir_db": _median(result.sir_db), "noise_var": result.noise_var,
             **{f"{name}_std": _finite(value) for name, value in describe.deviations(result).items()},
             "evaluations": result.evaluations, "seconds": result.seconds,

@@ -138,8 +138,8 @@ def _check_channel(name, soi, interference, options):
 
 
 def _known(name, y, soi, interference, kappa, noise_var, options, free=(), noise_floor=0.0):
-    """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that is
-    believed, relative to the weaker source's power."""
+    """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that
+    is believed, relative to the weaker source's power."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
     if noise_floor:
         gain = torch.as_tensor(soi.gain, dtype=kappa.dtype, device=kappa.device)

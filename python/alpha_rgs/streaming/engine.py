@@ -16,6 +16,7 @@ from ..errors import ParameterError
 from ..separators import BRIEF, Separation, choose, separate
 from ..separators.base import joined
 from ..sources.linear_modulation import NUISANCES
+from . import reliability
 from .tracker import Tracker
 
 
@@ -274,7 +275,9 @@ class StreamResult:
     (a short last window takes over what the one before it told); seconds of solving; clock_offset: how much faster than given
     the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
     or fewer, than samples/samples_per_symbol. settled: whether the preamble was found, without which the symbols' phase is known
-    up to the alphabet's symmetry only; None where the prior tells of none, or of the phase."""
+    up to the alphabet's symmetry only; None where the prior tells of none, or of the phase. unreliable: [[first sample, one past
+    the last]] of windows not to be trusted: quality too low for the alphabet, or more than 10 dB below what gain and noise
+    promise. warnings: sentences on what the samples contradict."""
 
     soi: np.ndarray
     interference: np.ndarray
@@ -289,6 +292,8 @@ class StreamResult:
     seconds: float = 0.0
     clock_offset: float | None = None
     settled: bool | None = None
+    unreliable: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
 
 
 def separate_stream(samples, soi, interference, window=2560, hop=2048, method="auto", kappa=None, noise_var=None,
@@ -353,14 +358,22 @@ def separate_stream(samples, soi, interference, window=2560, hop=2048, method="a
     kappas = np.concatenate([r.kappa for r in results])
     gain = 1.0 if not sps else soi.gain if soi.gain is not None else np.concatenate(
         [np.broadcast_to(r.estimated.get("gain", results[0].estimated["gain"][-1:]), r.kappa.shape) for r in results])
+    quality, unreliable, warnings = np.concatenate([r.quality for r in results]), [], []
+    if sps:
+        where = reliability.spans(len(starts), window, hop, len(samples))
+        bad, broken = reliability.untrusted(soi, interference, results[0].method, quality, gain,
+                                            np.concatenate([r.noise_var for r in results]))
+        unreliable = reliability.merged(bad, where)
+        warnings = reliability.gain_warnings(samples, soi_out, soi, results[0].method, quality, where)
+        warnings += reliability.broken_warnings(broken)
     return StreamResult(
         soi_out, interference_out, np.concatenate(symbols) if symbols else np.zeros(0, np.complex64),
-        np.concatenate([r.quality for r in results]), np.concatenate([r.error_rate.numpy() for r in results]),
+        quality, np.concatenate([r.error_rate.numpy() for r in results]),
         -20 * np.log10(np.maximum(kappas, 1e-6) / gain),
         float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
         {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated},
         time.perf_counter() - began, task.tracker and task.tracker.clock_offset,
-        bool(late) if task.tracker and task.tracker.word is not None else None)
+        bool(late) if task.tracker and task.tracker.word is not None else None, unreliable, warnings)
 
 
 def _cut(samples, starts, window, shortest):

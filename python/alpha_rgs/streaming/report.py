@@ -9,6 +9,7 @@ import numpy as np
 from ..signals import PRESETS
 from ..sources.toml import to_toml, values
 from ..synchronization.evidence import OFFSETS
+from .reliability import least_quality
 
 _MEANING = {
     "preset": "IEEE 802.11a/n at 20 MHz: bursts, guard intervals, carrier offsets, channels and alphabets are found",
@@ -55,7 +56,6 @@ _REQUIRED = ("timing", "phase", "gain")
 _DC, _CLIPPED = 0.01, 1e-3     # shares of power and of samples beyond which there is a warning
 _LEVELS = 24                    # of an integer recording, fewer of which on either side is coarse: noise 28 dB below the peak
 _FAINT = 15.0                   # dB of SIR above which the interference may not be there at all
-_SURE = 3.0                     # dB that quality must lie above half the alphabet's least distance for symbols to be told
 _TURN = {2: "half turn", 4: "quarter turn"}
 
 
@@ -209,24 +209,6 @@ def levels(recording):
     return round(float(np.abs(recording.samples.view(np.float32)).max()) * 2 ** (bits - 1))
 
 
-def _least(soi):
-    """dB of quality below which symbols of a linear modulation are not told."""
-    return _SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
-
-
-def unbelieved(soi, result, window, hop):
-    """Where a StreamResult's symbols are not to be believed: [[first sample, one past the last]], what each window gave."""
-    bad = np.flatnonzero(~(result.quality > _least(soi))) if soi.kind == "linear-modulation" else []
-    out, context, last = [], (window - hop) // 2, len(result.quality) - 1
-    for k in bad:
-        low, high = k * hop + (context if k else 0), len(result.soi) if k == last else k * hop + context + hop
-        if out and out[-1][1] >= low:
-            out[-1][1] = int(high)
-        else:
-            out.append([int(low), int(high)])
-    return out
-
-
 def doubts(recording, soi, result):
     """What speaks against believing a StreamResult: sentences. recording: the mixture that was separated."""
     out, count, name = [], len(result.quality), pathlib.Path(recording.path).name
@@ -244,7 +226,7 @@ def doubts(recording, soi, result):
     elif mean > _DC * power:
         out.append(f"{name}: {100 * mean / power:.3g} % of the power is DC; remove it if it is the receiver's")
     if soi.kind == "linear-modulation":
-        least = _least(soi)
+        least = least_quality(soi)
         bad = int(np.sum(~(result.quality > least)))
         if bad:
             why = f", its carrier offset be beyond ±{OFFSETS:g} cycles per sample" if soi.carrier_offset is None else ""
@@ -254,7 +236,7 @@ def doubts(recording, soi, result):
     if faint:
         out.append(f"in {faint} of {count} windows the interference is more than {_FAINT:g} dB weaker than the signal of "
                    "interest, or not there")
-    return out
+    return out + list(result.warnings)
 
 
 def recording_table(recording):
