@@ -73,8 +73,8 @@ def any_wanted(windows: Annotated[int, typer.Option(min=1, help="Of 2560 samples
 
 
 @app.command("any-learned")
-def any_learned(gmsk: Annotated[pathlib.Path, typer.Option(help="Prior of GMSK.")] = pathlib.Path("priors/gmsk.prior"),
-                ofdm: Annotated[pathlib.Path, typer.Option(help="Prior of OFDM.")] = pathlib.Path("priors/ofdm-qpsk.prior"),
+def any_learned(gmsk: Annotated[pathlib.Path, typer.Option(help="Source of GMSK.")] = pathlib.Path("priors/gmsk.prior"),
+                ofdm: Annotated[pathlib.Path, typer.Option(help="Source of OFDM.")] = pathlib.Path("priors/ofdm-qpsk.prior"),
                 windows: Annotated[int, typer.Option(min=1)] = 32, seed: Seed = 1, save: Save = None) -> None:
     """GMSK under OFDM by denoisers alone, exact ones and networks: how many dB the networks lose."""
     from alpha_rgs.sources import load

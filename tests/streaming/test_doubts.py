@@ -10,6 +10,7 @@ import torch
 from alpha_rgs.io.recordings import Recording
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import from_dict, mixtures
+from alpha_rgs.streaming import reliability
 from alpha_rgs.streaming import report as describe
 from alpha_rgs.synchronization import offset_of_zero
 
@@ -47,8 +48,8 @@ AT_ONCE = ("nothing", "no signal of interest", "a carrier offset out of range")
 def test_what_is_not_there_is_not_believed(name, interference):
     """Quality stays below what `doubts` believes: no confident wrong answer."""
     out = separate(WRONG[name](mixture(interference=interference)), UNKNOWN, interference)
-    result = SimpleNamespace(quality=out.quality.numpy(), sir_db=np.zeros(1), estimated={}, soi=np.zeros(2560))
-    assert describe.unbelieved(UNKNOWN, result, 2560, 2048) == [[0, 2560]]
+    bad, _ = reliability.untrusted(UNKNOWN, interference, out.method, out.quality.numpy(), 1.0, out.noise_var.numpy())
+    assert bad.all()
 
 
 @pytest.mark.parametrize("level", [1.0, pytest.param(0.5, marks=pytest.mark.slow), pytest.param(3.2, marks=pytest.mark.slow)])
@@ -92,14 +93,14 @@ def recording(x, datatype="ci8"):
 
 
 def result(quality=(20.0,) * 4, sir=(-10.0,) * 4, **estimated):
-    return SimpleNamespace(quality=np.array(quality), sir_db=np.array(sir), estimated=estimated, soi=np.zeros(2048 * 3 + 2560))
+    return SimpleNamespace(quality=np.array(quality), sir_db=np.array(sir), estimated=estimated, warnings=[])
 
 
 CASES = {
     "clipped": (127 / 128 * (-1.0) ** np.arange(100), {}, "clipped"),
     "coarse": (np.arange(-100, 100) / 100 * 5 / 128, {}, "5 levels"),
     "DC": (np.exp(1j * np.arange(400)) * 0.5 + 0.2, {}, "DC"),
-    "DC, taken off": (np.exp(1j * np.arange(400)) * 0.5, {"dc": np.array([0.0, 0.25, 0.25, 0.0])}, "0.25.*taken off"),
+    "DC, taken off": (np.exp(1j * np.arange(400)) * 0.5, {"dc": np.array([0.0, 0.25, 0.25, 0.0])}, "0.25.*subtracted"),
     "bad windows": (np.exp(1j * np.arange(400)) * 0.5, {"quality": (20, 3, float("nan"), 20)}, "in 2 of 4 windows.*±0.02"),
     "no interference": (np.exp(1j * np.arange(400)) * 0.5, {"sir": (30, -5, 30, 30)}, "in 3 of 4 windows the interference"),
 }
@@ -109,15 +110,19 @@ CASES = {
 def test_each_doubt_is_one_sentence(case):
     """And a recording without a fault raises none."""
     x, given, words = CASES[case]
-    said, = describe.doubts(recording(x, "cf32" if "DC" in case else "ci8"), UNKNOWN, result(**given))
+    said, = describe.warnings(recording(x, "cf32" if "DC" in case else "ci8"), UNKNOWN, result(**given))
     assert re.search(words, said) and "\n" not in said
-    assert describe.doubts(recording(np.exp(1j * np.arange(400)) * 0.5), UNKNOWN, result()) == []
+    assert describe.warnings(recording(np.exp(1j * np.arange(400)) * 0.5), UNKNOWN, result()) == []
 
 
 def test_stretches_that_are_not_believed_are_told_in_samples():
     """Those that a stream took of the windows, neighbours as one; the alphabet decides how good is good enough."""
-    bad = result((1.0, 20.0, 2.0, 3.0))
-    assert describe.unbelieved(UNKNOWN, bad, 2560, 2048) == [[0, 2304], [2 * 2048 + 256, 2048 * 3 + 2560]]
+    def stretches(soi, quality, noise_var=1.0):
+        where = reliability.spans(4, 2560, 2048, 2048 * 3 + 2560)
+        bad, _ = reliability.untrusted(soi, OFDM, "joint", np.array(quality), 1.0, np.full(4, noise_var))
+        return reliability.merged(bad, where)
+
+    assert stretches(UNKNOWN, (1.0, 20.0, 2.0, float("nan"))) == [[0, 2304], [2 * 2048 + 256, 2048 * 3 + 2560]]
     qam = replace(UNKNOWN, signal=replace(UNKNOWN.signal, constellation="16qam"))
-    assert describe.unbelieved(qam, result((9.0,) * 4), 2560, 2048) == [[0, 2048 * 3 + 2560]]
-    assert describe.unbelieved(UNKNOWN, result((9.0,) * 4), 2560, 2048) == []
+    assert stretches(qam, (9.0,) * 4) == [[0, 2048 * 3 + 2560]] and stretches(UNKNOWN, (9.0,) * 4) == []
+    assert stretches(UNKNOWN, (15.0, 15.0, 30.0, 30.0), 0.01) == [[0, 2 * 2048 + 256]]      # 32 dB are promised

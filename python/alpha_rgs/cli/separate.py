@@ -14,10 +14,10 @@ from .common import Datatype, Output, Overwrite, SampleRate, print_table
 def separate(
     mix: Annotated[pathlib.Path, typer.Argument(metavar="MIX", help="SigMF recording (.sigmf-meta, .sigmf) or raw file.")],
     output: Output,
-    soi: Annotated[pathlib.Path | None, typer.Option(metavar="SOI.toml", help="Prior of the signal of interest.")] = None,
+    soi: Annotated[pathlib.Path | None, typer.Option(metavar="SOI.toml", help="Source of the signal of interest.")] = None,
     interference: Annotated[pathlib.Path | None, typer.Option(metavar="INT.toml",
-                                                              help="Prior of the interference: TOML, or a folder.")] = None,
-    source: Annotated[list[pathlib.Path] | None, typer.Option(metavar="A.toml", help="Prior of one source; give it two to six "
+                                                              help="Source of the interference: TOML, or a folder.")] = None,
+    source: Annotated[list[pathlib.Path] | None, typer.Option(metavar="A.toml", help="Source of one source; give it two to six "
                                                               "times, in place of --soi and --interference.")] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(OFFERED)}.")] = "auto",
     preset: Annotated[str | None, typer.Option(help="Of alpha_rgs: fast, white or paper; default fast, white where the "

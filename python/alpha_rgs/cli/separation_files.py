@@ -65,7 +65,7 @@ def pair(options: Options, soi: pathlib.Path, interference: pathlib.Path, separa
             "evaluations": result.evaluations,
             "estimated": words.estimates(result.estimated, result.hop, other.frame_period or None),
             "assumed": words.assumptions(wanted, other, wanted_keys, other_keys, result.estimated, result.settled),
-            "warnings": words.doubts(mixture, wanted, result), "versions": _versions(),
+            "warnings": words.warnings(mixture, wanted, result), "versions": _versions(),
         }
         keep = _Writer(folder, mixture, result.method, options.mix.name)
         keep.wave("soi", result.soi, "Signal of interest")
@@ -104,7 +104,7 @@ def several(options: Options, paths: Sequence[pathlib.Path], separate: Separate)
             "error_rate": rows[0]["error_rate"], "clock_offset_ppm": result.clock_offset, "sir_db": _median(result.sir_db),
             "noise_var": result.noise_var, **{f"{name}_std": finite(value) for name, value in words.deviations(result).items()},
             "estimated": words.estimates(result.estimated, result.hop, None), "assumed": _assumed(read, stems),
-            "warnings": words.doubts(mixture, sources[0], result), "versions": _versions(),
+            "warnings": words.warnings(mixture, sources[0], result), "versions": _versions(),
         }
         keep = _Writer(folder, mixture, result.method, options.mix.name)
         for stem, source, one in zip(stems, sources, result.sources):

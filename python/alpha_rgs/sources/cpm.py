@@ -59,6 +59,7 @@ class Gmsk(Source):
         "gain": number("amplitude as received; 1 is unit mean power"),
     }
     dc_free = True
+    decided = True
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable = synchronizes = ("timing", "phase")
     takes_basis = False

@@ -62,6 +62,7 @@ class LinearModulation(Source):
     }
     structure = Structure.CHAIN
     dc_free = True
+    decided = True
     state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}
     estimable = ("timing", "phase", "gain", "carrier_offset")
     own_carrier = False

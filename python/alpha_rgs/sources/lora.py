@@ -52,6 +52,7 @@ class Lora(Source):
         "gain": number("amplitude as received; 1 is unit mean power"),
     }
     dc_free = True
+    decided = True
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable = ("timing",)
     synchronizes = ("timing", "phase")      # without a phase each symbol has its own

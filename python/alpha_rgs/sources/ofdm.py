@@ -167,6 +167,11 @@ class Ofdm(Source):
         return soft.to(torch.complex64), llrs.float(), at
 
     @property
+    def decided(self):
+        """See Source.decided: not where the constellation is unknown."""
+        return self.signal.alphabet.symmetry is not None
+
+    @property
     def memory(self):
         """See Source.memory."""
         return self.signal.frame_length

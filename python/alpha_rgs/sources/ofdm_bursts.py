@@ -66,6 +66,7 @@ class OfdmBursts(Source):
     kind = "ofdm-bursts"
     structure = Structure.BURSTS
     dc_free = True
+    decided = True
     takes_basis = False
 
     def kappa(self, batch):

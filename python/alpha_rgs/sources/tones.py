@@ -36,6 +36,7 @@ class Tones(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "tones"
+    decided = True
     keys = {
         "count": whole("how many lines at most"),
         "gain": number("amplitude as received; 1 is unit mean power"),

@@ -6,56 +6,26 @@ import tomllib
 
 import numpy as np
 
+from ..io.checks import clipped_share, peak_level
 from ..signals import PRESETS
+from ..sources.base import Structure
 from ..sources.toml import to_toml, values
 from ..synchronization.evidence import OFFSETS
+from .reliability import least_quality
 
-_MEANING = {
-    "preset": "IEEE 802.11a/n at 20 MHz: bursts, guard intervals, carrier offsets, channels and alphabets are found",
-    "constellation": "alphabet of the symbols or carriers",
-    "samples_per_symbol": "samples",
-    "pulse": "rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long",
-    "rolloff": "of the rrc pulse, 0 to 1",
-    "taps": "of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre",
-    "radii": "of the outer rings, the innermost being 1",
-    "modulation_index": "a symbol turns the phase by this times half a turn",
-    "spreading_factor": "bits of a symbol, a chirp of 2**this chips",
-    "samples_per_chip": "sample rate over bandwidth",
-    "count": "how many lines at most",
-    "sources": "what is summed",
-    "gains": "amplitudes of the sources, relative to each other",
-    "rounds": "how often each source is asked in one denoising",
-    "span": "length of the rrc pulse, or of the gmsk frequency pulse, symbols",
-    "bandwidth_time": "of the Gaussian filter: 3 dB bandwidth times the symbol's duration",
-    "timing": "samples from the first sample to the centre of the first symbol",
-    "phase": "rad, at the first sample",
-    "symmetry": "the phase is known up to one turn over this",
-    "gain": "amplitude as received; 1 is unit mean power",
-    "carrier_offset": "cycles per sample",
-    "symbols": "length of the burst, symbols",
-    "preamble": "bits that are sent now and then, by which the phase's turn is settled",
-    "fft_size": "carriers, samples of a frame without its prefix",
-    "cyclic_prefix": "samples",
-    "guards": "unused carriers at the lower and upper edge of the band",
-    "dc_null": "whether carrier 0 is unused",
-    "frame_offset": "samples from the first sample to the first whole cyclic prefix",
-    "channel": "complex taps",
+_MEANING = {        # of keys that no TOML file of a kind has: of folders and presets
+    "preset": "IEEE 802.11a/n at 20 MHz: bursts, guard intervals, carrier offsets, channels and alphabets are estimated",
     "period": "samples after which the covariance repeats; 1: stationary",
     "lags": "samples after which the covariance is zero",
     "period_offset": "samples from the first sample to the first whole period",
     "sample_rate": "Hz, of the recordings that it was fitted to",
-    "delay_spread": "samples at the head of each prefix that are not trusted",
 }
-_ESTIMATED = {"ofdm": ("frame_offset", "phase"), "gaussian": ("period_offset",), "gmsk": ("timing", "phase"),
-              "gfsk": ("timing", "phase"), "lora": ("timing",)}
-_PHASE = {None: "known only up to a {turn}, one and the same throughout (a preamble would settle it)",
+_PHASE = {None: "known only up to a {turn}, one and the same throughout (a preamble would resolve it)",
           False: "known only up to a {turn}: the preamble was not found",
-          True: "settled by the preamble"}
-_REQUIRED = ("timing", "phase", "gain")
+          True: "resolved by the preamble"}
 _DC, _CLIPPED = 0.01, 1e-3     # shares of power and of samples beyond which there is a warning
 _LEVELS = 24                    # of an integer recording, fewer of which on either side is coarse: noise 28 dB below the peak
 _FAINT = 15.0                   # dB of SIR above which the interference may not be there at all
-_SURE = 3.0                     # dB that quality must lie above half the alphabet's least distance for symbols to be told
 _TURN = {2: "half turn", 4: "quarter turn"}
 
 
@@ -74,23 +44,21 @@ def prior_table(prior, given=None):
     if prior.learned:
         size = sum(p.numel() for p in prior.network.parameters())
         does = f"its denoiser: {'white and coloured noise' if prior.takes_basis else 'white noise only'}"
-        if getattr(prior.network, "supervised", False):
+        if prior.supervised:
             does = "separates mixtures like those that it was trained on, in one pass"
-        elif prior.kind == "ofdm-bursts":
+        elif prior.structure is Structure.BURSTS:
             does = "decides the carriers of a burst, asked by joint detection"
         rows.append(("network", f"{type(prior.network.net).__name__} of {size} weights", does))
     for key, value in values(prior).items():
-        if value is None and key in _ESTIMATED.get(prior.kind, ()):
-            value = "estimated"
-        elif value is None and key in _REQUIRED:
-            value = "estimated"
-        elif value is None and key == "carrier_offset":
+        if value is None and key == "carrier_offset":
             value = "estimated, of a signal of interest; else 0"
+        elif value is None and (key in prior.estimable or key == "gain"):
+            value = "estimated"
         elif value is None and key == "symbols":
             value = "endless"
         elif given is not None and key not in given:
             value = f"{_text(key, value)} (not given)"
-        rows.append((key, _text(key, value), _MEANING.get(key, "")))
+        rows.append((key, _text(key, value), prior.keys[key].meaning if key in prior.keys else _MEANING.get(key, "")))
     return rows
 
 
@@ -113,10 +81,10 @@ def assumptions(soi, interference, soi_given, interference_given, estimated, set
     if "phase" in estimated and alphabet is not None and alphabet.symmetry:
         turn = _TURN.get(alphabet.symmetry, f"turn by 1/{alphabet.symmetry}")
         out.append(f"phase of the interference: known only up to the symmetry of its alphabet, {alphabet.name} (a {turn})")
-    if soi.kind == "linear-modulation" and soi.phase is None:
+    if soi.structure is Structure.CHAIN and soi.phase is None:
         turn = _TURN.get(soi.signal.alphabet.symmetry, f"turn by 1/{soi.signal.alphabet.symmetry}")
         out.append(f"phase of the signal of interest: {_PHASE[settled]}".format(turn=turn))
-    if soi.kind == "linear-modulation" and soi.symbols is None:
+    if soi.structure is Structure.CHAIN and soi.symbols is None:
         out.append("signal of interest: goes on before and after the recording (symbols not given)")
     return out
 
@@ -178,59 +146,10 @@ def _text(key, value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def clipped(recording):
-    """The share of a Recording's samples at full scale; a float recording has none: there a peak that is met often is one."""
-    parts = np.abs(recording.samples.view(np.float32))
-    largest, digits = float(parts.max()), "".join(c for c in recording.datatype if c.isdigit())
-    full = 1 - 2.0 ** (1 - int(digits)) if "f" not in recording.datatype else largest
-    count = int((parts >= full).reshape(-1, 2).any(1).sum()) if largest > 0 else 0
-    return 0.0 if "f" in recording.datatype and count <= 2 else count / len(recording.samples)
-
-
-def oddities(recording):
-    """What is odd about a recording, sentences."""
-    x, name, out = recording.samples, pathlib.Path(recording.path).name, []
-    power = float(np.mean(abs(x.astype(complex)) ** 2))
-    dc = abs(complex(np.mean(x, dtype=complex))) ** 2 / power if power > 0 else 0.0
-    if dc > _DC:
-        out.append(f"{name}: {100 * dc:.3g} % of the power is DC, and taken for a part of the source; remove it if it is the "
-                   "receiver's")
-    share = clipped(recording)
-    if share > _CLIPPED:
-        out.append(f"{name}: {100 * share:.3g} % of the samples are clipped; record again at a lower gain")
-    return out
-
-
-def levels(recording):
-    """How many levels of an integer recording its peak takes on either side of zero; None of a float recording."""
-    if "f" in recording.datatype:
-        return None
-    bits = int("".join(c for c in recording.datatype if c.isdigit()))
-    return round(float(np.abs(recording.samples.view(np.float32)).max()) * 2 ** (bits - 1))
-
-
-def _least(soi):
-    """dB of quality below which symbols of a linear modulation are not told."""
-    return _SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
-
-
-def unbelieved(soi, result, window, hop):
-    """Where a StreamResult's symbols are not to be believed: [[first sample, one past the last]], what each window gave."""
-    bad = np.flatnonzero(~(result.quality > _least(soi))) if soi.kind == "linear-modulation" else []
-    out, context, last = [], (window - hop) // 2, len(result.quality) - 1
-    for k in bad:
-        low, high = k * hop + (context if k else 0), len(result.soi) if k == last else k * hop + context + hop
-        if out and out[-1][1] >= low:
-            out[-1][1] = int(high)
-        else:
-            out.append([int(low), int(high)])
-    return out
-
-
-def doubts(recording, soi, result):
-    """What speaks against believing a StreamResult: sentences. recording: the mixture that was separated."""
+def warnings(recording, soi, result):
+    """What speaks against a StreamResult: sentences. recording: the mixture that was separated."""
     out, count, name = [], len(result.quality), pathlib.Path(recording.path).name
-    share, coarse, x = clipped(recording), levels(recording), recording.samples
+    share, coarse, x = clipped_share(recording), peak_level(recording), recording.samples
     if share > _CLIPPED:
         out.append(f"{name}: {100 * share:.3g} % of the samples are clipped, which mixes the sources; record again at a lower "
                    "gain")
@@ -240,21 +159,21 @@ def doubts(recording, soi, result):
     power, mean = float(np.mean(abs(x.astype(complex)) ** 2)), abs(complex(np.mean(x, dtype=complex))) ** 2
     lines = np.asarray(result.estimated.get("dc", 0.0))
     if lines.any():
-        out.append(f"{name}: a line at frequency zero, amplitude {float(np.median(lines[lines > 0])):.3g}, was taken off")
+        out.append(f"{name}: a line at frequency zero, amplitude {float(np.median(lines[lines > 0])):.3g}, was subtracted")
     elif mean > _DC * power:
         out.append(f"{name}: {100 * mean / power:.3g} % of the power is DC; remove it if it is the receiver's")
-    if soi.kind == "linear-modulation":
-        least = _least(soi)
+    if soi.structure is Structure.CHAIN:
+        least = least_quality(soi)
         bad = int(np.sum(~(result.quality > least)))
         if bad:
             why = f", its carrier offset be beyond ±{OFFSETS:g} cycles per sample" if soi.carrier_offset is None else ""
-            out.append(f"in {bad} of {count} windows the symbols are not to be believed (quality below {least:.1f} dB): the "
+            out.append(f"in {bad} of {count} windows the symbols are unreliable (quality below {least:.1f} dB): the "
                        f"signal of interest may not be there or be another than its file says{why}, or the interference may")
     faint = int(np.sum(result.sir_db > _FAINT))
     if faint:
         out.append(f"in {faint} of {count} windows the interference is more than {_FAINT:g} dB weaker than the signal of "
                    "interest, or not there")
-    return out
+    return out + list(result.warnings)
 
 
 def recording_table(recording):
@@ -270,7 +189,7 @@ def recording_table(recording):
         rows.append(("frequency", f"{recording.frequency:.9g} Hz"))
     rows += [("power", f"{_db(power, 10)} (1 is 0 dB)"), ("peak", f"{peak:.4g} ({_db(peak, 20)})"),
              ("DC", f"{dc:.3g}" + (f" ({_db(dc / math.sqrt(power), 20)} relative to the whole power)" if dc > 0 else "")),
-             ("clipped", f"{100 * clipped(recording):.3g} % of samples")]
+             ("clipped", f"{100 * clipped_share(recording):.3g} % of samples")]
     if recording.description:
         rows.append(("description", recording.description))
     for note in recording.annotations[:20]:

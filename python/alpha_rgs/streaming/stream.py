@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
+from . import reliability
 from .engine import Engine
 
 
@@ -61,7 +62,9 @@ class StreamResult:
     the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
     or fewer, than samples/samples_per_symbol. sources: a StreamSource of each source, in the order in which they were given.
     settled: whether the preamble was found, without which the symbols' phase is known up to the alphabet's symmetry only; None
-    where the prior tells of none, or of the phase."""
+    where the prior tells of none, or of the phase.
+    unreliable: [[first sample, one past the last]] of windows not to be trusted: quality too low for the alphabet, or more than
+    10 dB below what gain and noise promise. warnings: sentences on what the samples contradict."""
 
     soi: np.ndarray
     interference: np.ndarray
@@ -80,6 +83,7 @@ class StreamResult:
     window: int = WINDOW
     hop: int = HOP
     unreliable: list[list[int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def separate_stream(samples, sources, interference=None, window=None, hop=None, method="auto", kappa=None, noise_var=None,
@@ -148,6 +152,7 @@ class _Stream:
         self.waves = [np.zeros_like(samples) for _ in task.sources]
         self.read = [[] for _ in task.sources]              # (symbols, llrs, at) of each window
         self.symbols, self.llrs, self.results, self.kept = [], [], [], 0
+        self.spans = []                                     # [first sample, one past the last] that was taken of each window
 
     def jobs(self, batch):
         """First samples of the windows of each job; a last window that the recording cuts goes by itself."""
@@ -179,6 +184,7 @@ class _Stream:
                 if e.at is not None:
                     rows = np.flatnonzero((e.at[k] >= low - 1e-6) & (e.at[k] < high - 1e-6))
                     kept.append((e.symbols[k, rows], e.llrs[k, rows], start + e.at[k, rows]))
+            self.spans.append([int(self.kept), int(start + high)])
             self.kept = start + high
 
     def _take_symbols(self, out, k, start, low, high):
@@ -198,14 +204,20 @@ class _Stream:
             symbols[:sum(map(len, self.symbols[:int(np.searchsorted(self.starts, late[0]))]))] *= np.exp(1j * late[1])
         kappas = np.concatenate([r.kappa for r in results])
         settled = bool(late) if tracker and tracker.word is not None else None
-        sources = self._sources(symbols, settled)
+        sources, quality, gains = self._sources(symbols, settled), np.concatenate([r.quality for r in results]), self._gains(kappas)
+        bad, broken = reliability.unreliable_windows(task.sources, results[0].method, quality, gains,
+                                                     np.concatenate([r.noise_var for r in results]))
+        where, warnings = np.array(self.spans), reliability.broken_warnings(broken)
+        if self.sps:
+            warnings = reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where) + warnings
         return StreamResult(
-            self.waves[0], sum(self.waves[1:]), symbols, np.concatenate([r.quality for r in results]),
+            self.waves[0], sum(self.waves[1:]), symbols, quality,
             np.concatenate([np.asarray(r.error_rate) for r in results]),
-            -20 * np.log10(np.maximum(kappas, 1e-6) / self._gains(kappas)),
+            -20 * np.log10(np.maximum(kappas, 1e-6) / gains),
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
-            tracker and tracker.clock_offset, settled, [sources[k] for k in task.order], self.window, self.hop)
+            tracker and tracker.clock_offset, settled, [sources[k] for k in task.order], self.window, self.hop,
+            reliability.merged(bad, where), warnings)
 
     def _own_symbols(self):
         """Of a first source that is no train of pulses."""

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which windows of a stream are not to be trusted, and whether the gain that the user gave agrees with the samples."""
+import math
+
+import numpy as np
+
+from ..sources.base import Structure
+from ..synchronization.levels import NOISE_FLOOR, scattered
+
+SURE = 3.0              # dB that quality must lie above half the alphabet's least distance for symbols to be told
+# dB that quality may lie under what gain and noise promise. Of windows of QPSK, 8PSK, 16QAM and BPSK under OFDM, 802.11, linear
+# modulation and LoRa those without a wrong bit lie up to 6 dB under it; wrong carrier offsets under OFDM 14 dB and more
+_BROKEN = 10.0
+# noise over the signal's power, at least, that a promise is made of: what joint detection under OFDM allows for; under bursts,
+# some carriers of which are not decided, so that the interference limits it
+_EXACT, _BURSTS = 3e-3, 0.1
+_CANCELLING = ("joint", "alpha_rgs")            # methods after which noise alone is left, if they succeed
+LEAST = 6.0             # dB of quality below which symbols of other kinds are not to be trusted: that of QPSK
+_GAIN, _DOUBTFUL = 1.0, 6.0     # dB that a given gain may be wrong; where symbols are not believed, which follow what is there
+_SIGMAS = 3.0           # standard deviations beyond that
+_BLOCK = 128            # samples, whose contributions err independently
+
+
+def least_quality(soi):
+    """dB of quality below which symbols of a linear modulation are not to be trusted."""
+    return SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+
+
+def spans(count, window, hop, samples):
+    """[first sample, one past the last] of what a stream takes of each window: int [count, 2]."""
+    low = np.arange(count) * hop + (window - hop) // 2
+    high = low + hop
+    low[0], high[-1] = 0, samples
+    return np.stack([low, high], 1)
+
+
+def promised(soi, interference, method, gain, noise_var):
+    """The quality, dB [windows], that gain and noise promise: the SINR of the symbols, were noise alone left; -inf where
+    interference limits it: methods that subtract none, interference whose waveform is not decided, echoes."""
+    limited = (method not in _CANCELLING or not interference.decided or interference.learned or soi.signal.channel
+               or soi.channel_length)
+    if limited:
+        return np.full(np.shape(noise_var), -np.inf)
+    floors = {Structure.FRAMES: _EXACT if method == "joint" else NOISE_FLOOR, Structure.BURSTS: _BURSTS}
+    floor = floors.get(interference.structure, NOISE_FLOOR)
+    noise = np.maximum(noise_var / np.maximum(np.asarray(gain, float) ** 2, 1e-30), floor)
+    return 10 * np.log10(soi.signal.samples_per_symbol / noise)
+
+
+def unreliable_windows(sources, method, quality, gain, noise_var):
+    """As untrusted, of any sources; only of a train of pulses beside one other source a quality is promised."""
+    first = sources[0]
+    if first.structure is not Structure.CHAIN:
+        return ~(quality > LEAST), np.zeros(len(quality), bool)
+    if len(sources) > 2:
+        return ~(quality > least_quality(first)), np.zeros(len(quality), bool)
+    return untrusted(first, sources[1], method, quality, gain, noise_var)
+
+
+def untrusted(soi, interference, method, quality, gain, noise_var):
+    """(which windows are not to be trusted, bool [windows]; which of them for a broken promise alone)."""
+    low = ~(quality > least_quality(soi))           # NaN too
+    broken = ~low & (quality < promised(soi, interference, method, gain, noise_var) - _BROKEN)
+    return low | broken, broken
+
+
+def broken_warnings(broken):
+    """Sentences, none or one, on windows that broke their promise, bool [windows]."""
+    count = int(np.sum(broken))
+    return [f"in {count} of {len(broken)} windows quality lies more than {_BROKEN:g} dB below what gain and noise promise: "
+            "timing, carrier offset or the files may be wrong"] if count else []
+
+
+def merged(bad, where):
+    """Stretches of windows that are `bad`, neighbours as one: [[first sample, one past the last]]."""
+    out = []
+    for low, high in where[bad].tolist():
+        if out and out[-1][1] >= low:
+            out[-1][1] = high
+        else:
+            out.append([low, high])
+    return out
+
+
+def gain_warnings(samples, soi_out, soi, method, quality, where):
+    """Sentences, none or one: whether a given gain contradicts the samples. soi_out: the separated signal of interest, of that
+    gain, complex [samples]; where: see spans.
+
+    The samples' regression on it is the received gain over the given one. Wrong decisions make that too small, or, where they
+    follow the interference, too large: where symbols are not believed it must be far off."""
+    if soi.gain is None or method not in _CANCELLING:
+        return []
+    given, power = float(np.mean(np.asarray(soi.gain, float))), float(np.mean(abs(samples.astype(complex)) ** 2))
+    good = quality > least_quality(soi)
+    ratio = _regression(samples, soi_out, where[good]) if good.any() else None
+    margin, low = _GAIN, True
+    if ratio is None:
+        ratio, margin, low = _regression(samples, soi_out, where), _DOUBTFUL, False
+    if ratio is not None and ratio[0] > 0:
+        value, error = ratio
+        beyond = abs(20 * math.log10(value)) > margin and abs(value - 10 ** (math.copysign(margin, value - 1) / 20)) > (
+            _SIGMAS * error)
+        if beyond and (low or value > 1):
+            return [f"gain: the file says {given:.4g}, but the signal of interest is received with about {given * value:.3g} "
+                    f"({20 * math.log10(value):+.1f} dB); SIR and noise are reported wrongly: correct it, or leave it out"]
+    if power > 0 and 10 * math.log10(power / given ** 2) < -_GAIN:
+        return [f"gain: the file says {given:.4g}, but the whole recording has an amplitude of {math.sqrt(power):.3g} only; SIR "
+                "and noise are reported wrongly: correct it, or leave it out"]
+    return []
+
+
+def _regression(samples, soi_out, where):
+    """(real amplitude of soi_out in samples over the stretches `where`, its standard deviation), or None."""
+    rows = np.concatenate([np.arange(low, high) for low, high in where])
+    rows = rows[:len(rows) // _BLOCK * _BLOCK]
+    if len(rows) < 4 * _BLOCK:
+        return None
+    own, seen = soi_out[rows].astype(complex), samples[rows].astype(complex)
+    terms = np.stack([(own.conj() * seen).real, abs(own) ** 2]).reshape(2, 1, -1, _BLOCK).sum(3)
+    if not terms[1].sum() > 0:
+        return None
+    level, error = scattered(*terms)
+    return float(level[0]), float(error[0])

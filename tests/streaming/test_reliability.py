@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stream names the windows that are not to be trusted, and a gain in the file that the samples contradict."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from alpha_rgs import separate_stream
+from alpha_rgs.separators.api import METHODS
+from alpha_rgs.sources import from_dict, mixtures
+from alpha_rgs.streaming import reliability
+
+TABLE = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}
+TRUE = from_dict({**TABLE, "timing": 5.3, "phase": 0.4, "gain": 1.0, "carrier_offset": 0.002})
+OFDM = from_dict({"kind": "ofdm", "constellation": "qpsk"})
+LINE = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 5, "rolloff": 0.35, "gain": 1.0})
+GAUSSIAN = from_dict({"kind": "ofdm", "constellation": "gaussian"})
+
+
+def mixed(soi=TRUE, interference=OFDM, snr_db=15.0, sir_db=-10.0, samples=2 * 2048 + 512):
+    return mixtures.draw(soi, interference, 1, samples, sir_db, snr_db, seed=3).y[0].numpy()
+
+
+@pytest.mark.parametrize(("scale", "names"), [(0.01, True), (0.3, True), (0.8, True), (1.0, False), (1.25, True), (3.0, True),
+                                              (100.0, True)])
+def test_a_gain_that_the_samples_contradict_is_named(scale, names):
+    """gain = 1 was left in the file, but the recording has another scale: no SIR with small error bars without a word."""
+    out = separate_stream(np.float32(scale) * mixed(samples=4 * 2048 + 512), TRUE, OFDM)
+    assert any("gain" in sentence for sentence in out.warnings) == names
+
+
+@pytest.mark.parametrize("sir_db", [0.0, -15.0, -24.0])
+@pytest.mark.parametrize("constellation", ["bpsk", "16qam"])
+def test_a_right_gain_is_not_named(sir_db, constellation):
+    """Whatever the alphabet and the interference's strength; nor where the method subtracts no interference."""
+    soi = replace(TRUE, signal=replace(TRUE.signal, constellation=constellation))
+    y = mixed(soi, sir_db=sir_db)
+    for method in ("joint", "matched_filter"):
+        assert not any("gain" in sentence for sentence in separate_stream(y, soi, OFDM, method=method).warnings)
+
+
+@pytest.mark.parametrize("constellation", ["qpsk", "8psk", "16qam", "bpsk"])
+@pytest.mark.parametrize("interference", ["OFDM", "linear"])
+@pytest.mark.parametrize("snr_db", [None, 20.0])
+def test_windows_that_are_right_are_not_named(constellation, interference, snr_db):
+    """With noise and without: no false alarm."""
+    soi = replace(TRUE, signal=replace(TRUE.signal, constellation=constellation))
+    b = {"OFDM": OFDM, "linear": LINE}[interference]
+    out = separate_stream(mixed(soi, b, snr_db, 0.0), soi, b)
+    assert out.unreliable == [] and out.warnings == []
+
+
+def test_a_wrong_carrier_offset_breaks_the_promise_and_is_named():
+    """Off by the symbol rate over the alphabet's symmetry: symbols lie on the alphabet's points, the quality is enough for QPSK,
+    but far less than gain and noise promise."""
+    wrong = replace(TRUE, carrier_offset=TRUE.carrier_offset + 1 / 64)
+    out = separate_stream(mixed(snr_db=30.0), wrong, OFDM)
+    assert out.unreliable == [[0, 2 * 2048 + 512]]
+
+
+def test_only_what_can_be_subtracted_whole_promises():
+    """The noise alone limits no method that leaves the interference, nor one under interference of unknown waveform."""
+    for method in METHODS:
+        promise = reliability.promised(TRUE, OFDM, method, 1.0, np.array([0.01]))
+        assert np.isfinite(promise[0]) == (method in ("joint", "alpha_rgs"))
+    assert reliability.promised(TRUE, GAUSSIAN, "joint", 1.0, np.array([0.01]))[0] == -np.inf
+    assert reliability.promised(TRUE, OFDM, "joint", 2.0, np.array([0.4]))[0] == pytest.approx(10 * np.log10(160))
