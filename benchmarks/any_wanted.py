@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from alpha_rgs.separators import separate
+from alpha_rgs import separate_stream
 from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as LinearSignal
 from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
 from alpha_rgs.sources import Gmsk, LinearModulation, Lora, Ofdm, Source
+from alpha_rgs.sources.base import Demodulated
 from alpha_rgs.sources.mixtures import alone, noise
 
-SAMPLES, BATCH = 2560, 16
+SAMPLES = 20480         # of a recording: ten windows, whose ends are seen with context
 _STEP_DB = 1.0              # between SNRs without interference
 _LEAST_ERRORS = 40          # that a rate is worth interpolating
 
@@ -51,23 +52,23 @@ CASES = {
 }
 
 
-def curves(name: str, windows: int = 48, seed: int = 1) -> Iterator[dict[str, Any]]:
+def curves(name: str, recordings: int = 4, seed: int = 1) -> Iterator[dict[str, Any]]:
     """A row of each SNR of a case: bit error rates and the loss, dB (None where too few errors tell it)."""
     case = CASES[name]
     for snr in case.snr_db:
-        wrong, bits = _separated(case, snr, windows, seed)
+        wrong, bits = _separated(case, snr, recordings, seed)
         rate = wrong / bits
-        loss = None if wrong < _LEAST_ERRORS else snr - _snr_without(case, rate, windows, seed)
+        loss = None if wrong < _LEAST_ERRORS else snr - _snr_without(case, rate, recordings, seed)
         yield {"case": name, "sir_db": list(case.sir_db), "snr_db": snr, "bits": bits, "ber": rate,
-               "ber_without": _rate_without(name, snr, windows, seed), "loss_db": loss, "limit_db": case.limit_db,
-               "allowed_ber": _rate_without(name, snr - case.limit_db, windows, seed)}
+               "ber_without": _rate_without(name, snr, recordings, seed), "loss_db": loss, "limit_db": case.limit_db,
+               "allowed_ber": _rate_without(name, snr - case.limit_db, recordings, seed)}
 
 
-def _mixtures(case: Case, snr_db: float, windows: int, seed: int) -> Iterator[tuple]:
-    """(mixture, sources as they truly are, noise variance, wanted waveform, wanted plus noise), batch after batch."""
-    generator, noise_var = torch.Generator().manual_seed(seed), 10 ** (-snr_db / 10)
-    for first in range(0, windows, BATCH):
-        batch = min(BATCH, windows - first)
+def _mixtures(case: Case, snr_db: float, recordings: int, seed: int) -> Iterator[tuple]:
+    """(mixture, sources as they truly are, noise variance, wanted waveform, wanted plus noise), recording after recording, each a
+    batch of one."""
+    generator, noise_var, batch = torch.Generator().manual_seed(seed), 10 ** (-snr_db / 10), 1
+    for _ in range(recordings):
         s, truth = alone(case.wanted, batch, SAMPLES, generator)
         w = noise_var ** 0.5 * noise((batch, SAMPLES), generator)
         y, sources = s + w, [replace(truth, gain=1.0)]
@@ -89,30 +90,38 @@ def wrong_bits(read: Any, sent: Any) -> tuple[int, int]:
     return wrong, bits
 
 
-def _separated(case: Case, snr_db: float, windows: int, seed: int) -> tuple[int, int]:
+def _separated(case: Case, snr_db: float, recordings: int, seed: int) -> tuple[int, int]:
     total = np.zeros(2, int)
-    for y, sources, noise_var, s, _ in _mixtures(case, snr_db, windows, seed):
-        out = separate(y, sources, noise_var=noise_var)
-        total += wrong_bits(out.sources[0], sources[0].demodulator()(s, 1e-3))
+    for y, sources, noise_var, s, _ in _mixtures(case, snr_db, recordings, seed):
+        found = separate_stream(y[0].numpy(), sources, noise_var=noise_var).sources[0]
+        at = found.at if found.at is not None else _centres(sources[0], len(found.symbols))
+        read = Demodulated(*(torch.as_tensor(v)[None] for v in (found.symbols, found.llrs, at)))
+        total += wrong_bits(read, sources[0].demodulator()(s, 1e-3))
     return int(total[0]), int(total[1])
 
 
+def _centres(source: Any, count: int) -> np.ndarray:
+    """Of a train of pulses: the samples on which its symbols are centred."""
+    first = source.centred_symbols(SAMPLES)[0]
+    return source.timing_of(first).numpy() + source.symbol_period * np.arange(count)
+
+
 @lru_cache(maxsize=256)
-def _rate_without(name: str, snr_db: float, windows: int, seed: int) -> float:
+def _rate_without(name: str, snr_db: float, recordings: int, seed: int) -> float:
     """Bit error rate of the receiver without interference, other noise than the separation's."""
     case, total = CASES[name], np.zeros(2, int)
-    for _, sources, noise_var, s, x in _mixtures(replace(case, others=(), sir_db=()), snr_db, 4 * windows, seed + 1):
+    for _, sources, noise_var, s, x in _mixtures(replace(case, others=(), sir_db=()), snr_db, 4 * recordings, seed + 1):
         reader = sources[0].demodulator()
         total += wrong_bits(reader(x, noise_var), reader(s, 1e-3))
     return float(total[0] / total[1])
 
 
-def _snr_without(case: Case, rate: float, windows: int, seed: int) -> float:
+def _snr_without(case: Case, rate: float, recordings: int, seed: int) -> float:
     """SNR, dB, at which the receiver without interference has that error rate."""
     name = next(key for key, value in CASES.items() if value is case)
     low = case.snr_db[0] - case.limit_db - 2
     grid = np.arange(low, case.snr_db[-1] + 1, _STEP_DB)
-    rates = np.array([max(_rate_without(name, float(snr), windows, seed), 1e-6) for snr in grid])
+    rates = np.array([max(_rate_without(name, float(snr), recordings, seed), 1e-6) for snr in grid])
     return float(np.interp(-np.log10(rate), -np.log10(rates), grid))
 
 
@@ -120,20 +129,20 @@ LEARNED_SNR_DB = (4.0, 6.0, 8.0, 10.0, 12.0)
 LEARNED_SIR_DB = -10.0
 
 
-def learned(gmsk: Any, ofdm: Any, windows: int = 32, seed: int = 1) -> list[dict[str, Any]]:
+def learned(gmsk: Any, ofdm: Any, recordings: int = 2, seed: int = 1) -> list[dict[str, Any]]:
     """Rows of GMSK under OFDM-QPSK by denoisers alone: bit error rates of the exact ones and of the networks gmsk and ofdm
     (Sources), all read by one trellis in the mixture less the interference; and how much more SNR the networks need, dB."""
     case = Case(_GMSK, (_OFDM,), (LEARNED_SIR_DB,), 1.0, LEARNED_SNR_DB)
     rows = []
     for snr in case.snr_db:
         total = np.zeros((2, 2), int)
-        for y, sources, noise_var, s, _ in _mixtures(case, snr, windows, seed):
+        for y, sources, noise_var, s, _ in _mixtures(case, snr, recordings, seed):
             networks = [replace(gmsk, gain=1.0), replace(ofdm, gain=sources[1].gain)]
             for row, known in enumerate((sources, networks)):
-                out = separate(y, known, method="alpha_rgs", noise_var=noise_var)
-                left = (out.sources[0].cleaned - s).abs().square().mean(1)
-                reader = sources[0].demodulator()
-                total[row] += wrong_bits(reader(out.sources[0].cleaned, left), reader(s, 1e-3))
+                out = separate_stream(y[0].numpy(), known, method="alpha_rgs", noise_var=noise_var)
+                cleaned = torch.from_numpy(out.sources[0].cleaned)[None]
+                reader, left = sources[0].demodulator(), (cleaned - s).abs().square().mean(1)
+                total[row] += wrong_bits(reader(cleaned, left), reader(s, 1e-3))
         exact, network = total[:, 0] / total[:, 1]
         rows.append({"snr_db": snr, "bits": int(total[0, 1]), "ber_exact": exact, "ber_learned": network})
     ber = np.maximum([row["ber_exact"] for row in rows], 1e-6)

@@ -61,27 +61,27 @@ def families(windows: Annotated[int, typer.Option(min=1)] = 4, sir_db: Annotated
 
 
 @app.command("any-wanted")
-def any_wanted(windows: Annotated[int, typer.Option(min=1, help="Of 2560 samples, at each SNR.")] = 48, seed: Seed = 1,
+def any_wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 20480 samples, at each SNR.")] = 4, seed: Seed = 1,
                case: Annotated[str, typer.Option(help="One of the cases; default all.")] = "", save: Save = None) -> None:
     """Any source wanted, all nuisances known: GMSK, OFDM and QPSK under stronger ones, and how many dB each loses against a
     receiver without interference."""
     from . import any_wanted as study
 
     names = [case] if case else list(study.CASES)
-    rows = ((name, row) for name in names for row in study.curves(name, windows, seed))
+    rows = ((name, row) for name in names for row in study.curves(name, recordings, seed))
     _stream_rows(save, (row for _, row in rows))
 
 
 @app.command("any-learned")
 def any_learned(gmsk: Annotated[pathlib.Path, typer.Option(help="Source of GMSK.")] = pathlib.Path("priors/gmsk.prior"),
                 ofdm: Annotated[pathlib.Path, typer.Option(help="Source of OFDM.")] = pathlib.Path("priors/ofdm-qpsk.prior"),
-                windows: Annotated[int, typer.Option(min=1)] = 32, seed: Seed = 1, save: Save = None) -> None:
+                recordings: Annotated[int, typer.Option(min=1, help="Of 20480 samples, at each SNR.")] = 2, seed: Seed = 1, save: Save = None) -> None:
     """GMSK under OFDM by denoisers alone, exact ones and networks: how many dB the networks lose."""
     from alpha_rgs.sources import load
 
     from . import any_wanted as study
 
-    _stream_rows(save, study.learned(load(gmsk), load(ofdm), windows, seed))
+    _stream_rows(save, study.learned(load(gmsk), load(ofdm), recordings, seed))
 
 
 def _stream_rows(save: pathlib.Path | None, rows: Iterable[dict[str, Any]]) -> None:

@@ -204,12 +204,14 @@ class _Stream:
             symbols[:sum(map(len, self.symbols[:int(np.searchsorted(self.starts, late[0]))]))] *= np.exp(1j * late[1])
         kappas = np.concatenate([r.kappa for r in results])
         settled = bool(late) if tracker and tracker.word is not None else None
-        sources, quality, gains = self._sources(symbols, settled), np.concatenate([r.quality for r in results]), self._gains(kappas)
+        sources, gains = self._sources(symbols, settled), self._gains(kappas)
+        quality = np.concatenate([r.quality for r in results])
         bad, broken = reliability.unreliable_windows(task.sources, results[0].method, quality, gains,
                                                      np.concatenate([r.noise_var for r in results]))
         where, warnings = np.array(self.spans), reliability.broken_warnings(broken)
         if self.sps:
-            warnings = reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where) + warnings
+            warnings = [*reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where),
+                        *warnings]
         return StreamResult(
             self.waves[0], sum(self.waves[1:]), symbols, quality,
             np.concatenate([np.asarray(r.error_rate) for r in results]),
