@@ -26,7 +26,7 @@ Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the row
 _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
 app.command()(paper)
 app.command()(coverage)
-app.command("envelope", undetected_error_power=True)(coverage)         # its name before
+app.command("envelope", hidden=True)(coverage)         # its name before
 
 
 @app.command()
