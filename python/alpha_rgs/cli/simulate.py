@@ -46,10 +46,13 @@ def simulate(
         if interference:
             interference_prior = prior_of(interference)[0]
             if interference_prior.learned or interference_prior.fitted:
-                raise ParameterError(f"{interference}: kind: {interference_prior.kind!r} cannot be simulated; give the TOML file of "
-                                     "its structure")
+                raise ParameterError(f"{interference}: kind: {interference_prior.kind!r} cannot be simulated; give the TOML file "
+                                     "of its structure")
         levels(soi_prior, sir_db, snr_db)
-        drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
+        try:
+            drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
+        except ParameterError as error:         # the signal of interest is checked above
+            raise ParameterError(f"{interference}: {error}" if interference else str(error)) from None
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
                   "seed": seed}
         truth = {**chosen, "samples": samples, "soi": report.plain(drawn.soi),
