@@ -48,14 +48,14 @@ class _Tasks:
 
     def __call__(self):
         from alpha_rgs import sources as priors
+        from alpha_rgs.signals.levels import amplitude, noise_variance
         from alpha_rgs.streaming import Engine
 
         known = self.known
         soi, interference = (priors.load(p) if isinstance(p, str) else p for p in self.priors)
         gain = getattr(soi, "gain", None)
         gain = 1.0 if gain is None else float(gain)
-        kappa = None if known.sir_db is None else gain * 10 ** (-known.sir_db / 20)
-        noise_var = None if known.snr_db is None else gain**2 * 10 ** (-known.snr_db / 10)
+        kappa, noise_var = amplitude(gain, known.sir_db), noise_variance(gain, known.snr_db)
         engine = Engine.named(known.engine, **engine_settings(known.engine))
         return engine.task(soi, interference, method=known.method, kappa=kappa, noise_var=noise_var, **known.options)
 

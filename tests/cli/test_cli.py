@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs import sources as priors
+from alpha_rgs import streaming
 from alpha_rgs.cli.main import app
 from alpha_rgs.io import recordings
-from alpha_rgs.streaming import engine
 from typer.testing import CliRunner
 
 SAMPLES = 6 * 2048 + 700
@@ -103,8 +103,14 @@ def test_each_method_separates_a_simulated_mixture(simulated, tmp_path, method, 
     if method != "lmmse":
         assert np.mean(abs(soi.samples - recordings.load(simulated / "soi").samples) ** 2) < 0.01
     assert report["sir_db"] == pytest.approx(-12, abs=0.2)
+    stems = ("soi", "interference", "symbols", "soi.cleaned")
     assert sorted(p.name for p in out.iterdir()) == sorted(
-        [f"{stem}.sigmf-{part}" for stem in ("soi", "interference", "symbols") for part in ("meta", "data")] + ["report.json"])
+        [f"{stem}.sigmf-{part}" for stem in stems for part in ("meta", "data")] + ["soi.bits", "report.json"])
+    cleaned = recordings.load(out / "soi.cleaned").samples
+    assert np.allclose(cleaned, recordings.load(simulated / "mixture").samples - interference.samples, atol=1e-5)
+    bits = "".join(map(str, np.fromfile(out / "soi.bits", np.uint8)))
+    truth = json.loads((simulated / "truth.json").read_text())["bits"]
+    assert len(bits) == len(truth) and sum(a != b for a, b in zip(bits[20:-20], truth[20:-20])) <= (10 if method == "lmmse" else 0)
 
 
 def test_the_report_says_what_was_estimated_and_assumed(simulated, tmp_path):
@@ -218,10 +224,38 @@ def test_bad_files_are_named_and_nothing_is_written(simulated, tmp_path):
     fails(separate(simulated, out, soi=odd), "odd.toml", "samples_per_symbol", "Resampler", left=out)
 
 
-def test_an_ofdm_signal_of_interest_is_refused_by_name(simulated, tmp_path):
-    """Bad input: a prior that lacks what the method needs."""
-    fails(separate(simulated, tmp_path / "out", soi=simulated / "interference.toml"), "ofdm", "linear-modulation",
-          left=tmp_path / "out")
+def test_any_number_of_sources_in_any_order(simulated, tmp_path):
+    """--source names each; files are called after theirs, also where stems repeat; what is cleaned and the rest make the
+    mixture."""
+    out, ofdm, qpsk = tmp_path / "out", tmp_path / "a" / "x.toml", tmp_path / "b" / "x.toml"
+    for path, name in ((ofdm, "interference.toml"), (qpsk, "soi.toml")):
+        path.parent.mkdir()
+        path.write_text((simulated / name).read_text())
+    works("separate", simulated / "mixture.sigmf-meta", "--source", ofdm, "--source", qpsk, "-o", out)
+    stems = [f"x-{k}{part}" for k in (1, 2) for part in ("", ".cleaned", ".symbols")]
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        [f"{stem}.sigmf-{part}" for stem in stems for part in ("meta", "data")] + ["x-1.bits", "x-2.bits", "report.json"])
+    report = json.loads((out / "report.json").read_text())
+    assert [row["name"] for row in report["sources"]] == ["x-1", "x-2"] and report["unreliable"] == []
+    truth = json.loads((simulated / "truth.json").read_text())["bits"]
+    bits = "".join(map(str, np.fromfile(out / "x-2.bits", np.uint8)))
+    assert len(bits) == len(truth) and bits[20:-20] == truth[20:-20]
+    mixture, wave = recordings.load(simulated / "mixture").samples, recordings.load(out / "x-2").samples
+    assert np.allclose(recordings.load(out / "x-1.cleaned").samples, mixture - wave, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, ["1 given", "2 to 6"]), (8, ["8 given", "2 to 6"])])
+def test_too_few_and_too_many_sources_are_refused(simulated, tmp_path, count, words):
+    """Bad input: one source needs no separation, eight cannot be told apart."""
+    sources = ["--source", simulated / "soi.toml"] * count
+    fails(run("separate", simulated / "mixture.sigmf-meta", *sources, "-o", tmp_path / "out"), *words, left=tmp_path / "out")
+
+
+def test_sources_are_named_in_one_way(simulated, tmp_path):
+    """Bad input: both ways at once, or half of one."""
+    mixture, soi = simulated / "mixture.sigmf-meta", simulated / "soi.toml"
+    fails(run("separate", mixture, "--source", soi, "--soi", soi, "-o", tmp_path / "out"), "--source", "--soi")
+    fails(run("separate", mixture, "--soi", soi, "-o", tmp_path / "out"), "--interference", "--source")
 
 
 def test_results_are_not_replaced_without_being_asked(simulated, tmp_path):
@@ -244,7 +278,7 @@ def test_an_interrupted_separation_leaves_nothing(simulated, tmp_path, monkeypat
     def interrupted(*args, **kwargs):
         raise problem
 
-    monkeypatch.setattr(engine, "separate_stream", interrupted)
+    monkeypatch.setattr(streaming, "separate_stream", interrupted)
     result = separate(simulated, tmp_path / "out")
     assert result.exit_code == code
     assert result.stderr.startswith("interrupted" if code == 130 else "error: ")

@@ -134,8 +134,8 @@ def test_denoisers_without_colour_are_refused():
             with_network(DSSS, build(table)), timing=0.0, phase=0.0)):
         with pytest.raises(CapabilityError, match="amortised: .*white noise only.*takes a colour"):
             separate(m.y[:1], SOI, interference, "amortised", kappa=4.0, noise_var=0.7)
-    with pytest.raises(CapabilityError, match="amortised: the signal of interest is a ofdm prior"):
-        separate(m.y[:1], OFDM, DSSS, "amortised")
+    with pytest.raises(CapabilityError, match="amortised: separates one linear-modulation .*ofdm and gmsk"):
+        separate(m.y[:1], OFDM, Gmsk(), "amortised")
 
 
 def test_quality_is_the_error_that_was_made():

@@ -14,7 +14,7 @@ from alpha_rgs.nets.bursts import WIDTH
 from alpha_rgs.separators import joint_bursts as joint
 from alpha_rgs.separators import separate
 from alpha_rgs.signals.wifi import ALPHABETS, CARRIERS, Burst, received
-from alpha_rgs.sources import from_dict, with_network
+from alpha_rgs.sources import Gmsk, from_dict, with_network
 from alpha_rgs.sources.learned import LearnedBursts
 from alpha_rgs.sources.mixtures import draw, noise
 from alpha_rgs.synchronization.burst_channel import open_frames
@@ -176,8 +176,15 @@ def test_other_methods_say_what_it_cannot_do(shipped):
     y, _ = mixed(-10)
     with pytest.raises(CapabilityError, match="joint"):
         separate(y, SOI, shipped, "alpha_rgs")
-    with pytest.raises(CapabilityError, match="linear-modulation"):
-        separate(y, shipped, SOI)
+    with pytest.raises(CapabilityError, match="ofdm-bursts: .*not a denoiser.* beside a linear-modulation"):
+        separate(y, shipped, Gmsk(timing=0.3, phase=0.0, gain=1.0), noise_var=0.1)
+
+
+def test_bursts_named_first_are_separated_alike(shipped):
+    y, _ = mixed(-10)
+    straight, swapped = separate(y, SOI, shipped), separate(y, shipped, SOI)
+    assert torch.equal(swapped.soi, straight.interference) and torch.equal(swapped.interference, straight.soi)
+    assert torch.equal(swapped.sources[1].llrs, straight.llrs)
 
 
 # ---- the command, the folder ----------------------------------------------------------------------------------------------

@@ -187,12 +187,12 @@ def test_same_seed_same_figures():
     (dict(method="magic"), "method"),
     (dict(method="alpha_rgs", preset="slow"), "preset")])
 def test_bad_input_is_named(call, word):
-    arguments = dict(mixture=torch.zeros(1, 2560), soi=SOI, interference=OFDM, method="joint") | call
+    arguments = dict(mixture=torch.zeros(1, 2560), sources=SOI, interference=OFDM, method="joint") | call
     with pytest.raises(ParameterError, match=word):
         separate(**arguments)
 
 
 def test_a_prior_without_the_capability_is_refused_by_name():
     y = draw(SOI, OFDM, 1, 2560, -3, seed=15).y
-    with pytest.raises(CapabilityError, match="joint: the signal of interest is a ofdm prior"):
+    with pytest.raises(CapabilityError, match="source 2 .ofdm.: frame_offset is unknown; .*linear-modulation"):
         separate(y, replace(OFDM, frame_offset=0, phase=0.0), OFDM, "joint", kappa=1.0, noise_var=0.1)

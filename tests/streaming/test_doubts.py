@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from alpha_rgs.errors import CapabilityError
 from alpha_rgs.io.recordings import Recording
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import from_dict, mixtures
@@ -81,10 +80,11 @@ def test_coarse_and_clipped_recordings_are_separated_or_doubted(spoil):
     assert quality[1] > quality[0] - 1 if spoil == "8 bits" else quality[1] < quality[0] - 3
 
 
-def test_kinds_that_are_swapped_are_named():
-    """WiFi cannot be the signal of interest of these methods: which kind is needed, and that the files may be swapped."""
-    with pytest.raises(CapabilityError, match="signal of interest is a ofdm-bursts prior.*linear-modulation.*swapped"):
-        separate(mixture().y, WIFI, UNKNOWN)
+def test_kinds_that_are_swapped_are_separated():
+    """Which of the two is called wanted changes nothing: WiFi is what the QPSK's separation leaves."""
+    m = mixture()
+    swapped, usual = separate(m.y, WIFI, UNKNOWN), separate(m.y, UNKNOWN, WIFI)
+    assert torch.equal(swapped.soi, usual.interference) and torch.equal(swapped.interference, usual.soi)
 
 
 def recording(x, datatype="ci8"):

@@ -8,7 +8,7 @@ import torch
 from alpha_rgs import separate_stream
 from alpha_rgs.separators import Separation
 from alpha_rgs.sources import from_dict, mixtures
-from alpha_rgs.streaming import engine
+from alpha_rgs.streaming import task
 from alpha_rgs.streaming.tracker import Tracker
 
 UNKNOWN = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8})
@@ -188,7 +188,7 @@ def test_a_clock_50_ppm_off_is_measured_and_no_symbol_is_lost_or_doubled(monkeyp
     symbols = np.exp(1j * np.pi / 4 * (1 + 2 * rng.integers(0, 4, 129 * count + 400)))
     trackers = []
 
-    def separated(windows, soi, interference, method, kappa, noise_var, start, **options):
+    def separated(windows, soi, interference, method, kappa, noise_var, start, **_):
         origin = 3.2 + 0.2 * rng.standard_normal(len(start))
         number = np.ceil((start - origin) / period - 1e-9).astype(int)
         rows = symbols[number[:, None] + np.arange(WINDOW)]
@@ -196,8 +196,8 @@ def test_a_clock_50_ppm_off_is_measured_and_no_symbol_is_lost_or_doubled(monkeyp
         tensors = {key: torch.from_numpy(v) for key, v in vars(out).items() if isinstance(v, np.ndarray)}
         return replace(out, estimated={key: torch.from_numpy(v) for key, v in out.estimated.items()}, **tensors)
 
-    monkeypatch.setattr(engine, "separate", separated)
-    monkeypatch.setattr(engine, "Tracker", lambda soi: trackers.append(Tracker(soi)) or trackers[-1])
+    monkeypatch.setattr(task, "separate", separated)
+    monkeypatch.setattr(task, "Tracker", lambda soi: trackers.append(Tracker(soi)) or trackers[-1])
     out = separate_stream(np.zeros(512 + 2048 * count, np.complex64), UNKNOWN, WIFI)
     assert out.clock_offset == pytest.approx(ppm, abs=5)
     assert abs(trackers[0].slips) >= 4 and np.sign(trackers[0].slips) == np.sign(ppm)

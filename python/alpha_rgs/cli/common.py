@@ -56,8 +56,9 @@ def levels(soi: Any, sir_db: float | None, snr_db: float | None) -> tuple[float 
     for option, value in (("--sir-db", sir_db), ("--snr-db", snr_db)):
         if value is not None and (math.isnan(value) or value < -200):
             raise ParameterError(f"{option}: {value} must be a number of decibels, -200 or more (inf: that source is absent)")
-    kappa = None if sir_db is None else gain * 10 ** (-sir_db / 20)
-    return kappa, None if snr_db is None else gain ** 2 * 10 ** (-snr_db / 10)
+    from ..signals.levels import amplitude, noise_variance
+
+    return amplitude(gain, sir_db), noise_variance(gain, snr_db)
 
 
 def finite(value: float | None) -> float | None:

@@ -7,9 +7,8 @@ import typer
 from rich.console import Console
 
 from ..errors import ParameterError
+from ..methods import OFFERED
 from .common import Datatype, Output, Overwrite, SampleRate, print_table
-
-METHODS = ("auto", "joint", "alpha_rgs", "amortised", "lmmse", "matched_filter")
 
 
 def separate(
@@ -20,7 +19,7 @@ def separate(
                                                               help="Prior of the interference: TOML, or a folder.")] = None,
     source: Annotated[list[pathlib.Path] | None, typer.Option(metavar="A.toml", help="Prior of one source; give it two to six "
                                                               "times, in place of --soi and --interference.")] = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "auto",
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(OFFERED)}.")] = "auto",
     preset: Annotated[str | None, typer.Option(help="Of alpha_rgs: fast, white or paper; default fast, white where the "
                                                     "interference's network takes white noise only.")] = None,
     sir_db: Annotated[float | None, typer.Option(help="Power of the signal over the interference; else estimated.")] = None,

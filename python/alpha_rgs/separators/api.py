@@ -48,6 +48,8 @@ def separate(mixture, sources, interference=None, method="auto", kappa=None, noi
     y = torch.atleast_2d(y.to(torch.complex64))
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
+    if method != "auto" and method not in METHODS:
+        raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
     pair = interference is not None
     given = [sources, interference] if pair else list(sources)
     for number, source in enumerate(given, 1):

@@ -21,6 +21,7 @@ import torch
 
 from ..inference.frame_family import COMPLEX, REAL, divide, multiply
 from ..inference.frame_tiling import GAUSSIAN
+from ..inference.gauss_newton import damped_step
 from ..inference.symbol_chain import BlockChain
 from ..signals import constellation
 from ..signals.carrier import column
@@ -218,11 +219,8 @@ class _Problem:
             for part, into in zip(family.slopes(symbols, waves), total):
                 into.index_add_(0, self.tiles.window[rows], part.cpu())
         limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)
-        sure = torch.diag_embed(1 / limit.square()).expand(len(self.y), 4, 4)
-        step = torch.linalg.solve(total[1] + sure, total[0][..., None])[..., 0]
-        step = torch.maximum(torch.minimum(step, limit), -limit)
+        step, spread = damped_step(total[1], total[0], limit)
         phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
-        spread = torch.linalg.inv(2 * total[1] + sure).diagonal(dim1=1, dim2=2).sqrt()
         spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
         moved = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
         return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}

@@ -73,10 +73,8 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
 
 def _band(soi, length, device):
     """How well the SOI sees each frequency of a block's zero-padded transform: float32 [4·length], at most 1."""
-    n = torch.arange(-16 * length, 16 * length)
-    pulse = torch.as_tensor(soi.signal.pulse_at(n.numpy()), dtype=torch.complex64)
-    pulse = pulse * torch.polar(torch.ones(len(n)), 2 * math.pi * float(torch.as_tensor(soi.carrier_offset).flatten()[0]) * n)
-    spectrum = torch.fft.fft(pulse).abs().square()[::8]
+    offset = float(torch.as_tensor(soi.carrier_offset).flatten()[0])
+    spectrum = torch.as_tensor(soi.signal.power_spectrum(4 * length, offset), dtype=torch.float32)
     return (spectrum / spectrum.max()).to(device)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
+from ..inference.conjugate_gradients import conjugate_gradients
 from ..signals.carrier import carrier
 
 _EPS = 3e-3         # of the smoothing that stays on what the denoiser is sure of: 1e-3 needs more iterations, 1e-2 costs errors
 _LEARNED = 3e-2     # the same for a network, whose own errors pass for certainty: with 3e-3 6 % of bits under DSSS are wrong
 _NUDGE = 3e-3       # size of d, relative to a source of unit power: small against the level, large against single precision
-_CONVERGED = 1e-8   # squared residual, relative
 _CANDIDATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)     # of omega/kappa²
 _AS_GOOD = 1.05     # times the least misfit
 _TRIAL = 8          # windows on which they are tried
@@ -91,31 +91,6 @@ def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, om
         if callback:
             callback(i, source.inside(a), float(v))
     return (source.inside(a), var, source.modulate(mean)), best[0], calls
-
-
-def conjugate_gradients(apply, right, iterations, start=None):
-    """Solve apply(x) = right, complex [batch, n], apply Hermitian and positive: (x, how often it was applied).
-
-    Rows that have converged stand still; it ends when all have."""
-    x = torch.zeros_like(right) if start is None else start
-    residual = right if start is None else right - apply(x)
-    used = 0 if start is None else 1
-    goal = _CONVERGED * _dot(right, right)
-    direction, size = residual, _dot(residual, residual)
-    while used < iterations and bool((size > goal).any()):
-        image = apply(direction)
-        used += 1
-        curvature = _dot(direction, image)
-        good = (size > goal) & (curvature > 0)          # differences of single-precision denoisers may come out negative
-        step = torch.where(good, size / curvature.clamp_min(1e-20), 0)
-        x, residual = x + step * direction, residual - step * image
-        before, size = size, torch.where(good, _dot(residual, residual), 0)
-        direction = residual + (size / before.clamp_min(1e-30)) * direction
-    return x, used
-
-
-def _dot(a, b):
-    return (a.conj() * b).real.sum(1, keepdim=True)
 
 
 class _Source:

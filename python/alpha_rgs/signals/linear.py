@@ -147,6 +147,15 @@ class LinearModulation:
         """Length of the pulse, samples."""
         return int(2 * self.half_length) + 1
 
+    def power_spectrum(self, nfft: int, carrier_offset: float = 0.0) -> np.ndarray:
+        """Power spectral density of random symbols at frequencies k/nfft, FFT order: float64 [nfft], mean 1. carrier_offset:
+        cycles per sample."""
+        reach = int(np.ceil(self.half_length)) + 1
+        n = np.arange(-reach, reach + 1)
+        folded = np.zeros(nfft, complex)
+        np.add.at(folded, n % nfft, self.pulse_at(n) * np.exp(2j * np.pi * carrier_offset * n))
+        return abs(np.fft.fft(folded)) ** 2 / self.samples_per_symbol
+
     def pulse_at(self, tau: npt.ArrayLike) -> npt.NDArray[Any]:
         """The pulse at `tau` samples from its centre, float64 (complex128 with a channel), same shape; energy samples_per_symbol
         (unit power)."""

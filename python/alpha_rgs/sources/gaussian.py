@@ -88,12 +88,13 @@ class Gaussian(Source):
         return np.where(lags < 0, value.conj(), value)
 
     def psd(self, nfft):
-        """Power density at `nfft` frequencies k/nfft, averaged over the period: float64 [nfft], mean 1, never negative."""
+        """See Source.psd; averaged over the period. Lags beyond nfft are folded."""
         lags = np.arange(self.lags)
         r = np.zeros(nfft, complex)
         np.add.at(r, lags % nfft, self.table.mean(0))
         np.add.at(r, -lags[1:] % nfft, self.table.mean(0)[1:].conj())
-        return np.fft.fft(r).real.clip(0)
+        density = np.fft.fft(r).real.clip(0)
+        return density / density.mean()
 
     def covariance(self, samples, offset=0):
         """C of a window whose first whole period begins at sample `offset`: complex128 [samples, samples]."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..errors import CapabilityError, ParameterError
+from ..inference.conjugate_gradients import conjugate_gradients
 from ..inference.linear_model import EVERY, LinearModel, as_complex, moments, some
 from ..inference.linear_pair import LinearPair
 from ..signals import LinearModulation as Signal
@@ -245,14 +246,7 @@ class LinearModulation(Source):
         def apply(v):
             return self.signal.correlate(self.signal.modulate(v, samples, centre), count, centre) + level * v
 
-        mean, rest = torch.zeros_like(z), z
-        along, size = rest, rest.abs().square().sum(1, keepdim=True)
-        for _ in range(_EQUALISED):
-            image = apply(along)
-            step = size / (along.conj() * image).real.sum(1, keepdim=True).clamp_min(1e-20)
-            mean, rest, before = mean + step * along, rest - step * image, size
-            size = rest.abs().square().sum(1, keepdim=True)
-            along = rest + size / before.clamp_min(1e-30) * along
+        mean, _ = conjugate_gradients(apply, z, _EQUALISED)
         pulse = self.signal.pulse_at(np.arange(-count * sps // 2, count * sps // 2))
         gram = torch.as_tensor((abs(np.fft.fft(pulse)) ** 2).reshape(sps, -1).mean(0), dtype=torch.float32, device=z.device)
         var = (level / (gram + level)).mean(1, keepdim=True)
@@ -275,8 +269,13 @@ class LinearModulation(Source):
         signal, sps = self.signal, self.signal.samples_per_symbol
         if scrambled is None:
             scrambled = (signal.pulse, signal.constellation) == ("barker", "bpsk")
-        timing, phase = (scale * torch.rand(batch, generator=generator, dtype=torch.float64) if value is None else torch.as_tensor(
-            value, dtype=torch.float64).expand(batch) for value, scale in ((self.timing, sps), (self.phase, 2 * torch.pi)))
+
+        def drawn(value, scale):
+            if value is not None:
+                return torch.as_tensor(value, dtype=torch.float64).expand(batch)
+            return scale * torch.rand(batch, generator=generator, dtype=torch.float64)
+
+        timing, phase = drawn(self.timing, sps), drawn(self.phase, 2 * torch.pi)
         truth = replace(self, timing=timing, phase=phase)
         count, first = self.symbols or truth.overlapping_symbols(samples)[1], 0 if self.symbols else truth.overlapping_symbols(
             samples)[0]

@@ -14,6 +14,7 @@ import torch
 from ..errors import ParameterError
 from ..signals import LinearModulation as LinearSignal
 from ..signals import Ofdm as OfdmSignal
+from ..signals.levels import amplitude, noise_variance
 from . import LinearModulation, Ofdm, Source
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
@@ -99,8 +100,7 @@ def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambl
     bits = bits.reshape(batch, count, -1)[:, inside].flatten(1)
 
     b, truth = alone(interference, batch, samples, g, scrambled)
-    kappa = 0.0 if sir_db is None else float(soi.gain) * 10 ** (-sir_db / 20)
-    noise_var = 0.0 if snr_db is None else float(soi.gain) ** 2 * 10 ** (-snr_db / 10)
+    kappa, noise_var = amplitude(float(soi.gain), sir_db) or 0.0, noise_variance(float(soi.gain), snr_db) or 0.0
     y = s + kappa * b + noise_var ** 0.5 * noise((batch, samples), g)
     return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
 

@@ -13,6 +13,7 @@ from ..signals.carrier import carrier, rotation
 from ..signals.framing import FramePlan
 from .base import Demodulated, Source, Structure
 
+_FINE = 8192            # frequencies of the other source's spectrum: 128 to a carrier of 64
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
 
 
@@ -182,11 +183,10 @@ class Ofdm(Source):
         """Indices (into the active carriers) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
         none is."""
         signal = other.signal
-        n = np.arange(-4096, 4096)
-        spectrum = abs(np.fft.fft(signal.pulse_at(n))) ** 2
+        spectrum = signal.power_spectrum(_FINE)
         centre = self.signal.carriers / self.signal.fft_size + float(self.carrier_offset) - float(other.carrier_offset)
         edge = np.arange(-8, 9) / 8 * 1.5 / self.signal.fft_size        # a carrier sees its neighbourhood too
-        at = np.round((centre[:, None] + edge) * len(n)).astype(int) % len(n)
+        at = np.round((centre[:, None] + edge) * _FINE).astype(int) % _FINE
         level = spectrum[at].mean(1) / spectrum.max()
         weak = np.flatnonzero(level < _CLEAN)
         return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])

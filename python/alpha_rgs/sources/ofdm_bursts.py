@@ -98,7 +98,7 @@ class OfdmBursts(Source):
 
     def denoise(self, x, noise):
         """See Source.denoise: not yet; joint detection asks for frames instead."""
-        raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint")
+        raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint beside a linear-modulation")
 
     def at(self, start):
         """See Source.at: what is found is found anew in each window."""

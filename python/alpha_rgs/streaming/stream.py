@@ -100,6 +100,7 @@ def separate_stream(samples, sources, interference=None, window=None, hop=None, 
     flying = collections.deque()
     try:
         task = own.task(sources, interference, method, kappa, noise_var, **options)
+        windows_of(len(samples), window, hop)           # refuses what no window can be
         _check_window(task.soi, window, hop)
         stream = _Stream(samples, task, window, hop)
         jobs = stream.jobs(batch)

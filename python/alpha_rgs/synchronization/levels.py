@@ -51,7 +51,8 @@ def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
     period = getattr(prior, "period", 1)
     x = y.detach().cpu().numpy().astype(complex)
     batch, samples = x.shape
-    own = _each(soi.gain, batch)[:, None] ** 2 * _soi_spectrum(soi, samples)
+    shape = soi.signal.power_spectrum(samples, float(torch.as_tensor(soi.carrier_offset).reshape(-1)[0]))
+    own = _each(soi.gain, batch)[:, None] ** 2 * shape[None]
     known = [None if kappa is None else _each(kappa, batch) ** 2, None if noise_var is None else _each(noise_var, batch)]
     levels, found = known, {}
     if period > 1 or None in (kappa, noise_var):
@@ -205,13 +206,3 @@ def period_offset(x, prior, density):
 def _each(value, batch):
     """A number or tensor [1 or batch] as float64 [batch]."""
     return np.broadcast_to(torch.as_tensor(value, dtype=torch.float64).reshape(-1).cpu().numpy(), batch)
-
-
-def _soi_spectrum(soi, samples):
-    """Power density of the SOI at unit gain, float64 [1, samples], mean 1 over the band."""
-    reach = int(np.ceil(soi.signal.half_length)) + 1
-    n = np.arange(-reach, reach + 1)
-    pulse = soi.signal.pulse_at(n) * np.exp(2j * np.pi * float(torch.as_tensor(soi.carrier_offset).reshape(-1)[0]) * n)
-    folded = np.zeros(samples, complex)
-    np.add.at(folded, n % samples, pulse)
-    return abs(np.fft.fft(folded))[None] ** 2 / soi.signal.samples_per_symbol

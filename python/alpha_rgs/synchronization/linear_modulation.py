@@ -70,13 +70,9 @@ def acquire_linear(y, soi, interference, kappa=None, noise_var=None):
     return replace(interference, **filled), found
 
 
-def _spectrum(prior, offset, like):
-    """Power density of a unit-power linear modulation at like's frequencies, float64 [1, samples]; mean 1 over the band."""
-    n, reach = like.shape[1], int(np.ceil(prior.signal.half_length))
-    pulse = prior.signal.pulse_at(np.arange(-reach, reach + 1)) * np.exp(2j * np.pi * offset * np.arange(-reach, reach + 1))
-    folded = np.fft.fft(np.pad(pulse, (0, max(0, n - len(pulse)))))
-    density = abs(folded) ** 2 / prior.signal.samples_per_symbol
-    return torch.tensor(density[None, :n], device=like.device)
+def _spectrum(source, offset, like):
+    """Power spectral density of a unit-power linear modulation at like's frequencies, float64 [1, samples]; mean 1."""
+    return torch.tensor(source.signal.power_spectrum(like.shape[1], offset)[None], device=like.device)
 
 
 def _search(x, weight, signal):

@@ -20,6 +20,7 @@ import torch
 
 from ..errors import AlphaRgsError, ParameterError
 from ..inference.frame_tiling import OfdmTiles
+from ..inference.gauss_newton import damped_step
 from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
@@ -91,7 +92,7 @@ class _Coloured(LinearModulation):
 def _without(y, soi, interference, levels):
     """y less the interference, as it is seen with the SOI as coloured noise; None where it is not told so."""
     noise = float(levels[2])
-    soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(soi) if f.init})
+    soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(LinearModulation) if f.init})       # less its network
     try:
         if interference.structure is Structure.CHAIN:
             interference, found = acquire_linear(y[None], soi, interference, None, noise)
@@ -307,12 +308,8 @@ def refine_sync(y, soi, out, free):
     columns = torch.stack([slope, 2j * torch.pi * (n - middle) * own, 1j * own, own], 1)
     rest = y.to(torch.complex128).cpu() - own
     limit = torch.tensor([most * (name in free) + 1e-12 for name, most in zip(NUISANCES, _LIMITS)], dtype=torch.float64)
-    sure = torch.diag(1 / limit.square())
     noise = max(float(noise_var), 1e-9)
-    gram, right = (columns.mH @ columns).real / noise, (columns.mH @ rest).real / noise
-    step = torch.linalg.solve(gram + sure, right)
-    step = torch.maximum(torch.minimum(step, limit), -limit)
-    spread = torch.linalg.inv(2 * gram + sure).diagonal().sqrt()
+    step, spread = damped_step((columns.mH @ columns).real / noise, (columns.mH @ rest).real / noise, limit)
     values = {"timing": float(soi.timing) + float(step[0]), "carrier_offset": float(soi.carrier_offset) + float(step[1]),
               "phase": float(soi.phase) + float(step[2]) - 2 * np.pi * float(step[1]) * middle,
               "gain": float(soi.gain) * (1 + float(step[3]))}
