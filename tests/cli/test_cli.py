@@ -110,7 +110,8 @@ def test_each_method_separates_a_simulated_mixture(simulated, tmp_path, method, 
     assert np.allclose(cleaned, recordings.load(simulated / "mixture").samples - interference.samples, atol=1e-5)
     bits = "".join(map(str, np.fromfile(out / "soi.bits", np.uint8)))
     truth = json.loads((simulated / "truth.json").read_text())["bits"]
-    assert len(bits) == len(truth) and sum(a != b for a, b in zip(bits[20:-20], truth[20:-20])) <= (10 if method == "lmmse" else 0)
+    most = 10 if method == "lmmse" else 0
+    assert len(bits) == len(truth) and sum(a != b for a, b in zip(bits[20:-20], truth[20:-20])) <= most
 
 
 def test_the_report_says_what_was_estimated_and_assumed(simulated, tmp_path):

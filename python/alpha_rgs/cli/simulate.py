@@ -72,8 +72,8 @@ def _sources(soi: pathlib.Path | None, interference: pathlib.Path | None) -> tup
     if soi:
         wanted = prior_of(soi)[0]
         if wanted.structure is not Structure.CHAIN:
-            raise ParameterError(f"{soi}: kind: {wanted.kind!r} cannot be simulated as the signal of interest yet; give a prior of "
-                                 "kind 'linear-modulation'")
+            raise ParameterError(f"{soi}: kind: {wanted.kind!r} cannot be simulated as the signal of interest yet; give a prior "
+                                 "of kind 'linear-modulation'")
         _check_soi(soi, wanted)
     if interference:
         other = prior_of(interference)[0]

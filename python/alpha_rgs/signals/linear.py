@@ -147,7 +147,7 @@ class LinearModulation:
         """Length of the pulse, samples."""
         return int(2 * self.half_length) + 1
 
-    def power_spectrum(self, nfft: int, carrier_offset: float = 0.0) -> np.ndarray:
+    def power_spectrum(self, nfft: int, carrier_offset: float = 0.0) -> npt.NDArray[np.float64]:
         """Power spectral density of random symbols at frequencies k/nfft, FFT order: float64 [nfft], mean 1. carrier_offset:
         cycles per sample."""
         reach = int(np.ceil(self.half_length)) + 1
