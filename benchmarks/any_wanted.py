@@ -146,7 +146,7 @@ def learned(gmsk: Any, ofdm: Any, recordings: int = 2, seed: int = 1) -> list[di
         exact, network = total[:, 0] / total[:, 1]
         rows.append({"snr_db": snr, "bits": int(total[0, 1]), "ber_exact": exact, "ber_learned": network})
     ber = np.maximum([row["ber_exact"] for row in rows], 1e-6)
-    for row in rows:
-        same = np.interp(-np.log10(max(row["ber_learned"], 1e-6)), -np.log10(ber), case.snr_db)
-        row["loss_db"] = row["snr_db"] - float(same)
+    for point in rows:
+        same = np.interp(-np.log10(max(point["ber_learned"], 1e-6)), -np.log10(ber), case.snr_db)
+        point["loss_db"] = point["snr_db"] - float(same)
     return rows

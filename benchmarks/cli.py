@@ -75,7 +75,8 @@ def any_wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 20480 sam
 @app.command("any-learned")
 def any_learned(gmsk: Annotated[pathlib.Path, typer.Option(help="Source of GMSK.")] = pathlib.Path("priors/gmsk.prior"),
                 ofdm: Annotated[pathlib.Path, typer.Option(help="Source of OFDM.")] = pathlib.Path("priors/ofdm-qpsk.prior"),
-                recordings: Annotated[int, typer.Option(min=1, help="Of 20480 samples, at each SNR.")] = 2, seed: Seed = 1, save: Save = None) -> None:
+                recordings: Annotated[int, typer.Option(min=1, help="Of 20480 samples, at each SNR.")] = 2, seed: Seed = 1,
+                save: Save = None) -> None:
     """GMSK under OFDM by denoisers alone, exact ones and networks: how many dB the networks lose."""
     from alpha_rgs.sources import load
 

@@ -28,7 +28,6 @@ def simulate(
     """
     from ..io import recordings
     from ..sources import mixtures
-    from ..sources.base import Structure
     from ..streaming import report
 
     stems = ("mixture", "soi", "interference")
@@ -36,18 +35,7 @@ def simulate(
     with recordings.all_or_nothing(output, [*names, "soi.toml", "interference.toml", "truth.json"], overwrite) as folder:
         if not 0 < sample_rate < math.inf:
             raise ParameterError(f"--sample-rate: {sample_rate} must be a positive number of Hz")
-        soi_prior, interference_prior = mixtures.paper_priors(symbols=None)
-        if soi:
-            soi_prior = prior_of(soi)[0]
-            if soi_prior.structure is not Structure.CHAIN:
-                raise ParameterError(f"{soi}: kind: {soi_prior.kind!r} cannot be simulated as the signal of interest yet; give a "
-                                     "prior of kind 'linear-modulation'")
-            _check_soi(soi, soi_prior)
-        if interference:
-            interference_prior = prior_of(interference)[0]
-            if interference_prior.learned or interference_prior.fitted:
-                raise ParameterError(f"{interference}: kind: {interference_prior.kind!r} cannot be simulated; give the TOML "
-                                     "file of its structure")
+        soi_prior, interference_prior = _sources(soi, interference)
         levels(soi_prior, sir_db, snr_db)
         try:
             drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
@@ -73,6 +61,25 @@ def simulate(
     typer.echo(f"{output}: {samples} samples, {comment}")
     typer.echo(f"separate them: alpha-rgs separate {output / 'mixture.sigmf-meta'} --soi {output / 'soi.toml'} "
                f"--interference {output / 'interference.toml'} -o {output / 'separated'}")
+
+
+def _sources(soi: pathlib.Path | None, interference: pathlib.Path | None) -> tuple[Any, Any]:
+    """Both sources, the paper's where no file is given. Raises ParameterError where one cannot be drawn."""
+    from ..sources import mixtures
+    from ..sources.base import Structure
+
+    wanted, other = mixtures.paper_priors(symbols=None)
+    if soi:
+        wanted = prior_of(soi)[0]
+        if wanted.structure is not Structure.CHAIN:
+            raise ParameterError(f"{soi}: kind: {wanted.kind!r} cannot be simulated as the signal of interest yet; give a prior "
+                                 "of kind 'linear-modulation'")
+        _check_soi(soi, wanted)
+    if interference:
+        other = prior_of(interference)[0]
+        if other.learned or other.fitted:
+            raise ParameterError(f"{interference}: kind: {other.kind!r} cannot be simulated; give the TOML file of its structure")
+    return wanted, other
 
 
 def _check_soi(path: pathlib.Path, prior: Any) -> None:

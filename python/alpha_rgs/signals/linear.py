@@ -147,7 +147,7 @@ class LinearModulation:
         """Length of the pulse, samples."""
         return int(2 * self.half_length) + 1
 
-    def power_spectrum(self, nfft: int, carrier_offset: float = 0.0) -> np.ndarray:
+    def power_spectrum(self, nfft: int, carrier_offset: float = 0.0) -> npt.NDArray[np.float64]:
         """Power spectral density of random symbols at frequencies k/nfft, FFT order: float64 [nfft], mean 1. carrier_offset:
         cycles per sample."""
         reach = int(np.ceil(self.half_length)) + 1
@@ -289,7 +289,7 @@ def _hashable(timing: float | Tensor) -> float | tuple[float, ...]:
     return values[0] if values.count(values[0]) == len(values) else values
 
 
-def scrambled_symbols(batch, count, generator):
+def scrambled_symbols(batch: int, count: int, generator: torch.Generator) -> Tensor:
     """Differential BPSK of constant data behind the 802.11b scrambler: complex64 [batch, count], ±1.
 
     Self-synchronising, x^7 + x^4 + 1 (IEEE 802.11-2020, 16.2.4), from a random state other than zero, on an input of zeros: a
