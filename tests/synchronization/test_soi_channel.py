@@ -66,7 +66,7 @@ def test_a_channel_that_is_given_is_used(name):
     """By every method that can: fewer errors, and more quality, than with a channel that is not told."""
     method, other = name.split(", ") if ", " in name else ("joint", name)
     interference = {"OFDM": OFDM, "GMSK": GMSK, "bursts": BURSTS, "QPSK": from_dict(
-        {**KEYS, "samples_per_symbol": 5, "gain": 1.0})}[other]
+        {**KEYS, "samples_per_symbol": 5})}[other]
     sir_db = -10.0 if method in ("joint", "alpha_rgs") else -3.0
     m = mixtures.draw(soi(**PLACE, channel=TAPS), interference, 1, 2560, sir_db, 2.0, 3)
     options = {"covariance": "stationary"} if method == "stationary" else {}

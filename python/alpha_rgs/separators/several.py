@@ -127,6 +127,9 @@ def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_va
     """Gains [batch] of each source, and the noise variance [batch], estimated where None by their power spectral densities."""
     each = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
             for v in (*given, noise_var)]
+    for k, source in enumerate(sources):        # a flat density passes for noise; lines stand out
+        if each[k] is None and (lines := source.lines(y)) is not None:
+            each[k] = lines[1].cpu().double().clamp_min(1e-12).sqrt()
     if any(v is None for v in each):
         powers = estimate_powers(y, sources, [None if v is None else v.square() for v in each[:-1]], each[-1])
         floor = _SEARCH_FLOOR * torch.stack(powers[:-1]).amin(0)
