@@ -14,7 +14,7 @@ _BROKEN = 10.0
 # some carriers of which are not decided, so that the interference limits it
 _EXACT, _BURSTS = 3e-3, 0.1
 _CANCELLING = ("joint", "alpha_rgs")            # methods after which noise alone is left, if they succeed
-_DECIDED = ("ofdm", "ofdm-bursts", "linear-modulation", "gmsk", "gfsk", "lora", "tones")        # kinds that can be subtracted whole
+_DECIDED = ("ofdm", "ofdm-bursts", "linear-modulation", "gmsk", "gfsk", "lora", "tones")     # kinds that can be subtracted whole
 _GAIN, _DOUBTFUL = 1.0, 6.0     # dB that a given gain may be wrong; where symbols are not believed, which follow what is there
 _SIGMAS = 3.0           # standard deviations beyond that
 _BLOCK = 128            # samples, whose contributions err independently
