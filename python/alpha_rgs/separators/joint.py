@@ -18,6 +18,7 @@ from ..sources.base import Structure
 from ..sources.ofdm import frame_pulses
 from .base import interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
+from .joint_general import joint_pair
 from .joint_linear import joint_linear
 from .stationary_lmmse import stationary_lmmse
 
@@ -39,6 +40,8 @@ def joint(y, soi, interference, kappa, noise_var, passes=None, damping=None, sea
     anew to what was decided; free: the names of that, None for all."""
     if interference.structure is Structure.CHAIN:
         return joint_linear(y, soi, interference, kappa, noise_var, passes or 6, damping or 0.7, callback=callback)
+    if interference.structure is Structure.NONE:
+        return joint_pair(y, soi, interference, kappa, noise_var, callback, **({"passes": passes} if passes else {}))
     if interference.structure is Structure.BURSTS:
         return joint_bursts(y, soi, interference, noise_var, passes, damping, fits, free, callback)
     known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None

@@ -126,6 +126,7 @@ class Source(ABC):
     learned: bool = False               # whether denoise asks a trained network
     takes_basis: bool = True            # whether denoise takes a Noise with a basis
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
+    linear: bool = False                # whether it has a linear model once its nuisances are known
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file

@@ -30,6 +30,7 @@ class Learned:
     """Mixed in before a prior: its denoiser is `network`."""
 
     learned = True
+    linear = False
 
     @property
     def supervised(self):

@@ -43,6 +43,7 @@ class LinearModulation(Source):
     preamble: str = ""
 
     kind = "linear-modulation"
+    linear = True
     keys = {
         "constellation": text("alphabet of the symbols or carriers"),
         "samples_per_symbol": number("samples"),

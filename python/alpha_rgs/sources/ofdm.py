@@ -37,6 +37,7 @@ class Ofdm(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "ofdm"
+    linear = True
     keys = {
         "fft_size": whole("carriers, samples of a frame without its prefix"),
         "cyclic_prefix": whole("samples"),
