@@ -109,7 +109,8 @@ def _centres(source: Any, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _rate_without(name: str, snr_db: float, recordings: int, seed: int) -> float:
-    """Bit error rate of the receiver without interference: other symbols and noise than the separation's, windows side by side."""
+    """Bit error rate of the receiver without interference: other symbols and noise than the separation's, windows side by
+    side."""
     generator, noise_var = torch.Generator().manual_seed(seed + 1), 10 ** (-snr_db / 10)
     s, truth = alone(CASES[name].wanted, _WINDOWS * recordings, _WINDOW, generator)
     reader = truth.demodulator()
