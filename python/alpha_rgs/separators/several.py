@@ -50,7 +50,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
             raise CapabilityError(f"source {number} ({source.kind}): {lacking[0]} is unknown; it is estimated only where two "
                                   "sources are separated and one of them is a linear-modulation. Give "
                                   f"{', '.join(lacking)} in its file")
-    name = _chosen(method, sources, y.shape)
+    name = _chosen(method, sources)
     return _known(y, sources, name, noise_var, options)
 
 
@@ -80,10 +80,9 @@ def _fast(sources: Sequence[Source], chain: int) -> bool:
     return other.structure is not Structure.NONE and not (other.learned and other.structure is not Structure.BURSTS)
 
 
-def _chosen(method: str, sources: Sequence[Source], shape: tuple[int, int]) -> str:
+def _chosen(method: str, sources: Sequence[Source]) -> str:
     """joint where at least one source has a linear model, alpha_rgs where denoisers are all there is."""
-    candidates = [source for source in sources if not source.unknown] if method != "alpha_rgs" else []
-    linear = [source.linear_model(shape) is not None for source in candidates]
+    linear = [source.linear for source in sources] if method != "alpha_rgs" else []
     if method == "joint" and not any(linear):
         raise CapabilityError(f"joint: none of the sources ({_names(sources)}) has a linear model; use alpha_rgs, or give the "
                               "TOML file of the structure of one")
@@ -189,7 +188,7 @@ def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> 
     if method == "auto" and not _fast(sources, chain) and not _unknown(other) and other.linear_model(y.shape) is not None:
         known = [wanted, replace(other, gain=out.kappa.double())]
         known = known if chain == 0 else known[::-1]
-        again = _known(y, known, _chosen("auto", known, y.shape), out.noise_var.double(), {})
+        again = _known(y, known, _chosen("auto", known), out.noise_var.double(), {})
         return replace(again, estimated=out.estimated, sources=[
             replace(e, decided=e.decided and (not e.ambiguous or s.state.phase is not None))
             for e, s in zip(again.sources, sources)])

@@ -9,11 +9,12 @@ import torch
 from ..errors import ParameterError
 from ..inference.linear_model import EVERY, LinearModel, as_complex, some
 from ..signals import Ofdm as Signal
-from ..signals.carrier import carrier, rotation
+from ..signals.carrier import carrier, column, rotation
 from ..signals.framing import FramePlan
 from .base import Demodulated, Source, Structure
 from .keys import flag, listed, number, text, whole
 
+_LIMIT = 0.5            # of a carrier's amplitude: weaker ones say less of the phase
 _FINE = 8192            # frequencies of the other source's spectrum: 128 to a carrier of 64
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
 
@@ -55,7 +56,7 @@ class Ofdm(Source):
     dc_free = True
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
                    "channel": "channel"}
-    estimable = ("frame_offset", "phase")
+    estimable = synchronizes = ("frame_offset", "phase")
     own_carrier = False
 
     def __post_init__(self):
@@ -137,6 +138,44 @@ class Ofdm(Source):
         b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
         b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
         return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
+
+    def synchronize(self, x, noise_var):
+        """See Source.synchronize: the frame offset from prefixes and their copies (van de Beek, 1997), the phase from the
+        carriers of whole frames, lifted to the alphabet's symmetry. Raises ParameterError without a prefix."""
+        found, here = {}, self
+        if self.frame_offset is None:
+            found["frame_offset"] = self._prefixes(x, noise_var)
+            here = replace(here, frame_offset=found["frame_offset"])
+        if self.phase is None:
+            here = replace(here, phase=0.0)
+            symmetry = self.signal.alphabet.symmetry
+            if symmetry is not None:
+                read = here.demodulator()(x, 1.0)
+                z = torch.where(read.at.isnan(), 0, read.symbols).to(torch.complex128)
+                found["phase"] = self.signal.alphabet.common_phase(z / z.abs().clamp_min(_LIMIT))
+                here = replace(here, phase=found["phase"])
+        return here, found
+
+    def _prefixes(self, x, noise_var):
+        """Frame offset, int64 [batch], of largest likelihood, other sources taken for white noise of that variance."""
+        period, size = self.signal.frame_length, self.signal.fft_size
+        usable = self.signal.cyclic_prefix - self.delay_spread
+        if usable < 1:
+            raise ParameterError("frame_offset: cannot be estimated without a cyclic prefix; give it in the prior")
+        a, b = x[:, :-size].to(torch.complex128), x[:, size:].to(torch.complex128)
+        turn = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * column(self.carrier_offset, torch.empty(0)) * size)
+        rho = 1 / (1 + torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1))
+        product, energy = b * a.conj() * turn.to(x.device), (a.abs().square() + b.abs().square()) / 2
+        whole = (product.shape[1] - usable + 1) // period * period
+        if whole < period:
+            raise ParameterError(f"frame_offset: a window of {x.shape[1]} samples is too short to find it; {3 * period} or more")
+
+        def runs(v):            # sums over the usable part of a prefix that begins at n, then over frames
+            total = torch.nn.functional.pad(v.cumsum(1), (1, 0))
+            return (total[:, usable:] - total[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
+
+        metric = runs(product).real - rho * runs(energy)
+        return (metric.argmax(1) - self.delay_spread) % period
 
     def linear_model(self, shape):
         """See Source.linear_model: one column per carrier and frame."""
