@@ -14,8 +14,8 @@ from ..inference.frame_family import COMPLEX, REAL, FrameFamily, divide, multipl
 from ..inference.list_search import refine
 from ..inference.symbol_chain import BlockChain
 from ..signals.carrier import carrier, column
+from ..signals.framing import frame_pulses
 from ..sources.base import Structure
-from ..sources.ofdm import frame_pulses
 from .base import interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
 from .joint_linear import joint_linear
