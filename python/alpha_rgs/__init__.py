@@ -4,6 +4,7 @@
 Names are imported on first use, so that `import alpha_rgs` (and the command's --help) does not wait for torch.
 """
 import importlib
+from typing import Any
 
 _HOME = {"AlphaRgsError": ".errors", "Engine": ".streaming", "Separation": ".separators", "separate": ".separators",
          "separate_stream": ".streaming"}
@@ -11,7 +12,7 @@ __all__ = ["AlphaRgsError", "Engine", "Separation", "priors", "separate", "separ
 __version__ = "0.1.0"
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name == "priors":
         return importlib.import_module(".priors", __name__)
     if name in _HOME:

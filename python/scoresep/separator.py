@@ -66,7 +66,7 @@ def samples_per_symbol(soi):
         table = prior_table(soi)
         sps = table.get("samples_per_symbol", 16) if table.get("kind") == "linear-modulation" else 0
     else:
-        sps = soi.signal.samples_per_symbol if soi.kind == "linear-modulation" else 0
+        sps = soi.symbol_period
     if isinstance(sps, bool) or not isinstance(sps, (int, float)) or sps != int(sps) or sps < 0:
         raise ValueError(f"{soi}: samples_per_symbol: {sps!r} must be a whole number; resample the recording first, for "
                          "instance with GNU Radio's Rational Resampler or Polyphase Arbitrary Resampler")

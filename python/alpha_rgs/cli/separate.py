@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """alpha-rgs separate: a recording taken apart, with a report."""
 import pathlib
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -9,6 +10,11 @@ from rich.console import Console
 from ..errors import ParameterError
 from ..methods import OFFERED
 from .common import Datatype, Output, Overwrite, SampleRate, print_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..streaming.stream import StreamResult
 
 
 def separate(
@@ -30,7 +36,7 @@ def separate(
     datatype: Datatype = None,
     sample_rate: SampleRate = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Separate a recording.
 
     With --soi and --interference: writes soi, interference and symbols (one per symbol, on the alphabet's scale), soi.cleaned
@@ -42,17 +48,17 @@ def separate(
 
     if source and (soi or interference):
         raise ParameterError("--source: names all sources; leave out --soi and --interference, or name these two by --source")
-    if not source and not (soi and interference):
-        lacking = "--interference" if soi else "--soi"
-        raise ParameterError(f"{lacking}: is missing; give --soi and --interference, or --source for each of two to six sources")
     options = files.Options(mix, output, method, preset, sir_db, snr_db, window, hop, datatype, sample_rate, overwrite)
     if source:
         print_summary(files.several(options, source, _with_progress), output)
-    else:
+    elif soi and interference:
         print_summary(files.pair(options, soi, interference, _with_progress), output)
+    else:
+        lacking = "--interference" if soi else "--soi"
+        raise ParameterError(f"{lacking}: is missing; give --soi and --interference, or --source for each of two to six sources")
 
 
-def _with_progress(samples, *args, **kwargs):
+def _with_progress(samples: "np.ndarray", sources: Any, interference: Any = None, **options: Any) -> "StreamResult":
     """separate_stream with a progress bar, when a person is watching."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -64,26 +70,26 @@ def _with_progress(samples, *args, **kwargs):
     engine = Engine(max_pending=128)    # own, not separate_stream's: that one is drained after Ctrl-C, which can take long
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(samples))
-        result = separate_stream(samples, *args, engine=engine,
-                                 progress=lambda done, total: bar.update(task, completed=done, total=total), **kwargs)
+        result = separate_stream(samples, sources, interference, engine=engine,
+                                 progress=lambda done, total: bar.update(task, completed=done, total=total), **options)
     engine.close()
     return result
 
 
-def _give_or_take(report, name, form):
+def _give_or_take(report: Mapping[str, Any], name: str, form: str) -> str:
     """A figure of the report with its standard deviation, where it has one."""
     error = report[f"{name}_std"]
     return f"{report[name]:{form}}" + (f" ± {error:.1g}" if error else "")
 
 
-def _powers(report):
+def _powers(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Rows of the power ratio, or of each source."""
     if "sources" in report:
         return [(row["name"], _of_source(row)) for row in report["sources"]]
     return [("SIR", "no interference" if report["sir_db"] is None else _give_or_take(report, "sir_db", ".2f") + " dB")]
 
 
-def _of_source(row):
+def _of_source(row: Mapping[str, Any]) -> str:
     """One source in words."""
     rate = row["error_rate"]
     parts = [row["kind"], "" if row["gain"] is None else f"amplitude {row['gain']:.3g}",
@@ -91,7 +97,7 @@ def _of_source(row):
     return ", ".join(filter(None, parts))
 
 
-def print_summary(report, output):
+def print_summary(report: Mapping[str, Any], output: pathlib.Path) -> None:
     """The table that ends `alpha-rgs separate`."""
     quality = report["quality_db"]
     rows = [("method", f"{report['method']} ({report['method_chosen']})"),

@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..sources.ofdm import frame_pulses, ofdm_matrix
+from ..signals.framing import frame_pulses
+from ..signals.ofdm import ofdm_matrix
 
 REAL, COMPLEX = torch.float64, torch.complex128     # single precision loses the Schur complements at -24 dB without noise
 _MIN_VAR = 1e-5

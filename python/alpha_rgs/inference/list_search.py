@@ -163,26 +163,23 @@ class ListSearch:
         number[windows] = torch.arange(len(windows), device=old.device)
         evidence = [(number[w][mine], at[mine], j[mine], h[mine]) for w, _, at, j, h in evidence for mine in [number[w] >= 0]]
         main, side, h = self._band(evidence, len(windows))
-        B, blocks, q = h.shape
-        factor, gain, rest = [], [], []
-        block, right = main[:, 0], h[:, 0, :, None]
-        for i in range(blocks):
-            low = _cholesky(block)
-            factor.append(low.mH.to(torch.complex64))
-            z = torch.linalg.solve_triangular(low, right, upper=False)
-            rest.append(z[..., 0].to(torch.complex64))
-            if i + 1 < blocks:
-                g = torch.linalg.solve_triangular(low, side[:, i], upper=False)
-                gain.append(g.to(torch.complex64))
-                block, right = main[:, i + 1] - g.mH @ g, h[:, i + 1, :, None] - g.mH @ z
-        device = h.device
-        alphabets = [a.points.to(device) for a in (self.p.soi.signal.alphabet, self.p.ofdm.signal.alphabet)] \
-            if self.kind.any() else [self.p.soi.signal.alphabet.points.to(device)]
+        factor, gain, rest = _eliminated(main, side, h)
+        metric, parents, values = self._listed(factor, gain, rest, windows)
+        whole = old.clone()
+        whole[windows] = self._traced(metric, parents, values)
+        return whole
+
+    def _listed(self, factor, gain, rest, windows):
+        """The list search from the last position to the first: (metric of the decisions that are kept at last [B, list]; of each
+        position, last first, the list entry that each one goes on from and the value that it takes, int64 and complex64
+        [B, list])."""
+        device, (B, q) = rest[0].device, rest[0].shape
+        alphabets = self._alphabets(device)
         exists, turn = self.exists[windows], self.turn[windows].to(torch.complex64)
         beyond = self.beyond[windows]
         metric = torch.zeros(B, 1, device=device)
-        after, parents, codes = None, [], []
-        for b in range(blocks - 1, -1, -1):
+        after, parents, values = None, [], []
+        for b in range(len(rest) - 1, -1, -1):
             # entries from i on hold decided values, those before it what is left to explain
             state = rest[b][:, None].expand(-1, metric.shape[1], -1)
             state = state - after @ gain[b].mT if after is not None else state.clone()
@@ -193,10 +190,7 @@ class ListSearch:
                 points = alphabets[int(self.kind[n])] * turn[:, n, None]                        # [B, A]
                 points = torch.where(exists[:, n, None], points, 0)
                 scale = factor[b][:, i, i].real
-                cost = (state[:, :, i, None] - (scale[:, None] * points)[:, None]).abs().square() - points.abs().square()[:, None]
-                cost = torch.where(beyond[:, n, None, None], 0, cost)
-                # nothing to decide: one way
-                cost[..., 1:] += torch.where(exists[:, n] & ~beyond[:, n], 0, torch.inf)[:, None, None]
+                cost = _costs(state[:, :, i], points, scale, exists[:, n], beyond[:, n])
                 cost = (metric[..., None] + cost).flatten(1)
                 metric, best = torch.topk(cost, min(self.width, cost.shape[1]), largest=False)
                 parent, code = best // points.shape[1], best % points.shape[1]
@@ -207,16 +201,50 @@ class ListSearch:
                     state[..., :i] -= value[..., None] * factor[b][:, None, :i, i]
                 state[..., i] = value
                 parents.append(parent)
-                codes.append(value)
+                values.append(value)
             after = state
-        out = torch.zeros(B, self.n, dtype=COMPLEX, device=device)
+        return metric, parents, values
+
+    def _alphabets(self, device):
+        """Points of the symbols' alphabet and, where there are carriers, of theirs."""
+        points = [self.p.soi.signal.alphabet.points.to(device)]
+        return [*points, self.p.ofdm.signal.alphabet.points.to(device)] if self.kind.any() else points
+
+    def _traced(self, metric, parents, values):
+        """The best decision of those that `_listed` kept, complex [B, N]."""
+        out = torch.zeros(len(metric), self.n, dtype=COMPLEX, device=metric.device)
         at = metric.argmin(1, keepdim=True)
-        for n, (parent, value) in enumerate(zip(reversed(parents), reversed(codes))):
+        for n, (parent, value) in enumerate(zip(reversed(parents), reversed(values))):
             out[:, n] = value.gather(1, at)[:, 0]
             at = parent.gather(1, at)
-        whole = old.clone()
-        whole[windows] = out
-        return whole
+        return out
+
+
+def _eliminated(main, side, h):
+    """R of J + I = RᴴR, block by block, and R⁻ᴴ·h: (diagonal blocks [B, q, q], blocks beside them, right sides [B, q]), lists of
+    complex64."""
+    factor, gain, rest = [], [], []
+    blocks = h.shape[1]
+    block, right = main[:, 0], h[:, 0, :, None]
+    for i in range(blocks):
+        low = _cholesky(block)
+        factor.append(low.mH.to(torch.complex64))
+        z = torch.linalg.solve_triangular(low, right, upper=False)
+        rest.append(z[..., 0].to(torch.complex64))
+        if i + 1 < blocks:
+            g = torch.linalg.solve_triangular(low, side[:, i], upper=False)
+            gain.append(g.to(torch.complex64))
+            block, right = main[:, i + 1] - g.mH @ g, h[:, i + 1, :, None] - g.mH @ z
+    return factor, gain, rest
+
+
+def _costs(left, points, scale, exists, beyond):
+    """What each point [B, A] adds to the energy of each list entry, left [B, list] being what it has to explain: [B, list, A].
+    Nothing to decide (what does not exist, or lies beyond the window's ends): one way."""
+    cost = (left[..., None] - (scale[:, None] * points)[:, None]).abs().square() - points.abs().square()[:, None]
+    cost = torch.where(beyond[:, None, None], 0, cost)
+    cost[..., 1:] += torch.where(exists & ~beyond, 0, torch.inf)[:, None, None]
+    return cost
 
 
 def _cholesky(block):

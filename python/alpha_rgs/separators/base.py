@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every separator returns, and the checks that all of them share."""
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from ..sources.base import Structure
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
 _BELIEVED = 2.0         # symbols' worth of trust in the model's own
 _LOST = 4.0             # symbols' error power for each wrong bit in symbols drawn anew: twice theirs, and half of the bits wrong
+Chosen = TypeVar("Chosen")
 NOTHING = -60.0         # dB of quality of symbols that say nothing
 _SHOWN = 0.15           # share of wrong bits by the root of the power that shows of them: likeliest over 12 windows under GMSK
 
@@ -123,6 +126,15 @@ def require(source, structure, role, method):
     if source.structure is not structure:
         raise CapabilityError(f"{method}: the {role} is a {source.kind} prior, but this method needs a {_NEEDED[structure]} "
                               "prior there")
+
+
+def chosen(method: str, options: type[Chosen], given: Mapping[str, Any]) -> Chosen:
+    """The options of a method, a dataclass, from keyword arguments. Raises TypeError for one that it does not have."""
+    known = [f.name for f in fields(options)]       # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{method}() got an unexpected keyword argument {name!r}; its options are {', '.join(known)}")
+    return options(**given)
 
 
 def variance_scale(alphabet, symbols, var, dims=2):

@@ -20,35 +20,52 @@ With the published step the sum of rho_t over a whole run is 0.67 and the noise 
 those of the start, the matched filter's. Ten and more times the step helps where both corrections weigh alike ("weighted"); the
 other two lose, since kappa² times more of the move comes from the SOI's prior, and the noise moves decisions undirected.
 """
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from ..errors import ParameterError
 from ..sources.base import Structure
-from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
+from .base import ALPHA_BAR, chosen, decibels, interference_estimate, require, soft_output
 
 VARIANTS = ("published", "constrained", "weighted")
 NOISES = ("white", "pulses")
 INITS = ("matched_filter", "linear", "noise")
 
 
-def basis(y, soi, interference, kappa, noise_var, variant="published", inner_steps=100, step=2e-8, levels=None, seed=0,
-          init="matched_filter", noise="white", callback=None):
-    """variant: one of VARIANTS. levels: indices into the schedule 0 ... 49, in the order taken; default 49 ... 1.
+@dataclass(frozen=True)
+class Options:
+    """Of `basis`. variant: one of VARIANTS. levels: indices into the schedule 0 ... 49, in the order taken; default 49 ... 1.
     init: of s; "matched_filter" (its decisions, modulated, as α-RGS starts), "linear" (undecided) or "noise" (then b too).
     noise: of s; "white" as above, or "pulses", √(2·eta)·H·n with one n per symbol, at which the dynamics have the temperature
-    that the analytic score stands for (eight times as much in the symbols, at 16 samples each).
-    callback(i, s, eta) sees each step. The interference's score is that of b + w/kappa: receiver noise counts to it.
-    evaluations: len(levels)·inner_steps. Raises CapabilityError, ParameterError.
+    that the analytic score stands for (eight times as much in the symbols, at 16 samples each)."""
+
+    variant: str = "published"
+    inner_steps: int = 100
+    step: float = 2e-8
+    levels: Iterable[int] | None = None
+    seed: int = 0
+    init: str = "matched_filter"
+    noise: str = "white"
+
+
+def basis(y, soi, interference, kappa, noise_var, callback=None, **options):
+    """options: see Options. callback(i, s, eta) sees each step. The interference's score is that of b + w/kappa: receiver noise
+    counts to it. evaluations: len(levels)·inner_steps. Raises CapabilityError, ParameterError, and TypeError where an option is
+    not known.
     """
     require(soi, Structure.CHAIN, "signal of interest", "basis")
-    levels = _checked(variant, inner_steps, step, levels, init, noise)
+    told = chosen("basis", Options, options)
+    levels = _checked(told)
+    variant, inner_steps, step, noise = told.variant, told.inner_steps, told.step, told.noise
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     ratio, x = (kappa[:, None] / gain).clamp_min(1e-3), y / gain        # an absent interference is not divided by
     thermal = decibels((noise_var / kappa.square().clamp_min(1e-6)).mean())
     thermal = thermal if thermal > 1e-6 else 0.0
     omega = {"published": None, "constrained": torch.ones_like(ratio), "weighted": ratio.square()}[variant]
-    generator = torch.Generator(y.device).manual_seed(seed)
+    generator = torch.Generator(y.device).manual_seed(told.seed)
 
     def draw(shape):
         return torch.randn(shape, dtype=torch.complex64, generator=generator, device=y.device)
@@ -58,7 +75,7 @@ def basis(y, soi, interference, kappa, noise_var, variant="published", inner_ste
             return (4 * eta) ** 0.5 * draw(x.shape)
         return (2 * eta) ** 0.5 * soi.modulate(draw((len(x), soi.centred_symbols(x.shape[1])[1])), x.shape[1])
 
-    s, b = start(x, soi, ratio, init, draw)
+    s, b = start(x, soi, ratio, told.init, draw)
     for i, t in enumerate(np.repeat(levels, inner_steps)):
         v = float((1 - ALPHA_BAR[t]) / ALPHA_BAR[t])
         eta = step * float((1 - ALPHA_BAR[t]) / (1 - ALPHA_BAR[0]))
@@ -100,15 +117,16 @@ def drift(x, s, b, soi, interference, ratio, omega, v, rho, thermal):
     return s + rho * (shrink + e), b + rho * (pull + ratio * e)
 
 
-def _checked(variant, inner_steps, step, levels, init, noise):
-    for name, value, known in (("variant", variant, VARIANTS), ("init", init, INITS), ("noise", noise, NOISES)):
-        if value not in known:
-            raise ParameterError(f"basis: {name} {value!r} is not known; one of {', '.join(known)}")
-    if inner_steps != int(inner_steps) or inner_steps < 1:
-        raise ParameterError(f"basis: inner_steps {inner_steps} must be a whole number, 1 or more")
-    if not step >= 0:
-        raise ParameterError(f"basis: step {step} must not be negative")
-    levels = np.arange(49, 0, -1) if levels is None else np.asarray(list(levels))
+def _checked(told):
+    """The levels of these Options, int [n]. Raises ParameterError where one of them is not as it must be."""
+    for name, known in (("variant", VARIANTS), ("init", INITS), ("noise", NOISES)):
+        if getattr(told, name) not in known:
+            raise ParameterError(f"basis: {name} {getattr(told, name)!r} is not known; one of {', '.join(known)}")
+    if told.inner_steps != int(told.inner_steps) or told.inner_steps < 1:
+        raise ParameterError(f"basis: inner_steps {told.inner_steps} must be a whole number, 1 or more")
+    if not told.step >= 0:
+        raise ParameterError(f"basis: step {told.step} must not be negative")
+    levels = np.arange(49, 0, -1) if told.levels is None else np.asarray(list(told.levels))
     if len(levels) == 0 or levels.dtype.kind not in "iu" or levels.min() < 0 or levels.max() > 49:
         raise ParameterError(f"basis: levels {levels.tolist()} must be whole numbers between 0 and 49, at least one")
     return levels

@@ -25,74 +25,96 @@ _INEXACT = 1e-3                 # of the weaker source's power: what cut frames 
 def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
     """solve(y [batch, samples], soi, interference, kappa, noise_var) -> Separation. missing: names of the SOI's nuisances that
     are to be found. A Separation of all windows; `estimated` holds them too, and their standard deviations as name_std."""
-    def rows(value, index):
-        return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
+    search = _Search(y, soi, interference, (kappa, noise_var), missing, solve)
+    best = search.quieter(search.best())
+    return joined([_told(*best[row], missing) for row in range(len(y))])
 
-    def source(row, of):
-        return of.select(slice(row, row + 1))
 
-    sought, echoed = [key for key in missing if key != "channel"], "channel" in missing
-    lacking = not echoed or any(getattr(soi, key) is None for key in sought)
-    clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
+class _Search:
+    """Windows whose SOI's nuisances are looked for, each by itself; what is found is a tuple (Separation, SOI, name -> standard
+    deviation of its nuisances)."""
 
-    def free(soi):                  # a channel holds the timing too
-        return [key for key in sought if key != "timing" or not soi.signal.channel]
+    def __init__(self, y, soi, interference, levels, missing, solve):
+        self.y, self.soi, self.interference, self.solve = y, soi, interference, solve
+        self.kappa, self.noise_var = levels
+        self.sought, self.echoed = [key for key in missing if key != "channel"], "channel" in missing
+        self.clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
 
-    def solved(starts, floor):
-        """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
-        if not interference.own_carrier or echoed:
-            parts = [[row] for row in starts]
-        else:
-            parts = [list(starts)]
-        out = {}
-        for part in parts:
-            known = replace(soi.select(part), **{key: _column([getattr(starts[row], key) for row in part]) for key in sought})
-            if echoed:
-                known = replace(known, signal=starts[part[0]].signal, channel_length=None)
-            levels = [rows(v, part) for v in (kappa, noise_var)]
-            found = solve(y[part], known, interference.select(part), *levels, noise_floor=floor)
-            out |= {row: _row(found, i) for i, row in enumerate(part)}
-        return out
+    def _levels(self, index):
+        return [_rows(v, index) for v in (self.kappa, self.noise_var)]
 
-    def settled(starts, floor=NOISE_FLOOR, rounds=_ECHOED if echoed else _ROUNDS):
-        """{row: SOI} -> {row: (Separation, SOI, spread)}: separated, nuisances fitted to that, and again while it gets better."""
+    def _free(self, soi):                  # a channel holds the timing too
+        return [key for key in self.sought if key != "timing" or not soi.signal.channel]
+
+    def best(self):
+        """{row: what is best of all starts}; further starts only where nothing is clear."""
+        ways, best = {row: self._starts(row) for row in range(len(self.y))}, {}
+        while ways:
+            starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
+            for row, found in self._settled(starts).items() if starts else ():
+                if row not in best or float(found[0].quality) > float(best[row][0].quality):
+                    best[row] = found
+            ways = {row: ways[row] for row in starts if float(best[row][0].quality) < self.clear}
+        return best
+
+    def _starts(self, row):
+        """An iterator over SOIs to begin with."""
+        index = slice(row, row + 1)
+        own = self.soi.select(index)
+        if not self.echoed or any(getattr(self.soi, key) is None for key in self.sought):
+            return candidates(self.y[row], own, self.interference.select(index), *self._levels(index))
+        return iter([own])
+
+    def quieter(self, best):
+        """`best`, separated once more with the noise as it was measured where what is left agrees with that."""
+        quiet = {row: refine_sync(self.y[row], own, out, self._free(own))[0] for row, (out, own, _) in best.items()
+                 if _agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
+        for row, (out, own, spread) in self._settled(quiet, 0.0, 1).items() if quiet else ():
+            if _agrees(self.y[row], out, float(out.noise_var), kept=True):
+                best[row] = out, own, best[row][2] | spread
+        return best
+
+    def _settled(self, starts, floor=NOISE_FLOOR, rounds=None):
+        """{row: SOI} -> {row: what is found}: separated, nuisances fitted to that, and again while it gets better."""
         best, going, told, since = {}, dict(starts), {row: {} for row in starts}, dict.fromkeys(starts, 0)
-        for _ in range(rounds):
-            for row, out in solved(going, floor).items():
+        for _ in range(rounds or (_ECHOED if self.echoed else _ROUNDS)):
+            for row, out in self._solved(going, floor).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
-                moved, spread = refine_sync(y[row], going[row], out, free(going[row]))
+                moved, spread = refine_sync(self.y[row], going[row], out, self._free(going[row]))
                 told[row] = told[row] | spread
                 if gained > 0:
                     best[row] = out, going[row], told[row]
-                settling = not echoed or float(out.quality) > clear
+                settling = not self.echoed or float(out.quality) > self.clear
                 since[row] = since[row] + 1 if gained < _BETTER else 0
                 if since[row] and (settling or since[row] == _STALLED):
                     del going[row]
-                else:
-                    going[row] = moved
-                    if echoed:
-                        going[row], taps = fit_channel(y[row], moved, interference, out, soi.channel_length, sought, settling)
-                        told[row] = told[row] | {"channel": taps}
+                    continue
+                going[row] = moved
+                if self.echoed:
+                    going[row], taps = fit_channel(self.y[row], moved, self.interference, out, self.soi.channel_length,
+                                                   self.sought, settling)
+                    told[row] = told[row] | {"channel": taps}
             if not going:
                 break
         return {row: (out, own, told[row] | spread) for row, (out, own, spread) in best.items()}
 
-    levels = [[rows(v, slice(row, row + 1)) for v in (kappa, noise_var)] for row in range(len(y))]
-    ways = {row: candidates(y[row], source(row, soi), source(row, interference), *levels[row]) if lacking else
-            iter([source(row, soi)]) for row in range(len(y))}
-    best = {}
-    while ways:
-        starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
-        for row, found in settled(starts).items() if starts else ():
-            if row not in best or float(found[0].quality) > float(best[row][0].quality):
-                best[row] = found
-        ways = {row: ways[row] for row in starts if float(best[row][0].quality) < clear}
-    quiet = {row: refine_sync(y[row], own, out, free(own))[0] for row, (out, own, _) in best.items()
-             if _agrees(y[row], out, levels[row][1])}
-    for row, (out, own, spread) in settled(quiet, 0.0, 1).items() if quiet else ():
-        if _agrees(y[row], out, float(out.noise_var), kept=True):
-            best[row] = out, own, best[row][2] | spread
-    return joined([_told(*best[row], missing) for row in range(len(y))])
+    def _solved(self, starts, floor):
+        """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
+        parts = [[row] for row in starts] if not self.interference.own_carrier or self.echoed else [list(starts)]
+        out = {}
+        for part in parts:
+            known = replace(self.soi.select(part),
+                            **{key: _column([getattr(starts[row], key) for row in part]) for key in self.sought})
+            if self.echoed:
+                known = replace(known, signal=starts[part[0]].signal, channel_length=None)
+            found = self.solve(self.y[part], known, self.interference.select(part), *self._levels(part), noise_floor=floor)
+            out |= {row: _row(found, i) for i, row in enumerate(part)}
+        return out
+
+
+def _rows(value, index):
+    """Of a number or tensor [1 or batch], what belongs to some windows."""
+    return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
 
 
 def _agrees(y, out, noise, kept=False):

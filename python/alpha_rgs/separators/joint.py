@@ -6,6 +6,9 @@ its alphabet; a pass computes the joint Gaussian posterior, and for each unknown
 site), whose moments over the alphabet give the next site (Minka, 2001). Carriers are eliminated frame by frame (frames.py),
 which leaves a chain of symbols (chain.py). With carriers of unknown constellation only the symbols have sites.
 """
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -14,9 +17,9 @@ from ..inference.frame_family import COMPLEX, REAL, FrameFamily, divide, multipl
 from ..inference.list_search import refine
 from ..inference.symbol_chain import BlockChain
 from ..signals.carrier import carrier, column
+from ..signals.framing import frame_pulses
 from ..sources.base import Structure
-from ..sources.ofdm import frame_pulses
-from .base import interference_estimate, require, soft_output, spread_error_probability
+from .base import chosen, interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
 from .joint_general import joint_pair
 from .joint_linear import joint_linear
@@ -32,18 +35,30 @@ _SPREAD = 2.0          # see together: measured at -5 … -15 dB, Es/N0 as low a
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
 
-def joint(y, soi, interference, kappa, noise_var, passes=None, damping=None, search=None, fits=0, free=None, callback=None):
-    """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
+@dataclass(frozen=True)
+class Options:
+    """Of `joint`. passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the
+    list, 0 for none; default 32 (0 where the carriers are Gaussian). fits: under bursts, how often what was found of the SOI is
+    fitted anew to what was decided; free: the names of that, None for all."""
 
-    passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the list, 0
-    for none; default 32 (0 where the carriers are Gaussian). fits: under bursts, how often what was found of the SOI is fitted
-    anew to what was decided; free: the names of that, None for all."""
+    passes: int | None = None
+    damping: float | None = None
+    search: int | None = None
+    fits: int = 0
+    free: Sequence[str] | None = None
+
+
+def joint(y, soi, interference, kappa, noise_var, callback=None, **options):
+    """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
+    options: see Options. Raises TypeError, naming them, where one is not known."""
+    told = chosen("joint", Options, options)
+    passes, damping, search = told.passes, told.damping, told.search
     if interference.structure is Structure.CHAIN:
         return joint_linear(y, soi, interference, kappa, noise_var, passes or 6, damping or 0.7, callback=callback)
     if interference.structure is Structure.NONE:
         return joint_pair(y, soi, interference, kappa, noise_var, callback, **({"passes": passes} if passes else {}))
     if interference.structure is Structure.BURSTS:
-        return joint_bursts(y, soi, interference, noise_var, passes, damping, fits, free, callback)
+        return joint_bursts(y, soi, interference, noise_var, passes, damping, told.fits, told.free, callback)
     known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback)

@@ -54,7 +54,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     return _known(y, sources, name, noise_var, options)
 
 
-def check_count(sources: Sequence[Source]) -> None:
+def check_count(sources: Sequence[Any]) -> None:
     """Raises ParameterError unless 2 to MOST sources are given."""
     if not 2 <= len(sources) <= MOST:
         alone = "one source alone needs no separation, " if len(sources) == 1 else ""

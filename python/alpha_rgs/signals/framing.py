@@ -3,6 +3,8 @@
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -100,3 +102,18 @@ def _alike(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     first = torch.empty(int(index.max()) + 1, dtype=torch.int64)
     first[index] = torch.arange(len(index))
     return index, first
+
+
+def frame_pulses(pulse_key: tuple[Any, int, float], pattern: Sequence[Any], length: int) -> npt.NDArray[np.complex128]:
+    """H of one frame: column k is the pulse of the k-th symbol that reaches it, complex128 [length, symbols].
+
+    pattern: (centre of the first symbol from the frame's first sample, first existing, one past the last existing).
+    pulse_key: (linear modulation, count of symbols, carrier offset between the two sources).
+    """
+    signal, count, frequency = pulse_key
+    centre, first, stop = pattern
+    tau = np.arange(length)[:, None] - (centre + signal.samples_per_symbol * np.arange(count))
+    pulses: npt.NDArray[np.complex128] = signal.pulse_at(tau) * np.exp(2j * np.pi * frequency * tau)
+    pulses[:, :first] = 0
+    pulses[:, stop:] = 0
+    return pulses

@@ -10,7 +10,7 @@
 """
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,21 @@ class Ofdm:
         waves: npt.NDArray[np.complex128] = np.exp(2j * np.pi * np.outer(n, self.carriers) / self.fft_size)
         return waves / np.sqrt(len(self.carriers))
 
+    def through(self, channel: tuple[complex, ...]) -> npt.NDArray[np.complex128]:
+        """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
+        k = self.carriers[:, None] * np.arange(len(channel))
+        gain = np.exp(-2j * np.pi * k / self.fft_size) @ np.array(channel)
+        scaled: npt.NDArray[np.complex128] = self.matrix * gain / np.sqrt(np.mean(abs(gain) ** 2))
+        return scaled
+
     def modulate(self, symbols: Tensor) -> Tensor:
         """symbols complex [batch, frames, carriers] -> complex64 [batch, frames*frame_length]."""
         a = torch.tensor(self.matrix, dtype=torch.complex64)
         return (torch.as_tensor(symbols).to(torch.complex64) @ a.T).flatten(1)
+
+
+@lru_cache(maxsize=8)
+def ofdm_matrix(matrix_key: tuple[Ofdm, tuple[complex, ...]]) -> npt.NDArray[np.complex128]:
+    """Ofdm.through of (signal, channel), kept."""
+    signal, channel = matrix_key
+    return signal.through(channel)

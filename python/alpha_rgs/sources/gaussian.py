@@ -161,6 +161,20 @@ class Gaussian(Source):
         return x - white * z if h is None else x - white * z - coloured * (h @ (h.conj().T @ z))
 
 
+def period_offset(x, prior, density):
+    """Where the first whole period begins, int64 [batch]: x complex [batch, samples], its density [batch or 1, samples]."""
+    samples, period = x.shape[1], prior.period
+    z = np.fft.ifft(np.fft.fft(x) / np.maximum(density, 1e-3 * density.max(1, keepdims=True)))
+    wanted = np.fft.fft(prior.table - prior.table.mean(0), axis=0)
+    metric = np.zeros((len(x), period), complex)
+    whole = -(-samples // period) * period
+    for lag in range(min(prior.lags, samples)):
+        product = z[:, lag:] * z[:, :samples - lag].conj()
+        folded = np.pad(product, ((0, 0), (0, whole - product.shape[1]))).reshape(len(x), -1, period).sum(1)
+        metric += (1 if lag == 0 else 2) * np.fft.fft(folded, axis=1) * wanted[:, lag].conj()
+    return np.fft.ifft(metric, axis=1).real.argmax(1)
+
+
 @lru_cache(maxsize=64)
 def _pulses(signal, timing, samples, symbols, carrier_offset):
     """H, sparse complex [samples, symbols], of all symbols that reach into a window, of a burst or without end (symbols None)."""

@@ -15,11 +15,11 @@ from ..nets import BurstDenoiser, Denoiser, OfdmDenoiser, Scheduled
 from ..nets.alignment import on_grid
 from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
 from ..signals.carrier import carrier, column
-from ..synchronization.levels import period_offset
+from ..signals.framing import frame_pulses
 from .base import Structure
-from .gaussian import Gaussian
+from .gaussian import Gaussian, period_offset
 from .linear_modulation import LinearModulation
-from .ofdm import Ofdm, frame_pulses
+from .ofdm import Ofdm
 from .ofdm_bursts import OfdmBursts
 
 _BINS = 512             # of a colour's density

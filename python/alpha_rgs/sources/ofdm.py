@@ -11,6 +11,7 @@ from ..inference.linear_model import EVERY, LinearModel, as_complex, some
 from ..signals import Ofdm as Signal
 from ..signals.carrier import carrier, column, rotation
 from ..signals.framing import FramePlan
+from ..signals.ofdm import ofdm_matrix
 from .base import Demodulated, Source, Structure
 from .keys import flag, listed, number, text, whole
 
@@ -78,9 +79,7 @@ class Ofdm(Source):
     @property
     def matrix(self):
         """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
-        k = self.signal.carriers[:, None] * np.arange(len(self.channel))
-        gain = np.exp(-2j * np.pi * k / self.signal.fft_size) @ np.array(self.channel)
-        return self.signal.matrix * gain / np.sqrt(np.mean(abs(gain) ** 2))
+        return self.signal.through(self.channel)
 
     def at(self, start):
         """See Source.at."""
@@ -303,24 +302,3 @@ def _unbiased_filter(matrix_key, cls, noise_var):
     full = np.zeros((matrix.shape[1], matrix_key[0].frame_length), complex)
     full[:, low:high] = filters / gain[:, None]
     return torch.tensor(full, dtype=torch.complex64), torch.tensor(1 / gain - 1, dtype=torch.float32)
-
-
-@lru_cache(maxsize=8)
-def ofdm_matrix(matrix_key):
-    """Ofdm.matrix from its key, kept."""
-    return Ofdm(matrix_key[0], channel=matrix_key[1]).matrix
-
-
-def frame_pulses(pulse_key, pattern, length):
-    """H of one frame: column k is the pulse of the k-th symbol that reaches it, complex128 [length, symbols].
-
-    pattern: (centre of the first symbol from the frame's first sample, first existing, one past the last existing).
-    pulse_key: (linear modulation, count of symbols, carrier offset between the two sources).
-    """
-    signal, count, frequency = pulse_key
-    centre, first, stop = pattern
-    tau = np.arange(length)[:, None] - (centre + signal.samples_per_symbol * np.arange(count))
-    pulses = signal.pulse_at(tau) * np.exp(2j * np.pi * frequency * tau)
-    pulses[:, :first] = 0
-    pulses[:, stop:] = 0
-    return pulses

@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from ..signals.framing import frame_pulses
+from ..signals.ofdm import ofdm_matrix
 from ..signals.tree_search import list_mean
-from .ofdm import frame_pulses, ofdm_matrix
 
 _WIDTH, _WIDTH_IN_NOISE, _NOISE = 8, 32, 1e-3      # decisions kept; the second where the floor, b having unit power, is higher
 _WIDTH_CUT, _ENOUGH = 64, 0.125     # in cut frames of which at least this share is seen; without it errors there are tenfold

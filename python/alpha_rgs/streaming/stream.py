@@ -87,14 +87,16 @@ class StreamResult:
 
 
 def separate_stream(samples, sources, interference=None, window=None, hop=None, method="auto", kappa=None, noise_var=None,
-                    progress=None, engine=None, batch=64, **options):
+                    progress=None, engine=None, **options):
     """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
 
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
     total) is called in samples. window, hop: samples per window, and from one to the next; default 2560 and 2048 of a pair, of a
-    list what its sources need (windows_for). Returns a StreamResult. Raises what `separate` raises, and ParameterError where
-    window, hop or the context (window - hop)/2 is no multiple of samples_per_symbol.
+    list what its sources need (windows_for). options: batch, windows of a job, default 64; the others go to the method. Returns a
+    StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the context (window - hop)/2 is no
+    multiple of samples_per_symbol.
     """
+    batch = options.pop("batch", 64)
     samples = np.ascontiguousarray(samples, np.complex64)
     if len(samples) == 0:
         raise ParameterError("samples: there are none")

@@ -14,6 +14,7 @@ import torch
 from scipy.linalg import toeplitz
 
 from ..errors import ParameterError
+from ..sources.gaussian import period_offset
 
 _STEPS = 100
 _ROUNDS = 2             # of the SOI's mean taken off before nuisances are looked for again
@@ -187,20 +188,6 @@ def _levels(density, own, shape, known, correlated=1.0):
     for row, i in enumerate(free):
         errors[i] = np.sqrt(correlated * (terms[:, row] ** 2).sum(1))
     return list(values), errors
-
-
-def period_offset(x, prior, density):
-    """Where the first whole period begins, int64 [batch]: x complex [batch, samples], its density [batch or 1, samples]."""
-    samples, period = x.shape[1], prior.period
-    z = np.fft.ifft(np.fft.fft(x) / np.maximum(density, 1e-3 * density.max(1, keepdims=True)))
-    wanted = np.fft.fft(prior.table - prior.table.mean(0), axis=0)
-    metric = np.zeros((len(x), period), complex)
-    whole = -(-samples // period) * period
-    for lag in range(min(prior.lags, samples)):
-        product = z[:, lag:] * z[:, :samples - lag].conj()
-        folded = np.pad(product, ((0, 0), (0, whole - product.shape[1]))).reshape(len(x), -1, period).sum(1)
-        metric += (1 if lag == 0 else 2) * np.fft.fft(folded, axis=1) * wanted[:, lag].conj()
-    return np.fft.ifft(metric, axis=1).real.argmax(1)
 
 
 def _each(value, batch):

@@ -9,7 +9,8 @@ from scipy import linalg
 
 from ..errors import ParameterError
 from ..signals.carrier import carrier, column
-from ..sources.ofdm import frame_pulses, ofdm_matrix
+from ..signals.framing import frame_pulses
+from ..signals.ofdm import ofdm_matrix
 from .levels import amplitude_std, scattered
 
 

@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 
 from ..errors import ParameterError
-from ..sources.gaussian import Gaussian
-from ..synchronization.levels import period_offset
+from ..sources.gaussian import Gaussian, period_offset
 
 NOISE = (1e-2, 1e-1, 1.0, 10.0)         # per unit power: where a prior is judged
 MAX_PERIOD = 512

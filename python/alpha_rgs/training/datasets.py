@@ -23,7 +23,7 @@ from ..nets.fast import window
 from ..signals.constellations import points_of
 from ..signals.wifi import ALPHABETS, PILOTS
 from ..sources import mixtures
-from ..synchronization.levels import period_offset
+from ..sources.gaussian import period_offset
 from .covariance_fit import active, split
 
 LEVELS = (3e-3, 100.0)          # of the noise's density, log-uniform
