@@ -66,6 +66,7 @@ class LinearModulation(Source):
     decided = True
     state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}
     estimable = ("timing", "phase", "gain", "carrier_offset")
+    needs = ("timing", "phase")
     own_carrier = False
 
     @property

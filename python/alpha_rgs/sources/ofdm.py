@@ -57,7 +57,7 @@ class Ofdm(Source):
     dc_free = True
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
                    "channel": "channel"}
-    estimable = synchronizes = ("frame_offset", "phase")
+    estimable = synchronizes = needs = ("frame_offset", "phase")
     own_carrier = False
 
     def __post_init__(self):

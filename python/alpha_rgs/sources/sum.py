@@ -128,10 +128,9 @@ def _variance(mean):
 
 def _require_known(source, number):
     """Refuse a part that cannot be denoised since a nuisance is missing."""
-    names = {"ofdm": ("frame_offset", "phase"), "linear-modulation": ("timing", "phase")}.get(source.kind, ())
-    for name in names:
-        if getattr(source, name) is None:
-            raise ParameterError(f"sources: {name} of source {number} ({source.kind}) is missing; it cannot be found in a sum, "
+    for name in source.unknown:
+        if name in source.needs:
+            raise ParameterError(f"sources: {name} of source {number} ({source.kind}) is unknown and cannot be estimated in a sum; "
                                  "give it in that source's prior")
 
 
