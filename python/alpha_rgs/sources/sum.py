@@ -130,8 +130,8 @@ def _require_known(source, number):
     """Refuse a part that cannot be denoised since a nuisance is missing."""
     for name in source.unknown:
         if name in source.needs:
-            raise ParameterError(f"sources: {name} of source {number} ({source.kind}) is unknown and cannot be estimated in a sum; "
-                                 "give it in that source's prior")
+            raise ParameterError(f"sources: {name} of source {number} ({source.kind}) is unknown and cannot be estimated in a "
+                                 "sum; give it in that source's prior")
 
 
 def _rounded(level):
