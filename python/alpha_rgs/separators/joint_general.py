@@ -8,8 +8,9 @@ decided, and falls to what it is.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from ..inference.linear_mixture import LinearMixture
 from ..inference.linear_model import as_complex
 from ..sources.base import Demodulated, Source
 from .base import variance_scale
+
+if TYPE_CHECKING:
+    from ..inference.linear_mixture import Unknowns
+    from ..inference.linear_model import LinearModel
 
 NOISE_FLOOR = 1e-3      # of the weakest source's power (30 dB below): without it underdetermined symbols at the ends diverge
 PASSES = 20             # BER of GMSK under OFDM at -10 dB is the same from 16 on
@@ -39,7 +44,8 @@ class Part:
 
 
 def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
-                  passes: int = PASSES, damping: float = DAMPING, heat: float = HEAT, callback=None) -> list[Part]:
+                  passes: int = PASSES, damping: float = DAMPING, heat: float = HEAT,
+                  callback: Callable[..., Any] | None = None) -> list[Part]:
     """A Part of each source. y: complex64 [batch, samples]; gains, noise_var: float64 [batch]. linear: whether linear models are
     used; False: denoisers alone. callback(pass, parts). Raises CapabilityError where a source has neither."""
     models = [source.linear_model(y.shape) if linear else None for source in sources]
@@ -91,13 +97,13 @@ def denoised(source: Source, rest: Tensor, gain: Tensor, level: Tensor) -> Part:
 class _System:
     """The linear sources in chunks of windows, whose sites stay from pass to pass."""
 
-    def __init__(self, y, models, gains, noise):
+    def __init__(self, y: Tensor, models: list[LinearModel], gains: list[Tensor], noise: Tensor) -> None:
         self.models = models
         self.rows = [slice(k, k + _CHUNK) for k in range(0, len(y), _CHUNK)]
         self.mixtures = [LinearMixture(y[rows], [m.select(rows) for m in models], [g[rows] for g in gains], noise[rows])
                          for rows in self.rows]
 
-    def step(self, y, noise, hot, damping, wanted):
+    def step(self, y: Tensor, noise: Tensor, hot: float, damping: float | None, wanted: bool) -> list[Part]:
         """One pass in windows y: the Parts of the linear sources, where somebody wants them (else none)."""
         found = []
         for rows, mixture in zip(self.rows, self.mixtures):
@@ -107,7 +113,7 @@ class _System:
                 found.append([self._part(mixture, k, u, damping is None) for k, u in enumerate(unknowns)])
         return [_joined(column) for column in zip(*found)]
 
-    def _part(self, mixture, number, unknowns, read):
+    def _part(self, mixture: LinearMixture, number: int, unknowns: Unknowns, read: bool) -> Part:
         model = mixture.models[number]
         found = mixture.waveform(number, unknowns), mixture.variance(number, unknowns)
         if not read:

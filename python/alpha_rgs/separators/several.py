@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
-from ..sources.base import Demodulated, Source, State, Structure
+from ..sources.base import Demodulated, Number, Source, State, Structure
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation
 from .estimate import Estimate
@@ -138,7 +138,8 @@ def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_va
     return [v.to(y.device) for v in each[:-1]], each[-1].to(y.device)
 
 
-def _result(y, sources, parts: Sequence[Part], gains, noise, name, given, noise_estimated) -> Separation:
+def _result(y: Tensor, sources: list[Source], parts: Sequence[Part], gains: list[Tensor], noise: Tensor, name: str, given: Any,
+            noise_estimated: bool) -> Separation:
     total = sum(part.waveform for part in parts)
     left = sum(part.variance for part in parts)
     estimates = []
@@ -160,7 +161,8 @@ def _demodulated(source: Source, cleaned: Tensor, gain: Tensor, noise: Tensor) -
     return None if reader is None else reader(cleaned / gain[:, None].float(), noise / gain.square())
 
 
-def _estimate(source, waveform, cleaned, sinr, read: Demodulated | None, state: State) -> Estimate:
+def _estimate(source: Source, waveform: Tensor, cleaned: Tensor, sinr: Tensor, read: Demodulated | None,
+              state: State) -> Estimate:
     reader = source.demodulator()
     decided = read is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
     symbols, llrs, at = (None, None, None) if read is None else (read.symbols, read.llrs, read.at)
@@ -180,7 +182,8 @@ def separation(y: Tensor, estimates: list[Estimate], rest: Tensor, noise: Tensor
 
 # ---- by a pair's own method ------------------------------------------------------------------------------------------------
 
-def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> Separation:
+def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number | None, pair: Pair,
+             options: dict[str, Any]) -> Separation:
     """The train of pulses takes the place of the wanted signal, whichever was named first; the other one is read in what that
     leaves."""
     wanted, other = sources[chain], sources[1 - chain]
@@ -221,7 +224,7 @@ def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
     return [first, Estimate(out.interference, y - out.soi, sinr, State(gain=out.kappa))]
 
 
-def _chain_estimate(y, wanted, out: Separation, gain: Tensor) -> Estimate:
+def _chain_estimate(y: Tensor, wanted: Any, out: Separation, gain: Tensor) -> Estimate:
     first, count = wanted.centred_symbols(y.shape[1])
     at = wanted.timing_of(first)[:, None] + torch.arange(count) * wanted.symbol_period
     soft = wanted.signal.alphabet.mean(out.symbols, 10 ** (-out.quality.clamp(-30, 90) / 10)[:, None])
