@@ -10,6 +10,7 @@ Bahl, Cocke, Jelinek, Raviv, 1974). A +1 symbol that is done leads p roots on.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Self
@@ -100,18 +101,20 @@ class Gmsk(Source):
     def at(self, start: Number) -> Self:
         """See Source.at. A phase is then known up to one turn over q only (GMSK: half a turn): each symbol that is over has
         turned it one way or the other."""
-        start, timing, phase = (None if value is None else torch.as_tensor(value, dtype=torch.float64)
-                                for value in (start, self.timing, self.phase))
-        out = replace(self, timing=None if timing is None else timing - start)
+        moved: Any = torch.as_tensor(start, dtype=torch.float64)
+        timing, phase = (None if value is None else torch.as_tensor(value, dtype=torch.float64)
+                         for value in (self.timing, self.phase))
+        out = replace(self, timing=None if timing is None else timing - moved)
         if phase is None:
             return out
-        phase = phase + 2 * np.pi * self.carrier_offset * start
+        phase = phase + 2 * np.pi * self.carrier_offset * moved
         if timing is None:                      # how many symbols are over is not known
             return replace(out, phase=_plain(phase), symmetry=self._unordered)
-        over = (out.first() - self.first()).reshape(out.timing.shape)
+        timing = timing - moved
+        over = (out.first() - self.first()).reshape(timing.shape)
         q, p = self.signal.index.denominator, self.signal.index.numerator
         phase = phase + torch.where(over * p % 2 == 0, 0.0, torch.pi / q)
-        return replace(out, timing=_plain(out.timing), phase=_plain(phase),
+        return replace(out, timing=_plain(timing), phase=_plain(phase),
                        symmetry=max(self.symmetry, q) if bool((over != 0).any()) else self.symmetry)
 
     def modulate(self, symbols: Any, samples: Any) -> Any:
@@ -151,7 +154,7 @@ class Gmsk(Source):
         each = np.cos(np.pi * float(self.signal.index)) if self.signal.index.denominator != 2 else 0.0
         return table[distance - more * sps] * each ** more * rotation(self.carrier_offset, lags)
 
-    def linear_model(self, shape: tuple[int, int]) -> Any:
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: Laurent's pulses, of modulation index 1/2."""
         if self.signal.index != Fraction(1, 2) or self.timing is None or self.phase is None:
             return None

@@ -66,7 +66,7 @@ class Gaussian(Source):
         self.key = hashlib.sha256(repr(self.table.shape).encode() + self.table.tobytes()).digest()
 
     @property
-    def period(self) -> Any:
+    def period(self) -> int:
         """P, samples; 1 for a stationary source."""
         return len(self.table)
 
@@ -86,8 +86,8 @@ class Gaussian(Source):
 
     def at(self, start: Number) -> Self:
         """See Source.at."""
-        known = self.period_offset is not None
-        return replace(self, period_offset=(self.period_offset - start) % self.period) if known else self
+        offset: Any = self.period_offset
+        return self if offset is None else replace(self, period_offset=(offset - start) % self.period)
 
     def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: the table, averaged over the period."""
@@ -138,10 +138,10 @@ class Gaussian(Source):
         classes, index = np.unique(np.stack([offset, np.round(timing, 4)], 1), axis=0, return_inverse=True)
         for number, (start, centre) in enumerate(classes):
             rows = index.reshape(-1) == number
-            noise = (float(noise_var), 0.0) if colour is None else (float(floor), float(noise_var))
+            levels = (float(noise_var), 0.0) if colour is None else (float(floor), float(noise_var))
             pulses = None if colour is None else (colour.signal, float(centre), samples, colour.symbols,
                                                   float(torch.as_tensor(colour.carrier_offset).reshape(-1)[0]))
-            out[rows] = self._class(data[rows].T, int(start), noise, pulses).T
+            out[rows] = self._class(data[rows].T, int(start), levels, pulses).T
         return torch.as_tensor(out, dtype=x.dtype).to(x.device)
 
     def _class(self, x: np.ndarray, offset: int, noise: Any,
@@ -196,10 +196,11 @@ def _pulses(signal: Any, timing: float, samples: int, symbols: int | None, carri
     return csc_matrix(pulses * np.exp(2j * np.pi * carrier_offset * n)[:, None])
 
 
-_factors, _lock = OrderedDict(), threading.Lock()
+_factors: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
+_lock = threading.Lock()
 
 
-def _kept(key: tuple[Any, ...], make: Callable[..., Any]) -> np.ndarray:
+def _kept(key: tuple[Any, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
     """make(), an array, once for each key as long as there is room; the one used longest ago goes first."""
     with _lock:
         value = _factors.get(key)

@@ -7,7 +7,7 @@ s(n) = Σ_k j^k·r_k·c0(n - kT) + j^(k-1)·r_k·r_(k-1)·r_(k-2)·c1(n - kT) + 
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def pulse(signal: Any, t: np.ndarray, order: int) -> np.ndarray:
     return np.where((t < 0) | (t > length), 0.0, out)
 
 
-def linear_model(source: Gmsk, shape: tuple[int, int]) -> LinearModel:
+def linear_model(source: Gmsk, shape: Sequence[int]) -> LinearModel:
     """The LinearModel of a GMSK source, see Source.linear_model. Its unknowns are the r_k; it decodes the symbols themselves."""
     signal, samples = source.signal, shape[1]
     period = signal.samples_per_symbol

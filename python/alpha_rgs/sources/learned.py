@@ -6,7 +6,7 @@ are laid on the network's grid), a recording's covariance, by which level and no
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
-from ..nets import BurstDenoiser, Denoiser, OfdmDenoiser, Scheduled
+from ..nets import BurstDenoiser, Denoiser, Scheduled
 from ..nets.alignment import on_grid
 from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
 from ..signals.carrier import carrier, column
@@ -34,6 +34,9 @@ _CLEAR, _SURE, _SHRUNK = 1e-4, 1e-5, 0.999      # variances of carriers, told an
 class Learned:
     """Mixed in before a prior: its denoiser is `network`."""
 
+    network: Any            # of the classes that it is mixed into
+    asked: Any
+    _laid: Any
     learned = True
 
     @property
@@ -62,11 +65,11 @@ class Learned:
         """See Source.reconstruct."""
         return self.denoise(x, noise_var)
 
-    def blocks(self, shape: tuple[int, int]) -> Any:
+    def blocks(self, shape: Sequence[int]) -> Any:
         """See Source.blocks: a network knows of none."""
         return None
 
-    def linear_model(self, shape: tuple[int, int]) -> Any:
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: the network is asked instead."""
         return None
 
@@ -81,7 +84,7 @@ class Learned:
 class LearnedLinearModulation(Learned, LinearModulation):
     """network: one whose stride is samples_per_symbol."""
 
-    network: Denoiser | Scheduled | None = None
+    network: Any = None
 
     def symbol_means(self, r: Tensor, var: Tensor, modulate: Callable[..., Any], demodulate: Callable[..., Any]) -> Tensor:
         """See LinearModulation.symbol_means: by the network, as if white noise had gone through the matched filter; told the
@@ -108,7 +111,7 @@ class LearnedLinearModulation(Learned, LinearModulation):
 class LearnedGaussian(Learned, Gaussian):
     """The denoiser of a source that is otherwise known by its covariance alone."""
 
-    network: Denoiser | Scheduled | None = None
+    network: Any = None
 
     def _laid(self, x: Tensor, density: Tensor) -> Tensor:
         """Where the network was trained on periods that begin on its grid they are laid there; where they begin is found in x
@@ -127,13 +130,13 @@ class LearnedGaussian(Learned, Gaussian):
 class LearnedOfdm(Learned, Ofdm):
     """network: an OfdmDenoiser of that numerology. It finds frames and phase itself, unless frame_offset is known."""
 
-    network: OfdmDenoiser | None = None
+    network: Any = None
 
     def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Ofdm.reconstruct."""
         return self.denoise(x, noise_var) if self.frame_offset is None else Ofdm.reconstruct(self, x, noise_var)
 
-    def blocks(self, shape: tuple[int, int]) -> Any:
+    def blocks(self, shape: Sequence[int]) -> Any:
         """See Source.blocks: frames of as many carriers with a point each."""
         return self.plan(shape) if self.network.fold and self.frame_offset is not None else None
 
@@ -150,7 +153,7 @@ class LearnedBursts(OfdmBursts):
     """network: a BurstDenoiser. Frames tell where symbols lie, carrier offset and power; of channel and alphabets the network
     alone knows. Joint detection asks it; there is no denoiser of waveforms."""
 
-    network: BurstDenoiser | None = None
+    network: Any = None
 
     learned = True
 

@@ -101,7 +101,7 @@ class LinearModulation(Source):
                                   "cannot be equalised yet; leave the channel out")
         if self.preamble:
             self._check_preamble()
-        self._pairs = {}
+        self._pairs: dict[Any, LinearPair] = {}
 
     def _check_preamble(self) -> None:
         alphabet = self.signal.alphabet
@@ -312,7 +312,7 @@ class LinearModulation(Source):
         b = signal.modulate(symbols if turns is None else symbols * turns, samples, timing + first * sps)
         return b * carrier(phase, self.carrier_offset, b), truth
 
-    def linear_model(self, shape: tuple[int, int]) -> Any:
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: one column per symbol that reaches the window."""
         samples, signal = shape[1], self.signal
         first, count = self.overlapping_symbols(samples)

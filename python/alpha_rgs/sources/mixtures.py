@@ -111,7 +111,7 @@ def draw(soi: Any, interference: Source, batch: int, samples: Any, sir_db: float
     return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
 
 
-def alone(prior: Source, batch: int, samples: int, generator: torch.Generator, scrambled: Any = None) -> Any:
+def alone(prior: Any, batch: int, samples: int, generator: torch.Generator, scrambled: Any = None) -> Any:
     """A source by itself, its nuisances drawn where the prior lacks them: (complex64 [batch, samples], the prior as it truly is).
 
     scrambled: for linear modulation, see _linear. Raises CapabilityError where that kind cannot be drawn.

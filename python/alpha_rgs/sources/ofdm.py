@@ -77,7 +77,7 @@ class Ofdm(Source):
             raise ParameterError(f"frame_offset: {self.frame_offset} must lie between 0 and {period - 1}")
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
-        self._plans = {}
+        self._plans: dict[Any, FramePlan] = {}
 
     @property
     def matrix(self) -> np.ndarray:
@@ -86,7 +86,7 @@ class Ofdm(Source):
 
     def at(self, start: Number) -> Self:
         """See Source.at."""
-        offset = self.frame_offset
+        offset: Any = self.frame_offset
         return replace(self, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
                        phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
 
@@ -95,11 +95,12 @@ class Ofdm(Source):
         key = (tuple(shape), id(soi))
         plan = self._plans.get(key)             # threads may share a prior
         if plan is None:
-            plan = FramePlan(self.signal.frame_length, self.frame_offset, shape, soi, self.carrier_offset)
+            offset: Any = self.frame_offset     # known
+            plan = FramePlan(self.signal.frame_length, offset, shape, soi, self.carrier_offset)
             self._plans = {**dict(list(self._plans.items())[-1:]), key: plan}
         return plan
 
-    def blocks(self, shape: tuple[int, int]) -> Any:
+    def blocks(self, shape: Sequence[int]) -> Any:
         """See Source.blocks: the frames, if the carriers' constellation is known."""
         return None if self.signal.alphabet.symmetry is None else self.plan(shape)
 
@@ -141,7 +142,7 @@ class Ofdm(Source):
         b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
         return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
 
-    def linear_model(self, shape: tuple[int, int]) -> Any:
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: one column per carrier and frame."""
         period, samples = self.signal.frame_length, shape[1]
         offset = torch.as_tensor(self.frame_offset, dtype=torch.int64).reshape(-1, 1) % period - period

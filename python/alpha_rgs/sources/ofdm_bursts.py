@@ -76,7 +76,7 @@ class OfdmBursts(Source):
     def kappa(self, batch: int) -> Tensor:
         """Amplitude of the bursts over the time that they take, float64 [batch]; 0 where there are none."""
         out = torch.zeros(batch, dtype=_REAL)
-        for w, window in enumerate(self.frames):
+        for w, window in enumerate(self.frames or ()):
             power = [np.sum(abs(f.gain) ** 2) for f in window if f.alphabet]
             out[w] = float(np.mean(power)) ** 0.5 if power else 0.0
         return out
@@ -124,7 +124,7 @@ class Tiles(Tiling):
         super().__init__(y, [w for w, _ in tiles], [tile.start for _, tile in tiles], [tile.length for _, tile in tiles], LENGTH)
         self.full = torch.tensor([bool(tile.alphabet) for _, tile in tiles])
         self.power = y.abs().square().mean(1).to(_REAL).cpu()
-        sorts = {}
+        sorts: dict[Any, list[int]] = {}
         for index, (_, tile) in enumerate(tiles):
             sorts.setdefault("nothing" if not tile.alphabet else "open" if tile.decided is None else "decided", []).append(index)
         for sort, members in sorts.items():

@@ -31,7 +31,7 @@ class Sum(Source):
     """
 
     sources: tuple = ()
-    gains: tuple | None = None
+    gains: Any = None       # None, or a tuple of floats
     rounds: int = 3
     gain: float | None = None
 
@@ -58,7 +58,7 @@ class Sum(Source):
             raise ParameterError(f"rounds: {self.rounds} must be a whole number, 1 or more")
 
     @property
-    def amplitudes(self) -> tuple[float, float]:
+    def amplitudes(self) -> tuple[float, ...]:
         """The gains scaled so that their squares sum to 1."""
         norm = math.sqrt(sum(g * g for g in self.gains))
         return tuple(g / norm for g in self.gains)

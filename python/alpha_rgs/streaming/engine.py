@@ -8,7 +8,7 @@ import queue
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,14 +32,16 @@ class Engine:
     max_pending: windows that may wait; then submit blocks, or refuses.
     """
 
-    _named, _lock = {}, threading.RLock()
+    _named: ClassVar[dict[str, Engine]] = {}
+    _lock: ClassVar = threading.RLock()
 
-    def __init__(self, device: str = "cpu", threads: int | None = None, max_batch: int = 64, max_pending: int = 256) -> None:
+    def __init__(self, device: str | torch.device = "cpu", threads: int | None = None, max_batch: int = 64, max_pending: int = 256) -> None:
         self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
         threads = threads or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
         self._pool = ThreadPoolExecutor(threads, "alpha-rgs solver", lambda: torch.set_num_threads(1)) if threads > 1 else None
         self._threads = threads
-        self._jobs, self._waiting, self._closed = [], 0, False
+        self._jobs: list[Job] = []
+        self._waiting, self._closed = 0, False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="alpha-rgs engine", daemon=True)
         self._thread.start()
@@ -60,7 +62,7 @@ class Engine:
         return Task(self, sources, interference, method, kappa, noise_var, options)
 
     @property
-    def pending(self) -> Any:
+    def pending(self) -> int:
         """Windows that wait."""
         return self._waiting
 
@@ -101,7 +103,8 @@ class Engine:
                 if self._closed:
                     return None
                 self._changed.wait()
-            head, batch, count = self._jobs[0], [], 0
+            head, count = self._jobs[0], 0
+            batch: list[Job] = []
             for job in list(self._jobs):
                 alike = job.task.key == head.task.key and job.windows.shape[1] == head.windows.shape[1]
                 if alike and (not batch or count + len(job.windows) <= self.max_batch):
@@ -130,11 +133,11 @@ class Engine:
         if known:
             known = {key: torch.from_numpy(value) for key, value in known.items()}
 
-        def solve(rows: slice) -> Any:
+        def solve(rows: slice) -> Separation:
             return task.separate(windows, start, known, rows)
 
         parts = 1 if task.method in BRIEF else min(self._threads, len(windows) // 4)
-        if parts < 2:
+        if parts < 2 or self._pool is None:
             return solve(slice(None))
         edges = np.linspace(0, len(windows), parts + 1).astype(int)
         return joined(list(self._pool.map(solve, map(slice, edges[:-1], edges[1:]))))

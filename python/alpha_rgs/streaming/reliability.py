@@ -79,7 +79,7 @@ def broken_warnings(broken: np.ndarray) -> list[str]:
 
 def merged(bad: np.ndarray, where: np.ndarray) -> list[list[int]]:
     """Stretches of windows that are `bad`, neighbours as one: [[first sample, one past the last]]."""
-    out = []
+    out: list[list[int]] = []
     for low, high in where[bad].tolist():
         if out and out[-1][1] >= low:
             out[-1][1] = high

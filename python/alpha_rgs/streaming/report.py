@@ -42,7 +42,7 @@ def given_keys(path: pathlib.Path) -> set[str]:
     path = path / "prior.toml" if path.is_dir() else path
     with open(path, "rb") as f:
         table = tomllib.load(f)
-    named = PRESETS.get(table.get("preset"), ()) if isinstance(table.get("preset"), str) else ()       # these say it too
+    named = PRESETS.get(table["preset"], ()) if isinstance(table.get("preset"), str) else ()       # these say it too
     return set(table) | set(table.get("source", ())) | {*named, *(("dc_null", "constellation") if named else ())}
 
 

@@ -6,6 +6,7 @@ import collections
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Source | No
     usual = windows_for(sources) if interference is None else (WINDOW, HOP)
     window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
-    flying = collections.deque()
+    flying: collections.deque[tuple[np.ndarray, Future]] = collections.deque()
     try:
         task = own.task(sources, interference, method, kappa, noise_var, **options)
         windows_of(len(samples), window, hop)           # refuses what no window can be
@@ -163,9 +164,12 @@ class _Stream:
         if not task.tracker and len(samples) > window and (task.several or not self.sps):
             self.starts[-1] = len(samples) - window         # a whole window at the end, seen with more context
         self.waves = [np.zeros_like(samples) for _ in task.sources]
-        self.read = [[] for _ in task.sources]              # (symbols, llrs, at) of each window
-        self.symbols, self.llrs, self.results, self.kept = [], [], [], 0
-        self.spans = []                                     # [first sample, one past the last] that was taken of each window
+        self.read: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in task.sources]    # (symbols, llrs, at) of windows
+        self.symbols: list[np.ndarray] = []
+        self.llrs: list[np.ndarray] = []
+        self.results: list[Any] = []                        # Separations of numpy arrays
+        self.kept = 0
+        self.spans: list[list[int]] = []                    # [first sample, one past the last] that was taken of each window
 
     def jobs(self, batch: int) -> list[np.ndarray]:
         """First samples of the windows of each job; a last window that the recording cuts goes by itself."""
@@ -226,12 +230,12 @@ class _Stream:
             warnings = [*reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where),
                         *warnings]
         return StreamResult(
-            self.waves[0], sum(self.waves[1:]), symbols, quality,
+            self.waves[0], np.asarray(sum(self.waves[1:])), symbols, quality,
             np.concatenate([np.asarray(r.error_rate) for r in results]),
             -20 * np.log10(np.maximum(kappas, 1e-6) / gains),
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
-            tracker and tracker.clock_offset, settled, [sources[k] for k in task.order], self.window, self.hop,
+            tracker.clock_offset if tracker else None, settled, [sources[k] for k in task.order], self.window, self.hop,
             reliability.merged(bad, where), warnings)
 
     def _own_symbols(self) -> Any:
@@ -241,7 +245,7 @@ class _Stream:
 
     def _gains(self, like: np.ndarray) -> float | np.ndarray:
         """Amplitude of the first source in each window."""
-        found = [getattr(r.sources[0].state, "gain", None) if r.sources else None for r in self.results]
+        found: list[Any] = [getattr(r.sources[0].state, "gain", None) if r.sources else None for r in self.results]
         gain = self.task.soi.state.gain
         if gain is not None:
             return gain
@@ -274,7 +278,7 @@ class _Stream:
         return out
 
 
-def _kept_symbols(soi: LinearModulation, count: int, start: int, low: int, high: int, sps: int,
+def _kept_symbols(soi: Any, count: int, start: int, low: int, high: int, sps: int,
                   slipped: int) -> np.ndarray | slice:
     """Which of a window's symbols have their centres in [low, high), a slice or bool [count]; slipped: by how many it was moved
     against the window before."""

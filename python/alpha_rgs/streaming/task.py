@@ -29,7 +29,7 @@ class Task:
     given.
     """
 
-    def __init__(self, engine: Engine, sources: Any, interference: Source, method: str, kappa: Any, noise_var: Any,
+    def __init__(self, engine: Engine, sources: Any, interference: Source | None, method: str, kappa: Any, noise_var: Any,
                  options: dict[str, Any]) -> None:
         self.engine, self.several = engine, interference is None
         if self.several:
@@ -38,17 +38,20 @@ class Task:
             self.sources = [source for _, source in sorted(zip(self.order, sources), key=lambda pair: pair[0])]
         else:
             self.order, self.sources = [0, 1], [sources, interference]
-        self.soi, self.interference = soi, interference = self.sources[0], self.sources[1]
+        soi, other = self.sources[0], self.sources[1]
+        self.soi: Any = soi
+        self.interference: Any = other
         pair = not self.several and soi.structure is Structure.CHAIN
-        self.method = choose(method, soi, interference) if pair else method
+        self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
-        self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
+        self.longest = 0
+        self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window told, for a short one at the end
         linear = soi.structure is Structure.CHAIN and len(self.sources) == 2
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
-    def symbols(self, window: Any) -> Any:
+    def symbols(self, window: int) -> int:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
         if self.soi.structure is not Structure.CHAIN:
             return 0

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..separators.base import Separation, finite
-from ..sources.linear_modulation import NUISANCES, LinearModulation
+from ..sources.linear_modulation import NUISANCES
 
 _BELIEVED = 3.0         # dB of quality below which a window tells nothing: of QPSK in noise, every thirteenth bit is wrong
 _WORSE = 3.0            # dB below its neighbours, from which a window is tried again
@@ -67,11 +67,14 @@ class Tracker:
     first window that it was used on, angle by which those before would have to be turned, rad), or None so far."""
 
     def __init__(self, soi: Any) -> None:
-        self.soi, self.slips, self.slipped = soi, 0, []
-        self.word = soi.word if soi.preamble and soi.phase is None else None
-        self.settled, self._angle = None, 0.0
-        self.last, self._past = None, deque(maxlen=_KEPT)           # the last window that was believed, and all of them: _Seen
-        self._lately = []               # windows good enough to be believed, also those that agreed with none: they may be right
+        self.soi, self.slips = soi, 0
+        self.slipped: list[tuple[int, int]] = []
+        self.word: Any = soi.word if soi.preamble and soi.phase is None else None
+        self.settled: tuple[int, float] | None = None
+        self._angle = 0.0
+        self.last: Any = None                                   # the last window that was believed, a _Seen
+        self._past: deque[_Seen] = deque(maxlen=_KEPT)          # all of them
+        self._lately: list[_Seen] = []  # windows good enough to be believed, also those that agreed with none: they may be right
 
     def follow(self, out: Any, starts: list[int] | np.ndarray, again: Callable[..., Any] | None = None) -> Separation:
         """A Separation of numpy arrays whose windows begin at starts [n] -> the same with symbols and llrs laid as the stream has
@@ -119,7 +122,7 @@ class Tracker:
 
     def _settle(self, symbols: list[np.ndarray], starts: np.ndarray) -> list[float]:
         """By what angle, rad, each window's symbols, laid as the stream has them, are to be turned for the preamble's sake."""
-        angles = []
+        angles: list[float] = []
         for row in symbols if self.word is not None else ():
             found = self._word_in(row)
             if found is not None and self.settled is None:
@@ -153,7 +156,7 @@ class Tracker:
         stretch = self._stretch()
         return None if stretch is None else -1e6 * stretch
 
-    def predicted(self) -> LinearModulation:
+    def predicted(self) -> Any:
         """The SOI as last seen, its nuisances referring to the stream's first sample; the prior as given before any window."""
         if self.last is None:
             return self.soi
@@ -162,7 +165,7 @@ class Tracker:
                  "phase": last.phase - 2 * np.pi * rate * last.middle}
         return replace(self.soi, **{key: value for key, value in known.items() if getattr(self.soi, key) is None})
 
-    def _seen(self, out: Separation, starts: np.ndarray) -> _Seen:
+    def _seen(self, out: Any, starts: np.ndarray) -> _Seen:
         told = out.estimated.keys() & _TELLING
         known, n = (self.soi if told else self.predicted()).at(starts), len(starts)
         expected = (self.soi if self.last is None else self.predicted()).at(starts)
@@ -173,9 +176,9 @@ class Tracker:
             values.append(np.where(np.isfinite(value), value, np.nan_to_num(instead, nan=_UNKNOWN[key])))
         timing, phase, offset, gain = values
         half = out.soi.shape[1] / 2
-        spread = (np.broadcast_to(out.estimated.get(key, 0.0), n) for key in ("phase_std", "carrier_offset_std"))
+        turned, shifted = (np.broadcast_to(out.estimated.get(key, 0.0), n) for key in ("phase_std", "carrier_offset_std"))
         return _Seen(starts.astype(float), starts + half, starts + timing, phase + 2 * np.pi * offset * half, offset, gain,
-                     *spread, np.asarray(out.quality, float), np.zeros(n))
+                     turned, shifted, np.asarray(out.quality, float), np.zeros(n))
 
     def _stretch(self) -> Any:
         """Symbol period over samples_per_symbol, less one: the median of the slopes between all pairs of windows; or None."""
