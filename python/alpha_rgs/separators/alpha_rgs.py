@@ -41,7 +41,7 @@ def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     ratio = (kappa[:, None] / gain).clamp_min(1e-3)          # an absent interference is not divided by
-    solve = {"fast": _coloured, "white": _white, "paper": _published}[preset]
+    solve: Any = {"fast": _coloured, "white": _white, "paper": _published}[preset]
     symbols, var, estimate, count = solve(y / gain, soi, interference, ratio, (noise_var[:, None] / gain.square()),
                                           callback=callback, **options)
     s = gain * estimate
@@ -67,7 +67,7 @@ def _coloured(y: Tensor, soi: Any, interference: Any, kappa: Any, noise_var: Ten
     if amortised is not None:
         unit, once = replace(soi, gain=1.0), with_network(interference, amortised.network)   # y is in units of the SOI's gain
         first = soi.matched_filter(y - kappa * first_pass(y, unit, once, kappa, noise_var))
-    r = _iterate(*state, np.geomspace(*levels, evaluations), first=first, callback=callback)
+    r = _iterate(*state, np.geomspace(levels[0], levels[1], evaluations), first=first, callback=callback)
     r, calls = _searched(r, *state, tones, _AGAIN if soi.symbols is not None else ())
     calls += amortised is not None
     return *_soft(y, soi, r, noise_var), evaluations + calls

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CapabilityError
-from ..sources.base import Noise, Source, Structure
+from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import LinearModulation
 from .base import decibels, require, soft_output
 
@@ -40,7 +40,8 @@ def first_pass(y: Tensor, soi: LinearModulation, interference: Source, kappa: Te
         raise CapabilityError("amortised: the interference's denoiser knows white noise only; give one that takes a colour")
     scale = kappa.reshape(-1, 1).clamp_min(1e-6)
     gain = float(torch.as_tensor(soi.gain, dtype=torch.float32).mean())
-    level, floor = (gain / scale).square(), noise_var.reshape(-1, 1) / scale.square()
+    level: Number = (gain / scale).square()
+    floor: Number = noise_var.reshape(-1, 1) / scale.square()
     if not interference.learned:        # its filters are made for one level and kept
-        level, floor = decibels(level.mean()), max(decibels(floor.mean()), 1e-4)
+        level, floor = decibels(torch.as_tensor(level).mean()), max(decibels(torch.as_tensor(floor).mean()), 1e-4)
     return interference.denoise(y * (1 / scale), Noise(floor, soi, level))

@@ -2,6 +2,7 @@
 """The one call: separate(mixture, sources), or separate(mixture, soi, interference)."""
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,8 +26,9 @@ from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
 from .several import pair_estimates, separate_several
 
-METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
-           "reverse_diffusion": reverse_diffusion, "amortised": amortised}
+METHODS: dict[str, Callable[..., Separation]] = {
+    "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
+    "reverse_diffusion": reverse_diffusion, "amortised": amortised}
 BRIEF = ("matched_filter", "amortised")         # over in a few operations of torch
 
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
@@ -36,7 +38,7 @@ _TRACE = 1e-4           # of the power, what is none if it had to be found
 
 
 def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | None = None, method: str = "auto",
-             kappa: Any = None, noise_var: Number | None = None, start: Any = 0, free: tuple[str, ...] = (),
+             kappa: Any = None, noise_var: Number | None = None, start: Any = 0, free: Sequence[str] = (),
              **options: Any) -> Separation:
     """Separate mixture = Σ g_k·s_k + w into its sources: separate(y, [a, b, ...]), or separate(y, soi, interference).
 
@@ -70,7 +72,7 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
-        out = _separate_pair(y, *given, method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
+        out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
         out = replace(out, sources=pair_estimates(y, out))
     else:
         if pair and kappa is not None:
@@ -131,7 +133,7 @@ def _check(name: str, y: Tensor, soi: LinearModulation, interference: Source, op
 
 
 def _separate_pair(y: Tensor, soi: LinearModulation, interference: Any, method: str = "auto", kappa: Number | None = None,
-                   noise_var: Number | None = None, free: tuple[str, ...] = (), **options: Any) -> Separation:
+                   noise_var: Number | None = None, free: Sequence[str] = (), **options: Any) -> Separation:
     """A train of pulses from one other source; what soi lacks is estimated in the mixture."""
     name = choose(method, soi, interference)
     _check(name, y, soi, interference, options)
@@ -179,7 +181,7 @@ def _check_channel(name: str, soi: LinearModulation, interference: Any, options:
                              "give both")
 
 
-def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var: Any, options: Any, free: tuple[Any, ...] = (),
+def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var: Any, options: Any, free: Sequence[str] = (),
            noise_floor: float = 0.0) -> Separation:
     """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that
     is believed, relative to the weaker source's power."""

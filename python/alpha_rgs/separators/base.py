@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
         if isinstance(value, list):
             return [walk(v) for v in value]
         if is_dataclass(value):
-            return replace(value, **{f.name: walk(getattr(value, f.name)) for f in fields(value)})
+            return replace(cast(Any, value), **{f.name: walk(getattr(value, f.name)) for f in fields(value)})
         return value
 
     return walk(out)
@@ -90,7 +90,7 @@ def joined(parts: list[Separation]) -> Separation:
         if isinstance(first, list):
             return [cat(list(column)) for column in zip(*values)]
         if is_dataclass(first):
-            return replace(first, **{f.name: cat([getattr(v, f.name) for v in values]) for f in fields(first)})
+            return replace(cast(Any, first), **{f.name: cat([getattr(v, f.name) for v in values]) for f in fields(first)})
         return first
 
     return cat(list(parts))

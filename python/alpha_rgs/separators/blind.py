@@ -27,6 +27,8 @@ _FOUND = 0.044, 4.0
 _AGREES = 2.0
 _INEXACT = 1e-3                 # of the weaker source's power: what cut frames and nuisances leave without noise is up to 7e-5
 
+Found = tuple[Separation, LinearModulation, dict[str, Any]]
+
 
 def separate_unknown(y: Tensor, soi: LinearModulation, interference: Source, kappa: Number | None, noise_var: Number | None,
                      missing: list[str], solve: Callable[..., Any]) -> Separation:
@@ -51,12 +53,13 @@ class _Search:
     def _levels(self, index: list[int] | slice) -> Any:
         return [_rows(v, index) for v in (self.kappa, self.noise_var)]
 
-    def _free(self, soi: LinearModulation) -> list[str]:                  # a channel holds the timing too
+    def _free(self, soi: LinearModulation) -> list[str]:       # a channel holds the timing too
         return [key for key in self.sought if key != "timing" or not soi.signal.channel]
 
-    def best(self) -> dict[int, Any]:
+    def best(self) -> dict[int, Found]:
         """{row: what is best of all starts}; further starts only where nothing is clear."""
-        ways, best = {row: self._starts(row) for row in range(len(self.y))}, {}
+        ways = {row: self._starts(row) for row in range(len(self.y))}
+        best: dict[int, Found] = {}
         while ways:
             starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
             for row, found in self._settled(starts).items() if starts else ():
@@ -73,7 +76,7 @@ class _Search:
             return candidates(self.y[row], own, self.interference.select(index), *self._levels(index))
         return iter([own])
 
-    def quieter(self, best: dict[int, Any]) -> dict[int, Any]:
+    def quieter(self, best: dict[int, Found]) -> dict[int, Found]:
         """`best`, separated once more with the noise as it was measured where what is left agrees with that."""
         quiet = {row: refine_sync(self.y[row], own, out, self._free(own))[0] for row, (out, own, _) in best.items()
                  if _agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
@@ -83,9 +86,11 @@ class _Search:
         return best
 
     def _settled(self, starts: dict[int, LinearModulation], floor: float = NOISE_FLOOR,
-                 rounds: int | None = None) -> dict[int, Any]:
+                 rounds: int | None = None) -> dict[int, Found]:
         """{row: SOI} -> {row: what is found}: separated, nuisances fitted to that, and again while it gets better."""
-        best, going, told, since = {}, dict(starts), {row: {} for row in starts}, dict.fromkeys(starts, 0)
+        going, since = dict(starts), dict.fromkeys(starts, 0)
+        best: dict[int, Found] = {}
+        told: dict[int, dict[str, Any]] = {row: {} for row in starts}
         for _ in range(rounds or (_ECHOED if self.echoed else _ROUNDS)):
             for row, out in self._solved(going, floor).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
@@ -110,7 +115,7 @@ class _Search:
     def _solved(self, starts: dict[int, LinearModulation], floor: float) -> dict[int, Separation]:
         """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
         parts = [[row] for row in starts] if not self.interference.own_carrier or self.echoed else [list(starts)]
-        out = {}
+        out: dict[int, Separation] = {}
         for part in parts:
             known = replace(self.soi.select(part),
                             **{key: _column([getattr(starts[row], key) for row in part]) for key in self.sought})

@@ -94,7 +94,7 @@ def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_
     return problem.result(linear=method == "lmmse")
 
 
-def _refine(problem: Any, width: int, damping: float, callback: Callable[..., Any] | None) -> None:
+def _refine(problem: Any, width: int, damping: float, callback: Callable[..., Any]) -> None:
     """Search the windows whose decisions do not fit, and go on from what was found there; once more those that changed. The
     others stay as they were: more passes without a reason make some of them worse, and no window may depend on its batch."""
     doubtful = problem.misfit() > problem.tolerance()
@@ -128,11 +128,11 @@ class _Problem:
         clean = ofdm.clean_carriers(soi) if known else everything
         self.near = near = np.setdiff1d(everything, clean)
         present, whole = plan.inside.any(-1).flatten(), plan.inside.all(-1).flatten()
-        args = (received.flatten(0, 1), kappa.to(REAL) / self.gain, noise)
+        seen, scale = received.flatten(0, 1), kappa.to(REAL) / self.gain
         # in frames cut by the window's edge no carrier is clean
         cut = (everything, everything[:0]) if known else (near, clean)
-        self.families = [FrameFamily(ofdm, plan, torch.nonzero(rows)[:, 0], *args, *groups, _UNTRUSTED)
-                         for rows, groups in ((whole, (near, clean)), (present & ~whole, cut)) if bool(rows.any())]
+        self.families = [FrameFamily(ofdm, plan, torch.nonzero(rows)[:, 0], seen, scale, noise, near, clean, _UNTRUSTED)
+                         for rows, (near, clean) in ((whole, (near, clean)), (present & ~whole, cut)) if bool(rows.any())]
         self._symbols(device)
 
     def _symbols(self, device: torch.device) -> None:

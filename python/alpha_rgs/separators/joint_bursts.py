@@ -146,7 +146,8 @@ class _Family:
         var = (self.inverse.diagonal(dim1=1, dim2=2) + ((self.gain @ cov) * self.gain.conj()).sum(-1)).real
         cavity = divide(own, var, self.site, self.shift)
         if self.deciding:
-            site, shift = multiply(*self.deciding(*cavity), *cavity)
+            mean, var = self.deciding(*cavity)
+            site, shift = multiply(mean, var, *cavity)
             self.site, self.shift = torch.lerp(self.site, site, damping), torch.lerp(self.shift, shift, damping)
             return
         for number in torch.unique(self.alphabet).tolist():
@@ -178,8 +179,11 @@ class _Problem:
         local = symbol - first[tiles.window]
         total = int(local.max()) + count
         self.rows = torch.cat([rows for rows, *_ in tiles.groups])
-        self.families = [_Family(*(v.to(device) for v in (tiles.received[rows], *group, pulses[rows])),
-                                 bursts.deciding(tiles, rows) if group[0].shape[2] else None) for rows, *group in tiles.groups]
+        self.families = []
+        for rows, *group in tiles.groups:
+            waves, alphabet, noise = (v.to(device) for v in group)
+            self.families.append(_Family(tiles.received[rows].to(device), waves, alphabet, noise, pulses[rows].to(device),
+                                         bursts.deciding(tiles, rows) if group[0].shape[2] else None))
         self.sizes = [len(rows) for rows, *_ in tiles.groups]
         self.chain = BlockChain(tiles.window[self.rows].to(device), local[self.rows].to(device), count, batch, total)
         number = first[:, None] + torch.arange(total)
@@ -231,9 +235,9 @@ class _Problem:
         limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)
         step, spread = damped_step(total[1], total[0], limit)
         phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
-        spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
-        moved = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
-        return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}
+        told = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
+        found = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
+        return replace(self.soi, **{k: found[k] for k in found if k in free}), {k: told[k] for k in told if k in free}
 
     def fit_channel(self, free: Any, length: Any, usual: Any, wide: Any) -> Any:
         """As fitted, of one window: the channel, `length` taps a sample apart, and with it phase and gain, timing and carrier
@@ -283,9 +287,10 @@ class _Problem:
         mean, var, local = self.chain.solve(precision, information, self.site, self.shift)
         self.cavity = divide(mean, var, self.site, self.shift)
         parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
-        for family, *local in parts:
-            family.update(*local, damping)
-        site, shift = multiply(*self._posterior(heat)[:2], *self.cavity)
+        for family, own, cov in parts:
+            family.update(own, cov, damping)
+        symbols, spread, _ = self._posterior(heat)
+        site, shift = multiply(symbols, spread, *self.cavity)
         self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
         self.shift = torch.where(self.exists, torch.lerp(self.shift, shift, damping), 0)
 
@@ -328,5 +333,5 @@ def paused(alphabet: Constellation, soft: Tensor, var: Tensor, exists: Tensor) -
     for k, now in reversed(list(enumerate(told))):
         after[k], odds = odds, odds * now
         odds = (odds * (1 - _BACK) + _BACK) / (odds * _GONE + 1 - _GONE)
-    odds = torch.from_numpy((before * told * after).T.copy()).to(var)
-    return odds / (1 + odds)
+    whole = torch.from_numpy((before * told * after).T.copy()).to(var)
+    return whole / (1 + whole)

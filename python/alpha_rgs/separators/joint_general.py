@@ -52,14 +52,14 @@ def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
     chosen, powers = [k for k, model in enumerate(models) if model is not None], [g.square() for g in gains]
     noise = torch.maximum(noise_var, NOISE_FLOOR * torch.stack(powers).amin(0))
     parts = [Part(torch.zeros_like(y), power) for power in powers]
-    system = _System(y, [models[k] for k in chosen], [gains[k] for k in chosen], noise) if chosen else None
+    system = _System(y, [model for model in models if model is not None], [gains[k] for k in chosen], noise) if chosen else None
     groups = sorted([[k] for k, model in enumerate(models) if model is None] + ([chosen] if chosen else []),
                     key=lambda group: -float(sum(powers[k].mean() for k in group)))
     for turn in range(passes):
         hot, last = heat ** max(0.0, 1 - turn / max(passes - SETTLE, 1)), turn == passes - 1
         for group in groups:
             rest, level = without(y, parts, group, noise)
-            if group == chosen:
+            if system and group == chosen:
                 fresh = system.step(rest, level, hot, None if last else damping, last or len(groups) > 1)
             else:
                 fresh = [denoised(sources[group[0]], rest, gains[group[0]], level + (hot - 1) * noise)]

@@ -39,10 +39,10 @@ def joint_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     sites, shifts = list(priors), [torch.zeros_like(p) for p in priors]
     alphabets = [soi.signal.alphabet, interference.signal.alphabet]
     for step in range(passes):
-        mean, var = pair.posterior(received, *(sum(pair.spread(i, v[i]) for i in sources) for v in (sites, shifts)), noise,
-                                   kappa / gain)
+        site, shift = (sum(pair.spread(i, v[i]) for i in sources) for v in (sites, shifts))
+        mean, var = pair.posterior(received, site, shift, noise, kappa / gain)
         posterior = [[pair.gather(i, v).clamp_min(low) for v, low in ((mean, -torch.inf), (var, _MIN_VAR))] for i in sources]
-        cavity = [divide(*posterior[i], sites[i], shifts[i]) for i in sources]
+        cavity = [divide(posterior[i][0], posterior[i][1], sites[i], shifts[i]) for i in sources]
         if callback:
             callback(step, *cavity[0])
         if step == passes - 1:

@@ -71,8 +71,9 @@ def _steps(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor
     sps = soi.signal.samples_per_symbol
     power = kappa.square() / omega_ratio
     mean = source.means(source.matched_filter(y), (kappa.square() + noise_var) / sps)
-    w = best = None
-    for i, v in enumerate(np.geomspace(*levels, steps) if steps > 1 else levels[:1]):
+    w: Tensor | None = None
+    best: Any = None
+    for i, v in enumerate(np.geomspace(levels[0], levels[1], steps) if steps > 1 else levels[:1]):
         b = (y - source.modulate(mean)) / kappa
         denoised = interference.denoise(b, v)
         floor = torch.maximum(noise_var, power * v * (_LEARNED if interference.learned else _EPS))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ def _fast(sources: Sequence[Source], chain: int) -> bool:
     return other.structure is not Structure.NONE and not (other.learned and other.structure is not Structure.BURSTS)
 
 
-def _chosen(method: str, sources: Sequence[Source], shape: tuple[int, int]) -> str:
+def _chosen(method: str, sources: Sequence[Source], shape: Sequence[int]) -> str:
     """joint where at least one source has a linear model, alpha_rgs where denoisers are all there is."""
     candidates = [source for source in sources if not source.unknown] if method != "alpha_rgs" else []
     linear = [source.linear_model(shape) is not None for source in candidates]
@@ -95,7 +95,7 @@ def _chosen(method: str, sources: Sequence[Source], shape: tuple[int, int]) -> s
 def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor) -> list[Source]:
     """The sources with what they estimate themselves (Source.synchronize): the strongest first, each in what the means of the
     others leave; and all once more."""
-    sources = [replace(s, carrier_offset=0.0) if "carrier_offset" in s.unknown else s for s in sources]
+    sources = [replace(cast(Any, s), carrier_offset=0.0) if "carrier_offset" in s.unknown else s for s in sources]
     if not any(set(s.unknown) & set(s.synchronizes) for s in sources):
         return sources
     found, parts = list(sources), [Part(torch.zeros_like(y), g.square()) for g in gains]
@@ -125,7 +125,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
 
 def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_var: Any) -> tuple[list[Tensor], Tensor]:
     """Gains [batch] of each source, and the noise variance [batch], estimated where None by their power spectral densities."""
-    each = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
+    each: list[Any] = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
             for v in (*given, noise_var)]
     for k, source in enumerate(sources):        # a flat density passes for noise; lines stand out
         if each[k] is None and (lines := source.lines(y)) is not None:
@@ -164,7 +164,8 @@ def _demodulated(source: Source, cleaned: Tensor, gain: Tensor, noise: Tensor) -
 def _estimate(source: Source, waveform: Tensor, cleaned: Tensor, sinr: Tensor, read: Demodulated | None,
               state: State) -> Estimate:
     reader = source.demodulator()
-    decided = read is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
+    settled = reader is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
+    decided = read is not None and settled
     symbols, llrs, at = (None, None, None) if read is None else (read.symbols, read.llrs, read.at)
     ambiguous = reader is not None and reader.coherent and reader.ambiguity > 1
     return Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided, ambiguous)
@@ -186,11 +187,12 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
              options: dict[str, Any]) -> Separation:
     """The train of pulses takes the place of the wanted signal, whichever was named first; the other one is read in what that
     leaves."""
-    wanted, other = sources[chain], sources[1 - chain]
+    wanted: Any = sources[chain]
+    other: Any = sources[1 - chain]
     out = pair(y, wanted, other, method=method, kappa=other.state.gain, noise_var=noise_var, **options)
     wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
     if method == "auto" and not _fast(sources, chain) and not _unknown(other) and other.linear_model(y.shape) is not None:
-        known = [wanted, replace(other, gain=out.kappa.double())]
+        known = [wanted, replace(cast(Any, other), gain=out.kappa.double())]
         known = known if chain == 0 else known[::-1]
         again = _known(y, known, _chosen("auto", known, y.shape), out.noise_var.double(), {})
         return replace(again, estimated=out.estimated, sources=[
@@ -248,4 +250,4 @@ def resolved(source: Source, estimated: dict[str, Any], role: str = "") -> Sourc
             value = 0.0
         if value is not None:
             values[own] = value if not isinstance(value, np.ndarray) else torch.from_numpy(value)
-    return replace(source, **values) if values else source
+    return replace(cast(Any, source), **values) if values else source

@@ -80,7 +80,8 @@ def linear_model(source: Gmsk, shape: Sequence[int]) -> LinearModel:
         at = torch.where((at >= 0) & (at < samples), at, torch.nan)
         return product.to(torch.complex64), (-2 * torch.atanh(product))[..., None].float(), at
 
-    return LinearModel(start, wave, constellation("bpsk"), torch.ones(len(start), count, dtype=torch.bool), decode,
+    alphabet: Any = constellation("bpsk")
+    return LinearModel(start, wave, alphabet, torch.ones(len(start), count, dtype=torch.bool), decode,
                        missing=_missing(signal), remainder=_remainder(columns, turn, samples) if signal.span > 1 else None)
 
 

@@ -21,7 +21,7 @@ from ..nets.alignment import on_grid
 from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
-from .base import Noise, Number, Source, Structure
+from .base import Noise, Number, Structure
 from .gaussian import Gaussian, period_offset
 from .linear_modulation import LinearModulation
 from .ofdm import Ofdm
@@ -215,7 +215,7 @@ def _density(signal: Any, frequency: float) -> Tensor:
     return torch.tensor(density, dtype=torch.float32)[None]
 
 
-def with_network(source: Any, network: Denoiser | Scheduled) -> Source:
+def with_network(source: Any, network: Any) -> Any:
     """The prior of that structure with the network as its denoiser. Raises ParameterError, CapabilityError where they do not
     fit."""
     fields = {name: getattr(source, name) for name, f in source.__dataclass_fields__.items() if f.init and name != "network"}

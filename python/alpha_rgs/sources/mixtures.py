@@ -38,7 +38,7 @@ class Mixture:
     noise_var: float
     bits: torch.Tensor
     soi: LinearModulation
-    interference: Source
+    interference: Any       # a Source
 
 
 def paper_priors(constellation: str = "qpsk", symbols: int | None = 160) -> Any:

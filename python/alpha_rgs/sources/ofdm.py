@@ -159,7 +159,8 @@ class Ofdm(Source):
         def decode(mean: Tensor, var: Tensor, rows: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:
             return self._read(*as_complex(mean, var), some(begin, rows).to(mean.device), samples)
 
-        return LinearModel(start, columns, self.signal.alphabet, exists, decode, (period, offset[:, 0]))
+        alphabet: Any = self.signal.alphabet
+        return LinearModel(start, columns, alphabet, exists, decode, (period, offset[:, 0]))
 
     def _read(self, soft: Tensor, var: Tensor, begin: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """Soft carriers [batch, frames·carriers] and their variances as symbols, LLRs and positions: of frames whose body lies in

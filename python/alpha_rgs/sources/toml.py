@@ -17,7 +17,7 @@ from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
 from .registry import KINDS
 
 
-def load(path: pathlib.Path) -> Any:
+def load(path: str | pathlib.Path) -> Any:
     """The prior that a TOML file describes, or a folder holds (folder.py). Raises ParameterError naming the file and the key."""
     path = pathlib.Path(path)
     refuse_pickle(path)
@@ -57,7 +57,7 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
             table = {**{key: list(v) if isinstance(v, tuple) else v for key, v in preset(table.pop("preset")).items()}, **table}
         except (ParameterError, TypeError) as error:
             raise ParameterError(f"{source}: {error}") from None
-    cls = KINDS[kind]
+    cls: Any = KINDS[kind]
     keys = cls.keys
     for key, value in table.items():
         if key not in keys:

@@ -35,7 +35,8 @@ class Engine:
     _named: ClassVar[dict[str, Engine]] = {}
     _lock: ClassVar = threading.RLock()
 
-    def __init__(self, device: str | torch.device = "cpu", threads: int | None = None, max_batch: int = 64, max_pending: int = 256) -> None:
+    def __init__(self, device: str | torch.device = "cpu", threads: int | None = None, max_batch: int = 64,
+                 max_pending: int = 256) -> None:
         self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
         threads = threads or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
         self._pool = ThreadPoolExecutor(threads, "alpha-rgs solver", lambda: torch.set_num_threads(1)) if threads > 1 else None

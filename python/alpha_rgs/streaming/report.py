@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 import tomllib
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,8 +71,8 @@ def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, st
     return rows
 
 
-def assumptions(soi: LinearModulation, interference: Source, soi_given: dict[str, Any] | set[str],
-                interference_given: set[str], estimated: dict[str, Any], settled: bool | None = None) -> list[str]:
+def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interference_given: Collection[str],
+                estimated: Collection[str], settled: bool | None = None) -> list[str]:
     """What the result rests on without the files saying so: a list of sentences.
 
     *_given: the keys that the files set. estimated: names of what was found from the mixture. settled: of StreamResult.

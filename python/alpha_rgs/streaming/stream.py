@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..separators.base import Separation
 from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
 from . import reliability
@@ -164,7 +163,7 @@ class _Stream:
         if not task.tracker and len(samples) > window and (task.several or not self.sps):
             self.starts[-1] = len(samples) - window         # a whole window at the end, seen with more context
         self.waves = [np.zeros_like(samples) for _ in task.sources]
-        self.read: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in task.sources]    # (symbols, llrs, at) of windows
+        self.read: list[list[tuple[np.ndarray, ...]]] = [[] for _ in task.sources]      # (symbols, llrs, at) of each window
         self.symbols: list[np.ndarray] = []
         self.llrs: list[np.ndarray] = []
         self.results: list[Any] = []                        # Separations of numpy arrays
@@ -185,7 +184,7 @@ class _Stream:
             return np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
         return np.lib.stride_tricks.sliding_window_view(self.samples, self.window)[starts]
 
-    def take(self, out: Separation, starts: np.ndarray) -> None:
+    def take(self, out: Any, starts: np.ndarray) -> None:
         """Put the middle of each window where it belongs."""
         self.results.append(out)
         estimates = out.sources if len(out.sources) == len(self.waves) else []
@@ -204,7 +203,7 @@ class _Stream:
             self.spans.append([int(self.kept), int(start + high)])
             self.kept = start + high
 
-    def _take_symbols(self, out: Separation, k: int, start: int, low: int, high: int) -> None:
+    def _take_symbols(self, out: Any, k: int, start: int, low: int, high: int) -> None:
         """Symbols of a train of pulses, aligned by the tracker where it is tracked."""
         tracker = self.task.tracker
         moved = sum(step for at, step in tracker.slipped if at == start) if tracker and start else 0
