@@ -88,7 +88,7 @@ def family(name, sir_db=-10.0, snr_db=20.0, windows=4, seed=1):
     kappa_off, noise_off: rms error of the estimates over their reported standard deviation (of BEATING: kappa in that window)."""
     soi, interference = paper_priors(symbols=None)[0], from_dict(dict(FAMILIES[name]))
     mixture = draw(soi, interference, windows, 2560, sir_db, snr_db, seed)
-    levels = {"kappa": mixture.kappa, "noise_var": mixture.noise_var}
+    levels: dict[str, Any] = {"kappa": mixture.kappa, "noise_var": mixture.noise_var}
 
     def wrong(out):
         return float((soi.signal.alphabet.slice(out.symbols) != mixture.bits).float().mean())

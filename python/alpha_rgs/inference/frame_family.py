@@ -5,20 +5,29 @@ The carriers of a family of frames fall in two groups. Those *near* the SOI's sp
 are decided almost surely after the first pass; they share one variance per (window, class of frames), so that the
 covariance of noise and clean carriers keeps its eigenvectors, computed once per class, and a pass rescales eigenvalues.
 """
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..signals.framing import frame_pulses
 from ..signals.ofdm import ofdm_matrix
+
+if TYPE_CHECKING:
+    from ..signals.framing import FramePlan
 
 REAL, COMPLEX = torch.float64, torch.complex128     # single precision loses the Schur complements at -24 dB without noise
 _MIN_VAR = 1e-5
 
 
 @lru_cache(maxsize=2000)
-def _class_tables(matrix_key, cls, pulse_key, near, clean, skip, extra):
+def _class_tables(matrix_key: tuple[Any, tuple[complex]], cls: tuple[int, int, float, int, int],
+                  pulse_key: tuple[Any, int, float], near: tuple[Any, ...], clean: tuple[Any, ...], skip: int,
+                  extra: float) -> list[Tensor]:
     """For one class of frames: (Uy [P, P], UT [P, d+K], UC [P, n], eigenvalues [P]).
 
     P samples, d near carriers, K symbols, n clean carriers. With W the noise's shape (1; `extra` on the first `skip` samples),
@@ -47,7 +56,8 @@ class FrameFamily:
     received: [batch·frames, P], in units of the SOI's gain; kappa, noise: [batch], likewise.
     """
 
-    def __init__(self, ofdm, plan, rows, received, kappa, noise, near, clean, extra):
+    def __init__(self, ofdm: Any, plan: FramePlan, rows: Tensor, received: Tensor, kappa: Tensor, noise: Tensor, near: np.ndarray,
+                 clean: np.ndarray, extra: float) -> None:
         self.alphabet, self.d, device = ofdm.signal.alphabet, len(near), received.device
         classes, index = torch.unique(plan.index.flatten()[rows], return_inverse=True)
         key = (plan.pulse_key, tuple(near), tuple(clean), ofdm.delay_spread, extra)
@@ -74,19 +84,19 @@ class FrameFamily:
         self.site = torch.ones(n, self.d, dtype=REAL, device=device)
         self.shift = torch.zeros(n, self.d, dtype=COMPLEX, device=device)
 
-    def _apply(self, matrices, vectors):
+    def _apply(self, matrices: Tensor, vectors: Tensor) -> Tensor:
         """Each frame's vector [n, q] times its group's matrix [groups, p, q]: [n, p]."""
         out = vectors.new_empty(len(vectors), matrices.shape[1])
         for which, rows in self.slots:
             out[rows] = vectors[rows] @ matrices[which].mT
         return out
 
-    def _mean(self, values):
+    def _mean(self, values: Tensor) -> Tensor:
         """The mean of [n, ...] over each group: [groups, ...]."""
         total = values.new_zeros(len(self.sizes), *values.shape[1:]).index_add_(0, self.group, values)
         return total / self.sizes.reshape(-1, *[1] * (values.dim() - 1))
 
-    def evidence(self):
+    def evidence(self) -> tuple[Tensor, Tensor]:
         """What the frames say about their K symbols: (precision [n, K, K], information [n, K])."""
         d, group = self.d, self.group
         if self.gram is None or self.UC.shape[2]:       # without clean carriers the weights never change
@@ -104,7 +114,7 @@ class FrameFamily:
         self.gain = self.inverse @ self.dk
         return kk - self.dk.mH @ self.gain, stat[:, d:] - (self.gain.mH @ self.near_stat)[..., 0]
 
-    def update(self, local_mean, local_cov, damping):
+    def update(self, local_mean: Tensor, local_cov: Tensor, damping: float) -> None:
         """Given the symbols' posterior [n, K], [n, K, K]: cavities of the carriers, and their next sites."""
         if self.d:
             self.near_mean = near_mean = ((self.inverse @ self.near_stat) - self.gain @ local_mean[..., None])[..., 0]
@@ -132,20 +142,21 @@ class FrameFamily:
         self.clean_var = self._mean(var.mean(-1))[:, None].clamp_min(_MIN_VAR)
 
 
-    def misfit(self, symbols):
+    def misfit(self, symbols: Tensor) -> Tensor:
         """Energy, in units of the noise, that decided symbols [n, K] and decided near carriers leave in each frame [n]."""
         near = self.alphabet.nearest(self.near_mean).to(COMPLEX) if self.d else symbols[:, :0]
         left = self.received - self._apply(self.UC, self.clean_mean) - self._apply(self.UT, torch.cat([near, symbols], -1))
         return (self.weight[self.group] * left.abs().square()).sum(1)
 
 
-def divide(mean, var, site, shift):
+def divide(mean: Tensor, var: Tensor, site: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """The cavity: a site taken out of the posterior. Returns (mean, variance)."""
     precision = (1 / var.clamp_min(1e-9) - site).clamp_min(1e-4)
     return (mean / var.clamp_min(1e-9) - shift) / precision, 1 / precision
 
 
-def multiply(mean, var, cavity_mean, cavity_var, min_var=_MIN_VAR):
+def multiply(mean: Tensor, var: Tensor, cavity_mean: Tensor, cavity_var: Tensor,
+             min_var: float = _MIN_VAR) -> tuple[Tensor, Tensor]:
     """The site that gives a cavity these moments: (precision, precision·mean)."""
     precision = (1 / var.clamp_min(min_var) - 1 / cavity_var).clamp_min(1e-3)
     return precision, mean * (precision + 1 / cavity_var) - cavity_mean / cavity_var

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Windows of OFDM cut into pieces that are independent of each other: frames, and what lies between bursts of them."""
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ..signals.carrier import column
 
@@ -15,7 +18,8 @@ class Tiling:
     alphabets int64 [n, d] (of signals.wifi.ALPHABETS, or GAUSSIAN), noise [n, length]).
     """
 
-    def __init__(self, y, window, start, lengths, length):
+    def __init__(self, y: Tensor, window: Tensor | list[int], start: Tensor | list[int], lengths: Tensor | list[int],
+                 length: int) -> None:
         self.batch, self.samples = y.shape
         self.length, self.groups = length, []
         self.window, self.start = torch.as_tensor(window), torch.as_tensor(start)
@@ -23,13 +27,14 @@ class Tiling:
         self.inside = (self.n >= 0) & (self.n < self.samples) & (torch.arange(length) < torch.as_tensor(lengths)[:, None])
         self.received = y.to(torch.complex128).cpu()[self.window[:, None], self.n.clamp(0, self.samples - 1)] * self.inside
 
-    def symbols(self, signal, timing):
+    def symbols(self, signal: Any, timing: Tensor) -> tuple[Tensor, int]:
         """(first int64 [tiles], count): the first symbol of a linear modulation that reaches each tile, and how many at most."""
         sps, half = signal.samples_per_symbol, signal.half_length
         first = torch.ceil((self.start - half - timing[self.window]) / sps - 1e-9).long()
         return first, int((self.length - 1 + 2 * half) // sps) + 1
 
-    def pulses(self, signal, timing, frequency, factor, about=None, shape=None):
+    def pulses(self, signal: Any, timing: Tensor, frequency: Tensor, factor: Tensor, about: Tensor | None = None,
+               shape: Any = None) -> Tensor:
         """H of each tile, complex128 [tiles, length, count], for symbols as in `symbols`: timing, frequency (cycles per sample)
         and factor (complex, at sample 0), all [batch]. about: the timing by which symbols are numbered, where that is another.
         shape: the pulse at samples from a symbol's centre, float array -> array, where it is not the signal's."""
@@ -40,7 +45,7 @@ class Tiling:
         turn = torch.polar(torch.ones_like(angle), angle) * factor[self.window, None]
         return shape * (turn * self.inside)[..., None]
 
-    def joined(self, parts):
+    def joined(self, parts: Tensor) -> Tensor:
         """Values [tiles, length] as windows [batch, samples]."""
         out = torch.zeros(self.batch, self.samples, dtype=parts.dtype)
         where = self.window[:, None].expand(-1, self.length)[self.inside], self.n[self.inside]
@@ -51,7 +56,7 @@ class Tiling:
 class OfdmTiles(Tiling):
     """Windows under continuous OFDM (an Ofdm whose frame_offset is known), its carriers open. kappa, noise_var: [batch]."""
 
-    def __init__(self, y, ofdm, kappa, noise_var):
+    def __init__(self, y: Tensor, ofdm: Any, kappa: float, noise_var: float) -> None:
         length = ofdm.signal.frame_length
         first = (column(ofdm.frame_offset, torch.empty(0), torch.int64) % length - length).expand(len(y), 1)
         start = first + length * torch.arange(-(-y.shape[1] // length) + 2)

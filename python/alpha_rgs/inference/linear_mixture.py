@@ -40,7 +40,7 @@ class Unknowns:
 class LinearMixture:
     """Windows y, complex [batch, samples], of the models at gains [batch], over white noise of variance noise_var [batch]."""
 
-    def __init__(self, y: Tensor, models: Sequence[LinearModel], gains: Sequence[Tensor], noise_var: Tensor):
+    def __init__(self, y: Tensor, models: Sequence[LinearModel], gains: Sequence[Tensor], noise_var: Tensor) -> None:
         self.y, self.models = y.to(COMPLEX), models
         self.gains = [torch.as_tensor(g, dtype=REAL, device=y.device).reshape(-1).expand(len(y)) for g in gains]
         self.noise = torch.as_tensor(noise_var, dtype=REAL, device=y.device).reshape(-1).expand(len(y))

@@ -5,8 +5,14 @@ A real alphabet (BPSK) is one real unknown per symbol, any other two: that a BPS
 dimensions only is half of what there is to know of it. Time is cut into segments longer than either pulse, so that symbols
 of neighbouring segments alone can touch, and the precision matrix is block tridiagonal.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..signals.carrier import column
 from .block_tridiagonal import block_tridiagonal
@@ -23,7 +29,8 @@ class LinearPair:
     symbol have no pulse. main [., n, q, q], side [., n-1, q, q]: Re(Cᴴ·C) of a segment with itself and with the next.
     """
 
-    def __init__(self, shape, first, second, device="cpu", proper=False):
+    def __init__(self, shape: Sequence[int], first: Any, second: Any, device: str | torch.device = "cpu",
+                 proper: bool = False) -> None:
         self.batch, self.samples = shape
         self.device, self.priors = device, (first, second)      # priors are kept alive: pairs are told apart by their ids
         half = max(p.signal.half_length for p in self.priors)
@@ -49,7 +56,7 @@ class LinearPair:
         self.main = self._gram((everything, everything), (everything, everything))
         self.side = self._gram((slice(None, -1), slice(self.length, None)), (slice(1, None), slice(None, 2 * reach)))
 
-    def _gram(self, left, right):
+    def _gram(self, left: tuple[slice, slice], right: tuple[slice, slice]) -> Tensor:
         """Re(Cᴴ·C), real [., segments, q, q], of the columns of some segments with some others': (segments, samples) each."""
         rows = []
         for a in self.sources:
@@ -72,7 +79,7 @@ class LinearPair:
             rows += [_wide(row, -1) for row in columns]
         return _wide(rows, -2)
 
-    def statistics(self, y):
+    def statistics(self, y: Tensor) -> Tensor:
         """Re(Cᴴ·y): complex [batch, samples] -> real [batch, n, q]."""
         where, out = torch.where(self.inside, self.where, self.samples).to(self.device), []
         local = torch.nn.functional.pad(y.to(torch.complex128), (0, 1))[:, where]                   # [B, n, width]
@@ -89,13 +96,13 @@ class LinearPair:
                     out.append((part[..., None, :] @ source.pulses)[..., 0, :])
         return torch.cat(out, -1)
 
-    def gather(self, source, values):
+    def gather(self, source: int, values: Tensor) -> Tensor:
         """[batch, n, q] -> [batch, symbols, dims] of source 0 or 1, symbols as LinearModulation.reaching counts them."""
         s = self.sources[source]
         index = (s.segment * self.q + s.slot).expand(self.batch, -1).to(self.device)
         return torch.stack([values.flatten(1).gather(1, index + at) for at in s.at], -1)
 
-    def spread(self, source, values):
+    def spread(self, source: int, values: Tensor) -> Tensor:
         """The reverse of gather: real [batch, symbols, dims] -> [batch, n, q], zero elsewhere, also where no symbol exists."""
         s = self.sources[source]
         index = (s.segment * self.q + s.slot).expand(self.batch, -1).to(self.device)
@@ -105,14 +112,14 @@ class LinearPair:
             out.scatter_(1, index + at, part.to(REAL).expand(self.batch, -1))
         return out.unflatten(1, (self.segments, self.q))
 
-    def prior(self, source, power=1.0):
+    def prior(self, source: int, power: Any = 1.0) -> Tensor:
         """The precision of a source's unknowns before anything is received, real [batch, symbols, dims]: symbols of mean
         power `power`, a number or [batch]."""
         s = self.sources[source]
         power = torch.as_tensor(power, dtype=REAL, device=self.device).reshape(-1, 1, 1)
         return (len(s.at) / power).expand(self.batch, s.count, len(s.at))
 
-    def posterior(self, statistics, site, shift, noise_var, kappa=None):
+    def posterior(self, statistics: Tensor, site: Any, shift: Tensor | float, noise_var: Any, kappa: Any = None) -> Any:
         """Means and variances, real [batch, n, q], of the unknowns under exp(-|y - C·u|²/noise_var - site·u²/2 + shift·u).
 
         statistics: of `statistics`. site, shift: real [batch, n, q]. noise_var: [batch], of the complex noise; kappa:
@@ -134,7 +141,7 @@ class _Source:
     """Where one source's symbols lie: segment and slot in it, [1 or B, count]; pulses [1 or B, n, width, slots], real but for a
     channel, and their common carrier, turn: [1 or B, n, width], or [1 or B, 1, 1] where there is a phase only."""
 
-    def __init__(self, prior, centre, pair):
+    def __init__(self, prior: Any, centre: Tensor, pair: LinearPair) -> None:
         self.alphabet, self.count = prior.signal.alphabet, centre.shape[1]
         self.exists = prior.exists(prior.overlapping_symbols(pair.samples)[0], self.count)
         self.segment = ((centre - pair.origin) // pair.length).long().contiguous()
@@ -154,7 +161,7 @@ class _Source:
         self.turn = torch.polar(torch.ones_like(angle), angle).to(pair.device)
 
 
-def _wide(parts, dim):
+def _wide(parts: list[Tensor], dim: int) -> Tensor:
     """Concatenate matrices of which some are the same for all windows: [1 or B, ...] each."""
     batch = max(map(len, parts))
     return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim)

@@ -7,9 +7,17 @@ from the last row, the part of the energy that is known so far is |R_ii·(u_i - 
 (sphere decoding by the M-algorithm: the best `width` partial decisions go on). Then stretches in which the found decision
 fits better than that of expectation propagation replace its sites, and its next passes make soft values of them.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
+from torch import Tensor
 
 from .frame_family import COMPLEX, REAL
+
+if TYPE_CHECKING:
+    from .frame_family import FrameFamily
 
 _ENOUGH = 0.25          # of a frame's samples: with less, its carriers are not decided
 _CONFIDENCE = 10.0      # precision of the site that a found decision leaves: firm enough to stay, soft enough to be mended
@@ -23,7 +31,7 @@ class ListSearch:
     source first.
     """
 
-    def __init__(self, problem, width, other=False):
+    def __init__(self, problem: Any, width: int, other: bool = False) -> None:
         self.p, self.width = problem, width
         plan, device = problem.plan, problem.y.device
         first = (plan.symbol - plan.symbol[:, :1])
@@ -63,7 +71,7 @@ class ListSearch:
                     where = torch.cat([carriers, where], 1)
                 self.places.append((f, rows, keep, where))
 
-    def _parts(self, family):
+    def _parts(self, family: FrameFamily) -> list[tuple[Tensor, Tensor]]:
         """(rows of the family, which of its carriers are decided there)."""
         none, device = torch.arange(0), family.rows.device
         if family.alphabet.symmetry is None or not len(self.p.near):
@@ -73,7 +81,7 @@ class ListSearch:
         enough = samples >= _ENOUGH * self.p.plan.length
         return [(torch.nonzero(which)[:, 0], k) for which, k in ((enough, keep), (~enough, none)) if bool(which.any())]
 
-    def _evidence(self):
+    def _evidence(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
         """Of each part: (window [n], frame [n], positions [n, m], J [n, m, m], h [n, m]); the carriers that are not decided
         are integrated out under their sites."""
         done, out = {}, []
@@ -88,7 +96,7 @@ class ListSearch:
             out.append((f.window[rows], f.rows[rows] % self.p.plan.frames, where, precision, information))
         return out
 
-    def run(self, doubtful, decided=None):
+    def run(self, doubtful: Tensor, decided: Tensor | None = None) -> Tensor:
         """Search the doubtful windows [B]; put the better stretches into the problem's sites. decided: what to compare with, in
         the order of `decision`; default what expectation propagation says. Returns which windows changed [B]."""
         evidence = self._evidence()
@@ -114,7 +122,7 @@ class ListSearch:
         self.decision = torch.where(take, new, old)[:, self.position]
         return accept.any(1)
 
-    def _decided(self):
+    def _decided(self) -> Tensor:
         """What expectation propagation says: the alphabets' points nearest to the cavities [B, N]."""
         p = self.p
         out = torch.zeros(p.plan.batch, self.n, dtype=COMPLEX, device=p.y.device)
@@ -125,7 +133,7 @@ class ListSearch:
                 out[f.window[rows, None], where[:, :len(keep)]] = points
         return out
 
-    def _write(self, new, take):
+    def _write(self, new: Tensor, take: Tensor) -> None:
         p = self.p
         mine = take[:, self.symbol] & p.exists
         p.site = torch.where(mine, _CONFIDENCE, p.site)
@@ -137,7 +145,7 @@ class ListSearch:
                 f.site[here] = torch.where(take[at], _CONFIDENCE, f.site[here])
                 f.shift[here] = torch.where(take[at], _CONFIDENCE * new[at], f.shift[here])
 
-    def _band(self, evidence, B):
+    def _band(self, evidence: Any, B: int) -> tuple[Tensor, Tensor, Tensor]:
         """J + I in blocks of q, upper and block tridiagonal: (diagonal, side [B, blocks, q, q], h [B, blocks, q])."""
         device = self.p.y.device
         q = max(int((where.max(1).values - where.min(1).values).max()) for _, where, _, _ in evidence if len(where)) + 1
@@ -155,7 +163,7 @@ class ListSearch:
         diagonal = band[..., :q] + torch.eye(q, dtype=COMPLEX, device=device)
         return diagonal, band[..., q:], h.reshape(B, blocks, q)
 
-    def _search(self, evidence, old, windows):
+    def _search(self, evidence: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]], old: Tensor, windows: Tensor) -> Tensor:
         """The best complete decision that the list keeps, complex [B, N]; outside of `windows` (indices) the old one."""
         if len(windows) == 0:
             return old
@@ -169,7 +177,8 @@ class ListSearch:
         whole[windows] = self._traced(metric, parents, values)
         return whole
 
-    def _listed(self, factor, gain, rest, windows):
+    def _listed(self, factor: list[Tensor], gain: list[Tensor], rest: list[Tensor],
+                windows: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """The list search from the last position to the first: (metric of the decisions that are kept at last [B, list]; of each
         position, last first, the list entry that each one goes on from and the value that it takes, int64 and complex64
         [B, list])."""
@@ -205,12 +214,12 @@ class ListSearch:
             after = state
         return metric, parents, values
 
-    def _alphabets(self, device):
+    def _alphabets(self, device: torch.device) -> list[Tensor]:
         """Points of the symbols' alphabet and, where there are carriers, of theirs."""
         points = [self.p.soi.signal.alphabet.points.to(device)]
         return [*points, self.p.ofdm.signal.alphabet.points.to(device)] if self.kind.any() else points
 
-    def _traced(self, metric, parents, values):
+    def _traced(self, metric: Tensor, parents: list[Tensor], values: list[Tensor]) -> Tensor:
         """The best decision of those that `_listed` kept, complex [B, N]."""
         out = torch.zeros(len(metric), self.n, dtype=COMPLEX, device=metric.device)
         at = metric.argmin(1, keepdim=True)
@@ -220,7 +229,7 @@ class ListSearch:
         return out
 
 
-def _eliminated(main, side, h):
+def _eliminated(main: Tensor, side: Tensor, h: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """R of J + I = RᴴR, block by block, and R⁻ᴴ·h: (diagonal blocks [B, q, q], blocks beside them, right sides [B, q]), lists of
     complex64."""
     factor, gain, rest = [], [], []
@@ -238,7 +247,7 @@ def _eliminated(main, side, h):
     return factor, gain, rest
 
 
-def _costs(left, points, scale, exists, beyond):
+def _costs(left: Tensor, points: Tensor, scale: Tensor, exists: Tensor, beyond: Tensor) -> Tensor:
     """What each point [B, A] adds to the energy of each list entry, left [B, list] being what it has to explain: [B, list, A].
     Nothing to decide (what does not exist, or lies beyond the window's ends): one way."""
     cost = (left[..., None] - (scale[:, None] * points)[:, None]).abs().square() - points.abs().square()[:, None]
@@ -247,7 +256,7 @@ def _costs(left, points, scale, exists, beyond):
     return cost
 
 
-def _cholesky(block):
+def _cholesky(block: Tensor) -> Tensor:
     """Of [batch, q, q]; what rounding made indefinite (a signal far too weak for what is said of it) is shifted a little."""
     low, info = torch.linalg.cholesky_ex(block)
     bad, size, shift = info > 0, block.diagonal(dim1=1, dim2=2).real.amax(1, keepdim=True), 1e-9
@@ -259,19 +268,19 @@ def _cholesky(block):
     return low
 
 
-def refine(problem, width, doubtful):
+def refine(problem: Any, width: int, doubtful: Tensor) -> Tensor:
     """Search the doubtful windows [B] in both orders, the second from what the first found. Returns which changed [B]."""
     first = ListSearch(problem, width)
     changed = first.run(doubtful)
     return changed | ListSearch(problem, width, other=True).run(doubtful, first.decision)
 
 
-def _energy(u, precision, information):
+def _energy(u: Tensor, precision: Tensor, information: Tensor) -> Tensor:
     """E of each frame: u [n, m], precision [n, m, m], information [n, m] -> [n]."""
     return ((precision @ u[..., None])[..., 0] * u.conj()).sum(-1).real - 2 * (information.conj() * u).sum(-1).real
 
 
-def _marginal(precision, information, site, shift, kept):
+def _marginal(precision: Tensor, information: Tensor, site: Tensor, shift: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
     """Integrate out the carriers not `kept` (indices into carriers and symbols) under their sites [n, d]."""
     d = site.shape[1]
     rest = torch.ones(d, dtype=torch.bool, device=site.device)

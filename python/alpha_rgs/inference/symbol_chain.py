@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Gaussian inference on chains of symbols, of which each OFDM frame couples K neighbours."""
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from .block_tridiagonal import block_tridiagonal
 
@@ -13,7 +16,7 @@ class BlockChain:
     one backward sweep (Takahashi's recursion gives just the covariances that are needed).
     """
 
-    def __init__(self, window, first, count, batch, total):
+    def __init__(self, window: Tensor, first: Tensor, count: int, batch: int, total: int) -> None:
         q = count
         self.batch, self.total, self.q, self.blocks = batch, total, q, -(-total // count)
         k = torch.arange(count, device=first.device)
@@ -26,11 +29,11 @@ class BlockChain:
         self.entry = ((window[:, None, None] * self.blocks + block) * q + r) * 2 * q + c    # into B·blocks·q·2q
         self.upper = upper
 
-    def gather(self, values):
+    def gather(self, values: Tensor) -> Tensor:
         """values [B, M] -> [frames, K]."""
         return values.flatten()[self.index]
 
-    def solve(self, precision, information, site, shift):
+    def solve(self, precision: Tensor, information: Tensor, site: Tensor, shift: Tensor) -> Any:
         """(mean [B, M], variance [B, M], local covariance [frames, K, K]) of exp(-aᴴJa + 2·Re hᴴa), where J and h are summed
         over frames (precision [frames, K, K], information [frames, K]) and sites (real [B, M], complex [B, M])."""
         B, q, n = self.batch, self.q, self.blocks

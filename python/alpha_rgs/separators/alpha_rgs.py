@@ -4,17 +4,23 @@
 Minimise -E_t log p(s̃_t) - omega·E_u log p(b̃_u) over s with b = (y - s)/kappa. In terms of denoisers the gradient step is
     s ← s + step·[SNR_t·(ŝ_t - s) + (omega/kappa²)·SNR_u·((y - kappa·b̂_u) - s)].
 """
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..sources import with_network
-from ..sources.base import Noise, Structure
+from ..sources.base import Noise, Source, Structure
+from ..sources.linear_modulation import LinearModulation
 from .amortised import first_pass
-from .base import ALPHA_BAR, decibels, interference_estimate, require, soft_output
+from .base import ALPHA_BAR, Separation, decibels, interference_estimate, require, soft_output
 from .lattice_search import search
 from .newton import newton
 
@@ -22,7 +28,8 @@ PRESETS = ("fast", "white", "paper")
 _AGAIN = (1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
 
 
-def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None, **options):
+def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any, preset: str | None = None,
+              callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """preset: default "fast", or "white" where the interference's denoiser takes no colour. "fast": smoothing in the SOI's
     colour, options evaluations=4, tones=None, amortised=None (a learned prior of the interference, asked first: amortised.py);
     "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
@@ -34,7 +41,7 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None
         raise ParameterError(f"alpha_rgs: preset {preset!r} is not known; one of {', '.join(PRESETS)}")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     ratio = (kappa[:, None] / gain).clamp_min(1e-3)          # an absent interference is not divided by
-    solve = {"fast": _coloured, "white": _white, "paper": _published}[preset]
+    solve: Any = {"fast": _coloured, "white": _white, "paper": _published}[preset]
     symbols, var, estimate, count = solve(y / gain, soi, interference, ratio, (noise_var[:, None] / gain.square()),
                                           callback=callback, **options)
     s = gain * estimate
@@ -46,8 +53,9 @@ def alpha_rgs(y, soi, interference, kappa, noise_var, preset=None, callback=None
                        noise_var=noise_var)
 
 
-def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0, 0.02), tones=None, amortised=None,
-              callback=None):
+def _coloured(y: Tensor, soi: Any, interference: Any, kappa: Any, noise_var: Tensor, evaluations: int = 4,
+              levels: Any = (3.0, 0.02), tones: Any = None, amortised: Any = None,
+              callback: Callable[..., Any] | None = None) -> tuple[Tensor, Tensor, Tensor, int]:
     """Iterate in symbol space, both sources smoothed by noise in the span of the SOI's pulses.
 
     a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically. Then what
@@ -59,20 +67,22 @@ def _coloured(y, soi, interference, kappa, noise_var, evaluations=4, levels=(3.0
     if amortised is not None:
         unit, once = replace(soi, gain=1.0), with_network(interference, amortised.network)   # y is in units of the SOI's gain
         first = soi.matched_filter(y - kappa * first_pass(y, unit, once, kappa, noise_var))
-    r = _iterate(*state, np.geomspace(*levels, evaluations), first=first, callback=callback)
+    r = _iterate(*state, np.geomspace(levels[0], levels[1], evaluations), first=first, callback=callback)
     r, calls = _searched(r, *state, tones, _AGAIN if soi.symbols is not None else ())
     calls += amortised is not None
     return *_soft(y, soi, r, noise_var), evaluations + calls
 
 
-def _white(y, soi, interference, kappa, noise_var, tones=None, **options):
+def _white(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor, tones: int | None = None,
+           **options: Any) -> tuple[Tensor, Tensor, Tensor, int]:
     """Newton steps (newton.py), then the search as in _coloured: white calls only."""
     r, var, s, count = newton(y, soi, interference, kappa, noise_var, **options)
     better, calls = _searched(r, y, soi, interference, kappa, noise_var, tones)
     return *((r, var, s) if better is r else _soft(y, soi, better, noise_var)), count + calls
 
 
-def _searched(r, y, soi, interference, kappa, noise_var, tones, again=()):
+def _searched(r: Tensor, y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
+              tones: int | None, again: tuple[float, ...] = ()) -> tuple[Tensor, int]:
     """(r, calls): soft symbols [batch, n] as the search (alternatives.py) leaves them; again: levels at which those that it
     cannot tell are iterated in the SOI's colour, beside those that it can."""
     found, rows, firm, calls = search(y, soi.signal.alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
@@ -87,18 +97,19 @@ def _searched(r, y, soi, interference, kappa, noise_var, tones, again=()):
     return r.index_copy(0, rows, better), calls + len(again) + 1
 
 
-def _soft(y, soi, r, noise_var):
+def _soft(y: Tensor, soi: LinearModulation, r: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(r, the variance of its error [batch, 1], the waveform)."""
     alphabet = soi.signal.alphabet
     var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), noise_var / soi.signal.samples_per_symbol)
 
-    def modulate(a):
+    def modulate(a: Tensor) -> Any:
         return soi.modulate(a, y.shape[1])
 
     return r, var, modulate(soi.symbol_means(r, var, modulate, soi.matched_filter))
 
 
-def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=None, first=None, callback=None):
+def _iterate(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor, levels: Any,
+             known: Any = None, firm: Any = None, first: Any = None, callback: Callable[..., Any] | None = None) -> Tensor:
     """r after the levels, see _coloured. known: symbols that stay where they are `firm` (bool [batch, symbols]); first: soft
     symbols to begin with."""
     alphabet, samples = soi.signal.alphabet, y.shape[1]
@@ -107,7 +118,7 @@ def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=No
     floor = max(decibels((noise_var / kappa.square()).mean()), 1e-4)
     thermal = noise_var / soi.signal.samples_per_symbol
 
-    def modulate(a):
+    def modulate(a: Tensor) -> Any:
         return soi.modulate(a, samples)
 
     if first is None:
@@ -127,7 +138,9 @@ def _iterate(y, soi, interference, kappa, noise_var, levels, known=None, firm=No
     return r
 
 
-def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5e-3, 1e-6), omega=None, seed=0, callback=None):
+def _published(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor, iterations: int = 20000,
+               step: tuple[float, float] = (5e-3, 1e-6), omega: Any = None, seed: int = 0,
+               callback: Callable[..., Any] | None = None) -> tuple[Tensor, Tensor, Tensor, int]:
     """Stochastic gradient steps with random levels, as published, with the published conventions.
 
     Levels beta = linspace(1e-4, 0.05, 50), t, u in 1 ... 49; cosine step; start at the re-modulated matched-filter
@@ -142,7 +155,7 @@ def _published(y, soi, interference, kappa, noise_var, iterations=20000, step=(5
     first = soi.matched_filter(y)
     s = soi.modulate(alphabet.nearest(first), samples)
 
-    def draw(shape):
+    def draw(shape: Any) -> Tensor:
         return torch.randn(shape, dtype=torch.complex64, generator=generator, device=y.device)
 
     for i, (t, u) in enumerate(levels):

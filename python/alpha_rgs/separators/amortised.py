@@ -4,14 +4,20 @@
 b̂ = E[b | y/kappa], what is not b taken as Gaussian of the density of (SOI + noise)/kappa²; then the matched filter on
 y - kappa·b̂. A network trained on mixtures (`alpha-rgs train --against`) knows better what the SOI looks like, and may be small.
 """
+from __future__ import annotations
+
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ..errors import CapabilityError
-from ..sources.base import Noise, Structure
+from ..sources.base import Noise, Number, Source, Structure
+from ..sources.linear_modulation import LinearModulation
 from .base import decibels, require, soft_output
 
 
-def amortised(y, soi, interference, kappa, noise_var):
+def amortised(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor) -> Any:
     """evaluations: 1. Raises CapabilityError for a denoiser that takes no colour."""
     require(soi, Structure.CHAIN, "signal of interest", "amortised")
     one = kappa[:, None] * first_pass(y, soi, interference, kappa, noise_var)
@@ -28,13 +34,14 @@ def amortised(y, soi, interference, kappa, noise_var):
                        interference=one, evaluations=1, kappa=kappa, noise_var=noise_var)
 
 
-def first_pass(y, soi, interference, kappa, noise_var):
+def first_pass(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor) -> Any:
     """b̂, complex64 [batch, samples]. kappa, noise_var: [batch] or [batch, 1], y and they in the same units as the SOI's gain."""
     if not interference.takes_basis:
         raise CapabilityError("amortised: the interference's denoiser knows white noise only; give one that takes a colour")
     scale = kappa.reshape(-1, 1).clamp_min(1e-6)
     gain = float(torch.as_tensor(soi.gain, dtype=torch.float32).mean())
-    level, floor = (gain / scale).square(), noise_var.reshape(-1, 1) / scale.square()
+    level: Number = (gain / scale).square()
+    floor: Number = noise_var.reshape(-1, 1) / scale.square()
     if not interference.learned:        # its filters are made for one level and kept
-        level, floor = decibels(level.mean()), max(decibels(floor.mean()), 1e-4)
+        level, floor = decibels(torch.as_tensor(level).mean()), max(decibels(torch.as_tensor(floor).mean()), 1e-4)
     return interference.denoise(y * (1 / scale), Noise(floor, soi, level))

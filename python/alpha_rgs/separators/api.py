@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one call: separate(mixture, sources), or separate(mixture, soi, interference)."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
-from ..sources.base import Source, Structure
-from ..sources.linear_modulation import NUISANCES
+from ..sources.base import Number, Source, Structure
+from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization import acquire, offset_of_zero
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import NOTHING, finite, require
+from .base import NOTHING, Separation, finite, require
 from .basis import basis
 from .blind import separate_unknown
 from .joint import joint, lmmse
@@ -21,8 +26,9 @@ from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
 from .several import pair_estimates, separate_several
 
-METHODS = {"joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
-           "reverse_diffusion": reverse_diffusion, "amortised": amortised}
+METHODS: dict[str, Callable[..., Separation]] = {
+    "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
+    "reverse_diffusion": reverse_diffusion, "amortised": amortised}
 BRIEF = ("matched_filter", "amortised")         # over in a few operations of torch
 
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
@@ -31,7 +37,9 @@ _FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of on
 _TRACE = 1e-4           # of the power, what is none if it had to be found
 
 
-def separate(mixture, sources, interference=None, method="auto", kappa=None, noise_var=None, start=0, free=(), **options):
+def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | None = None, method: str = "auto",
+             kappa: Any = None, noise_var: Number | None = None, start: Any = 0, free: Sequence[str] = (),
+             **options: Any) -> Separation:
     """Separate mixture = Σ g_k·s_k + w into its sources: separate(y, [a, b, ...]), or separate(y, soi, interference).
 
     mixture: complex64 [batch, samples] or [samples], array or tensor. sources: two or more Sources, in any order; what is not
@@ -64,7 +72,7 @@ def separate(mixture, sources, interference=None, method="auto", kappa=None, noi
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
-        out = _separate_pair(y, *given, method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
+        out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
         out = replace(out, sources=pair_estimates(y, out))
     else:
         if pair and kappa is not None:
@@ -73,7 +81,7 @@ def separate(mixture, sources, interference=None, method="auto", kappa=None, noi
     return rescaled(out, scale)
 
 
-def choose(method, soi, interference):
+def choose(method: str, soi: LinearModulation, interference: Source) -> str:
     """The method's name for a pair: `auto` takes joint where both sources are structured and none is learned, amortised where a
     network was trained on mixtures for nothing else, alpha_rgs otherwise (ParameterError, CapabilityError)."""
     supervised = interference.supervised
@@ -90,23 +98,23 @@ def choose(method, soi, interference):
     return method
 
 
-def _structured(source):
+def _structured(source: Source) -> bool:
     """Whether joint detection knows the source by its structure, and not by a network that denoises waveforms."""
     return (source.structure is not Structure.NONE or source.linear) and not _asks(source)
 
 
-def _asks(source):
+def _asks(source: Source) -> bool:
     """Whether a source's network denoises waveforms, and is no part of joint detection."""
     return source.learned and source.structure is not Structure.BURSTS
 
 
-def _turning(*sources):
+def _turning(*sources: Any) -> Any:
     """The first of the sources whose alphabet rotates from symbol to symbol (π/4-DQPSK), which joint detection of a pair does not
     know."""
     return next((source for source in sources if source.alphabet_rotation), None)
 
 
-def _check(name, y, soi, interference, options):
+def _check(name: str, y: Tensor, soi: LinearModulation, interference: Source, options: dict[str, Any]) -> None:
     """Refuse what the method cannot do, before anything is estimated."""
     require(soi, Structure.CHAIN, "signal of interest", name)
     structured = name == "joint" or name == "lmmse" and options.get("covariance") != "stationary"
@@ -124,7 +132,8 @@ def _check(name, y, soi, interference, options):
                              f"{soi.signal.taps_count} samples")
 
 
-def _separate_pair(y, soi, interference, method="auto", kappa=None, noise_var=None, free=(), **options):
+def _separate_pair(y: Tensor, soi: LinearModulation, interference: Any, method: str = "auto", kappa: Number | None = None,
+                   noise_var: Number | None = None, free: Sequence[str] = (), **options: Any) -> Separation:
     """A train of pulses from one other source; what soi lacks is estimated in the mixture."""
     name = choose(method, soi, interference)
     _check(name, y, soi, interference, options)
@@ -155,7 +164,7 @@ def _separate_pair(y, soi, interference, method="auto", kappa=None, noise_var=No
     return finite(out if dc is None else replace(out, estimated=out.estimated | {"dc": dc.abs()}))
 
 
-def _check_channel(name, soi, interference, options):
+def _check_channel(name: str, soi: LinearModulation, interference: Any, options: dict[str, Any]) -> None:
     """Raise CapabilityError where a channel of the SOI, known or to be found, asks for what is not there: most methods take
     symbols a period apart for orthogonal. ParameterError where one of the interference is to be found."""
     if interference.structure is Structure.CHAIN and interference.channel_length:
@@ -172,7 +181,8 @@ def _check_channel(name, soi, interference, options):
                              "give both")
 
 
-def _known(name, y, soi, interference, kappa, noise_var, options, free=(), noise_floor=0.0):
+def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var: Any, options: Any, free: Sequence[str] = (),
+           noise_floor: float = 0.0) -> Separation:
     """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that
     is believed, relative to the weaker source's power."""
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)

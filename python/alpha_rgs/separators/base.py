@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every separator returns, and the checks that all of them share."""
+from __future__ import annotations
+
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import CapabilityError
-from ..sources.base import Structure
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
+
+if TYPE_CHECKING:
+    from ..signals.constellations import Constellation
 
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
 _BELIEVED = 2.0         # symbols' worth of trust in the model's own
@@ -50,15 +57,15 @@ class Separation:
     sources: list = field(default_factory=list)
 
     @property
-    def error_rate(self):
+    def error_rate(self) -> Tensor:
         """The bit error rate that the llrs expect of each window, mean of 1/(1 + exp|llr|), float32 [batch]: quality in other
         words, which compare between alphabets. NaN without symbols."""
         return torch.sigmoid(-torch.as_tensor(self.llrs).abs()).flatten(1).mean(1)
 
 
-def mapped(out, change):
+def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
     """A Separation, or a part of one, each of whose tensors [batch, ...] is change(tensor)."""
-    def walk(value):
+    def walk(value: Any) -> Any:
         if torch.is_tensor(value):
             return change(value) if value.ndim else value
         if isinstance(value, dict):
@@ -66,15 +73,15 @@ def mapped(out, change):
         if isinstance(value, list):
             return [walk(v) for v in value]
         if is_dataclass(value):
-            return replace(value, **{f.name: walk(getattr(value, f.name)) for f in fields(value)})
+            return replace(cast(Any, value), **{f.name: walk(getattr(value, f.name)) for f in fields(value)})
         return value
 
     return walk(out)
 
 
-def joined(parts):
+def joined(parts: list[Separation]) -> Separation:
     """Separations of parts of a batch, as one."""
-    def cat(values):
+    def cat(values: list[Any]) -> Any:
         first = values[0]
         if torch.is_tensor(first):
             return torch.cat(values) if first.ndim else first
@@ -83,13 +90,13 @@ def joined(parts):
         if isinstance(first, list):
             return [cat(list(column)) for column in zip(*values)]
         if is_dataclass(first):
-            return replace(first, **{f.name: cat([getattr(v, f.name) for v in values]) for f in fields(first)})
+            return replace(cast(Any, first), **{f.name: cat([getattr(v, f.name) for v in values]) for f in fields(first)})
         return first
 
     return cat(list(parts))
 
 
-def finite(out):
+def finite(out: Any) -> Separation:
     """The Separation, a window of which that holds NaN or infinity says nothing: zeros, of the lowest quality, every bit open. Of
     tensors or of numpy arrays."""
     arrays = [torch.as_tensor(v) for v in (out.soi, out.interference, out.symbols, out.llrs)]
@@ -104,16 +111,16 @@ def finite(out):
     return replace(out, **{k: v if torch.is_tensor(out.soi) else v.numpy() for k, v in told.items()})
 
 
-def picked(a, b, first):
+def picked(a: Any, b: Any, first: Any) -> Any:
     """Of two Separations of a batch, per window: a where `first`, bool [batch], else b; what is no window's is a's."""
-    def pick(name):
+    def pick(name: Any) -> Any:
         one, other = getattr(a, name), getattr(b, name)
         return torch.where(first.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
     return replace(a, **{name: pick(name) for name in ("soi", "interference", "symbols", "llrs", "quality")})
 
 
-def decibels(value):
+def decibels(value: Tensor) -> float:
     """A power rounded to whole decibels: filters that depend on it are made once and kept."""
     return 10 ** (round(10 * math.log10(max(float(value), 1e-9))) / 10)
 
@@ -121,7 +128,7 @@ def decibels(value):
 _NEEDED = {Structure.CHAIN: "linear-modulation", Structure.FRAMES: "ofdm", Structure.BURSTS: "802.11 ofdm"}
 
 
-def require(source, structure, role, method):
+def require(source: Source, structure: Structure, role: str, method: str) -> None:
     """Refuse, by name, a source without the structure that the method needs."""
     if source.structure is not structure:
         raise CapabilityError(f"{method}: the {role} is a {source.kind} prior, but this method needs a {_NEEDED[structure]} "
@@ -137,7 +144,7 @@ def chosen(method: str, options: type[Chosen], given: Mapping[str, Any]) -> Chos
     return options(**given)
 
 
-def variance_scale(alphabet, symbols, var, dims=2):
+def variance_scale(alphabet: Constellation, symbols: Tensor, var: Tensor, dims: Tensor | int = 2) -> Tensor:
     """The factor by which the errors of soft symbols are stronger than modelled, float32 [batch], 0.06 ... 50.
 
     symbols: complex [batch, n], var: of their errors [batch, n]. The factor c of largest likelihood, symbols being points of the
@@ -158,7 +165,8 @@ def variance_scale(alphabet, symbols, var, dims=2):
     return 10 ** ((place + float(_FINE[1] - _FINE[0]) * ((low - high) / (2 * bend)).clamp(-1, 1)) / 10)
 
 
-def soft_output(prior, symbols, var, undetected_error_power=None, factor=None, **rest):
+def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetected_error_power: Tensor | None = None,
+                factor: Tensor | int | None = None, **rest: Any) -> Separation:
     """A Separation from soft symbols [batch, n] and the modelled variance of their error [batch, n] or [batch, 1].
 
     A model can be wrong: its variances are scaled, per window, as the symbols' scatter about the alphabet says (variance_scale;
@@ -175,7 +183,7 @@ def soft_output(prior, symbols, var, undetected_error_power=None, factor=None, *
     return out if undetected_error_power is None else _besides(out, _SHOWN * undetected_error_power.float().sqrt(), _LOST)
 
 
-def spread_error_probability(out, prior, times, reach):
+def spread_error_probability(out: Separation, prior: LinearModulation, times: float, reach: int) -> Separation:
     """The Separation, llrs and quality of which allow for wrong decisions that make others wrong, and so do not show: `times` the
     share of wrong bits that is expected of a symbol and `reach` others to either side is added to what is expected of its own."""
     if out.symbols.shape[1]:
@@ -185,7 +193,7 @@ def spread_error_probability(out, prior, times, reach):
     return out
 
 
-def false_lock_penalty(out, level, power):
+def false_lock_penalty(out: Separation, level: float, power: float) -> Separation:
     """The Separation, llrs and quality of which allow for a signal that was found wrongly, whose symbols then fit the alphabet
     not much worse: with e, its error_rate, that is taken to be so with probability 1/(1 + (level/e)^power), and then half of the
     bits are wrong."""
@@ -194,7 +202,7 @@ def false_lock_penalty(out, level, power):
     return out
 
 
-def _besides(out, share, power):
+def _besides(out: Separation, share: Tensor, power: float) -> Separation:
     """The Separation; a share [batch, symbols] or [batch, 1] of its bits is wrong besides those that its llrs expect, and adds
     that times `power` to the symbols' error."""
     wrong = torch.sigmoid(-out.llrs.abs())
@@ -204,7 +212,7 @@ def _besides(out, share, power):
     return out
 
 
-def interference_estimate(rest, prior, kappa, noise_var):
+def interference_estimate(rest: Tensor, prior: Source, kappa: Tensor, noise_var: Tensor) -> Tensor:
     """E[kappa·b | rest = kappa·b + noise], complex64 [batch, samples]; zero where there is no interference."""
     scale = kappa.float()[:, None].clamp_min(1e-6)
     level = decibels((noise_var / scale[:, 0].square()).mean().clamp(1e-6, 1e6))

@@ -20,14 +20,19 @@ With the published step the sum of rho_t over a whole run is 0.67 and the noise 
 those of the start, the matched filter's. Ten and more times the step helps where both corrections weigh alike ("weighted"); the
 other two lose, since kappa² times more of the move comes from the SOI's prior, and the noise moves decisions undirected.
 """
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
-from ..sources.base import Structure
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
 from .base import ALPHA_BAR, chosen, decibels, interference_estimate, require, soft_output
 
 VARIANTS = ("published", "constrained", "weighted")
@@ -51,7 +56,8 @@ class Options:
     noise: str = "white"
 
 
-def basis(y, soi, interference, kappa, noise_var, callback=None, **options):
+def basis(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
+          callback: Callable[..., Any] | None = None, **options: Any) -> Any:
     """options: see Options. callback(i, s, eta) sees each step. The interference's score is that of b + w/kappa: receiver noise
     counts to it. evaluations: len(levels)·inner_steps. Raises CapabilityError, ParameterError, and TypeError where an option is
     not known.
@@ -67,10 +73,10 @@ def basis(y, soi, interference, kappa, noise_var, callback=None, **options):
     omega = {"published": None, "constrained": torch.ones_like(ratio), "weighted": ratio.square()}[variant]
     generator = torch.Generator(y.device).manual_seed(told.seed)
 
-    def draw(shape):
+    def draw(shape: Any) -> Any:
         return torch.randn(shape, dtype=torch.complex64, generator=generator, device=y.device)
 
-    def shake(eta):
+    def shake(eta: Any) -> Any:
         if noise == "white":
             return (4 * eta) ** 0.5 * draw(x.shape)
         return (2 * eta) ** 0.5 * soi.modulate(draw((len(x), soi.centred_symbols(x.shape[1])[1])), x.shape[1])
@@ -96,7 +102,7 @@ def basis(y, soi, interference, kappa, noise_var, callback=None, **options):
                        evaluations=len(levels) * inner_steps, kappa=kappa, noise_var=noise_var)
 
 
-def start(x, soi, ratio, init, draw):
+def start(x: Tensor, soi: LinearModulation, ratio: Tensor, init: str, draw: Callable[..., Any]) -> tuple[Tensor, Tensor]:
     """(s, b) complex64 [batch, samples] that the dynamics begin with; x: the mixture over the SOI's gain."""
     if init == "noise":
         return draw(x.shape), draw(x.shape)
@@ -105,7 +111,8 @@ def start(x, soi, ratio, init, draw):
     return s, (x - s) / ratio
 
 
-def drift(x, s, b, soi, interference, ratio, omega, v, rho, thermal):
+def drift(x: Tensor, s: Tensor, b: Tensor, soi: LinearModulation, interference: Source, ratio: Tensor, omega: Any, v: float,
+          rho: float, thermal: float) -> Any:
     """One step of the equations above but for its noise: (s, b) after it. ratio: kappa over the SOI's gain, [batch, 1]; omega:
     the same, or None for both sources free; v, rho, thermal (variance of w/kappa): floats."""
     # the score of b + w/kappa, times 2·v: where there is no thermal noise this is b̂ - b
@@ -117,7 +124,7 @@ def drift(x, s, b, soi, interference, ratio, omega, v, rho, thermal):
     return s + rho * (shrink + e), b + rho * (pull + ratio * e)
 
 
-def _checked(told):
+def _checked(told: Options) -> np.ndarray:
     """The levels of these Options, int [n]. Raises ParameterError where one of them is not as it must be."""
     for name, known in (("variant", VARIANTS), ("init", INITS), ("noise", NOISES)):
         if getattr(told, name) not in known:

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Separation where timing, carrier offset, phase, gain or channel of the signal of interest are unknown: found in each window,
 then made better by what was separated."""
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..sources.linear_modulation import NUISANCES
+from ..sources.base import Number, Source
+from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.stationary import candidates, fit_channel, refine_sync
 from .base import Separation, false_lock_penalty, joined
@@ -21,8 +27,11 @@ _FOUND = 0.044, 4.0
 _AGREES = 2.0
 _INEXACT = 1e-3                 # of the weaker source's power: what cut frames and nuisances leave without noise is up to 7e-5
 
+Found = tuple[Separation, LinearModulation, dict[str, Any]]
 
-def separate_unknown(y, soi, interference, kappa, noise_var, missing, solve):
+
+def separate_unknown(y: Tensor, soi: LinearModulation, interference: Source, kappa: Number | None, noise_var: Number | None,
+                     missing: list[str], solve: Callable[..., Any]) -> Separation:
     """solve(y [batch, samples], soi, interference, kappa, noise_var) -> Separation. missing: names of the SOI's nuisances that
     are to be found. A Separation of all windows; `estimated` holds them too, and their standard deviations as name_std."""
     search = _Search(y, soi, interference, (kappa, noise_var), missing, solve)
@@ -34,21 +43,23 @@ class _Search:
     """Windows whose SOI's nuisances are looked for, each by itself; what is found is a tuple (Separation, SOI, name -> standard
     deviation of its nuisances)."""
 
-    def __init__(self, y, soi, interference, levels, missing, solve):
+    def __init__(self, y: Tensor, soi: LinearModulation, interference: Source, levels: Any, missing: list[str],
+                 solve: Callable[..., Any]) -> None:
         self.y, self.soi, self.interference, self.solve = y, soi, interference, solve
         self.kappa, self.noise_var = levels
         self.sought, self.echoed = [key for key in missing if key != "channel"], "channel" in missing
         self.clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
 
-    def _levels(self, index):
+    def _levels(self, index: list[int] | slice) -> Any:
         return [_rows(v, index) for v in (self.kappa, self.noise_var)]
 
-    def _free(self, soi):                  # a channel holds the timing too
+    def _free(self, soi: LinearModulation) -> list[str]:       # a channel holds the timing too
         return [key for key in self.sought if key != "timing" or not soi.signal.channel]
 
-    def best(self):
+    def best(self) -> dict[int, Found]:
         """{row: what is best of all starts}; further starts only where nothing is clear."""
-        ways, best = {row: self._starts(row) for row in range(len(self.y))}, {}
+        ways = {row: self._starts(row) for row in range(len(self.y))}
+        best: dict[int, Found] = {}
         while ways:
             starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
             for row, found in self._settled(starts).items() if starts else ():
@@ -57,7 +68,7 @@ class _Search:
             ways = {row: ways[row] for row in starts if float(best[row][0].quality) < self.clear}
         return best
 
-    def _starts(self, row):
+    def _starts(self, row: int) -> Iterator[Any]:
         """An iterator over SOIs to begin with."""
         index = slice(row, row + 1)
         own = self.soi.select(index)
@@ -65,7 +76,7 @@ class _Search:
             return candidates(self.y[row], own, self.interference.select(index), *self._levels(index))
         return iter([own])
 
-    def quieter(self, best):
+    def quieter(self, best: dict[int, Found]) -> dict[int, Found]:
         """`best`, separated once more with the noise as it was measured where what is left agrees with that."""
         quiet = {row: refine_sync(self.y[row], own, out, self._free(own))[0] for row, (out, own, _) in best.items()
                  if _agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
@@ -74,9 +85,12 @@ class _Search:
                 best[row] = out, own, best[row][2] | spread
         return best
 
-    def _settled(self, starts, floor=NOISE_FLOOR, rounds=None):
+    def _settled(self, starts: dict[int, LinearModulation], floor: float = NOISE_FLOOR,
+                 rounds: int | None = None) -> dict[int, Found]:
         """{row: SOI} -> {row: what is found}: separated, nuisances fitted to that, and again while it gets better."""
-        best, going, told, since = {}, dict(starts), {row: {} for row in starts}, dict.fromkeys(starts, 0)
+        going, since = dict(starts), dict.fromkeys(starts, 0)
+        best: dict[int, Found] = {}
+        told: dict[int, dict[str, Any]] = {row: {} for row in starts}
         for _ in range(rounds or (_ECHOED if self.echoed else _ROUNDS)):
             for row, out in self._solved(going, floor).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
@@ -98,10 +112,10 @@ class _Search:
                 break
         return {row: (out, own, told[row] | spread) for row, (out, own, spread) in best.items()}
 
-    def _solved(self, starts, floor):
+    def _solved(self, starts: dict[int, LinearModulation], floor: float) -> dict[int, Separation]:
         """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
         parts = [[row] for row in starts] if not self.interference.own_carrier or self.echoed else [list(starts)]
-        out = {}
+        out: dict[int, Separation] = {}
         for part in parts:
             known = replace(self.soi.select(part),
                             **{key: _column([getattr(starts[row], key) for row in part]) for key in self.sought})
@@ -112,12 +126,12 @@ class _Search:
         return out
 
 
-def _rows(value, index):
+def _rows(value: Any, index: list[int] | slice) -> Any:
     """Of a number or tensor [1 or batch], what belongs to some windows."""
     return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
 
 
-def _agrees(y, out, noise, kept=False):
+def _agrees(y: Tensor, out: Separation, noise: float | None, kept: bool = False) -> bool:
     """Whether what a Separation `out` of this window y leaves is as weak as the noise that was measured, or given, and that is
     less than it was separated with (or, once kept, is what it was separated with)."""
     noise = float(out.estimated["noise_var"] if noise is None else noise)
@@ -126,11 +140,11 @@ def _agrees(y, out, noise, kept=False):
     return (kept or noise < float(out.noise_var)) and left < _AGREES * max(noise, _INEXACT * weakest)
 
 
-def _column(values):
+def _column(values: list[float]) -> Any:
     return torch.tensor(values, dtype=torch.float64) if len(values) > 1 else values[0]
 
 
-def _told(out, soi, spread, missing):
+def _told(out: Separation, soi: LinearModulation, spread: dict[str, Any], missing: list[str]) -> Separation:
     """A Separation that tells the SOI's nuisances; the interference's of the same names as interference_name."""
     if "carrier_offset" in missing and out.method == "joint":      # found wrongly, it makes all of them wrong
         out = false_lock_penalty(out, *_FOUND)
@@ -145,9 +159,9 @@ def _told(out, soi, spread, missing):
     return replace(out, estimated=others | told)
 
 
-def _row(out, i):
+def _row(out: Separation, i: int) -> Separation:
     """One window of a Separation."""
-    def take(value):
+    def take(value: Any) -> Any:
         return value[i:i + 1] if torch.is_tensor(value) and value.ndim else value
     return replace(out, estimated={k: take(v) for k, v in out.estimated.items()},
                    **{f.name: take(getattr(out, f.name)) for f in fields(Separation) if f.name != "estimated"})

@@ -6,11 +6,15 @@ its alphabet; a pass computes the joint Gaussian posterior, and for each unknown
 site), whose moments over the alphabet give the next site (Minka, 2001). Carriers are eliminated frame by frame (frames.py),
 which leaves a chain of symbols (chain.py). With carriers of unknown constellation only the symbols have sites.
 """
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..inference.frame_family import COMPLEX, REAL, FrameFamily, divide, multiply
@@ -18,8 +22,9 @@ from ..inference.list_search import refine
 from ..inference.symbol_chain import BlockChain
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
-from ..sources.base import Structure
-from .base import chosen, interference_estimate, require, soft_output, spread_error_probability
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
+from .base import Separation, chosen, interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
 from .joint_general import joint_pair
 from .joint_linear import joint_linear
@@ -48,7 +53,8 @@ class Options:
     free: Sequence[str] | None = None
 
 
-def joint(y, soi, interference, kappa, noise_var, callback=None, **options):
+def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor,
+          callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
     options: see Options. Raises TypeError, naming them, where one is not known."""
     told = chosen("joint", Options, options)
@@ -64,7 +70,8 @@ def joint(y, soi, interference, kappa, noise_var, callback=None, **options):
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback)
 
 
-def lmmse(y, soi, interference, kappa, noise_var, covariance="cyclostationary", callback=None):
+def lmmse(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
+          covariance: str = "cyclostationary", callback: Callable[..., Any] | None = None) -> Separation:
     """covariance "cyclostationary": the periodically time-varying linear filter, the first pass of `joint`, all sources
     Gaussian; "stationary": one filter for all windows, blind to frames (stationary.py). Raises ParameterError."""
     if covariance not in ("cyclostationary", "stationary"):
@@ -76,7 +83,8 @@ def lmmse(y, soi, interference, kappa, noise_var, covariance="cyclostationary", 
     return _solve(y, soi, interference, kappa, noise_var, 1, 1.0, 0, "lmmse", callback)
 
 
-def _solve(y, soi, ofdm, kappa, noise_var, passes, damping, search, method, callback):
+def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_var: Tensor, passes: int, damping: float,
+           search: int, method: str, callback: Callable[..., Any] | None) -> Separation:
     require(soi, Structure.CHAIN, "signal of interest", method)
     require(ofdm, Structure.FRAMES, "interference", method)
     problem = _Problem(y, soi, ofdm, kappa, noise_var)
@@ -89,7 +97,7 @@ def _solve(y, soi, ofdm, kappa, noise_var, passes, damping, search, method, call
     return problem.result(linear=method == "lmmse")
 
 
-def _refine(problem, width, damping, callback):
+def _refine(problem: Any, width: int, damping: float, callback: Callable[..., Any]) -> None:
     """Search the windows whose decisions do not fit, and go on from what was found there; once more those that changed. The
     others stay as they were: more passes without a reason make some of them worse, and no window may depend on its batch."""
     doubtful = problem.misfit() > problem.tolerance()
@@ -110,7 +118,7 @@ def _refine(problem, width, damping, callback):
 class _Problem:
     """One batch of windows: B windows of F frames, K symbols reach a frame, M a window. Units of the SOI's gain inside."""
 
-    def __init__(self, y, soi, ofdm, kappa, noise_var):
+    def __init__(self, y: Tensor, soi: LinearModulation, ofdm: Any, kappa: Tensor, noise_var: Tensor) -> None:
         self.y, self.soi, self.ofdm, device = y, soi, ofdm, y.device
         self.kappa, self.noise_var = kappa, noise_var
         self.gain = torch.as_tensor(soi.gain, dtype=REAL).reshape(-1).expand(len(y)).to(device)
@@ -123,14 +131,14 @@ class _Problem:
         clean = ofdm.clean_carriers(soi) if known else everything
         self.near = near = np.setdiff1d(everything, clean)
         present, whole = plan.inside.any(-1).flatten(), plan.inside.all(-1).flatten()
-        args = (received.flatten(0, 1), kappa.to(REAL) / self.gain, noise)
+        seen, scale = received.flatten(0, 1), kappa.to(REAL) / self.gain
         # in frames cut by the window's edge no carrier is clean
         cut = (everything, everything[:0]) if known else (near, clean)
-        self.families = [FrameFamily(ofdm, plan, torch.nonzero(rows)[:, 0], *args, *groups, _UNTRUSTED)
-                         for rows, groups in ((whole, (near, clean)), (present & ~whole, cut)) if bool(rows.any())]
+        self.families = [FrameFamily(ofdm, plan, torch.nonzero(rows)[:, 0], seen, scale, noise, near, clean, _UNTRUSTED)
+                         for rows, (near, clean) in ((whole, (near, clean)), (present & ~whole, cut)) if bool(rows.any())]
         self._symbols(device)
 
-    def _symbols(self, device):
+    def _symbols(self, device: torch.device) -> None:
         """Number the symbols of each window from the first that reaches it."""
         plan, soi = self.plan, self.soi
         first = plan.symbol[:, :1]
@@ -151,7 +159,7 @@ class _Problem:
         self.chain = BlockChain(torch.cat([f.window for f in self.families]), torch.cat([local[f.rows] for f in self.families]),
                                 plan.count, plan.batch, total)
 
-    def infer(self, damping):
+    def infer(self, damping: float | None) -> None:
         """The joint Gaussian posterior under the present sites, every cavity, and (unless damping is None) the next sites."""
         precision, information = (torch.cat(parts) for parts in zip(*(f.evidence() for f in self.families)))
         self.mean, var, local_cov = self.chain.solve(precision, information, self.site, self.shift)
@@ -168,7 +176,7 @@ class _Problem:
         self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
         self.shift = torch.where(self.exists, (1 - damping) * self.shift + damping * shift, 0)
 
-    def misfit(self):
+    def misfit(self) -> Tensor:
         """What the decisions leave in the whole frame where they fit worst, relative to the noise allowed for: [batch]."""
         out = torch.zeros(self.plan.batch, dtype=REAL, device=self.y.device)
         for f in self.families:
@@ -180,18 +188,18 @@ class _Problem:
                 out.scatter_reduce_(0, f.window, left, "amax")
         return out
 
-    def tolerance(self):
+    def tolerance(self) -> Tensor:
         """The misfit above which a window is searched [batch]. In a stream, where other windows see the edges of this one in
         context, strong symbols give away a wrong decision by it; otherwise whatever is left by noise is searched."""
         strong = self.noise_var / self.gain.square() / self.soi.signal.samples_per_symbol < _STRONG
         return torch.where(strong & torch.tensor(self.soi.symbols is None), _EXCEEDS, _FITS)
 
-    def decided(self):
+    def decided(self) -> Tensor:
         """The alphabet's points nearest to the cavities, as the OFDM's phase sees them [batch, symbols]."""
         points = self.soi.signal.alphabet.nearest(self.cavity[0] * self.rotation.conj()).to(COMPLEX) * self.rotation
         return torch.where(self.exists, points, 0)
 
-    def _rows(self, family):
+    def _rows(self, family: FrameFamily) -> Any:
         """Where a family's frames lie among those of all families."""
         begin = 0
         for f in self.families:
@@ -199,7 +207,7 @@ class _Problem:
                 return slice(begin, begin + len(f.rows))
             begin += len(f.rows)
 
-    def result(self, linear):
+    def result(self, linear: bool) -> Separation:
         """Soft symbols inside the window, and both waveforms."""
         plan, device = self.plan, self.y.device
         index = self.first_inside + torch.arange(self.count, device=device)

@@ -12,12 +12,17 @@ began: of several beginnings each window keeps the end that fits best.
 The signal of interest may pause: each symbol is a point of the alphabet, or belongs to a pause, which a Markov chain begins and
 ends. Without that, what is decided in a gap is taken off the bursts there at full power.
 """
+from __future__ import annotations
+
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..inference.frame_family import COMPLEX, REAL, divide, multiply
 from ..inference.frame_tiling import GAUSSIAN
@@ -27,9 +32,12 @@ from ..signals import constellation
 from ..signals.carrier import column
 from ..signals.wifi import ALPHABETS
 from ..sources.base import Structure
-from ..sources.linear_modulation import NUISANCES
+from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.ofdm_bursts import Tiles
-from .base import false_lock_penalty, joined, picked, require, soft_output, spread_error_probability, variance_scale
+from .base import Separation, false_lock_penalty, joined, picked, require, soft_output, spread_error_probability, variance_scale
+
+if TYPE_CHECKING:
+    from ..signals.constellations import Constellation
 
 _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
 _HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
@@ -45,7 +53,8 @@ _LEAST = 1e-4                               # noise at least, relative to the si
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
 
-def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, free=None, callback=None):
+def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tensor, passes: Any = None, damping: Any = None,
+                 fits: Any = 0, free: Any = None, callback: Callable[..., Any] | None = None) -> Separation:
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
     30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
     fitted to what was decided, and all begun anew."""
@@ -56,7 +65,7 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
     passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
 
-    def settled(problem, hot):
+    def settled(problem: _Problem, hot: float) -> _Problem:
         problem.begin()
         for step in range(passes):
             problem.infer(hot ** max(0.0, 1 - step / max(passes - _SETTLE, 1)), damping)
@@ -92,19 +101,20 @@ def joint_bursts(y, soi, bursts, noise_var, passes=None, damping=None, fits=0, f
 class _Family:
     """Tiles with equally many open carriers d, K symbols reaching each. All arrays [tiles, ...]."""
 
-    def __init__(self, received, waves, alphabet, noise, pulses, deciding=None):
+    def __init__(self, received: Tensor, waves: Tensor, alphabet: Tensor, noise: Tensor, pulses: Tensor,
+                 deciding: Any = None) -> None:
         self.d, self.alphabet, self.pulses, self.waves, self.deciding = waves.shape[2], alphabet, pulses, waves, deciding
         self.received, self.noise = received, noise
         both = torch.cat([waves, pulses], 2)
         weighted = both.mH / noise[:, None, :]
         self.gram, self.stat = weighted @ both, (weighted @ received[..., None])[..., 0]
 
-    def begin(self):
+    def begin(self) -> None:
         """Nothing is known of the carriers."""
         self.site = torch.ones(self.alphabet.shape, dtype=REAL, device=self.received.device)
         self.shift = torch.zeros(self.alphabet.shape, dtype=COMPLEX, device=self.received.device)
 
-    def slopes(self, symbols, waves):
+    def slopes(self, symbols: Tensor, waves: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient and curvature, [n, k] and [n, k, k], of the log-likelihood along k waves [n, samples, k] that are added to the
         symbols' own, carriers following."""
         rest = self.received - (self.pulses @ symbols[..., None])[..., 0]
@@ -118,7 +128,7 @@ class _Family:
             second = second - seen.mH @ self.inverse @ seen
         return first.real, second.real
 
-    def evidence(self, heat):
+    def evidence(self, heat: float) -> tuple[Tensor, Tensor]:
         """(precision [n, K, K], information [n, K]) of the symbols, the noise `heat` times as strong."""
         d, gram, stat = self.d, self.gram / heat, self.stat / heat
         if d == 0:
@@ -128,7 +138,7 @@ class _Family:
         self.gain = self.inverse @ gram[:, :d, d:]
         return gram[:, d:, d:] - gram[:, d:, :d] @ self.gain, stat[:, d:] - (gram[:, d:, :d] @ self.own)[..., 0]
 
-    def update(self, mean, cov, damping):
+    def update(self, mean: Tensor, cov: Tensor, damping: float) -> None:
         """New sites of the carriers, given the symbols' posterior [n, K], [n, K, K]."""
         if self.d == 0:
             return
@@ -136,7 +146,8 @@ class _Family:
         var = (self.inverse.diagonal(dim1=1, dim2=2) + ((self.gain @ cov) * self.gain.conj()).sum(-1)).real
         cavity = divide(own, var, self.site, self.shift)
         if self.deciding:
-            site, shift = multiply(*self.deciding(*cavity), *cavity)
+            mean, var = self.deciding(*cavity)
+            site, shift = multiply(mean, var, *cavity)
             self.site, self.shift = torch.lerp(self.site, site, damping), torch.lerp(self.shift, shift, damping)
             return
         for number in torch.unique(self.alphabet).tolist():
@@ -152,11 +163,11 @@ class _Family:
 class _Problem:
     """One batch of windows, in units of the samples; symbols in those of the alphabet."""
 
-    def __init__(self, y, soi, bursts, noise_var):
+    def __init__(self, y: Tensor, soi: Any, bursts: Any, noise_var: Tensor) -> None:
         self.y, self.soi, self.noise_var, batch, device = y, soi, noise_var, len(y), y.device
         self.kappa = bursts.kappa(batch).to(device)
 
-        def each(value, dtype=REAL):
+        def each(value: Any, dtype: Any = REAL) -> Tensor:
             return column(value, torch.empty(0), dtype).expand(batch, 1)[:, 0].cpu()
 
         timing, gain = each(soi.timing), each(soi.gain)
@@ -168,8 +179,11 @@ class _Problem:
         local = symbol - first[tiles.window]
         total = int(local.max()) + count
         self.rows = torch.cat([rows for rows, *_ in tiles.groups])
-        self.families = [_Family(*(v.to(device) for v in (tiles.received[rows], *group, pulses[rows])),
-                                 bursts.deciding(tiles, rows) if group[0].shape[2] else None) for rows, *group in tiles.groups]
+        self.families = []
+        for rows, *group in tiles.groups:
+            waves, alphabet, noise = (v.to(device) for v in group)
+            self.families.append(_Family(tiles.received[rows].to(device), waves, alphabet, noise, pulses[rows].to(device),
+                                         bursts.deciding(tiles, rows) if group[0].shape[2] else None))
         self.sizes = [len(rows) for rows, *_ in tiles.groups]
         self.chain = BlockChain(tiles.window[self.rows].to(device), local[self.rows].to(device), count, batch, total)
         number = first[:, None] + torch.arange(total)
@@ -178,21 +192,21 @@ class _Problem:
         inside, self.count = soi.centred_symbols(y.shape[1])
         self.inside = (inside - first)[:, None].to(device)
 
-    def begin(self):
+    def begin(self) -> None:
         """Nothing is decided."""
         self.site = torch.where(self.exists, 1.0, 1e6).to(REAL)
         self.shift = torch.zeros(self.site.shape, dtype=COMPLEX, device=self.site.device)
         for family in self.families:
             family.begin()
 
-    def _pulses(self, timing, offset, phase, gain):
+    def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor) -> Tensor:
         return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), self.nuisances[0])
 
-    def decided(self):
+    def decided(self) -> Tensor:
         """Posterior means of the symbols, complex128 [batch, symbols]."""
         return torch.where(self.exists, self._posterior()[0], 0)
 
-    def _posterior(self, heat=1.0):
+    def _posterior(self, heat: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """(mean, variance, probability of a pause) of the symbols, [batch, symbols] each. While the noise is `heat` times too
         strong estimates scatter less than their variances say, which would look like one long pause."""
         (soft, var), alphabet = self.cavity, self.soi.signal.alphabet
@@ -203,7 +217,7 @@ class _Problem:
         spread = torch.lerp(own, share * var, away) + away * (1 - away) * (mean - weak).abs().square()
         return torch.lerp(mean, weak, away.to(mean)), spread, away
 
-    def refine_sync(self, free):
+    def refine_sync(self, free: Any) -> tuple[LinearModulation, dict[str, Tensor]]:
         """The SOI with its nuisances `free` (names) one Gauss-Newton step on, given what was decided; and their standard
         deviations, name -> [batch] (the phase's at the middle of the window)."""
         timing, offset, phase, gain = self.nuisances
@@ -221,11 +235,11 @@ class _Problem:
         limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)
         step, spread = damped_step(total[1], total[0], limit)
         phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
-        spread = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
-        moved = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
-        return replace(self.soi, **{k: moved[k] for k in moved if k in free}), {k: spread[k] for k in spread if k in free}
+        told = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
+        found = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
+        return replace(self.soi, **{k: found[k] for k in found if k in free}), {k: told[k] for k in told if k in free}
 
-    def fit_channel(self, free, length, usual, wide):
+    def fit_channel(self, free: Any, length: Any, usual: Any, wide: Any) -> Any:
         """As fitted, of one window: the channel, `length` taps a sample apart, and with it phase and gain, timing and carrier
         offset where they are among `free`. usual: the gain, about: a larger one and pauses would explain anything. wide: with
         delays of both signs, of which those are kept that hold most; the timing follows."""
@@ -267,19 +281,20 @@ class _Problem:
         soi = replace(self.soi, signal=replace(sent, channel=tuple((taps / strongest).tolist())), channel_length=None, **told)
         return soi, dict.fromkeys(NUISANCES) | {"channel": (error / strongest.abs())[None]}
 
-    def infer(self, heat, damping):
+    def infer(self, heat: float, damping: float) -> None:
         """One pass: the joint Gaussian posterior under the present sites and `heat` times the noise; cavities, new sites."""
         precision, information = (torch.cat(parts) for parts in zip(*(f.evidence(heat) for f in self.families)))
         mean, var, local = self.chain.solve(precision, information, self.site, self.shift)
         self.cavity = divide(mean, var, self.site, self.shift)
         parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
-        for family, *local in parts:
-            family.update(*local, damping)
-        site, shift = multiply(*self._posterior(heat)[:2], *self.cavity)
+        for family, own, cov in parts:
+            family.update(own, cov, damping)
+        symbols, spread, _ = self._posterior(heat)
+        site, shift = multiply(symbols, spread, *self.cavity)
         self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
         self.shift = torch.where(self.exists, torch.lerp(self.shift, shift, damping), 0)
 
-    def result(self):
+    def result(self) -> tuple[Separation, Tensor]:
         """(Separation, probability of a pause [batch, symbols, 1]). interference: what is left of the mixture where there are
         frames."""
         index = self.inside + torch.arange(self.count, device=self.y.device)
@@ -296,13 +311,13 @@ class _Problem:
                            evaluations=0, kappa=self.kappa.float(), noise_var=self.noise_var), away.float()[..., None]
 
 
-def paused(alphabet, soft, var, exists):
+def paused(alphabet: Constellation, soft: Tensor, var: Tensor, exists: Tensor) -> Any:
     """Probability that the SOI pauses at each symbol, float64 [batch, symbols], given estimates `soft` and their variances.
 
     exists: bool, whose estimates tell. Forward-backward algorithm, in odds; a pause's symbols are CN(0, _REST), others points of
     the alphabet or, of a wrong phase or frame, CN(0, 1).
     """
-    def strange(power):
+    def strange(power: float) -> Tensor:
         return -soft.abs().square() / (var + power) - (var + power).log()
 
     distance = (soft[..., None] - alphabet.points.to(soft)).abs().square()
@@ -318,5 +333,5 @@ def paused(alphabet, soft, var, exists):
     for k, now in reversed(list(enumerate(told))):
         after[k], odds = odds, odds * now
         odds = (odds * (1 - _BACK) + _BACK) / (odds * _GONE + 1 - _GONE)
-    odds = torch.from_numpy((before * told * after).T.copy()).to(var)
-    return odds / (1 + odds)
+    whole = torch.from_numpy((before * told * after).T.copy()).to(var)
+    return whole / (1 + whole)

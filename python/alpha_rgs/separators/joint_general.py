@@ -8,8 +8,9 @@ decided, and falls to what it is.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from ..inference.linear_mixture import LinearMixture
 from ..inference.linear_model import as_complex
 from ..sources.base import Demodulated, Source
 from .base import Separation, soft_output, variance_scale
+
+if TYPE_CHECKING:
+    from ..inference.linear_mixture import Unknowns
+    from ..inference.linear_model import LinearModel
 
 NOISE_FLOOR = 1e-3      # of the weakest source's power (30 dB below): without it underdetermined symbols at the ends diverge
 PASSES = 20             # BER of GMSK under OFDM at -10 dB is the same from 16 on
@@ -41,21 +46,22 @@ class Part:
 
 
 def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
-                  passes: int = PASSES, damping: float = DAMPING, heat: float = HEAT, callback=None) -> list[Part]:
+                  passes: int = PASSES, damping: float = DAMPING, heat: float = HEAT,
+                  callback: Callable[..., Any] | None = None) -> list[Part]:
     """A Part of each source. y: complex64 [batch, samples]; gains, noise_var: float64 [batch]. linear: whether linear models are
     used; False: denoisers alone. callback(pass, parts). Raises CapabilityError where a source has neither."""
     models = [source.linear_model(y.shape) if linear else None for source in sources]
     chosen, powers = [k for k, model in enumerate(models) if model is not None], [g.square() for g in gains]
     noise = torch.maximum(noise_var, NOISE_FLOOR * torch.stack(powers).amin(0))
     parts = [Part(torch.zeros_like(y), power) for power in powers]
-    system = _System(y, [models[k] for k in chosen], [gains[k] for k in chosen], noise) if chosen else None
+    system = _System(y, [model for model in models if model is not None], [gains[k] for k in chosen], noise) if chosen else None
     groups = sorted([[k] for k, model in enumerate(models) if model is None] + ([chosen] if chosen else []),
                     key=lambda group: -float(sum(powers[k].mean() for k in group)))
     for turn in range(passes):
         hot, last = heat ** max(0.0, 1 - turn / max(passes - SETTLE, 1)), turn == passes - 1
         for group in groups:
             rest, level = without(y, parts, group, noise)
-            if group == chosen:
+            if system and group == chosen:
                 fresh = system.step(rest, level, hot, None if last else damping, last or len(groups) > 1)
             else:
                 fresh = [denoised(sources[group[0]], rest, gains[group[0]], level + (hot - 1) * noise)]
@@ -93,13 +99,13 @@ def denoised(source: Source, rest: Tensor, gain: Tensor, level: Tensor) -> Part:
 class _System:
     """The linear sources in chunks of windows, whose sites stay from pass to pass."""
 
-    def __init__(self, y, models, gains, noise):
+    def __init__(self, y: Tensor, models: list[LinearModel], gains: list[Tensor], noise: Tensor) -> None:
         self.models = models
         self.rows = [slice(k, k + _CHUNK) for k in range(0, len(y), _CHUNK)]
         self.mixtures = [LinearMixture(y[rows], [m.select(rows) for m in models], [g[rows] for g in gains], noise[rows])
                          for rows in self.rows]
 
-    def step(self, y, noise, hot, damping, wanted):
+    def step(self, y: Tensor, noise: Tensor, hot: float, damping: float | None, wanted: bool) -> list[Part]:
         """One pass in windows y: the Parts of the linear sources, where somebody wants them (else none)."""
         found = []
         for rows, mixture in zip(self.rows, self.mixtures):
@@ -109,7 +115,7 @@ class _System:
                 found.append([self._part(mixture, k, u, damping is None) for k, u in enumerate(unknowns)])
         return [_joined(column) for column in zip(*found)]
 
-    def _part(self, mixture, number, unknowns, read):
+    def _part(self, mixture: LinearMixture, number: int, unknowns: Unknowns, read: bool) -> Part:
         model = mixture.models[number]
         found = mixture.waveform(number, unknowns), mixture.variance(number, unknowns)
         if not read:
@@ -129,16 +135,16 @@ def _joined(parts: Sequence[Part]) -> Part:
     if read[0] is None:
         return Part(*whole)
     demodulated = Demodulated(*(torch.cat([getattr(d, name) for d in read]) for name in ("symbols", "llrs", "at")))
-    return Part(*whole, demodulated, torch.cat([p.symbol_variance for p in parts]))
+    return Part(*whole, demodulated, torch.cat([p.symbol_variance for p in parts if p.symbol_variance is not None]))
 
 
-def joint_pair(y: Tensor, soi: Source, interference: Source, kappa: Tensor, noise_var: Tensor, callback=None,
-               **options) -> Separation:
+def joint_pair(y: Tensor, soi: Any, interference: Source, kappa: Tensor, noise_var: Tensor, callback: Any = None,
+               **options: Any) -> Separation:
     """A train of pulses and one other source with a linear model. soi.gain and all nuisances are known; kappa, noise_var:
     [batch]. callback(pass, symbols, their variances)."""
     gains = [torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).expand(len(y)).to(y.device), kappa.double()]
     parts = joint_general(y, [soi, interference], gains, noise_var.double(), **options)
-    own = parts[0]
+    own: Any = parts[0]
     there, count = ~own.demodulated.at.isnan(), soi.centred_symbols(y.shape[1])[1]
     symbols, var = (v[there].view(len(y), count) for v in (own.demodulated.symbols, own.symbol_variance))
     if callback:

@@ -4,19 +4,28 @@
 As joint.py, y = H·a + kappa·G·d + w with discrete unknowns on both sides, each with a Gaussian site; here the joint posterior
 comes from one banded system of real unknowns (priors/linear_pair.py), in-phase and quadrature parts with sites of their own.
 """
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ..inference.frame_family import divide, multiply
 from ..inference.linear_model import moments
 from ..inference.linear_pair import REAL, LinearPair
 from ..sources.base import Structure
-from .base import interference_estimate, require, soft_output, variance_scale
+from ..sources.linear_modulation import LinearModulation
+from .base import Separation, interference_estimate, require, soft_output, variance_scale
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
 _MIN_VAR = 1e-6
 
 
-def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, proper=False, method="joint", callback=None):
+def joint_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor, passes: int = 6,
+                 damping: float = 0.7, proper: bool = False, method: str = "joint",
+                 callback: Callable[..., Any] | None = None) -> Separation:
     """Expectation propagation in `passes` passes; damping: weight of the new sites. proper: strictly linear in the samples,
     also where an alphabet is real. One pass of it, proper, is the periodically time-varying linear MMSE filter."""
     require(soi, Structure.CHAIN, "signal of interest", method)
@@ -30,10 +39,10 @@ def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, 
     sites, shifts = list(priors), [torch.zeros_like(p) for p in priors]
     alphabets = [soi.signal.alphabet, interference.signal.alphabet]
     for step in range(passes):
-        mean, var = pair.posterior(received, *(sum(pair.spread(i, v[i]) for i in sources) for v in (sites, shifts)), noise,
-                                   kappa / gain)
+        site, shift = (sum(pair.spread(i, v[i]) for i in sources) for v in (sites, shifts))
+        mean, var = pair.posterior(received, site, shift, noise, kappa / gain)
         posterior = [[pair.gather(i, v).clamp_min(low) for v, low in ((mean, -torch.inf), (var, _MIN_VAR))] for i in sources]
-        cavity = [divide(*posterior[i], sites[i], shifts[i]) for i in sources]
+        cavity = [divide(posterior[i][0], posterior[i][1], sites[i], shifts[i]) for i in sources]
         if callback:
             callback(step, *cavity[0])
         if step == passes - 1:
@@ -61,6 +70,6 @@ def joint_linear(y, soi, interference, kappa, noise_var, passes=6, damping=0.7, 
     return out
 
 
-def _symbols(parts):
+def _symbols(parts: Tensor) -> Tensor:
     """Real [batch, symbols, dims] -> complex64 [batch, symbols]."""
     return torch.view_as_complex(torch.nn.functional.pad(parts.float(), (0, 2 - parts.shape[-1])).contiguous())

@@ -17,11 +17,17 @@ go there: several symbols and the interference have to change at once. Three ste
 3. The caller iterates on from the symbols found; where a block is cut by the window's edge too short for this, they are not
    `firm`.
 """
+from __future__ import annotations
+
 import cmath
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from ..sources.base import Number, Source
+from ..sources.linear_modulation import LinearModulation
 from .base import decibels
 
 _DOUBT = 0.1            # a symbol's residual power, its energy being 1, above which its window is searched
@@ -35,7 +41,8 @@ _WIDTH, _KEEP = 256, 4  # decisions kept within a block, and from one to the nex
 _SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this times |u|²
 
 
-def search(y, a, soi, interference, kappa, noise_var, tones=None):
+def search(y: Tensor, a: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
+           tones: int | None = None) -> tuple[Tensor, Tensor, Tensor, int]:
     """Better decisions than `a` [batch, symbols] of the SOI's symbols, where there are some.
 
     y: complex64 [batch, samples] and kappa, noise_var [batch, 1] in units of the SOI's gain. tones: pushed in each block, two
@@ -71,14 +78,14 @@ def search(y, a, soi, interference, kappa, noise_var, tones=None):
     return a.index_copy(0, rows, found), rows, firm, 1 + 2 * tones
 
 
-def _band(soi, length, device):
+def _band(soi: Any, length: Any, device: Any) -> Any:
     """How well the SOI sees each frequency of a block's zero-padded transform: float32 [4·length], at most 1."""
     offset = float(torch.as_tensor(soi.carrier_offset).flatten()[0])
     spectrum = torch.as_tensor(soi.signal.power_spectrum(4 * length, offset), dtype=torch.float32)
     return (spectrum / spectrum.max()).to(device)
 
 
-def _learn(denoise, b, blocks, band, tones):
+def _learn(denoise: Any, b: Any, blocks: Any, band: Any, tones: Any) -> Any:
     """Each block's moves from b [batch, samples]: complex64 [batch, blocks, 2*tones, length], zeros where there are fewer."""
     pieces, length = blocks.cut(b), blocks.length
     shape, flat = pieces.shape[:2], pieces.flatten(0, 1)
@@ -103,13 +110,13 @@ def _learn(denoise, b, blocks, band, tones):
     return moves.unflatten(0, shape)
 
 
-def _single(moves):
+def _single(moves: Any) -> Any:
     """Which moves are one tone each, float32 [n, moves, 1]; what several carriers turned at once is looked at again."""
     peak = torch.fft.fft(moves, 2 * moves.shape[-1]).abs().square().amax(-1, keepdim=True)
     return (peak > _PURE * moves.shape[-1] * _power(moves)[..., None]).float()
 
 
-def _insert(moves, v, least):
+def _insert(moves: Any, v: Any, least: Any) -> None:
     """Reduce v [n, length] by the moves [n, k, length] and these by what is left of it, which takes a free place; in place."""
     for _ in range(2):
         for j in range(moves.shape[1]):
@@ -123,18 +130,18 @@ def _insert(moves, v, least):
     moves[rows, free[rows].float().argmax(1)] = v[rows]
 
 
-def _shorter(v, u):
+def _shorter(v: Any, u: Any) -> Any:
     """v, v - u or v + u, whichever is clearly the shortest: [n, length]."""
     along = (u.conj() * v).sum(-1).real
     use = (2 * along.abs() > _SHORTER * _power(u)) & (along != 0) & (_power(u) > 0)
     return v - torch.where(use, along.sign(), 0)[:, None] * u
 
 
-def _power(x):
+def _power(x: Tensor) -> Any:
     return x.abs().square().sum(-1)
 
 
-def _decide(rest, moves, soi, blocks, noise_var):
+def _decide(rest: Any, moves: Any, soi: Any, blocks: Any, noise_var: Number) -> Any:
     """The SOI's symbols: rest = y - kappa·b [batch, samples], moves in the same units, noise_var [batch, 1].
 
     First the best decision of all moves that is found; then, in each block, which symbols are likely over the moves of that
@@ -148,7 +155,7 @@ def _decide(rest, moves, soi, blocks, noise_var):
     gram = (moves.conj() @ moves.mT).real
     some = [f for f in range(moves.shape[1]) if bool((gram[:, f].diagonal(dim1=1, dim2=2) > 0).any())]
 
-    def expand(f, z, metric):
+    def expand(f: Any, z: Any, metric: Any) -> Any:
         return _expand(z, metric, reach[:, f], energy.gather(1, reach[:, f]), linear[:, f], gram[:, f], seen[:, f], alphabet)
 
     z = torch.nn.functional.pad(z, (0, 1))[:, None]
@@ -178,11 +185,11 @@ def _decide(rest, moves, soi, blocks, noise_var):
     return alphabet.nearest(mean[:, :-1])
 
 
-def _expand(z, metric, reach, energy, linear, gram, seen, alphabet):
+def _expand(z: Any, metric: Any, reach: Any, energy: Any, linear: Any, gram: Any, seen: Any, alphabet: Any) -> Any:
     """All decisions of one block's moves that are worth keeping, from those before it, z [batch, n, symbols + 1] and their
     metric [batch, n]: (metric [batch, m], z at the symbols that it reaches [batch, m, k], moves taken [batch, m, moves],
     number of the decision before it [batch, m])."""
-    def fit(local):
+    def fit(local: Any) -> Any:
         return (energy[:, None] * alphabet.fit(local)).sum(-1)
 
     count, most = z.shape[1], len(linear[0])
@@ -208,7 +215,7 @@ def _expand(z, metric, reach, energy, linear, gram, seen, alphabet):
     return metric - fit(local), local, taken, parent
 
 
-def _reach(soi, blocks, samples):
+def _reach(soi: Any, blocks: Any, samples: int) -> Any:
     """Which symbols reach each block: int64 [batch, blocks, symbols], counted from the window's first, beyond the last: none;
     and which of them are centred in it, bool."""
     first, count = soi.centred_symbols(samples)
@@ -221,7 +228,7 @@ def _reach(soi, blocks, samples):
     return index, (index < count) & (centre >= 0) & (centre < blocks.length)
 
 
-def _seen(moves, soi, blocks, reach):
+def _seen(moves: Any, soi: Any, blocks: Any, reach: Any) -> Any:
     """The matched filter's response at those symbols to each move: complex64 [batch, blocks, moves, symbols]."""
     batch, count, most, length = moves.shape
     apart = 1 + math.ceil(soi.signal.taps_count / length)       # blocks so far apart share no symbol

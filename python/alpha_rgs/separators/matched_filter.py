@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The receiver that knows nothing of the interference."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ..sources.base import Structure
-from .base import require, soft_output
+from ..sources.linear_modulation import LinearModulation
+from .base import Separation, require, soft_output
 
 
-def matched_filter(y, soi, interference, kappa, noise_var, callback=None):
+def matched_filter(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor,
+                   callback: Callable[..., Any] | None = None) -> Separation:
     """Filter with the SOI's pulse, decide, modulate. The interference is what remains."""
     require(soi, Structure.CHAIN, "signal of interest", "matched_filter")
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1)

@@ -9,12 +9,20 @@ whose solution is the step: [Cov e + H·Hᴴ]·w = y - kappa·D(b), a = Hᴴ·w.
 J only in products J·d = (D(b + d) - D(b)) for small d: one evaluation each. The weakly seen directions (the
 carriers' leakage, the prefix, null carriers), for which the published iteration needs its 20 000 steps, one solve sees at once.
 """
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..inference.conjugate_gradients import conjugate_gradients
 from ..signals.carrier import carrier
+from ..sources.base import Source
+from ..sources.linear_modulation import LinearModulation
 
 _EPS = 3e-3         # of the smoothing that stays on what the denoiser is sure of: 1e-3 needs more iterations, 1e-2 costs errors
 _LEARNED = 3e-2     # the same for a network, whose own errors pass for certainty: with 3e-3 6 % of bits under DSSS are wrong
@@ -24,7 +32,9 @@ _AS_GOOD = 1.05     # times the least misfit
 _TRIAL = 8          # windows on which they are tried
 
 
-def newton(y, soi, interference, kappa, noise_var, steps=3, iterations=60, levels=(0.3, 0.1), omega_ratio=1.0, callback=None):
+def newton(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor, steps: int = 3,
+           iterations: int = 60, levels: Any = (0.3, 0.1), omega_ratio: float = 1.0,
+           callback: Callable[..., Any] | None = None) -> tuple[Tensor, Tensor, Tensor, int]:
     """y: complex64 [batch, samples], in units of the SOI's gain, as are kappa and noise_var [batch, 1].
 
     steps: Newton steps, at levels (variance per sample of the unit-power interference) that fall geometrically; iterations:
@@ -42,7 +52,8 @@ def newton(y, soi, interference, kappa, noise_var, steps=3, iterations=60, level
     return *out, calls
 
 
-def choose_omega(y, soi, interference, kappa, noise_var, iterations=60, levels=(0.3, 0.1)):
+def choose_omega(y: Any, soi: Any, interference: Any, kappa: Any, noise_var: Any, iterations: int = 60,
+                 levels: Any = (0.3, 0.1)) -> Any:
     """omega/kappa² without being told: of a few candidates, judged by one Newton step on the first windows of the mixture,
     the one nearest to 1 whose decisions leave hardly more than the best's that the interference cannot be: ‖b - D(b)‖² with
     b = (y - H·â)/kappa, at the last level."""
@@ -52,19 +63,22 @@ def choose_omega(y, soi, interference, kappa, noise_var, iterations=60, levels=(
     return min((abs(np.log(omega)), omega) for omega, misfit in zip(_CANDIDATES, found) if misfit <= _AS_GOOD * found.min())[1]
 
 
-def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, omega_ratio, callback=None):
+def _steps(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor, steps: int, iterations: int,
+           levels: Any, omega_ratio: float,
+           callback: Callable[..., Any] | None = None) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, int]:
     """((symbols, variance, s), misfit [batch, 1], evaluations), see newton."""
     source, alphabet, calls = _Source(soi, y), soi.signal.alphabet, 0
     sps = soi.signal.samples_per_symbol
     power = kappa.square() / omega_ratio
     mean = source.means(source.matched_filter(y), (kappa.square() + noise_var) / sps)
-    w = best = None
-    for i, v in enumerate(np.geomspace(*levels, steps) if steps > 1 else levels[:1]):
+    w: Tensor | None = None
+    best: Any = None
+    for i, v in enumerate(np.geomspace(levels[0], levels[1], steps) if steps > 1 else levels[:1]):
         b = (y - source.modulate(mean)) / kappa
         denoised = interference.denoise(b, v)
         floor = torch.maximum(noise_var, power * v * (_LEARNED if interference.learned else _EPS))
 
-        def apply(d, b=b, denoised=denoised, v=v, floor=floor):
+        def apply(d: Tensor, b: Tensor = b, denoised: Tensor = denoised, v: float = v, floor: Tensor = floor) -> Tensor:
             size = d.abs().square().mean(1, keepdim=True).sqrt().clamp_min(1e-20) / _NUDGE
             jacobian = (interference.denoise(b + d / size, v) - denoised) * size
             return power * v * jacobian + floor * d + source.modulate(source.adjoint(d))
@@ -96,7 +110,7 @@ def _steps(y, soi, interference, kappa, noise_var, steps, iterations, levels, om
 class _Source:
     """The SOI's pulses as a linear map: of all symbols that reach into the window, centred in it or not."""
 
-    def __init__(self, soi, y):
+    def __init__(self, soi: Any, y: Tensor) -> None:
         self.soi, self.samples, device = soi, y.shape[1], y.device
         first, self.count = soi.overlapping_symbols(self.samples)
         self.centre = soi.centres(self.samples)[:, 0]
@@ -109,23 +123,23 @@ class _Source:
         self.index = ((begin - first)[:, None] + torch.arange(self.within)).to(device)
         self.energy = soi.signal.energy_inside(self.count, self.centre, self.samples).clamp_min(1e-3).to(device)
 
-    def adjoint(self, x):
+    def adjoint(self, x: Tensor) -> Tensor:
         """Hᴴ·x: [batch, samples] -> [batch, count]."""
         z = self.soi.signal.correlate(x * self.turn.conj(), self.count, self.centre) * self.exists
         return z if isinstance(self.turns, int) else z * self.turns.conj()
 
-    def modulate(self, a):
+    def modulate(self, a: Any) -> Any:
         """H·a: [batch, count] -> [batch, samples]."""
         return self.soi.signal.modulate(a * self.exists * self.turns, self.samples, self.centre) * self.turn
 
-    def matched_filter(self, x):
+    def matched_filter(self, x: Tensor) -> Tensor:
         """Hᴴ·x, each symbol's by its energy inside the window."""
         return self.adjoint(x) / self.energy
 
-    def means(self, a, var):
+    def means(self, a: Tensor, var: Tensor) -> Tensor:
         """E[a | a + noise of variance var]: [batch, count]."""
         return self.soi.symbol_means(a, var, self.modulate, self.matched_filter) * self.exists
 
-    def inside(self, a):
+    def inside(self, a: Tensor) -> Tensor:
         """Those symbols that are centred in the window: [batch, count] -> [batch, n]."""
         return a.gather(1, self.index.expand(len(a), -1))

@@ -9,17 +9,25 @@ v_0 = (1 + noise_var/gain²)/ratio², and the diffusion runs back from there wit
 (probability flow; DDIM, Song et al. 2021). Then s = y - kappa·b̂ of the last level, and the matched filter decides.
 What limits it: the SOI is neither white nor Gaussian, and nothing asks that y - kappa·b̂ look like the SOI.
 """
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
-from ..sources.base import Structure
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
 from .base import ALPHA_BAR, decibels, require, soft_output
 
 SCHEDULE = ((1 - ALPHA_BAR) / ALPHA_BAR)[::-1]      # noise over signal, descending from 2.7 to 1e-4
 
 
-def reverse_diffusion(y, soi, interference, kappa, noise_var, deterministic=False, seed=0, callback=None):
+def reverse_diffusion(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
+                      deterministic: bool = False, seed: int = 0, callback: Callable[..., Any] | None = None) -> Any:
     """deterministic: the probability flow instead of ancestral sampling. seed: of its noise. callback(i, x, v) sees each step.
 
     All windows of a call start at one level, their mean, to the decibel. evaluations: the levels that are left from there
@@ -53,7 +61,7 @@ def reverse_diffusion(y, soi, interference, kappa, noise_var, deterministic=Fals
                        kappa=kappa, noise_var=noise_var)
 
 
-def levels(first):
+def levels(first: float) -> list[float]:
     """Noise variances from `first` down the schedule, a list of floats. Above the schedule's largest (an interference weaker
     than -4 dB of the SOI) it goes on geometrically at the pace with which it ends: a denoiser is not bound to the levels of
     training, and clamping would leave noise unaccounted for. A start below the smallest level is a single denoising."""

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One scaling at the door: a recording's absolute level means nothing, so what follows may rely on amplitudes about 1."""
+from __future__ import annotations
+
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
+
+from ..sources.base import Number, Source, State
+from .base import Separation
 
 _QUIET, _LOUD = 0.25, 64.0      # root mean square amplitudes between which a mixture is left as it is
 _AMPLITUDES = ("gain", "kappa", "dc")
 _POWERS = ("noise_var",)
 
 
-def scale_of(y):
+def scale_of(y: Tensor) -> float:
     """A power of two by which to divide y, complex [batch, samples], so that its samples are about 1; 1.0 where they are. A power
     of two changes no mantissa: the result is the same to the last bit, wherever no threshold is met."""
     rms = float(y.abs().double().square().mean().sqrt()) if y.numel() else 0.0
@@ -19,7 +26,7 @@ def scale_of(y):
     return 2.0 ** math.floor(math.log2(rms))
 
 
-def scaled(y, sources, kappa, noise_var, scale):
+def scaled(y: Tensor, sources: list[Source], kappa: Number | None, noise_var: Number | None, scale: float) -> tuple[Any, ...]:
     """Mixture, sources, amplitude of the interference and noise variance in samples divided by `scale`."""
     if scale == 1:
         return y, sources, kappa, noise_var
@@ -27,12 +34,12 @@ def scaled(y, sources, kappa, noise_var, scale):
             None if kappa is None else kappa / scale, None if noise_var is None else noise_var / scale ** 2)
 
 
-def rescaled(out, scale):
+def rescaled(out: Separation, scale: float) -> Separation:
     """A Separation in the mixture's own units again."""
     if scale == 1:
         return out
 
-    def own(name):
+    def own(name: str) -> float:
         stem = name.removesuffix("_std").rstrip("0123456789").rstrip("_")
         return scale if stem in _AMPLITUDES else scale ** 2 if stem in _POWERS else 1.0
 
@@ -43,5 +50,5 @@ def rescaled(out, scale):
                    noise_var=out.noise_var * scale ** 2, estimated=estimated, sources=sources)
 
 
-def _amplified(state, scale):
+def _amplified(state: State, scale: float) -> State:
     return state if state.gain is None else replace(state, gain=state.gain * scale)

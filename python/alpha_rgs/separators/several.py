@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
-from ..sources.base import Demodulated, Source, State, Structure
+from ..sources.base import Demodulated, Number, Source, State, Structure
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation
 from .estimate import Estimate
@@ -95,7 +95,7 @@ def _chosen(method: str, sources: Sequence[Source]) -> str:
 def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor) -> list[Source]:
     """The sources with what they estimate themselves (Source.synchronize): the strongest first, each in what the means of the
     others leave; and all once more."""
-    sources = [replace(s, carrier_offset=0.0) if "carrier_offset" in s.unknown else s for s in sources]
+    sources = [replace(cast(Any, s), carrier_offset=0.0) if "carrier_offset" in s.unknown else s for s in sources]
     if not any(set(s.unknown) & set(s.synchronizes) for s in sources):
         return sources
     found, parts = list(sources), [Part(torch.zeros_like(y), g.square()) for g in gains]
@@ -125,9 +125,10 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
         return _result(y, sources, parts, gains, noise, name, given, noise_var is None)
 
 
-def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gains: Sequence[Tensor], noise: Tensor) -> list[Part]:
-    """The Parts, where the linear sources are a train of pulses and frames of carriers: these two once more by the elimination of their
-    own, whose list search makes a tenth of the errors in noise, in what the others leave."""
+def _by_elimination(y: Tensor, sources: Sequence[Any], parts: list[Part], gains: Sequence[Tensor],
+                    noise: Tensor) -> list[Part]:
+    """The Parts, where the linear sources are a train of pulses and frames of carriers: these two once more by the elimination of
+    their own, whose list search makes a tenth of the errors in noise, in what the others leave."""
     pair = [k for k, part in enumerate(parts) if part.demodulated is not None]
     if [sources[k].structure for k in pair] not in ([Structure.CHAIN, Structure.FRAMES], [Structure.FRAMES, Structure.CHAIN]):
         return parts
@@ -138,7 +139,7 @@ def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gai
     wanted = replace(sources[chain], gain=gains[chain])
     out = joint(rest, wanted, sources[frames], gains[frames].float(), level.float())
     estimate = _chain_estimate(rest, wanted, out, gains[chain])
-    read = Demodulated(out.symbols, out.llrs, estimate.at)
+    read = Demodulated(out.symbols, out.llrs, cast(Tensor, estimate.at))
     left = gains[chain].square() * 10 ** (-estimate.sinr_db.double() / 10)
     moved = list(parts)
     moved[chain] = Part(out.soi, left, read)
@@ -148,7 +149,7 @@ def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gai
 
 def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_var: Any) -> tuple[list[Tensor], Tensor]:
     """Gains [batch] of each source, and the noise variance [batch], estimated where None by their power spectral densities."""
-    each = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
+    each: list[Any] = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
             for v in (*given, noise_var)]
     for k, source in enumerate(sources):        # a flat density passes for noise; lines stand out
         if each[k] is None and (lines := source.lines(y)) is not None:
@@ -161,7 +162,8 @@ def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_va
     return [v.to(y.device) for v in each[:-1]], each[-1].to(y.device)
 
 
-def _result(y, sources, parts: Sequence[Part], gains, noise, name, given, noise_estimated) -> Separation:
+def _result(y: Tensor, sources: list[Source], parts: Sequence[Part], gains: list[Tensor], noise: Tensor, name: str, given: Any,
+            noise_estimated: bool) -> Separation:
     total = sum(part.waveform for part in parts)
     left = sum(part.variance for part in parts)
     estimates = []
@@ -183,9 +185,11 @@ def _demodulated(source: Source, cleaned: Tensor, gain: Tensor, noise: Tensor) -
     return None if reader is None else reader(cleaned / gain[:, None].float(), noise / gain.square())
 
 
-def _estimate(source, waveform, cleaned, sinr, read: Demodulated | None, state: State) -> Estimate:
+def _estimate(source: Source, waveform: Tensor, cleaned: Tensor, sinr: Tensor, read: Demodulated | None,
+              state: State) -> Estimate:
     reader = source.demodulator()
-    decided = read is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
+    settled = reader is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
+    decided = read is not None and settled
     symbols, llrs, at = (None, None, None) if read is None else _inside(read)
     ambiguous = reader is not None and reader.coherent and reader.ambiguity > 1
     return Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided, ambiguous)
@@ -214,14 +218,16 @@ def separation(y: Tensor, estimates: list[Estimate], rest: Tensor, noise: Tensor
 
 # ---- by a pair's own method ------------------------------------------------------------------------------------------------
 
-def _by_pair(y, sources, chain: int, method, noise_var, pair: Pair, options) -> Separation:
+def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number | None, pair: Pair,
+             options: dict[str, Any]) -> Separation:
     """The train of pulses takes the place of the wanted signal, whichever was named first; the other one is read in what that
     leaves."""
-    wanted, other = sources[chain], sources[1 - chain]
+    wanted: Any = sources[chain]
+    other: Any = sources[1 - chain]
     out = pair(y, wanted, other, method=method, kappa=other.state.gain, noise_var=noise_var, **options)
     wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
     if method == "auto" and not _fast(sources, chain) and not _unknown(other) and other.linear_model(y.shape) is not None:
-        known = [wanted, replace(other, gain=out.kappa.double())]
+        known = [wanted, replace(cast(Any, other), gain=out.kappa.double())]
         known = known if chain == 0 else known[::-1]
         again = _known(y, known, _chosen("auto", known), out.noise_var.double(), {})
         return replace(again, estimated=out.estimated, sources=[
@@ -255,7 +261,7 @@ def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
     return [first, Estimate(out.interference, y - out.soi, sinr, State(gain=out.kappa))]
 
 
-def _chain_estimate(y, wanted, out: Separation, gain: Tensor) -> Estimate:
+def _chain_estimate(y: Tensor, wanted: Any, out: Separation, gain: Tensor) -> Estimate:
     first, count = wanted.centred_symbols(y.shape[1])
     at = wanted.timing_of(first)[:, None] + torch.arange(count) * wanted.symbol_period
     soft = wanted.signal.alphabet.mean(out.symbols, 10 ** (-out.quality.clamp(-30, 90) / 10)[:, None])
@@ -279,4 +285,4 @@ def resolved(source: Source, estimated: dict[str, Any], role: str = "") -> Sourc
             value = 0.0
         if value is not None:
             values[own] = value if not isinstance(value, np.ndarray) else torch.from_numpy(value)
-    return replace(source, **values) if values else source
+    return replace(cast(Any, source), **values) if values else source

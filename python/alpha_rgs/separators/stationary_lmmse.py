@@ -11,20 +11,25 @@ The inverse of a Hermitian Toeplitz matrix follows from its first column x (Gohb
     T⁻¹ = (L·Lᴴ - U·Uᴴ)/x₀,    L, U lower triangular Toeplitz of (x₀, x₁, ..., x_{n-1}) and (0, x̄_{n-1}, ..., x̄₁)
 so that a filter costs one Levinson recursion and some FFTs, instead of a dense inverse.
 """
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.linalg import solve_toeplitz
+from torch import Tensor
 
 from ..signals.carrier import carrier, column, rotation
-from ..sources.base import Structure
-from .base import require, soft_output
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
+from .base import Separation, require, soft_output
 
 FLOOR = 1e-6        # noise relative to the SOI's power, at least: without any, gaps in the spectrum leave nothing to invert
 
 
-def stationary_lmmse(y, soi, interference, kappa, noise_var):
+def stationary_lmmse(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor) -> Separation:
     """The separator behind lmmse(covariance="stationary"), for any interference whose autocorrelation is known.
 
     kappa and noise_var are rounded to 0.1 and 1 dB, so that windows nearly alike share a filter. Raises CapabilityError.
@@ -59,7 +64,7 @@ def stationary_lmmse(y, soi, interference, kappa, noise_var):
 
 
 @lru_cache(maxsize=16)
-def _pulses(signal, timing, samples, symbols):
+def _pulses(signal: Any, timing: float, samples: int, symbols: int | None) -> tuple[Tensor, int]:
     """(H complex64 [samples, reaching], column of the first symbol centred inside the window) with every symbol that reaches
     into the window, of a burst of `symbols` or without end (None)."""
     sps, half = signal.samples_per_symbol, signal.half_length
@@ -72,7 +77,8 @@ def _pulses(signal, timing, samples, symbols):
 
 
 @lru_cache(maxsize=32)
-def _filters(autocorrelation, ratio, noise, signal, timing, symbols):
+def _filters(autocorrelation: bytes, ratio: float, noise: float, signal: Any, timing: float,
+             symbols: int | None) -> tuple[Tensor, Tensor]:
     """(P·Hᴴ·R⁻¹ complex64 [reaching, samples], diagonal of P float32 [reaching]); ratio: kappa² over the SOI's power."""
     r = ratio * np.frombuffer(autocorrelation, complex)
     r[0] += noise
@@ -85,15 +91,15 @@ def _filters(autocorrelation, ratio, noise, signal, timing, symbols):
 class ToeplitzInverse:
     """v -> T⁻¹·v for the Hermitian Toeplitz matrix with this first column, complex128 [n]; v complex [batch, n]."""
 
-    def __init__(self, first_column):
+    def __init__(self, first_column: np.ndarray) -> None:
         n = self.n = len(first_column)
         x = solve_toeplitz(first_column, np.eye(n, 1)[:, 0])
         self.scale = x[0].real
         self.lower, self.upper = (np.fft.fft(c, 2 * n) for c in (x, np.r_[0, x[:0:-1].conj()]))
 
-    def _product(self, spectrum, v):
+    def _product(self, spectrum: np.ndarray, v: np.ndarray) -> np.ndarray:
         return np.fft.ifft(spectrum * np.fft.fft(v, 2 * self.n))[:, :self.n]
 
-    def __call__(self, v):
+    def __call__(self, v: Any) -> np.ndarray:
         lower, upper = (self._product(f, self._product(f.conj(), v)) for f in (self.lower, self.upper))
         return (lower - upper) / self.scale

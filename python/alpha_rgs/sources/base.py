@@ -15,9 +15,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ class Source(ABC):
         for name in values:
             if name not in self.state_names:
                 raise CapabilityError(f"{self.kind}: has no {name}; it has {', '.join(self.state_names) or 'no nuisances'}")
-        return dataclasses.replace(self, **{self.state_names[name]: value for name, value in values.items()})
+        return dataclasses.replace(cast(Any, self), **{self.state_names[name]: value for name, value in values.items()})
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ class Source(ABC):
     def scaled(self, factor: float) -> Self:
         """The same source in samples that were multiplied by `factor`."""
         gain = getattr(self, "gain", None)
-        return self if gain is None or factor == 1 else dataclasses.replace(self, gain=gain * factor)
+        return self if gain is None or factor == 1 else dataclasses.replace(cast(Any, self), gain=gain * factor)
 
     @abstractmethod
     def at(self, start: Number) -> Self:
@@ -198,7 +198,7 @@ class Source(ABC):
         Raises CapabilityError where the source cannot.
         """
 
-    def asked(self, noise: Noise | Number) -> tuple[Number, Source | None, Number]:
+    def asked(self, noise: Noise | Number) -> tuple[Number, Any, Number]:
         """(variance, None, 0) of white noise; (basis_var, basis, white) of noise with a basis. Raises CapabilityError where the
         denoiser does not take it."""
         noise = Noise.of(noise)
@@ -239,14 +239,14 @@ class Source(ABC):
         its mean density being flat; None of others."""
         return None
 
-    def blocks(self, shape: tuple[int, int]) -> Any:
+    def blocks(self, shape: Sequence[int]) -> Any:
         """How windows of this shape [batch, samples] fall into stretches that are independent of each other and hold one of
         finitely many waveforms each: None where they do not, or where nobody knows; else an object like FramePlan: start
         [batch, blocks], length, inside, cut, join."""
         return None
 
     # ---- capabilities ----------------------------------------------------------------------------------------------------
-    def linear_model(self, shape: tuple[int, int]) -> LinearModel | None:
+    def linear_model(self, shape: Sequence[int]) -> LinearModel | None:
         """The unit-power waveform of windows of this shape [batch, samples] as a linear map of independent discrete unknowns;
         None where there is none. All nuisances but the gain are known."""
         return None

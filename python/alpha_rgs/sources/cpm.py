@@ -8,18 +8,23 @@ more. So, with c symbols done since the window's start, it is exp(-j*pi*h*c) tim
 times ±1), and the trellis has q*2**(span - 1) states (Anderson, Aulin, Sundberg, Digital Phase Modulation, ch. 7; the recursions:
 Bahl, Cocke, Jelinek, Raviv, 1974). A +1 symbol that is done leads p roots on.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..signals import Gfsk as GfskSignal
 from ..signals import Gmsk as Signal
 from ..signals.carrier import carrier, rotation
 from . import laurent
-from .base import Demodulated, Source
+from .base import Demodulated, Noise, Number, Source
 from .keys import number, whole
 
 _GRID = 16          # values of each unknown nuisance that are tried at once
@@ -64,7 +69,7 @@ class Gmsk(Source):
     estimable = synchronizes = ("timing", "phase")
     takes_basis = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
         q = self.signal.index.denominator
@@ -74,57 +79,59 @@ class Gmsk(Source):
                                  "phase is known up to one turn over this")
 
     @property
-    def _unordered(self):
+    def _unordered(self) -> int:
         """How many phases any number of symbols may leave, each ±pi*h."""
         return self.signal.index.denominator * (1 + self.signal.index.numerator % 2)
 
     @property
-    def linear(self):
+    def linear(self) -> Any:
         """See Source.linear: Laurent's pulses, of modulation index 1/2."""
         return self.signal.index == Fraction(1, 2)
 
     @property
-    def integrates_nuisances(self):
+    def integrates_nuisances(self) -> Any:
         """See Source.integrates_nuisances."""
         return self.signal.index == Fraction(1, 2)
 
     @property
-    def pseudo_period(self):
+    def pseudo_period(self) -> int | None:
         """See Source.pseudo_period: two symbols at modulation index 1/2."""
         return 2 * self.signal.samples_per_symbol if self.signal.index == Fraction(1, 2) else None
 
-    def first(self):
+    def first(self) -> Any:
         """The number of the first symbol whose pulse is not over at sample 0, int64 [batch] (or [1]); the timing is known."""
         end = torch.as_tensor(self.timing, dtype=torch.float64).reshape(-1) + self.signal.half_length       # of symbol 0's pulse
         return torch.floor(1e-9 - end / self.signal.samples_per_symbol).long() + 1
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at. A phase is then known up to one turn over q only (GMSK: half a turn): each symbol that is over has
         turned it one way or the other."""
-        start, timing, phase = (None if value is None else torch.as_tensor(value, dtype=torch.float64)
-                                for value in (start, self.timing, self.phase))
-        out = replace(self, timing=None if timing is None else timing - start)
+        moved: Any = torch.as_tensor(start, dtype=torch.float64)
+        timing, phase = (None if value is None else torch.as_tensor(value, dtype=torch.float64)
+                         for value in (self.timing, self.phase))
+        out = replace(self, timing=None if timing is None else timing - moved)
         if phase is None:
             return out
-        phase = phase + 2 * np.pi * self.carrier_offset * start
+        phase = phase + 2 * np.pi * self.carrier_offset * moved
         if timing is None:                      # how many symbols are over is not known
             return replace(out, phase=_plain(phase), symmetry=self._unordered)
-        over = (out.first() - self.first()).reshape(out.timing.shape)
+        timing = timing - moved
+        over = (out.first() - self.first()).reshape(timing.shape)
         q, p = self.signal.index.denominator, self.signal.index.numerator
         phase = phase + torch.where(over * p % 2 == 0, 0.0, torch.pi / q)
-        return replace(out, timing=_plain(out.timing), phase=_plain(phase),
+        return replace(out, timing=_plain(timing), phase=_plain(phase),
                        symmetry=max(self.symmetry, q) if bool((over != 0).any()) else self.symmetry)
 
-    def modulate(self, symbols, samples):
+    def modulate(self, symbols: Any, samples: Any) -> Any:
         """Symbols first, first + 1, ... (real ±1 [batch, n]) to the waveform complex64 [batch, samples]; timing and phase are
         known."""
         out = self.signal.modulate(symbols, samples, self.timing + self.first() * self.signal.samples_per_symbol)
         return out * carrier(self.phase, self.carrier_offset, out)
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
         """Windows of random symbols, complex64 [batch, samples], and the prior as it truly is: timing (within one symbol) and
         phase drawn per window where they are None."""
-        def known(value, scale):
+        def known(value: Any, scale: float) -> Tensor:
             drawn = scale * torch.rand(batch, generator=generator, dtype=torch.float64)
             return drawn if value is None else torch.as_tensor(value, dtype=torch.float64).expand(batch)
 
@@ -135,7 +142,7 @@ class Gmsk(Source):
         count = samples // self.signal.samples_per_symbol + self.signal.span + 2
         return truth.modulate(2 * torch.randint(0, 2, (batch, count), generator=generator) - 1, samples), truth
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: the mean over symbols, prod_k cos(pi*h*(q_k(n + l) - q_k(n))), averaged over n in one
         symbol; over fractions of a sample too where the timing is not one number. From span + 1 symbols on each symbol more
         is a factor cos(pi*h): zero for GMSK."""
@@ -152,22 +159,22 @@ class Gmsk(Source):
         each = np.cos(np.pi * float(self.signal.index)) if self.signal.index.denominator != 2 else 0.0
         return table[distance - more * sps] * each ** more * rotation(self.carrier_offset, lags)
 
-    def linear_model(self, shape):
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: Laurent's pulses, of modulation index 1/2."""
         if self.signal.index != Fraction(1, 2) or self.timing is None or self.phase is None:
             return None
         return laurent.linear_model(self, shape)
 
     @property
-    def memory(self):
+    def memory(self) -> int:
         """See Source.memory."""
         return (self.signal.span + 1) * self.signal.samples_per_symbol
 
-    def demodulator(self):
+    def demodulator(self) -> Any:
         """See Source.demodulator: maximum a posteriori bits from the trellis, timing and phase known."""
         return TrellisDemodulator(self)
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise: the exact posterior mean; white noise alone, its variance a float or [batch].
 
         An unknown timing and phase, constant over the window, are integrated over: on a grid, made finer about the values that
@@ -185,7 +192,7 @@ class Gmsk(Source):
             mean.index_add_(0, rows, weight[part, None] * trellis.mean())
         return mean.to(torch.complex64) * turn
 
-    def synchronize(self, x, noise_var):
+    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: of timing and phase those that are None, the likeliest."""
         if self.timing is not None and self.phase is not None:
             return self, {}
@@ -198,15 +205,15 @@ class Gmsk(Source):
         return replace(self, **found, symmetry=symmetry), found
 
     @property
-    def _starts(self):
+    def _starts(self) -> int:
         return 1 if self.phase is not None and self.symmetry == 1 else self.signal.index.denominator
 
-    def _parts(self, count, samples):
+    def _parts(self, count: int, samples: int) -> list[slice]:
         words = self.signal.index.denominator * 2 ** self.signal.span
         size = max(1, _ELEMENTS // ((samples // self.signal.samples_per_symbol + 2) * words))
         return [slice(k, k + size) for k in range(0, count, size)]
 
-    def _evidence(self, x, noise_var, timing, phase):
+    def _evidence(self, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor) -> Tensor:
         """log p(x | timing, phase) up to a constant, for a grid of each window: float64 [batch, t, p] from such tensors."""
         shape, per = timing.shape, timing[0].numel()
         window = torch.arange(len(x), device=x.device).repeat_interleave(per)
@@ -214,7 +221,7 @@ class Gmsk(Source):
         return torch.cat([_Trellis(self.signal, x[window[part]], noise_var[window[part]], timing[part], phase[part],
                                    self._starts).evidence() for part in self._parts(len(window), x.shape[1])]).reshape(shape)
 
-    def _hypotheses(self, x, noise_var):
+    def _hypotheses(self, x: Tensor, noise_var: Tensor) -> Any:
         """Nuisances and their posterior probabilities: window int64, weight, timing, phase float64, all [hypotheses].
 
         Unknown ones on a grid of _GRID points, over one symbol and one turn over q (the trellis knows all q phases). Where the
@@ -235,7 +242,7 @@ class Gmsk(Source):
         free = [v is None for v in given]
         points = [torch.arange(n, device=device) for n in size]
 
-        def grid(rows):
+        def grid(rows: Tensor) -> tuple[Tensor, Tensor]:
             t, p = (v[rows, None] + k * s[rows, None] for v, k, s in zip(low, points, step))
             t, p = t[:, :, None].expand(-1, *size), p[:, None].expand(-1, *size)
             over = torch.ceil((t - self.signal.half_length) / self.signal.samples_per_symbol - 1e-9)    # as _Trellis counts
@@ -300,10 +307,10 @@ class TrellisDemodulator:
 
     coherent, ambiguity = False, 1      # a common phase within the trellis' symmetry moves no bit
 
-    def __init__(self, source):
+    def __init__(self, source: Any) -> None:
         self.source = source
 
-    def __call__(self, x, noise_var):
+    def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
         """See sources.base.Demodulator. Raises ParameterError where timing or phase are unknown."""
         own, signal = self.source, self.source.signal
         for name in own.unknown:
@@ -321,7 +328,7 @@ class TrellisDemodulator:
                            torch.where((at >= 0) & (at < x.shape[1]), at, torch.nan))
 
 
-def _plain(value):
+def _plain(value: Any) -> Number:
     """A tensor of one number without a batch as a float."""
     return value.item() if value.ndim == 0 else value
 
@@ -334,7 +341,7 @@ class _Trellis:
     times that is as likely. Samples outside the window weigh nothing.
     """
 
-    def __init__(self, signal, x, noise_var, timing, phase, starts):
+    def __init__(self, signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor, starts: int) -> None:
         sps, span, index = signal.samples_per_symbol, signal.span, signal.index
         self.starts, self.samples, self.states = starts, x.shape[1], 2 ** (span - 1)
         self.p, self.q = index.numerator, index.denominator
@@ -362,37 +369,37 @@ class _Trellis:
             fit = x @ self.waves.mH
         self.fit = fit.movedim(1, 0).contiguous()
 
-    def start(self):
+    def start(self) -> Tensor:
         """The first alpha: every state alike, or of root 1 alone."""
         alpha = self.fit.real.new_zeros(self.fit.shape[1], self.q, self.states)
         if self.starts == 1:
             alpha[:, 1:] = -torch.inf
         return alpha
 
-    def turned(self, fit):
+    def turned(self, fit: Tensor) -> Tensor:
         """A block's fit [k, words] of each root: real [k, root, words]."""
         if self.q <= 2:
             return torch.stack([fit, -fit][:self.q], 1)
         return (fit[:, None] * self.roots.conj()).real
 
-    def branches(self, state, fit):
+    def branches(self, state: Tensor, fit: Tensor) -> Tensor:
         """What follows a state [k, root, states] and a new symbol: [k, root, oldest symbol of the word, the rest]."""
         fit = self.turned(fit).unflatten(2, (self.states, 2))
         return (state[..., None] + fit).reshape(len(state), self.q, 2, self.states)
 
-    def step(self, alpha, fit):
+    def step(self, alpha: Tensor, fit: Tensor) -> Tensor:
         """alpha after one more block: the oldest symbol is done."""
         b = self.branches(alpha, fit)
         return torch.logaddexp(b[:, :, 0], b[:, :, 1].roll(self.p, 1))
 
-    def evidence(self):
+    def evidence(self) -> Tensor:
         """log p(x) up to what is the same for all hypotheses, [k]."""
         alpha = self.start()
         for fit in self.fit:
             alpha = self.step(alpha, fit)
         return alpha.flatten(1).logsumexp(1)
 
-    def bits(self):
+    def bits(self) -> Tensor:
         """log P(-1)/P(+1) of the symbol that begins in each block, float64 [k, blocks]."""
         alphas = [self.start()]
         for fit in self.fit:
@@ -406,7 +413,7 @@ class _Trellis:
             beta = torch.logaddexp(pairs[..., 0], pairs[..., 1])
         return torch.stack(out[::-1], 1)
 
-    def mean(self):
+    def mean(self) -> Tensor:
         """E[s | x], complex128 [k, samples]."""
         alphas = [self.start()]
         for fit in self.fit:

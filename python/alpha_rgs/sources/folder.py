@@ -15,14 +15,19 @@
 The weights hold `covariance`, float32 [period, lags, 2] (real and imaginary parts), where there is no [source], and the
 network's tensors as `network.*`.
 """
+from __future__ import annotations
+
 import hashlib
 import pathlib
 import tomllib
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import AlphaRgsError, ParameterError
+from .base import Source
 from .gaussian import Gaussian
 
 FORMAT = 1
@@ -33,14 +38,14 @@ _KEYS = {"format": (int,), "kind": (str,), "sample_rate": (int, float), "period"
 _NEEDED = {"gaussian": ("period", "lags", "sha256"), "diffusion": ("network", "sha256")}
 
 
-def refuse_pickle(path):
+def refuse_pickle(path: pathlib.Path) -> None:
     """Raise ParameterError where a path's suffix tells of a pickle."""
     if pathlib.Path(path).suffix.lower() in _PICKLES:
         raise ParameterError(f"{path}: is a pickle by its name, and reading a pickle runs whatever code its maker put in it; a "
                              f"prior is a TOML file, or a folder with {HEADER} and {WEIGHTS}")
 
 
-def load_folder(path):
+def load_folder(path: pathlib.Path) -> Source:
     """The prior in a folder. Raises ParameterError naming the file: missing, malformed, newer, cut, changed, of another shape."""
     path = pathlib.Path(path)
     table = read_header(path)
@@ -70,13 +75,13 @@ def load_folder(path):
     return source if kind == "gaussian" else _learned(file, weights, table, tensors, source)
 
 
-def _source(file, table):
+def _source(file: pathlib.Path, table: dict[str, Any]) -> Source:
     from .toml import from_dict
 
     return from_dict(table, f"{file}: source")
 
 
-def _covariance(file, weights, table, tensors):
+def _covariance(file: pathlib.Path, weights: pathlib.Path, table: dict[str, Any], tensors: dict[str, Tensor]) -> Source:
     covariance = tensors.get("covariance")
     if covariance is None:
         raise ParameterError(f"{weights}: holds no tensor named covariance")
@@ -92,7 +97,7 @@ def _covariance(file, weights, table, tensors):
         raise ParameterError(f"{where}: {error}") from None
 
 
-def _learned(file, weights, table, tensors, source):
+def _learned(file: pathlib.Path, weights: pathlib.Path, table: Any, tensors: dict[str, Tensor], source: Source) -> Source:
     from ..nets import build
     from .learned import with_network
 
@@ -123,7 +128,7 @@ def _learned(file, weights, table, tensors, source):
     return prior
 
 
-def read_header(path):
+def read_header(path: pathlib.Path) -> dict[str, Any]:
     """The table of prior.toml in a folder. Raises ParameterError where it is missing, or no TOML."""
     file = pathlib.Path(path) / HEADER
     try:
@@ -137,7 +142,7 @@ def read_header(path):
         raise ParameterError(f"{file}: is not TOML: {error}") from None
 
 
-def _weights(folder, path, sha256):
+def _weights(folder: pathlib.Path, path: pathlib.Path, sha256: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -155,7 +160,7 @@ def _weights(folder, path, sha256):
         raise ParameterError(f"{path}: is no safetensors file: {error}") from None
 
 
-def write(prior, folder, provenance=None):
+def write(prior: Any, folder: pathlib.Path, provenance: dict[str, Any] | None = None) -> None:
     """Write prior.toml and weights.safetensors of a Gaussian or a learned prior into a folder that is there. See save."""
     from safetensors.torch import save as serialise
 
@@ -186,7 +191,8 @@ def write(prior, folder, provenance=None):
     (folder / HEADER).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def save(prior, path, provenance=None, overwrite=False):
+def save(prior: Source, path: pathlib.Path, provenance: dict[str, Any] | None = None,
+         overwrite: bool = False) -> None:
     """Write a prior made from data as the folder `path`, whole or not at all. provenance: texts and lists of texts.
 
     Raises RecordingError where it cannot be written (disk full), or is there already and overwrite is False.

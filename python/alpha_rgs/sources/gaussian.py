@@ -5,20 +5,28 @@ All in closed form: under noise of covariance V the posterior mean is C·(C + V)
 L lags, so C + V is a band matrix: a banded Cholesky factor (of a few megabytes, and kept) takes milliseconds to make and
 to use.
 """
+from __future__ import annotations
+
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 from scipy.sparse import csc_matrix
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..signals.carrier import column
-from .base import Source
+from .base import Noise, Number, Source
+
+if TYPE_CHECKING:
+    from .linear_modulation import LinearModulation
 
 _LEAST = 1e-8           # variance of white noise, at least: a covariance read from a file is exact to 1e-7 only
 _BYTES = 256 << 20      # of factors that are kept
@@ -45,7 +53,7 @@ class Gaussian(Source):
     state_names = {"gain": "gain", "delay": "period_offset"}
     estimable = synchronizes = ("period_offset",)       # without it the covariance is averaged over the period
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.table = np.array(self.table, dtype=np.complex128, ndmin=2)
         power = self.table[:, 0]
         if self.table.ndim != 2 or not np.isfinite(self.table).all():
@@ -58,36 +66,36 @@ class Gaussian(Source):
         self.key = hashlib.sha256(repr(self.table.shape).encode() + self.table.tobytes()).digest()
 
     @property
-    def period(self):
+    def period(self) -> int:
         """P, samples; 1 for a stationary source."""
         return len(self.table)
 
     @property
-    def frame_period(self):
+    def frame_period(self) -> int:
         """See Source.frame_period."""
         return self.period
 
     @property
-    def lags(self):
+    def lags(self) -> int:
         """L: the covariance is zero from this lag on."""
         return self.table.shape[1]
 
-    def stationary(self):
+    def stationary(self) -> Source:
         """The same source with its covariance averaged over the period."""
         return self if self.period == 1 else replace(self, table=self.table.mean(0, keepdims=True), period_offset=None)
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at."""
-        known = self.period_offset is not None
-        return replace(self, period_offset=(self.period_offset - start) % self.period) if known else self
+        offset: Any = self.period_offset
+        return self if offset is None else replace(self, period_offset=(offset - start) % self.period)
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: the table, averaged over the period."""
         lags, mean = np.asarray(lags), self.table.mean(0)
         value = np.where(abs(lags) < self.lags, mean[np.minimum(abs(lags), self.lags - 1)], 0)
         return np.where(lags < 0, value.conj(), value)
 
-    def psd(self, nfft):
+    def psd(self, nfft: int) -> np.ndarray:
         """See Source.psd; averaged over the period. Lags beyond nfft are folded."""
         lags = np.arange(self.lags)
         r = np.zeros(nfft, complex)
@@ -96,7 +104,7 @@ class Gaussian(Source):
         density = np.fft.fft(r).real.clip(0)
         return density / density.mean()
 
-    def covariance(self, samples, offset=0):
+    def covariance(self, samples: int, offset: int = 0) -> np.ndarray:
         """C of a window whose first whole period begins at sample `offset`: complex128 [samples, samples]."""
         band, out = self.band(samples, offset), np.zeros((samples, samples), complex)
         for lag in range(min(self.lags, samples)):
@@ -104,11 +112,11 @@ class Gaussian(Source):
             out[n + lag, n], out[n, n + lag] = band[lag, :samples - lag], band[lag, :samples - lag].conj()
         return out
 
-    def band(self, samples, offset=0):
+    def band(self, samples: int, offset: int = 0) -> np.ndarray:
         """The lower diagonals of `covariance`, [l, n] that of n + l and n: complex128 [L, samples]."""
         return self.table[(np.arange(samples) - offset) % self.period].T
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise: the linear estimate, which is exact.
 
         On another device than the processor the samples travel to it and back.
@@ -130,18 +138,19 @@ class Gaussian(Source):
         classes, index = np.unique(np.stack([offset, np.round(timing, 4)], 1), axis=0, return_inverse=True)
         for number, (start, centre) in enumerate(classes):
             rows = index.reshape(-1) == number
-            noise = (float(noise_var), 0.0) if colour is None else (float(floor), float(noise_var))
+            levels = (float(noise_var), 0.0) if colour is None else (float(floor), float(noise_var))
             pulses = None if colour is None else (colour.signal, float(centre), samples, colour.symbols,
                                                   float(torch.as_tensor(colour.carrier_offset).reshape(-1)[0]))
-            out[rows] = self._class(data[rows].T, int(start), noise, pulses).T
+            out[rows] = self._class(data[rows].T, int(start), levels, pulses).T
         return torch.as_tensor(out, dtype=x.dtype).to(x.device)
 
-    def _class(self, x, offset, noise, pulses):
+    def _class(self, x: np.ndarray, offset: int, noise: Any,
+               pulses: tuple[LinearModulation, float, int, int | None, float] | None) -> np.ndarray:
         """x - V·(C + V)⁻¹·x, x complex128 [samples, n], V = noise[0]·I + noise[1]·H·Hᴴ, `pulses`: what _pulses makes H of."""
         white, coloured = max(noise[0], _LEAST), noise[1]
         h = None if pulses is None else _pulses(*pulses)
 
-        def make():
+        def make() -> np.ndarray:
             band = self.band(len(x), offset)
             if h is not None:
                 product = (h @ h.conj().T).tocoo()
@@ -161,7 +170,7 @@ class Gaussian(Source):
         return x - white * z if h is None else x - white * z - coloured * (h @ (h.conj().T @ z))
 
 
-def period_offset(x, prior, density):
+def period_offset(x: np.ndarray, prior: Any, density: np.ndarray) -> Any:
     """Where the first whole period begins, int64 [batch]: x complex [batch, samples], its density [batch or 1, samples]."""
     samples, period = x.shape[1], prior.period
     z = np.fft.ifft(np.fft.fft(x) / np.maximum(density, 1e-3 * density.max(1, keepdims=True)))
@@ -176,7 +185,7 @@ def period_offset(x, prior, density):
 
 
 @lru_cache(maxsize=64)
-def _pulses(signal, timing, samples, symbols, carrier_offset):
+def _pulses(signal: Any, timing: float, samples: int, symbols: int | None, carrier_offset: float) -> Any:
     """H, sparse complex [samples, symbols], of all symbols that reach into a window, of a burst or without end (symbols None)."""
     sps, half = signal.samples_per_symbol, signal.half_length
     first, last = int(np.ceil((-half - timing) / sps - 1e-9)), int(np.floor((samples - 1 + half - timing) / sps + 1e-9))
@@ -187,10 +196,11 @@ def _pulses(signal, timing, samples, symbols, carrier_offset):
     return csc_matrix(pulses * np.exp(2j * np.pi * carrier_offset * n)[:, None])
 
 
-_factors, _lock = OrderedDict(), threading.Lock()
+_factors: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
+_lock = threading.Lock()
 
 
-def _kept(key, make):
+def _kept(key: tuple[Any, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
     """make(), an array, once for each key as long as there is room; the one used longest ago goes first."""
     with _lock:
         value = _factors.get(key)

@@ -7,8 +7,9 @@ s(n) = Σ_k j^k·r_k·c0(n - kT) + j^(k-1)·r_k·r_(k-1)·r_(k-2)·c1(n - kT) + 
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,18 +25,18 @@ _COMPLEX = torch.complex128
 
 
 @lru_cache(maxsize=32)
-def _missing(signal) -> float:
+def _missing(signal: Any) -> float:
     """Mean power of what c0 leaves out: 1 less its energy per symbol, over fractions of a sample."""
     steps = 16
     t = np.arange((signal.span + 1) * signal.samples_per_symbol * steps) / steps
     return max(1 - float(np.sum(pulse(signal, t, 0) ** 2)) / steps / signal.samples_per_symbol, 0.0)
 
 
-def pulse(signal, t, order: int) -> np.ndarray:
+def pulse(signal: Any, t: np.ndarray, order: int) -> np.ndarray:
     """c0 or c1 (order 0, 1) at `t` samples after the symbol's frequency pulse begins, float64 of the shape of t."""
     t, period, span = np.asarray(t, float), signal.samples_per_symbol, signal.span
 
-    def arc(u):
+    def arc(u: np.ndarray) -> np.ndarray:
         turn = signal.phase_pulse(torch.as_tensor(np.where(u < span * period, u, u - span * period) - signal.half_length)).numpy()
         value = np.sin(np.pi / 2 * np.where(u < span * period, turn, 1 - turn))
         return np.where((u < 0) | (u > 2 * span * period), 0.0, value)
@@ -47,7 +48,7 @@ def pulse(signal, t, order: int) -> np.ndarray:
     return np.where((t < 0) | (t > length), 0.0, out)
 
 
-def linear_model(source: Gmsk, shape: tuple[int, int]) -> LinearModel:
+def linear_model(source: Gmsk, shape: Sequence[int]) -> LinearModel:
     """The LinearModel of a GMSK source, see Source.linear_model. Its unknowns are the r_k; it decodes the symbols themselves."""
     signal, samples = source.signal, shape[1]
     period = signal.samples_per_symbol
@@ -59,7 +60,7 @@ def linear_model(source: Gmsk, shape: tuple[int, int]) -> LinearModel:
     phase = torch.as_tensor(source.phase, dtype=torch.float64).reshape(-1, 1)
     turn = torch.polar(torch.ones_like(begin), phase + torch.pi / 2 * (torch.arange(count) % 4))
 
-    def columns(order, turn):
+    def columns(order: int, turn: Tensor) -> tuple[Tensor, Tensor]:
         start = torch.ceil(begin - 1e-9).long()
         width = (signal.span + 1 if order == 0 else signal.span - 1) * period
         n = start[..., None] + torch.arange(width)
@@ -79,11 +80,12 @@ def linear_model(source: Gmsk, shape: tuple[int, int]) -> LinearModel:
         at = torch.where((at >= 0) & (at < samples), at, torch.nan)
         return product.to(torch.complex64), (-2 * torch.atanh(product))[..., None].float(), at
 
-    return LinearModel(start, wave, constellation("bpsk"), torch.ones(len(start), count, dtype=torch.bool), decode,
+    alphabet: Any = constellation("bpsk")
+    return LinearModel(start, wave, alphabet, torch.ones(len(start), count, dtype=torch.bool), decode,
                        missing=_missing(signal), remainder=_remainder(columns, turn, samples) if signal.span > 1 else None)
 
 
-def _remainder(columns, turn, samples):
+def _remainder(columns: Callable[..., Any], turn: Tensor, samples: int) -> Callable[..., Any]:
     """The second pulse's share, given the r_k's posterior means: products of three neighbours."""
     start, wave = columns(1, turn * -1j)
     where = start[..., None] + torch.arange(wave.shape[-1])

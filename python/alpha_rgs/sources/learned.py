@@ -4,19 +4,24 @@
 What else is known of the source stays what it is: a linear modulation's pulse, alphabet and nuisances (by which its windows
 are laid on the network's grid), a recording's covariance, by which level and noise are found in a mixture. The network denoises.
 """
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
-from ..nets import BurstDenoiser, Denoiser, OfdmDenoiser, Scheduled
+from ..nets import BurstDenoiser, Denoiser, Scheduled
 from ..nets.alignment import on_grid
 from ..nets.bursts import COLUMNS, UNSEEN, WIDTH
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
-from .base import Structure
+from .base import Noise, Number, Structure
 from .gaussian import Gaussian, period_offset
 from .linear_modulation import LinearModulation
 from .ofdm import Ofdm
@@ -29,20 +34,23 @@ _CLEAR, _SURE, _SHRUNK = 1e-4, 1e-5, 0.999      # variances of carriers, told an
 class Learned:
     """Mixed in before a prior: its denoiser is `network`."""
 
+    network: Any            # of the classes that it is mixed into
+    asked: Any
+    _laid: Any
     learned = True
     linear = False
 
     @property
-    def supervised(self):
+    def supervised(self) -> bool:
         """See Source.supervised."""
         return bool(getattr(self.network, "supervised", False))
 
     @property
-    def takes_basis(self):
+    def takes_basis(self) -> bool:
         """Whether the network was built for coloured noise."""
         return self.network.coloured
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under noise with a basis the network is told
         the basis' mean power density over the white part."""
         level, colour, floor = self.asked(noise)
@@ -54,19 +62,19 @@ class Learned:
         told = pulse_noise(replace(colour, carrier_offset=frequency), noise_var, floor) if self.network.cyclic else None
         return self._network(x, noise_var * shape.to(x.device) + floor, told)
 
-    def reconstruct(self, x, noise_var):
+    def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Source.reconstruct."""
         return self.denoise(x, noise_var)
 
-    def blocks(self, shape):
+    def blocks(self, shape: Sequence[int]) -> Any:
         """See Source.blocks: a network knows of none."""
         return None
 
-    def linear_model(self, shape):
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: the network is asked instead."""
         return None
 
-    def _network(self, x, density, colour=None):
+    def _network(self, x: Tensor, density: Tensor, colour: Any = None) -> Tensor:
         """The network's answer; it goes where the samples are. colour: as OfdmDenoiser has it, told to those that ask for it."""
         if self.network.spectrum.device != x.device:
             self.network.to(x.device)
@@ -77,14 +85,14 @@ class Learned:
 class LearnedLinearModulation(Learned, LinearModulation):
     """network: one whose stride is samples_per_symbol."""
 
-    network: Denoiser | Scheduled | None = None
+    network: Any = None
 
-    def symbol_means(self, r, var, modulate, demodulate):
+    def symbol_means(self, r: Tensor, var: Tensor, modulate: Callable[..., Any], demodulate: Callable[..., Any]) -> Tensor:
         """See LinearModulation.symbol_means: by the network, as if white noise had gone through the matched filter; told the
         pulses' own colour it is 0.4 dB worse (RRC-QPSK)."""
         return demodulate(self.denoise(modulate(r), self.signal.samples_per_symbol * torch.as_tensor(var)))
 
-    def _laid(self, x, density):
+    def _laid(self, x: Tensor, density: Tensor) -> Tensor:
         """Without phase and carrier, laid on the grid; samples that no symbol reaches are marked."""
         turn, stride, half = carrier(self.phase, self.carrier_offset, x), self.network.stride, self.signal.half_length
         timing = column(self.timing, torch.empty(0))[:, 0]
@@ -93,7 +101,7 @@ class LearnedLinearModulation(Learned, LinearModulation):
         if self.symbols is not None:
             room, end = stride * -(-int(half) // stride), timing + (self.symbols - 1) * stride
 
-            def absent(n):
+            def absent(n: Tensor) -> Tensor:
                 return (n < timing[:, None] - half) | (n > end[:, None] + half)
         fraction = (timing - stride / 2 - later).float().to(x.device)
         return turn * on_grid(lambda y, presence: self.network(y, density, fraction, presence), stride, x * turn.conj(), later,
@@ -104,9 +112,9 @@ class LearnedLinearModulation(Learned, LinearModulation):
 class LearnedGaussian(Learned, Gaussian):
     """The denoiser of a source that is otherwise known by its covariance alone."""
 
-    network: Denoiser | Scheduled | None = None
+    network: Any = None
 
-    def _laid(self, x, density):
+    def _laid(self, x: Tensor, density: Tensor) -> Tensor:
         """Where the network was trained on periods that begin on its grid they are laid there; where they begin is found in x
         itself, if nobody has told."""
         if self.period == 1 or self.network.stride != self.period or self.network.finds:
@@ -123,17 +131,17 @@ class LearnedGaussian(Learned, Gaussian):
 class LearnedOfdm(Learned, Ofdm):
     """network: an OfdmDenoiser of that numerology. It finds frames and phase itself, unless frame_offset is known."""
 
-    network: OfdmDenoiser | None = None
+    network: Any = None
 
-    def reconstruct(self, x, noise_var):
+    def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Ofdm.reconstruct."""
         return self.denoise(x, noise_var) if self.frame_offset is None else Ofdm.reconstruct(self, x, noise_var)
 
-    def blocks(self, shape):
+    def blocks(self, shape: Sequence[int]) -> Any:
         """See Source.blocks: frames of as many carriers with a point each."""
         return self.plan(shape) if self.network.fold and self.frame_offset is not None else None
 
-    def _laid(self, x, density, colour=None):
+    def _laid(self, x: Tensor, density: Any, colour: Any = None) -> Any:
         turn = carrier(0.0, self.carrier_offset, x)
         offset = self.frame_offset
         if offset is not None:
@@ -146,11 +154,11 @@ class LearnedBursts(OfdmBursts):
     """network: a BurstDenoiser. Frames tell where symbols lie, carrier offset and power; of channel and alphabets the network
     alone knows. Joint detection asks it; there is no denoiser of waveforms."""
 
-    network: BurstDenoiser | None = None
+    network: Any = None
 
     learned = True
 
-    def deciding(self, tiles, rows):
+    def deciding(self, tiles: Any, rows: Any) -> Any:
         """See OfdmBursts.deciding."""
         frames, window = [tiles.frames[row] for row in rows.tolist()], tiles.window[rows].tolist()
         places = {(w, f.burst, f.number) for w, f in zip(window, frames)}
@@ -162,7 +170,7 @@ class LearnedBursts(OfdmBursts):
         number = torch.tensor([f.number for f in frames])[:, None]
         shape = len(names), int(number.max()) + 1, WIDTH
 
-        def ask(mean, var):
+        def ask(mean: Any, var: Any) -> Any:
             places = burst.to(mean.device), number.to(mean.device), COLUMNS.to(mean.device)
             r, v = torch.zeros(shape, dtype=torch.complex64, device=mean.device), torch.full(shape, UNSEEN, device=mean.device)
             r[places], v[places] = torch.where(var < UNSEEN, mean, 0).to(r), var.clamp(_CLEAR, UNSEEN).to(v)
@@ -173,14 +181,14 @@ class LearnedBursts(OfdmBursts):
         return ask
 
 
-def pulse_noise(colour, level, floor):
+def pulse_noise(colour: Any, level: Any, floor: Any) -> Any:
     """What an OfdmDenoiser is told of noise √v·H·n that the pulses of `colour`, a LinearModulation prior, carry over white noise;
     level: v, floor: variance of the white, float32 [1 or batch, 1]."""
     key = (float(level), float(floor), colour.signal, float(colour.carrier_offset)) if len(level) == len(floor) == 1 else None
     return colour, partial(_covariances, level, floor), key
 
 
-def _covariances(level, floor, plan):
+def _covariances(level: Any, floor: Any, plan: Any) -> Any:
     """Covariances of noise √v·H·n that the plan's pulses carry over white noise: complex128 [classes, period, period]. level: v;
     floor: variance of the white; float32 [1 or batch, 1]."""
     pulses = torch.from_numpy(np.stack([frame_pulses(plan.pulse_key, c[2:], plan.length) for c in plan.classes])).to(
@@ -189,26 +197,26 @@ def _covariances(level, floor, plan):
     return level * pulses @ pulses.mH + floor * torch.eye(plan.length)
 
 
-def _rows(level, device):
+def _rows(level: Number, device: torch.device) -> Tensor:
     """A level, float or per window, as float32 [batch, 1], or [1, 1] where windows differ by less than 5 %: filters are then made
     once for all."""
     level = torch.as_tensor(level, dtype=torch.float32, device=device).reshape(-1, 1)
     return level.mean(0, keepdim=True) if bool(level.max() - level.min() <= 0.05 * level.min()) else level
 
 
-def _one(value):
+def _one(value: float) -> float:
     """A nuisance as one float; of windows that differ, the first's."""
     return float(torch.as_tensor(value).reshape(-1)[0])
 
 
 @lru_cache(maxsize=64)
-def _density(signal, frequency):
+def _density(signal: Any, frequency: float) -> Tensor:
     """The mean power density of a linear modulation `frequency` cycles per sample above 0: float32 [1, bins], mean 1."""
     density = LinearModulation(signal, 0.0, 0.0, 1.0, frequency).psd(_BINS)
     return torch.tensor(density, dtype=torch.float32)[None]
 
 
-def with_network(source, network):
+def with_network(source: Any, network: Any) -> Any:
     """The prior of that structure with the network as its denoiser. Raises ParameterError, CapabilityError where they do not
     fit."""
     fields = {name: getattr(source, name) for name, f in source.__dataclass_fields__.items() if f.init and name != "network"}
@@ -222,13 +230,13 @@ def with_network(source, network):
     return learned(**fields, network=network)
 
 
-def _check_chain(source, network):
+def _check_chain(source: LinearModulation, network: Denoiser | Scheduled) -> None:
     if network.stride != source.signal.samples_per_symbol:
         raise ParameterError(f"network: its stride, {network.stride}, must be the source's samples_per_symbol, "
                              f"{source.signal.samples_per_symbol}")
 
 
-def _check_frames(source, network):
+def _check_frames(source: Any, network: Denoiser) -> None:
     if not network.cyclic:
         raise CapabilityError("diffusion: no network but one of kind ofdm can stand for the denoiser of an ofdm prior")
     for key in ("fft_size", "cyclic_prefix"):
@@ -237,7 +245,7 @@ def _check_frames(source, network):
                                  f"{getattr(source.signal, key)}")
 
 
-def _check_bursts(source, network):
+def _check_bursts(source: Any, network: Any) -> None:
     if not isinstance(network, BurstDenoiser):
         raise CapabilityError("diffusion: no network but one of kind bursts decides the carriers of 802.11 bursts")
 

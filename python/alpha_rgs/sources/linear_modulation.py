@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A linear modulation whose alphabet and pulse are known."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
 from ..inference.conjugate_gradients import conjugate_gradients
@@ -12,7 +17,7 @@ from ..inference.linear_pair import LinearPair
 from ..signals import LinearModulation as Signal
 from ..signals.carrier import carrier, column, rotation
 from ..signals.linear import scrambled_symbols
-from .base import Demodulated, Source, Structure
+from .base import Demodulated, Noise, Number, Source, Structure
 from .keys import listed, number, text, whole
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
@@ -70,16 +75,16 @@ class LinearModulation(Source):
     own_carrier = False
 
     @property
-    def alphabet_rotation(self):
+    def alphabet_rotation(self) -> float:
         """See Source.alphabet_rotation."""
         return self.signal.alphabet.rotation
 
     @property
-    def takes_basis(self):
+    def takes_basis(self) -> bool:
         """Not where the alphabet turns (π/4-DQPSK): its symbols' parts then are not those of the system in linear_pair.py."""
         return not self.signal.alphabet.rotation
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.symbols is not None and self.symbols < 1:
             raise ParameterError(f"symbols: {self.symbols} must be 1 or more, or left out for a continuous signal")
         if isinstance(self.gain, (int, float)) and self.gain <= 0:
@@ -98,9 +103,9 @@ class LinearModulation(Source):
                                   "cannot be equalised yet; leave the channel out")
         if self.preamble:
             self._check_preamble()
-        self._pairs = {}
+        self._pairs: dict[Any, LinearPair] = {}
 
-    def _check_preamble(self):
+    def _check_preamble(self) -> None:
         alphabet = self.signal.alphabet
         if set(self.preamble) - set("01"):
             raise ParameterError(f"preamble: {self.preamble!r} must be bits, a text of 0 and 1")
@@ -121,18 +126,18 @@ class LinearModulation(Source):
                                      "the wrong turn; give bits that do not repeat so")
 
     @property
-    def word(self):
+    def word(self) -> np.ndarray:
         """The preamble's symbols, complex128 [n]."""
         bits = torch.tensor([[int(bit) for bit in self.preamble]])
         return self.signal.alphabet.map(bits)[0].to(torch.complex128).numpy()
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at. Symbol numbers stay those of the stream."""
         return replace(self, timing=None if self.timing is None else self.timing - start,
                        phase=None if self.phase is None or self.carrier_offset is None else
                        self.phase + 2 * np.pi * self.carrier_offset * start)
 
-    def centred_symbols(self, samples):
+    def centred_symbols(self, samples: int) -> tuple[Tensor, int]:
         """(first, count): the number of the first symbol whose centre lies in [0, samples), tensor [batch], and how many.
 
         count is the same for every window; raises ParameterError where windows differ.
@@ -148,11 +153,11 @@ class LinearModulation(Source):
             raise ParameterError(f"the windows of one call hold different numbers of symbols: {remedy}")
         return first, int(count[0])
 
-    def _first(self):
+    def _first(self) -> Tensor:
         first = torch.ceil(-column(self.timing, torch.empty(0))[:, 0] / self.signal.samples_per_symbol - 1e-9).long()
         return first if self.symbols is None else first.clamp(min=0)
 
-    def overlapping_symbols(self, samples):
+    def overlapping_symbols(self, samples: int) -> tuple[Tensor, int]:
         """(first, count): the first symbol whose pulse reaches into [0, samples), tensor [batch], and how many there are at
         most. The same count for every window: some may have no energy inside, or (burst) not exist, see `exists`."""
         sps, half = self.signal.samples_per_symbol, self.signal.half_length
@@ -164,19 +169,19 @@ class LinearModulation(Source):
         last = torch.floor((samples - 1 + half - timing) / sps + 1e-9).long().clamp(max=self.symbols - 1)
         return first, max(int((last - first).max()) + 1, 1)
 
-    def exists(self, first, count):
+    def exists(self, first: Tensor, count: int) -> Tensor | None:
         """Which of the symbols first ... first+count-1 the burst holds, bool [batch, count]; None if it has no end."""
         if self.symbols is None:
             return None
         number = first[:, None] + torch.arange(count)
         return (number >= 0) & (number < self.symbols)
 
-    def centres(self, samples):
+    def centres(self, samples: int) -> Tensor:
         """The samples on which the symbols of `reaching` are centred, float64 [batch or 1, count]."""
         first, count = self.overlapping_symbols(samples)
         return self.timing_of(first)[:, None] + torch.arange(count) * self.signal.samples_per_symbol
 
-    def matched_filter(self, x, gain=1.0):
+    def matched_filter(self, x: Tensor, gain: Number = 1.0) -> Tensor:
         """h-matched output at each symbol centre inside the window: complex64 [batch, samples] -> [batch, symbols].
 
         Divided by the pulse's energy inside the window, so a pulse cut by the window's edge keeps its amplitude.
@@ -187,39 +192,39 @@ class LinearModulation(Source):
         z = self.signal.correlate(x, count, self.timing_of(first))
         return self._turned(z, first, back=True) / self.energy(samples).to(x.device)
 
-    def energy(self, samples):
+    def energy(self, samples: int) -> Tensor:
         """Of the pulse of each symbol inside the window, that part which lies in it: float32 [symbols] or [batch, symbols]."""
         count, centre = self.centred_symbols(samples)[1], self.timing_of(self._first())
         return self.signal.energy_inside(count, centre, samples).clamp_min(1e-6)
 
-    def modulate(self, symbols, samples):
+    def modulate(self, symbols: Tensor, samples: int) -> Any:
         """Symbols inside the window, complex [batch, symbols], to the unit-gain waveform complex64 [batch, samples]."""
         first = self._first()
         out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
         return out * carrier(self.phase, self.carrier_offset, out)
 
-    def modulate_overlapping(self, symbols, samples):
+    def modulate_overlapping(self, symbols: Tensor, samples: int) -> Tensor:
         """As modulate, of all symbols that reach into the window (`reaching`)."""
         first = self.overlapping_symbols(samples)[0]
         out = self.signal.modulate(self._turned(symbols, first), samples, self.timing_of(first))
         return out * carrier(self.phase, self.carrier_offset, out)
 
-    def _turned(self, symbols, first, back=False):
+    def _turned(self, symbols: Tensor, first: Tensor, back: bool = False) -> Tensor:
         """Symbols first, first + 1, ... [batch, n] with the turn of an alphabet that turns, or without it again."""
         turns = self.signal.turns(first, symbols.shape[1])
         return symbols if turns is None else symbols * (turns.conj() if back else turns).to(symbols.device)
 
-    def timing_of(self, number):
+    def timing_of(self, number: Tensor) -> Tensor:
         """Sample on which the symbols `number` [batch] are centred; rounded, so that equal timings are seen to be equal."""
         timing = column(self.timing, torch.empty(0))[:, 0]
         return torch.round(timing + number * self.signal.samples_per_symbol, decimals=6)
 
-    def symbol_means(self, r, var, modulate, demodulate):
+    def symbol_means(self, r: Tensor, var: Tensor, modulate: Callable[..., Any], demodulate: Callable[..., Any] | None) -> Tensor:
         """E[a | r] of symbols, r = a + noise of variance var: complex64 [batch, symbols]. modulate, demodulate: from symbols like
         these to windows and back, for a denoiser that works on waveforms."""
         return self.signal.alphabet.mean(r, var)
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: the pulse's own, over samples_per_symbol, for white symbols that never end; averaged over
         fractions of a sample where the timing is not one number."""
         timing = torch.as_tensor(np.nan if self.timing is None else self.timing, dtype=torch.float64)
@@ -233,7 +238,7 @@ class LinearModulation(Source):
         offset = 0.0 if self.carrier_offset is None else self.carrier_offset
         return np.where(inside, table[np.where(inside, lags, 0) + middle], 0) * rotation(offset, lags)
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise: matched filter, posterior mean of each symbol, modulate (Hᴴ·H ≈ samples_per_symbol·I).
 
         Under noise with a basis the matched filter gives way to the linear estimate of each symbol, given all samples, the
@@ -258,13 +263,13 @@ class LinearModulation(Source):
             mean = mean * exists.to(x.device)
         return self.signal.modulate(self._turned(mean, first), samples, centre) * turn
 
-    def _equalised(self, z, noise_var, centre, samples):
+    def _equalised(self, z: Tensor, noise_var: Tensor, centre: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """The linear estimate (HᴴH + noise_var·I)⁻¹·z of each symbol from z = Hᴴx [batch, count], made unbiased, by conjugate
         gradients, and the variance of its error [batch, 1], as far from the window's ends."""
         count, sps = z.shape[1], self.signal.samples_per_symbol
         level = noise_var.clamp_min(1e-3 * sps)
 
-        def apply(v):
+        def apply(v: Tensor) -> Tensor:
             return self.signal.correlate(self.signal.modulate(v, samples, centre), count, centre) + level * v
 
         mean, _ = conjugate_gradients(apply, z, _EQUALISED)
@@ -273,7 +278,7 @@ class LinearModulation(Source):
         var = (level / (gram + level)).mean(1, keepdim=True)
         return mean / (1 - var), var / (1 - var)
 
-    def _coloured(self, x, noise_var, colour, floor):
+    def _coloured(self, x: Tensor, noise_var: Any, colour: Any, floor: Any) -> Tensor:
         """E of each symbol that reaches the window, complex64 [batch, symbols], under noise in the span of colour's pulses."""
         pair = self.pair(x.shape, colour, x.device)
         own = pair.prior(1)
@@ -284,14 +289,14 @@ class LinearModulation(Source):
         soft = moments(self.signal.alphabet, mean / var / precision, 1 / precision)[0].float()
         return torch.view_as_complex(torch.nn.functional.pad(soft, (0, 2 - soft.shape[-1])))
 
-    def draw(self, batch, samples, generator, scrambled=None):
+    def draw(self, batch: int, samples: int, generator: torch.Generator, scrambled: Any = None) -> tuple[Tensor, Self]:
         """See Source.draw: it goes on before and after the window. scrambled: symbols as 802.11b makes them of constant data
         (signals.linear.scrambled_symbols), else independent; None: scrambled where the pulse is barker and the alphabet bpsk."""
         signal, sps = self.signal, self.signal.samples_per_symbol
         if scrambled is None:
             scrambled = (signal.pulse, signal.constellation) == ("barker", "bpsk")
 
-        def drawn(value, scale):
+        def drawn(value: Any, scale: float) -> Tensor:
             if value is not None:
                 return torch.as_tensor(value, dtype=torch.float64).expand(batch)
             return scale * torch.rand(batch, generator=generator, dtype=torch.float64)
@@ -309,7 +314,7 @@ class LinearModulation(Source):
         b = signal.modulate(symbols if turns is None else symbols * turns, samples, timing + first * sps)
         return b * carrier(phase, self.carrier_offset, b), truth
 
-    def linear_model(self, shape):
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: one column per symbol that reaches the window."""
         samples, signal = shape[1], self.signal
         first, count = self.overlapping_symbols(samples)
@@ -325,7 +330,7 @@ class LinearModulation(Source):
             columns = columns * turns[..., None]
         exists = torch.ones(1, count, dtype=torch.bool) if exists is None else exists
 
-        def decode(mean, var, rows=EVERY):
+        def decode(mean: Tensor, var: Tensor, rows: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:
             soft, error = as_complex(mean, var)
             at, there = some(centre, rows), some(exists, rows)
             at = torch.where((at >= -1e-6) & (at < samples - 1e-6) & there, at, torch.nan)
@@ -334,21 +339,21 @@ class LinearModulation(Source):
 
         return LinearModel(begin, columns, signal.alphabet, exists, decode)
 
-    def demodulator(self):
+    def demodulator(self) -> Any:
         """See Source.demodulator: matched filter and alphabet."""
         return MatchedFilterDemodulator(self)
 
     @property
-    def memory(self):
+    def memory(self) -> int:
         """See Source.memory."""
         return self.signal.taps_count
 
     @property
-    def symbol_period(self):
+    def symbol_period(self) -> int:
         """See Source.symbol_period."""
         return self.signal.samples_per_symbol
 
-    def pair(self, shape, other, device):
+    def pair(self, shape: Sequence[int], other: LinearModulation, device: torch.device) -> LinearPair:
         """The LinearPair of `other` (first) and this source (second); kept, since iterations ask again."""
         key = (tuple(shape), id(other), str(device))
         pair = self._pairs.get(key)             # threads may share a prior
@@ -363,10 +368,10 @@ class MatchedFilterDemodulator:
 
     coherent = True
 
-    def __init__(self, source):
+    def __init__(self, source: LinearModulation) -> None:
         self.source, self.ambiguity = source, source.signal.alphabet.symmetry
 
-    def __call__(self, x, noise_var):
+    def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
         """See sources.base.Demodulator. Raises ParameterError where timing or phase are unknown."""
         own = self.source
         for name in own.unknown:

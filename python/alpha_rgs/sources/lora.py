@@ -7,15 +7,19 @@ constant over the symbol, integrated over: P(m) ~ I0(2|z_m|/v), and the mean of 
 (envelope detection: Proakis, Digital Communications, 5.4). The symbols are cyclic shifts of one chirp, so all z_m are one
 circular correlation, and the mean of their waveforms another.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..signals import Lora as Signal
 from ..signals.carrier import carrier, rotation
-from .base import Demodulated, Source
+from .base import Demodulated, Noise, Number, Source
 from .keys import number, whole
 
 _COARSE = 16        # candidates for the begin of a symbol, at first
@@ -58,16 +62,16 @@ class Lora(Source):
     synchronizes = ("timing", "phase")      # without a phase each symbol has its own
     takes_basis = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at."""
         return replace(self, timing=None if self.timing is None else (self.timing - start) % self.signal.symbol_length,
                        phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
 
-    def modulate(self, symbols, samples):
+    def modulate(self, symbols: Tensor, samples: int) -> Any:
         """Symbols, integers [batch, n], the first of them under way at sample 0, to complex64 [batch, samples]; the timing is
         known. phase: None for 0, a number, or a tensor [batch, n] of each symbol's."""
         length = self.signal.symbol_length
@@ -75,7 +79,7 @@ class Lora(Source):
         out = self.signal.modulate(symbols, samples, first)
         return out * carrier(0.0 if self.phase is None else self.phase, self.carrier_offset, out)
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
         """Windows of random symbols, complex64 [batch, samples], and the prior as it truly is: timing drawn per window where it
         is None; a phase that is None is drawn per symbol, and stays None."""
         length = self.signal.symbol_length
@@ -92,15 +96,15 @@ class Lora(Source):
         return out, truth
 
     @property
-    def memory(self):
+    def memory(self) -> int:
         """See Source.memory."""
         return self.signal.symbol_length
 
-    def demodulator(self):
+    def demodulator(self) -> Any:
         """See Source.demodulator: dechirping."""
         return ChirpDemodulator(self)
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: (1 - |l|/M) times the chirp's cyclic autocorrelation; what neighbouring symbols of one
         phase share, 1/N of the power at most, is left out."""
         length, lags = self.signal.symbol_length, np.asarray(lags)
@@ -108,7 +112,7 @@ class Lora(Source):
         return np.where(abs(lags) < length, (1 - abs(lags) / length) * cyclic[lags % length], 0) * rotation(self.carrier_offset,
                                                                                                             lags)
 
-    def symbol_odds(self, x, noise_var):
+    def symbol_odds(self, x: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor, int]:
         """(log-probabilities up to a constant float64 [batch, blocks, N], samples of the first block that lie before the window
         [batch], blocks) of the symbols that reach into the window; timing known."""
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1, 1).expand(len(x), 1, 1)
@@ -118,7 +122,7 @@ class Lora(Source):
         arg = 2 / noise_var.clamp_min(1e-9) * (z.abs() if self.phase is None else (z * self._starts(z).conj()).real)
         return (arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg), begin, blocks
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise: the exact posterior mean where the timing is known; white noise alone, its variance a
         float or [batch]. An unknown timing is decided first (`synchronize`)."""
         noise_var = self.white(noise)
@@ -141,10 +145,10 @@ class Lora(Source):
         out = mean.gather(1, begin[:, None] + torch.arange(x.shape[1], device=x.device))
         return out.to(torch.complex64) * turn
 
-    def _starts(self, like):
+    def _starts(self, like: Tensor) -> Tensor:
         return self.signal.starts().to(like.device)
 
-    def _correlate(self, x, timing):
+    def _correlate(self, x: Tensor, timing: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
         """z [batch, blocks, N] of the shifts c((n + m·R) mod M), the chirp as sampled [batch, M], where in the first block the
         window begins [batch], blocks. x complex [batch, samples], timing float64 [batch]."""
         length, samples = self.signal.symbol_length, x.shape[1]
@@ -161,7 +165,7 @@ class Lora(Source):
         folded = product.unflatten(2, (self.signal.samples_per_chip, self.signal.chips)).sum(2)
         return torch.fft.fft(folded) / length, chirp, begin, blocks
 
-    def evidence(self, x, noise_var, timing):
+    def evidence(self, x: Tensor, noise_var: Tensor, timing: Tensor) -> Tensor:
         """log p(x | timing) up to a constant, float64 [batch, t], for timings float64 [batch, t]; noise_var float64 [batch]."""
         phase = 0.0 if self.phase is None else self.phase
         x = x * carrier(phase, self.carrier_offset, x).conj()
@@ -172,7 +176,7 @@ class Lora(Source):
             out.append((arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg).logsumexp(-1).sum(1))
         return torch.stack(out, 1)
 
-    def synchronize(self, x, noise_var):
+    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
         dechirped tones split between two symbols: the evidence of symbols of any phase falls evenly about its peak, and grids
         twice as fine each, laid about the few best points, lead to it; then whole chips are tried."""
@@ -184,7 +188,7 @@ class Lora(Source):
         timing = (step * torch.arange(_COARSE, device=x.device, dtype=torch.float64)).expand(len(x), -1)
         any_phase, chip = replace(self, phase=None), self.signal.samples_per_chip
 
-        def refined(prior, timing, step, last):
+        def refined(prior: Any, timing: Tensor, step: float, last: float) -> Tensor:
             log = prior.evidence(x, noise_var, timing)
             while step > last:
                 step /= 2
@@ -215,10 +219,10 @@ class ChirpDemodulator:
 
     ambiguity = 1
 
-    def __init__(self, source):
+    def __init__(self, source: Any) -> None:
         self.source, self.coherent = source, False
 
-    def __call__(self, x, noise_var):
+    def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
         """See sources.base.Demodulator. Raises ParameterError where the timing is unknown."""
         own, length, device = self.source, self.source.signal.symbol_length, x.device
         if own.timing is None:
@@ -235,6 +239,6 @@ class ChirpDemodulator:
         return Demodulated(weight.argmax(-1).to(torch.complex64), torch.stack(llrs, -1).float(), at)
 
 
-def _first(timing, length):
+def _first(timing: Any, length: int) -> Tensor:
     """The begin of the symbol that is under way at sample 0, float64 [batch] or [1]: -M < begin <= 0."""
     return -(-torch.as_tensor(timing, dtype=torch.float64).reshape(-1) % length)

@@ -6,10 +6,15 @@ experiment's CommSignal2. That recording's averaged autocorrelation is what 802.
 25 samples, with the side lobes of the 11-chip Barker code; a peak at 3175 samples is the scrambler's 127 symbols): this is
 inferred from second-order statistics, so it is called a stand-in.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..signals import LinearModulation as LinearSignal
@@ -33,16 +38,16 @@ class Mixture:
     noise_var: float
     bits: torch.Tensor
     soi: LinearModulation
-    interference: Source
+    interference: Any       # a Source
 
 
-def paper_priors(constellation="qpsk", symbols=160):
+def paper_priors(constellation: str = "qpsk", symbols: int | None = 160) -> Any:
     """The paper's RRC-QPSK (16 samples per symbol, roll-off 0.5, span 4) and OFDM (64/16, guards 4 and 3)."""
     soi = LinearModulation(LinearSignal("qpsk", 16, "rrc", 0.5, 4), timing=8.0, phase=0.0, gain=1.0, symbols=symbols)
     return soi, Ofdm(OfdmSignal(constellation=constellation))
 
 
-def paper_case(name):
+def paper_case(name: str) -> Any:
     """(signal of interest, interference) of a case of the table, a name of CASES, or HELD_OUT: OFDM-QPSK of another numerology
     (128/32, guards 10 and 9). ParameterError for another. The interference's nuisances are None: drawn, and then to be estimated.
     """
@@ -55,7 +60,7 @@ def paper_case(name):
     return paper_priors()[0], LinearModulation(LinearSignal("bpsk", 25, "barker"))
 
 
-def draw_case(case, batch, sir_db, snr_db=None, seed=0):
+def draw_case(case: str, batch: int, sir_db: int, snr_db: Any = None, seed: int = 0) -> Mixture:
     """A Mixture of a case (see paper_case): 2560 samples, 160 symbols. dsss-noise has noise of its own, DSSS_NOISE_DB below the
     interference; snr_db is then refused."""
     soi, interference = paper_case(case)
@@ -66,12 +71,13 @@ def draw_case(case, batch, sir_db, snr_db=None, seed=0):
     return draw(soi, interference, batch, 2560, sir_db, snr_db, seed)
 
 
-def noise(shape, generator):
+def noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """CN(0, 1), complex64."""
     return torch.randn(*shape, dtype=torch.complex64, generator=generator)
 
 
-def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambled=None):
+def draw(soi: Any, interference: Source, batch: int, samples: Any, sir_db: float | None, snr_db: float | None = None,
+         seed: int = 0, scrambled: Any = None) -> Mixture:
     """Windows of `samples` samples; the interference's nuisances (OFDM: frame offset, phase; linear modulation,
     GMSK, GFSK: timing, phase; LoRa: timing) are drawn per window where the prior lacks them.
 
@@ -105,7 +111,7 @@ def draw(soi, interference, batch, samples, sir_db, snr_db=None, seed=0, scrambl
     return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
 
 
-def alone(prior, batch, samples, generator, scrambled=None):
+def alone(prior: Any, batch: int, samples: int, generator: torch.Generator, scrambled: Any = None) -> Any:
     """A source by itself, its nuisances drawn where the prior lacks them: (complex64 [batch, samples], the prior as it truly is).
 
     scrambled: for linear modulation, see _linear. Raises CapabilityError where that kind cannot be drawn.
@@ -115,7 +121,7 @@ def alone(prior, batch, samples, generator, scrambled=None):
     return prior.draw(batch, samples, generator)
 
 
-def autocorrelation(x, lags):
+def autocorrelation(x: Tensor, lags: int) -> Tensor:
     """R(l)/R(0), R(l) = sum_n x(n + l)·conj(x(n)) over a window, averaged over windows: complex [batch, samples] ->
     complex128 [lags], lags 0 ... lags-1. Its modulus is to be compared with a recording's."""
     spectrum = torch.fft.fft(x.to(torch.complex128), 2 * x.shape[1])

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """OFDM whose numerology is known."""
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..inference.linear_model import EVERY, LinearModel, as_complex, some
@@ -12,7 +17,7 @@ from ..signals import Ofdm as Signal
 from ..signals.carrier import carrier, column, rotation
 from ..signals.framing import FramePlan
 from ..signals.ofdm import ofdm_matrix
-from .base import Demodulated, Source, Structure
+from .base import Demodulated, Noise, Number, Source, Structure
 from .keys import flag, listed, number, text, whole
 
 _LIMIT = 0.5            # of a carrier's amplitude: weaker ones say less of the phase
@@ -60,7 +65,7 @@ class Ofdm(Source):
     estimable = synchronizes = needs = ("frame_offset", "phase")
     own_carrier = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.channel = tuple(complex(tap) for tap in self.channel)
         if not any(self.channel):
             raise ParameterError("channel: give at least one tap that is not zero")
@@ -74,33 +79,34 @@ class Ofdm(Source):
             raise ParameterError(f"frame_offset: {self.frame_offset} must lie between 0 and {period - 1}")
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
-        self._plans = {}
+        self._plans: dict[Any, FramePlan] = {}
 
     @property
-    def matrix(self):
+    def matrix(self) -> np.ndarray:
         """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
         return self.signal.through(self.channel)
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at."""
-        offset = self.frame_offset
+        offset: Any = self.frame_offset
         return replace(self, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
                        phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
 
-    def plan(self, shape, soi=None):
+    def plan(self, shape: Sequence[int], soi: Any = None) -> FramePlan:
         """The FramePlan of windows of this shape; kept, since iterations ask again."""
         key = (tuple(shape), id(soi))
         plan = self._plans.get(key)             # threads may share a prior
         if plan is None:
-            plan = FramePlan(self.signal.frame_length, self.frame_offset, shape, soi, self.carrier_offset)
+            offset: Any = self.frame_offset     # known
+            plan = FramePlan(self.signal.frame_length, offset, shape, soi, self.carrier_offset)
             self._plans = {**dict(list(self._plans.items())[-1:]), key: plan}
         return plan
 
-    def blocks(self, shape):
+    def blocks(self, shape: Sequence[int]) -> Any:
         """See Source.blocks: the frames, if the carriers' constellation is known."""
         return None if self.signal.alphabet.symmetry is None else self.plan(shape)
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise. Per frame: linear estimate of each carrier under that noise, made unbiased, then the posterior
         mean over the alphabet, then A again. Under noise with a basis see ofdm_coloured.py."""
         noise_var, colour, floor = self.asked(noise)
@@ -120,7 +126,7 @@ class Ofdm(Source):
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
         return plan.join(mean @ matrix.T) * turn
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> Any:
         """See Source.draw: random carriers. Raises ParameterError where the constellation is unknown."""
         if self.signal.alphabet.symmetry is None:
             raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
@@ -138,10 +144,11 @@ class Ofdm(Source):
         b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
         return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
 
-    def synchronize(self, x, noise_var):
+    def synchronize(self, x: Tensor, noise_var: Number) -> Any:
         """See Source.synchronize: the frame offset from prefixes and their copies (van de Beek, 1997), the phase from the
         carriers of whole frames, lifted to the alphabet's symmetry. Raises ParameterError without a prefix."""
-        found, here = {}, self
+        found: dict[str, Tensor] = {}
+        here: Any = self
         if self.frame_offset is None:
             found["frame_offset"] = self._prefixes(x, noise_var)
             here = replace(here, frame_offset=found["frame_offset"])
@@ -155,10 +162,11 @@ class Ofdm(Source):
                 here = replace(here, phase=found["phase"])
         return here, found
 
-    def _prefixes(self, x, noise_var):
+    def _prefixes(self, x: Tensor, noise_var: Number) -> Tensor:
         """Frame offset, int64 [batch], of largest likelihood, other sources taken for white noise of that variance."""
         period, size = self.signal.frame_length, self.signal.fft_size
-        usable = self.signal.cyclic_prefix - self.delay_spread
+        spread = self.delay_spread or 0
+        usable = self.signal.cyclic_prefix - spread
         if usable < 1:
             raise ParameterError("frame_offset: cannot be estimated without a cyclic prefix; give it in the prior")
         a, b = x[:, :-size].to(torch.complex128), x[:, size:].to(torch.complex128)
@@ -169,14 +177,14 @@ class Ofdm(Source):
         if whole < period:
             raise ParameterError(f"frame_offset: a window of {x.shape[1]} samples is too short to find it; {3 * period} or more")
 
-        def runs(v):            # sums over the usable part of a prefix that begins at n, then over frames
+        def runs(v: Tensor) -> Tensor:      # sums over the usable part of a prefix that begins at n, then over frames
             total = torch.nn.functional.pad(v.cumsum(1), (1, 0))
             return (total[:, usable:] - total[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
 
         metric = runs(product).real - rho * runs(energy)
-        return (metric.argmax(1) - self.delay_spread) % period
+        return (metric.argmax(1) - spread) % period
 
-    def linear_model(self, shape):
+    def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: one column per carrier and frame."""
         period, samples = self.signal.frame_length, shape[1]
         offset = torch.as_tensor(self.frame_offset, dtype=torch.int64).reshape(-1, 1) % period - period
@@ -190,12 +198,13 @@ class Ofdm(Source):
         columns = columns.expand(len(columns), frames, -1, -1).flatten(1, 2)
         exists = ((start + period > 0) & (start < samples)).expand(max(len(start), len(columns)), -1)
 
-        def decode(mean, var, rows=EVERY):
+        def decode(mean: Tensor, var: Tensor, rows: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:
             return self._read(*as_complex(mean, var), some(begin, rows).to(mean.device), samples)
 
-        return LinearModel(start, columns, self.signal.alphabet, exists, decode, (period, offset[:, 0]))
+        alphabet: Any = self.signal.alphabet
+        return LinearModel(start, columns, alphabet, exists, decode, (period, offset[:, 0]))
 
-    def _read(self, soft, var, begin, samples):
+    def _read(self, soft: Tensor, var: Tensor, begin: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """Soft carriers [batch, frames·carriers] and their variances as symbols, LLRs and positions: of frames whose body lies in
         the window, centred on the body's middle."""
         body = begin + self.signal.cyclic_prefix
@@ -206,25 +215,25 @@ class Ofdm(Source):
         return soft.to(torch.complex64), llrs.float(), at
 
     @property
-    def decided(self):
+    def decided(self) -> bool:
         """See Source.decided: not where the constellation is unknown."""
         return self.signal.alphabet.symmetry is not None
 
     @property
-    def memory(self):
+    def memory(self) -> int:
         """See Source.memory."""
         return self.signal.frame_length
 
     @property
-    def frame_period(self):
+    def frame_period(self) -> int:
         """See Source.frame_period."""
         return self.signal.frame_length
 
-    def demodulator(self):
+    def demodulator(self) -> Any:
         """See Source.demodulator: one tap per carrier; None where the constellation is unknown."""
         return None if self.signal.alphabet.symmetry is None else CarrierDemodulator(self)
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: diagonals of A·Aᴴ, averaged over the position in the frame."""
         period, lags = self.signal.frame_length, np.asarray(lags)
         covariance = self.matrix @ self.matrix.conj().T
@@ -232,12 +241,12 @@ class Ofdm(Source):
         inside = abs(lags) < period
         return np.where(inside, table[np.where(inside, lags, 0) + period - 1], 0) * rotation(self.carrier_offset, lags)
 
-    def reconstruct(self, x, noise_var):
+    def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Source.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
         whole = self.plan(x.shape).whole.to(x.device)
         return torch.where(whole, self.denoise(x, noise_var), x / (1 + noise_var))
 
-    def clean_carriers(self, other):
+    def clean_carriers(self, other: Any) -> np.ndarray:
         """Indices (into the active carriers) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
         none is."""
         signal = other.signal
@@ -250,7 +259,7 @@ class Ofdm(Source):
         return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])
 
     @property
-    def matrix_key(self):
+    def matrix_key(self) -> tuple[Signal, tuple[complex, ...]]:
         """A hashable key from which `matrix` can be made again."""
         return (self.signal, self.channel)
 
@@ -260,10 +269,10 @@ class CarrierDemodulator:
 
     coherent = True
 
-    def __init__(self, source):
+    def __init__(self, source: Any) -> None:
         self.source, self.ambiguity = source, source.signal.alphabet.symmetry
 
-    def __call__(self, x, noise_var):
+    def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
         """See sources.base.Demodulator. symbols: carrier after carrier, ascending, frame after frame."""
         own, signal = self.source, self.source.signal
         for name in own.unknown:
@@ -281,14 +290,14 @@ class CarrierDemodulator:
         return Demodulated(*own._read(soft.flatten(1), var.expand(soft.shape).flatten(1), begin, x.shape[1]))
 
 
-def _filters(plan, matrix_key, noise_var, device):
+def _filters(plan: FramePlan, matrix_key: Any, noise_var: float, device: torch.device) -> tuple[list[Tensor], Tensor]:
     """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]."""
     pairs = [_unbiased_filter(matrix_key, c[:2], noise_var) for c in plan.classes]
     return [f.to(device) for f, _ in pairs], torch.stack([v for _, v in pairs]).to(device)[plan.index.to(device)]
 
 
 @lru_cache(maxsize=20000)
-def _unbiased_filter(matrix_key, cls, noise_var):
+def _unbiased_filter(matrix_key: Any, cls: tuple[int, int], noise_var: float) -> tuple[Tensor, Tensor]:
     """(F, var): c + error of variance var = F·x for the samples of one frame in white noise, from the linear estimate of
     unit-power carriers.
 

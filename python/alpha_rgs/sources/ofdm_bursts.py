@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bursts of OFDM of a known family (IEEE 802.11) of which nothing else is known: when they come, guard intervals, carrier
 offsets, channels and alphabets are found in each window (acquisition/frames.py, acquisition/channel.py)."""
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import CapabilityError
 from ..inference.frame_tiling import GAUSSIAN, Tiling
 from ..signals import Ofdm as Signal
 from ..signals.wifi import ALPHABETS, CARRIERS, FFT_SIZE, PILOTS, PREFIXES, received, traffic
-from .base import Source, Structure
+from .base import Noise, Number, Source, Structure
 from .ofdm import Ofdm
 
 LENGTH = FFT_SIZE + max(PREFIXES)           # of the longest frame, samples
@@ -29,12 +33,12 @@ class Slot:
     prefix: int
 
     @property
-    def length(self):
+    def length(self) -> int:
         """Samples."""
         return self.prefix + FFT_SIZE
 
     @property
-    def end(self):
+    def end(self) -> int:
         """The first sample after it."""
         return self.start + self.length
 
@@ -69,15 +73,15 @@ class OfdmBursts(Source):
     decided = True
     takes_basis = False
 
-    def kappa(self, batch):
+    def kappa(self, batch: int) -> Tensor:
         """Amplitude of the bursts over the time that they take, float64 [batch]; 0 where there are none."""
         out = torch.zeros(batch, dtype=_REAL)
-        for w, window in enumerate(self.frames):
+        for w, window in enumerate(self.frames or ()):
             power = [np.sum(abs(f.gain) ** 2) for f in window if f.alphabet]
             out[w] = float(np.mean(power)) ** 0.5 if power else 0.0
         return out
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
         """Windows of random traffic (signals.wifi), complex64 [batch, samples], of unit mean power while there is any; and the
         prior with its frames as they truly are, carriers open (their gains are of these windows: times kappa in a mixture)."""
         windows = [traffic(samples, generator) for _ in range(batch)]
@@ -88,25 +92,25 @@ class OfdmBursts(Source):
         return torch.stack([received(bursts, samples, generator) for bursts in windows]).to(torch.complex64), replace(
             self, frames=frames)
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: of 52 carriers alike."""
         return Ofdm(Signal(64, 16, (6, 5), True, "gaussian")).autocorrelation(lags)
 
-    def deciding(self, tiles, rows):
+    def deciding(self, tiles: Tiles, rows: Tensor) -> Any:
         """What decides open carriers of the Tiles' rows, int64 [n], all together: (mean, var) [n, 56] of their estimates ->
         (mean, var) of the posterior; None where each is by itself, or Gaussian."""
         return None
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise: not yet; joint detection asks for frames instead."""
         raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint beside a linear-modulation")
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at: what is found is found anew in each window."""
         return replace(self, frames=None)
 
 
-def _nothing(at, end):
+def _nothing(at: int, end: int) -> list[Frame]:
     return [Frame(k, min(end - k, LENGTH) - FFT_SIZE, 0.0, np.zeros(0), "", 0.0, 0.0) for k in range(at, end, LENGTH)]
 
 
@@ -114,13 +118,13 @@ class Tiles(Tiling):
     """Windows cut into frames and what lies between them, as a Tiling; the carriers that are decided are taken off `received`,
     the others are open. full: bool [tiles], whether it is a frame's; frames: the Frame of each."""
 
-    def __init__(self, y, bursts, noise_var):
+    def __init__(self, y: Tensor, bursts: Any, noise_var: Tensor) -> None:
         tiles = [(w, tile) for w, window in enumerate(bursts.frames) for tile in _filled(window, y.shape[1])]
         self.frames = [tile for _, tile in tiles]
         super().__init__(y, [w for w, _ in tiles], [tile.start for _, tile in tiles], [tile.length for _, tile in tiles], LENGTH)
         self.full = torch.tensor([bool(tile.alphabet) for _, tile in tiles])
         self.power = y.abs().square().mean(1).to(_REAL).cpu()
-        sorts = {}
+        sorts: dict[Any, list[int]] = {}
         for index, (_, tile) in enumerate(tiles):
             sorts.setdefault("nothing" if not tile.alphabet else "open" if tile.decided is None else "decided", []).append(index)
         for sort, members in sorts.items():
@@ -128,7 +132,7 @@ class Tiles(Tiling):
             here = [tiles[i][1] for i in members]
             self.groups.append((rows, *self._carriers(here, rows, sort, noise_var.cpu()[self.window[rows]])))
 
-    def _carriers(self, tiles, rows, sort, floor):
+    def _carriers(self, tiles: list[Frame], rows: Tensor, sort: str, floor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(waves of the open carriers, their alphabets, noise); what is decided is taken off `received`."""
         noise = (floor.to(_REAL) + _UNMODELLED * self.power[self.window[rows]])[:, None].expand(-1, LENGTH).clone()
         if sort == "nothing":
@@ -152,7 +156,7 @@ class Tiles(Tiling):
         return waves[..., use], alphabet[:, use], noise
 
 
-def _filled(frames, samples):
+def _filled(frames: list[Frame], samples: int) -> list[Frame]:
     """The Frames of one window in order, and Frames of nothing between them."""
     out, at = [], 0
     for frame in sorted(frames, key=lambda f: f.start):

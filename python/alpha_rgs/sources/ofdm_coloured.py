@@ -7,20 +7,30 @@ together: J + I = RᴴR their precision and the alphabet's power, |z - R·c|² t
 of a tree search (the M-algorithm) stands for that over all. In a frame that the window cuts no carrier is clean: all are
 decided together, where it matters (`edges`).
 """
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..signals.framing import frame_pulses
 from ..signals.ofdm import ofdm_matrix
 from ..signals.tree_search import list_mean
 
+if TYPE_CHECKING:
+    from ..signals.constellations import Constellation
+    from ..signals.framing import FramePlan
+    from .linear_modulation import LinearModulation
+
 _WIDTH, _WIDTH_IN_NOISE, _NOISE = 8, 32, 1e-3      # decisions kept; the second where the floor, b having unit power, is higher
 _WIDTH_CUT, _ENOUGH = 64, 0.125     # in cut frames of which at least this share is seen; without it errors there are tenfold
 
 
-def coloured_means(frames, plan, prior, noise_var, floor, clean, edges):
+def coloured_means(frames: Tensor, plan: FramePlan, prior: Any, noise_var: Any, floor: Any, clean: np.ndarray,
+                   edges: bool) -> Tensor:
     """Posterior means of all carriers, complex64 [batch, frames, carriers], from frames [batch, frames, frame_length].
 
     noise_var: v of the colour's symbols; floor: variance of white w; clean: indices of the clean carriers; edges: whether cut
@@ -44,7 +54,7 @@ def coloured_means(frames, plan, prior, noise_var, floor, clean, edges):
     return out
 
 
-def _means(frames, plan, prior, given, clean, width):
+def _means(frames: Tensor, plan: FramePlan, prior: Any, given: tuple[Any, ...], clean: np.ndarray, width: int) -> Tensor:
     device, count = frames.device, len(prior.signal.carriers)
     near = np.setdiff1d(np.arange(count), clean)
     alphabet, key = prior.signal.alphabet, (*given, tuple(near), tuple(clean))
@@ -67,7 +77,9 @@ def _means(frames, plan, prior, given, clean, width):
 
 
 @lru_cache(maxsize=20000)
-def _tables(cls, matrix_key, noise_var, pulse_key, floor, near, clean):
+def _tables(cls: tuple[int, int, float, int, int], matrix_key: Any, noise_var: float,
+            pulse_key: tuple[LinearModulation, int, float], floor: float, near: Any,
+            clean: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For one class of frames: (F, var): clean + error of variance var = F·x; (T, R): z = T·(x - clean ones), energy |z - R·c|².
 
     F complex64 [clean, P], var float32 [clean], T complex64 [near, P], R complex64 [near, near] upper triangular.
@@ -85,7 +97,7 @@ def _tables(cls, matrix_key, noise_var, pulse_key, floor, near, clean):
     r = np.linalg.cholesky(t @ a[:, near] + np.eye(len(near))).conj().T
     t = np.linalg.solve(r.conj().T, t)
 
-    def full(part, width):
+    def full(part: np.ndarray, width: int) -> Any:
         out = np.zeros((width, period), complex)
         out[:, low:high] = part
         return torch.tensor(out, dtype=torch.complex64)
@@ -94,14 +106,14 @@ def _tables(cls, matrix_key, noise_var, pulse_key, floor, near, clean):
         r, dtype=torch.complex64)
 
 
-def _left_open(alphabet, var):
+def _left_open(alphabet: Constellation, var: np.ndarray) -> np.ndarray:
     """E Var[c | c + √var·n] over the alphabet: float64 like var."""
     grid, left = _left_open_table(alphabet)
     return np.interp(np.log10(np.maximum(var, 1e-12)), grid, left)
 
 
 @lru_cache
-def _left_open_table(alphabet):
+def _left_open_table(alphabet: Constellation) -> tuple[np.ndarray, np.ndarray]:
     """_left_open at powers of ten from -4 to 4, by quadrature."""
     grid = np.linspace(-4, 4, 161)
     var = torch.tensor(10 ** grid)

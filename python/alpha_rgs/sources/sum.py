@@ -5,13 +5,18 @@ Each part is denoised in what the means of the others leave, with the noise rais
 have (for a source of unit power and its posterior mean m, E|s - m|² = 1 - E|m|²): parallel interference cancellation with soft
 values, damped.
 """
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
-from .base import Source
+from .base import Noise, Number, Source
 from .keys import listed, number, whole
 
 _DAMPING = 0.7          # weight of a new mean after the first round
@@ -26,7 +31,7 @@ class Sum(Source):
     """
 
     sources: tuple = ()
-    gains: tuple | None = None
+    gains: Any = None       # None, or a tuple of floats
     rounds: int = 3
     gain: float | None = None
 
@@ -40,7 +45,7 @@ class Sum(Source):
     state_names = {"gain": "gain"}
     takes_basis = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.sources = tuple(self.sources)
         if len(self.sources) < 2 or not all(isinstance(source, Source) for source in self.sources):
             raise ParameterError("sources: give two priors or more")
@@ -53,35 +58,35 @@ class Sum(Source):
             raise ParameterError(f"rounds: {self.rounds} must be a whole number, 1 or more")
 
     @property
-    def amplitudes(self):
+    def amplitudes(self) -> tuple[float, ...]:
         """The gains scaled so that their squares sum to 1."""
         norm = math.sqrt(sum(g * g for g in self.gains))
         return tuple(g / norm for g in self.gains)
 
     @property
-    def _order(self):
+    def _order(self) -> list[int]:
         """Strongest first."""
         return sorted(range(len(self.sources)), key=lambda i: -self.gains[i])
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at."""
         return replace(self, sources=tuple(source.at(start) for source in self.sources))
 
-    def select(self, index):
+    def select(self, index: Any) -> Self:
         """See Source.select."""
         return replace(self, sources=tuple(source.select(index) for source in self.sources))
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
         """See Source.draw."""
         parts = [source.draw(batch, samples, generator) for source in self.sources]
         b = sum(g * part for g, (part, _) in zip(self.amplitudes, parts))
         return b, replace(self, sources=tuple(truth for _, truth in parts))
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: the parts', weighted by their powers."""
         return sum(g * g * source.autocorrelation(lags) for g, source in zip(self.amplitudes, self.sources))
 
-    def synchronize(self, x, noise_var):
+    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: each part in what the means of the others leave, as in denoise; the strongest first, and all
         once more."""
         sources, found = list(self.sources), {}
@@ -98,14 +103,14 @@ class Sum(Source):
                 break
         return replace(self, sources=tuple(sources)), found
 
-    def _rest(self, x, noise_var, means, var, i):
+    def _rest(self, x: Tensor, noise_var: Any, means: list[Tensor], var: list[float], i: int) -> tuple[Tensor, float]:
         """What the others leave of x, in units of part i, and its noise level, float."""
         g, others = self.amplitudes[i], [j for j in range(len(means)) if j != i]
         level = float(torch.as_tensor(noise_var, dtype=torch.float64).mean())
         level += sum(self.amplitudes[j] ** 2 * var[j] for j in others)
         return (x - sum(self.amplitudes[j] * means[j] for j in others)) / g, level / g ** 2
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Any:
         """See Source.denoise: approximate, see above; white noise alone, its variance a float, or [batch] of which the mean
         counts (parts may know one level for all windows only)."""
         noise_var = self.white(noise)
@@ -121,12 +126,12 @@ class Sum(Source):
         return sum(g * mean for g, mean in zip(self.amplitudes, means))
 
 
-def _variance(mean):
+def _variance(mean: Tensor) -> float:
     """What a posterior mean of a source of unit power leaves, per sample."""
     return min(max(1 - float(mean.abs().square().mean()), 0.0), 1.0)
 
 
-def _require_known(source, number):
+def _require_known(source: Source, number: int) -> None:
     """Refuse a part that cannot be denoised since a nuisance is missing."""
     for name in source.unknown:
         if name in source.needs:
@@ -134,6 +139,6 @@ def _require_known(source, number):
                                  "sum; give it in that source's prior")
 
 
-def _rounded(level):
+def _rounded(level: float) -> float:
     """A level in steps of half a decibel: filters that depend on it are made once and kept."""
     return 10 ** (round(20 * math.log10(max(level, 1e-9))) / 20)

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Priors from TOML files, one source each, unknown keys refused; and back into TOML."""
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import math
 import pathlib
 import tomllib
+from typing import Any
 
 from ..errors import ParameterError
 from ..signals import preset
 from . import ofdm_bursts
+from .base import Source
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
 from .registry import KINDS
 
 
-def load(path):
+def load(path: str | pathlib.Path) -> Any:
     """The prior that a TOML file describes, or a folder holds (folder.py). Raises ParameterError naming the file and the key."""
     path = pathlib.Path(path)
     refuse_pickle(path)
@@ -31,7 +35,7 @@ def load(path):
     return from_dict(table, str(path), path.parent)
 
 
-def from_dict(table, source="prior", folder=None):
+def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path | None = None) -> Any:
     """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError).
 
     folder: to which the names of files in a sum's `sources` refer; default the working directory. preset: keys of an OFDM
@@ -53,7 +57,7 @@ def from_dict(table, source="prior", folder=None):
             table = {**{key: list(v) if isinstance(v, tuple) else v for key, v in preset(table.pop("preset")).items()}, **table}
         except (ParameterError, TypeError) as error:
             raise ParameterError(f"{source}: {error}") from None
-    cls = KINDS[kind]
+    cls: Any = KINDS[kind]
     keys = cls.keys
     for key, value in table.items():
         if key not in keys:
@@ -90,7 +94,7 @@ def from_dict(table, source="prior", folder=None):
         raise ParameterError(f"{source}: {error}") from None
 
 
-def _part(part, number, source, folder):
+def _part(part: Any, number: Any, source: Any, folder: Any) -> Any:
     """One of a sum's sources: a file's name, or a table."""
     if isinstance(part, str):
         return load(pathlib.Path(folder or ".") / part)
@@ -99,11 +103,11 @@ def _part(part, number, source, folder):
     raise ParameterError(f"sources: {part!r} must be the name of a prior file, or a table of its keys")
 
 
-def _flat(value):
+def _flat(value: Any) -> list[bool | float | str]:
     return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
 
 
-def values(prior):
+def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
     """key -> value of a prior and its signal, as its TOML file would name them."""
     out = {}
     for part in (getattr(prior, "signal", None), prior):
@@ -124,25 +128,25 @@ def values(prior):
     return out
 
 
-def to_toml(prior, comment=""):
+def to_toml(prior: Source, comment: str = "") -> str:
     """The text of a prior file; nuisances that are not known are left out. Raises ValueError for nuisances per window."""
     return "\n".join([f"# {line}" for line in comment.splitlines()] + toml_lines(prior)) + "\n"
 
 
-def toml_lines(prior):
+def toml_lines(prior: Source) -> list[str]:
     """The lines of to_toml, without a comment."""
     kind = prior.kind.removesuffix("-bursts")
     return [f'kind = "{kind}"', *(f"{key} = {text_of(value)}" for key, value in _known(prior).items())]
 
 
-def _known(prior):
+def _known(prior: Any) -> dict[str, float | str | tuple[int, int]]:
     """`values` less those that are unknown or say nothing."""
     return {key: value for key, value in values(prior).items() if not (
         value is None or (key == "channel" and value == (1,)) or (key == "symmetry" and value == 1)
         or (key == "delay_spread" and value == len(prior.channel) - 1))}
 
 
-def text_of(value):
+def text_of(value: Any) -> str:
     """A value as TOML writes it."""
     if hasattr(value, "item"):
         value = value.item()

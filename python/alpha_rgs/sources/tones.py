@@ -6,14 +6,18 @@ Gauss-Newton steps and all amplitudes by least squares together (CLEAN with join
 of one and several tones), until no line stands out of the noise; then each amplitude is weighted by the probability that the line
 is one, and shrunk.
 """
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
-from .base import Source
+from .base import Noise, Number, Source
 from .keys import number, whole
 
 _PAD = 4                # zero padding: a peak is at most 0.2 dB off its bin
@@ -44,20 +48,20 @@ class Tones(Source):
     state_names = {"gain": "gain"}
     takes_basis = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.count, bool) or self.count != int(self.count) or not 1 <= self.count <= 32:
             raise ParameterError(f"count: {self.count} must be a whole number of lines, 1 to 32")
         self.count = int(self.count)
 
-    def at(self, start):
+    def at(self, start: Number) -> Self:
         """See Source.at: nothing refers to the first sample."""
         return self
 
-    def autocorrelation(self, lags):
+    def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: averaged over all frequencies, a unit pulse."""
         return (np.asarray(lags) == 0).astype(complex)
 
-    def draw(self, batch, samples, generator):
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
         """Windows of `count` lines at random frequencies, two bins of the window apart or more where there is room, of random
         phases and of powers 0.5 … 1.5 relative to each other: complex64 [batch, samples], and this prior."""
         frequency = torch.rand(batch, self.count, generator=generator, dtype=torch.float64)
@@ -69,7 +73,7 @@ class Tones(Source):
         amplitude = torch.polar((power / power.sum(1, keepdim=True)).sqrt(), phase)
         return (_lines(frequency, samples) @ amplitude[..., None])[..., 0].to(torch.complex64), self
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise, white noise alone, its variance a float or [batch].
 
         A line counts where its energy exceeds what noise would reach once in 1000 windows: noise of noise_var, or of the level
@@ -77,12 +81,12 @@ class Tones(Source):
         """
         return self._fit(x, self.white(noise))[0].to(torch.complex64)
 
-    def lines(self, x):
+    def lines(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """See Source.lines: the level around them alone is known."""
         lines = self._fit(x, 0.0)[0]
         return lines.to(torch.complex64), lines.abs().square().mean(1).float()
 
-    def _fit(self, x, noise_var):
+    def _fit(self, x: Tensor, noise_var: Number) -> tuple[Tensor, Tensor, Tensor]:
         """(the sum of all lines found, complex128 [batch, samples], frequencies [batch, count], amplitudes [batch, count], zero
         for those that are none)."""
         batch, samples = x.shape
@@ -112,7 +116,7 @@ class Tones(Source):
         return (_lines(frequency, samples) @ amplitude[..., None])[..., 0], frequency, amplitude
 
 
-def _around(energy, at):
+def _around(energy: Tensor, at: Tensor) -> Tensor:
     """The level about bin `at` [batch, 1]: the median of its neighbours, on the scale of a mean of exponentials."""
     bins = energy.shape[1]
     reach = min(_NEIGHBOURS, (bins - 1) // 2)
@@ -120,14 +124,14 @@ def _around(energy, at):
     return energy.gather(1, (at + away) % bins).median(1, keepdim=True).values / math.log(2)
 
 
-def _lines(frequency, samples):
+def _lines(frequency: Tensor, samples: int) -> Tensor:
     """exp(2j*pi*f·n), complex128 [batch, samples, count]; zero for a frequency that is NaN."""
     angle = 2 * torch.pi * frequency[:, None].nan_to_num() * torch.arange(samples, dtype=torch.float64,
                                                                          device=frequency.device)[:, None]
     return torch.polar((~frequency.isnan()).to(angle)[:, None].expand_as(angle).contiguous(), angle)
 
 
-def _refine(x, frequency, steps):
+def _refine(x: Tensor, frequency: Tensor, steps: int) -> Any:
     """(frequencies, amplitudes [batch, count], rest [batch, samples]): least squares in all amplitudes, and Gauss-Newton steps of
     all frequencies with them, no more than half a bin each."""
     samples = x.shape[1]
@@ -146,7 +150,7 @@ def _refine(x, frequency, steps):
         frequency = frequency + move.clamp(-0.5 / samples, 0.5 / samples)
 
 
-def _solve(columns, x):
+def _solve(columns: Tensor, x: Tensor) -> Tensor:
     """Least squares: columns complex128 [batch, samples, k], x [batch, samples] -> [batch, k]; hardly damped, so that columns
     that are zero or alike do no harm."""
     gram = columns.mH @ columns

@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where separation runs: one thread that owns the device and batches the windows of many callers."""
+from __future__ import annotations
+
 import atexit
 import os
 import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..separators import BRIEF
-from ..separators.base import joined, mapped
+from ..separators.base import Separation, joined, mapped
+from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
 from .task import Task
+
+if TYPE_CHECKING:
+    from .task import Job
 
 
 class Engine:
@@ -24,38 +32,42 @@ class Engine:
     max_pending: windows that may wait; then submit blocks, or refuses.
     """
 
-    _named, _lock = {}, threading.RLock()
+    _named: ClassVar[dict[str, Engine]] = {}
+    _lock: ClassVar = threading.RLock()
 
-    def __init__(self, device="cpu", threads=None, max_batch=64, max_pending=256):
+    def __init__(self, device: str | torch.device = "cpu", threads: int | None = None, max_batch: int = 64,
+                 max_pending: int = 256) -> None:
         self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
         threads = threads or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
         self._pool = ThreadPoolExecutor(threads, "alpha-rgs solver", lambda: torch.set_num_threads(1)) if threads > 1 else None
         self._threads = threads
-        self._jobs, self._waiting, self._closed = [], 0, False
+        self._jobs: list[Job] = []
+        self._waiting, self._closed = 0, False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="alpha-rgs engine", daemon=True)
         self._thread.start()
         atexit.register(self.close)     # Python aborts where it ends while a thread is in torch's code
 
     @classmethod
-    def named(cls, name="default", **settings):
+    def named(cls, name: str = "default", **settings: Any) -> Engine:
         """The engine of that name, made with `settings` on first use (they are ignored afterwards)."""
         with cls._lock:
             if name not in cls._named or cls._named[name]._closed:
                 cls._named[name] = cls(**settings)
             return cls._named[name]
 
-    def task(self, sources, interference=None, method="auto", kappa=None, noise_var=None, **options):
+    def task(self, sources: Any, interference: Source | None = None, method: str = "auto", kappa: Any = None,
+             noise_var: Any = None, **options: Any) -> Task:
         """A Task: of a list of sources, or of a signal of interest and an interference. Raises ParameterError (unknown
         method)."""
         return Task(self, sources, interference, method, kappa, noise_var, options)
 
     @property
-    def pending(self):
+    def pending(self) -> int:
         """Windows that wait."""
         return self._waiting
 
-    def close(self):
+    def close(self) -> None:
         """Finish what was submitted, then stop."""
         with self._changed:
             self._closed = True
@@ -65,13 +77,13 @@ class Engine:
             self._pool.shutdown()
         atexit.unregister(self.close)
 
-    def __enter__(self):
+    def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def put(self, job, block):
+    def put(self, job: Job, block: bool) -> Future:
         """Queue a Job; see Task.submit."""
         with self._changed:
             while not self._closed and self._waiting and self._waiting + len(job.windows) > self.max_pending:
@@ -85,14 +97,15 @@ class Engine:
             self._changed.notify_all()
         return job.future
 
-    def _take(self):
+    def _take(self) -> list[Job] | None:
         """The oldest job and later ones that can be solved with it; None when closed and empty."""
         with self._changed:
             while not self._jobs:
                 if self._closed:
                     return None
                 self._changed.wait()
-            head, batch, count = self._jobs[0], [], 0
+            head, count = self._jobs[0], 0
+            batch: list[Job] = []
             for job in list(self._jobs):
                 alike = job.task.key == head.task.key and job.windows.shape[1] == head.windows.shape[1]
                 if alike and (not batch or count + len(job.windows) <= self.max_batch):
@@ -101,7 +114,7 @@ class Engine:
                     count += len(job.windows)
             return batch
 
-    def _run(self):
+    def _run(self) -> None:
         while (batch := self._take()) is not None:
             batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
             if batch:
@@ -115,26 +128,26 @@ class Engine:
                 self._waiting = sum(len(job.windows) for job in self._jobs)
                 self._changed.notify_all()
 
-    def _share_out(self, task, windows, start, known=None):
+    def _share_out(self, task: Task, windows: Tensor, start: np.ndarray, known: dict[str, Any] | None = None) -> Separation:
         """Separate, the batch cut in as many parts as there are threads: its small operations do not fill several. Where they are
         few, threads would only wait for the interpreter. known: of the SOI, name -> [n], where other than the task's; fitted."""
         if known:
             known = {key: torch.from_numpy(value) for key, value in known.items()}
 
-        def solve(rows):
+        def solve(rows: slice) -> Separation:
             return task.separate(windows, start, known, rows)
 
         parts = 1 if task.method in BRIEF else min(self._threads, len(windows) // 4)
-        if parts < 2:
+        if parts < 2 or self._pool is None:
             return solve(slice(None))
         edges = np.linspace(0, len(windows), parts + 1).astype(int)
         return joined(list(self._pool.map(solve, map(slice, edges[:-1], edges[1:]))))
 
-    def _one_by_one(self, batch):
+    def _one_by_one(self, batch: list[Job]) -> None:
         for job in batch:
             self._solve([job])
 
-    def _solve(self, batch):
+    def _solve(self, batch: list[Job]) -> None:
         task, samples = batch[0].task, batch[0].windows.shape[1]
         for job in batch:
             job.task.longest = max(job.task.longest, samples)
@@ -161,12 +174,12 @@ class Engine:
                 job.future.set_exception(error)
             at = rows.stop
 
-    def _followed(self, job, windows, part):
+    def _followed(self, job: Job, windows: Tensor, part: Separation) -> Separation:
         """A job's part of a Separation, laid as its stream has it; what does not fit the stream is separated once more."""
         if not job.task.tracker:
             return part
 
-        def again(rows, known):
+        def again(rows: np.ndarray, known: dict[str, Any]) -> Separation:
             return _rows(self._share_out(job.task, windows[torch.from_numpy(rows)], job.start[rows], known), slice(None))
 
         if windows.shape[1] < job.task.longest:         # its SOI was as the tracker had it: what is found is the interference's
@@ -175,6 +188,6 @@ class Engine:
         return job.task.tracker.follow(part, job.start, again)
 
 
-def _rows(out, rows):
+def _rows(out: Separation, rows: slice) -> Separation:
     """Some windows of a Separation, as numpy."""
     return mapped(out, lambda value: value[rows].cpu().numpy())

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which windows of a stream are not to be trusted, and whether the gain that the user gave agrees with the samples."""
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 
-from ..sources.base import Structure
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
 from ..synchronization.levels import NOISE_FLOOR, scattered
 
 SURE = 3.0              # dB that quality must lie above half the alphabet's least distance for symbols to be told
@@ -21,12 +25,12 @@ _SIGMAS = 3.0           # standard deviations beyond that
 _BLOCK = 128            # samples, whose contributions err independently
 
 
-def least_quality(soi):
+def least_quality(soi: Any) -> float:
     """dB of quality below which symbols of a linear modulation are not to be trusted."""
     return SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
 
 
-def spans(count, window, hop, samples):
+def spans(count: int, window: int, hop: int, samples: int) -> np.ndarray:
     """[first sample, one past the last] of what a stream takes of each window: int [count, 2]."""
     low = np.arange(count) * hop + (window - hop) // 2
     high = low + hop
@@ -34,7 +38,7 @@ def spans(count, window, hop, samples):
     return np.stack([low, high], 1)
 
 
-def promised(soi, interference, method, gain, noise_var):
+def promised(soi: LinearModulation, interference: Source, method: str, gain: float | np.ndarray, noise_var: Any) -> np.ndarray:
     """The quality, dB [windows], that gain and noise promise: the SINR of the symbols, were noise alone left; -inf where
     interference limits it: methods that subtract none, interference whose waveform is not decided, echoes."""
     limited = (method not in _CANCELLING or not interference.decided or interference.learned or soi.signal.channel
@@ -47,7 +51,8 @@ def promised(soi, interference, method, gain, noise_var):
     return 10 * np.log10(soi.signal.samples_per_symbol / noise)
 
 
-def unreliable_windows(sources, method, quality, gain, noise_var):
+def unreliable_windows(sources: list[Source], method: str, quality: np.ndarray, gain: float | np.ndarray,
+                       noise_var: Any) -> tuple[np.ndarray, np.ndarray]:
     """As untrusted, of any sources; only of a train of pulses beside one other source a quality is promised."""
     first = sources[0]
     if first.structure is not Structure.CHAIN:
@@ -57,23 +62,24 @@ def unreliable_windows(sources, method, quality, gain, noise_var):
     return untrusted(first, sources[1], method, quality, gain, noise_var)
 
 
-def untrusted(soi, interference, method, quality, gain, noise_var):
+def untrusted(soi: Any, interference: Source, method: str, quality: np.ndarray, gain: float | np.ndarray,
+              noise_var: Any) -> tuple[np.ndarray, np.ndarray]:
     """(which windows are not to be trusted, bool [windows]; which of them for a broken promise alone)."""
     low = ~(quality > least_quality(soi))           # NaN too
     broken = ~low & (quality < promised(soi, interference, method, gain, noise_var) - _BROKEN)
     return low | broken, broken
 
 
-def broken_warnings(broken):
+def broken_warnings(broken: np.ndarray) -> list[str]:
     """Sentences, none or one, on windows that broke their promise, bool [windows]."""
     count = int(np.sum(broken))
     return [f"in {count} of {len(broken)} windows quality lies more than {_BROKEN:g} dB below what gain and noise promise: "
             "timing, carrier offset or the files may be wrong"] if count else []
 
 
-def merged(bad, where):
+def merged(bad: np.ndarray, where: np.ndarray) -> list[list[int]]:
     """Stretches of windows that are `bad`, neighbours as one: [[first sample, one past the last]]."""
-    out = []
+    out: list[list[int]] = []
     for low, high in where[bad].tolist():
         if out and out[-1][1] >= low:
             out[-1][1] = high
@@ -82,7 +88,8 @@ def merged(bad, where):
     return out
 
 
-def gain_warnings(samples, soi_out, soi, method, quality, where):
+def gain_warnings(samples: np.ndarray, soi_out: np.ndarray, soi: LinearModulation, method: str, quality: np.ndarray,
+                  where: np.ndarray) -> list[str]:
     """Sentences, none or one: whether a given gain contradicts the samples. soi_out: the separated signal of interest, of that
     gain, complex [samples]; where: see spans.
 
@@ -109,7 +116,7 @@ def gain_warnings(samples, soi_out, soi, method, quality, where):
     return []
 
 
-def _regression(samples, soi_out, where):
+def _regression(samples: np.ndarray, soi_out: np.ndarray, where: np.ndarray) -> Any:
     """(real amplitude of soi_out in samples over the stretches `where`, its standard deviation), or None."""
     rows = np.concatenate([np.arange(low, high) for low, high in where])
     rows = rows[:len(rows) // _BLOCK * _BLOCK]

@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Priors and results in words, for reports and for people."""
+from __future__ import annotations
+
 import math
 import pathlib
 import tomllib
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..io.checks import clipped_share, peak_level
 from ..signals import PRESETS
-from ..sources.base import Structure
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
 from ..sources.toml import to_toml, values
 from ..synchronization.evidence import OFFSETS
 from .reliability import least_quality
+
+if TYPE_CHECKING:
+    from ..io.recordings import Recording
+    from .stream import StreamResult
 
 _MEANING = {        # of keys that no TOML file of a kind has: of folders and presets
     "preset": "IEEE 802.11a/n at 20 MHz: bursts, guard intervals, carrier offsets, channels and alphabets are estimated",
@@ -29,16 +38,16 @@ _FAINT = 15.0                   # dB of SIR above which the interference may not
 _TURN = {2: "half turn", 4: "quarter turn"}
 
 
-def given_keys(path):
+def given_keys(path: pathlib.Path) -> set[str]:
     """The keys that a TOML file sets, or prior.toml in a folder, those of its [source] too."""
     path = path / "prior.toml" if path.is_dir() else path
     with open(path, "rb") as f:
         table = tomllib.load(f)
-    named = PRESETS.get(table.get("preset"), ()) if isinstance(table.get("preset"), str) else ()       # these say it too
+    named = PRESETS.get(table["preset"], ()) if isinstance(table.get("preset"), str) else ()       # these say it too
     return set(table) | set(table.get("source", ())) | {*named, *(("dc_null", "constellation") if named else ())}
 
 
-def prior_table(prior, given=None):
+def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, str, str]]:
     """Rows (key, value, meaning) of all keys of a prior, texts. given: the keys set by its file; the others are marked."""
     rows = [("kind", prior.kind, "what is known about the source")]
     if prior.learned:
@@ -62,7 +71,8 @@ def prior_table(prior, given=None):
     return rows
 
 
-def assumptions(soi, interference, soi_given, interference_given, estimated, settled=None):
+def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interference_given: Collection[str],
+                estimated: Collection[str], settled: bool | None = None) -> list[str]:
     """What the result rests on without the files saying so: a list of sentences.
 
     *_given: the keys that the files set. estimated: names of what was found from the mixture. settled: of StreamResult.
@@ -89,7 +99,7 @@ def assumptions(soi, interference, soi_given, interference_given, estimated, set
     return out
 
 
-def estimates(found, hop, frame_length=None):
+def estimates(found: dict[str, Any], hop: int, frame_length: int | None = None) -> dict[str, Any]:
     """What was estimated, per window, in short: name -> dict for JSON.
 
     found: name -> [windows]; window k begins at sample k·hop. A frame offset is also compared between windows.
@@ -106,7 +116,7 @@ def estimates(found, hop, frame_length=None):
     return out
 
 
-def deviations(result):
+def deviations(result: StreamResult) -> dict[str, Any]:
     """What may be wrong with a StreamResult's SIR and noise in one window, standard deviations, medians over windows: {"sir_db":
     dB, "noise_var": per sample}, None where given and not estimated."""
     found = {name: np.asarray(rows, float) for name, rows in result.estimated.items()}
@@ -119,7 +129,7 @@ def deviations(result):
     return {"sir_db": sir, "noise_var": float(np.median(found["noise_var_std"])) if "noise_var_std" in found else None}
 
 
-def spread(values):
+def spread(values: np.ndarray) -> Any:
     """Mean, extremes and percentiles of per-window figures, for JSON; None where there is nothing finite."""
     values = np.asarray(values, float)
     values = values[np.isfinite(values)]
@@ -129,12 +139,12 @@ def spread(values):
     return {"mean": values.mean(), "min": values.min(), "p5": low, "median": median, "p95": high, "max": values.max()}
 
 
-def plain(prior):
+def plain(prior: Source) -> dict[str, Any]:
     """A prior's known keys as a dict for JSON."""
     return {"kind": prior.kind, **tomllib.loads(to_toml(prior))}
 
 
-def _text(key, value):
+def _text(key: str, value: Any) -> str:
     if key == "channel" and value == (1,):
         return "flat"
     if isinstance(value, (tuple, list)):
@@ -146,7 +156,7 @@ def _text(key, value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def warnings(recording, soi, result):
+def warnings(recording: Recording, soi: LinearModulation, result: Any) -> list[str]:
     """What speaks against a StreamResult: sentences. recording: the mixture that was separated."""
     out, count, name = [], len(result.quality), pathlib.Path(recording.path).name
     share, coarse, x = clipped_share(recording), peak_level(recording), recording.samples
@@ -176,7 +186,7 @@ def warnings(recording, soi, result):
     return out + list(result.warnings)
 
 
-def recording_table(recording):
+def recording_table(recording: Any) -> Any:
     """Rows (what, value) about a Recording: length, rate, power, peak, DC, clipping."""
     x = recording.samples
     parts = x.view(np.float32)
@@ -200,5 +210,5 @@ def recording_table(recording):
     return rows
 
 
-def _db(value, factor):
+def _db(value: Any, factor: Any) -> Any:
     return f"{factor * math.log10(value):.2f} dB" if value > 0 else "-inf dB"

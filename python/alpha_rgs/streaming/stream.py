@@ -1,19 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A recording separated in overlapping windows."""
+from __future__ import annotations
+
 import collections
 import math
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..errors import ParameterError
+from ..sources.base import Source
+from ..sources.linear_modulation import LinearModulation
 from . import reliability
 from .engine import Engine
 
+if TYPE_CHECKING:
+    from .task import Task
 
-def windows_for(sources):
+
+def windows_for(sources: Any) -> Any:
     """(window, hop) that suit these sources: whole symbols of the trains of pulses, eight symbols or frames of any, and a
     context on both sides of two of them."""
     unit = math.lcm(*(source.symbol_period or 1 for source in sources))
@@ -23,7 +33,7 @@ def windows_for(sources):
     return hop + 2 * context, hop
 
 
-def windows_of(samples, window, hop):
+def windows_of(samples: int, window: int, hop: int) -> np.ndarray:
     """First sample of each window of a stream: int [max(1, ceil((samples - window)/hop) + 1)].
 
     Window k covers [k·hop, k·hop + window); the last may reach past the end. Of each window the middle is kept, from
@@ -86,8 +96,9 @@ class StreamResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def separate_stream(samples, sources, interference=None, window=None, hop=None, method="auto", kappa=None, noise_var=None,
-                    progress=None, engine=None, **options):
+def separate_stream(samples: np.ndarray, sources: Any, interference: Source | None = None, window: int | None = None,
+                    hop: int | None = None, method: str = "auto", kappa: Any = None, noise_var: Any = None,
+                    progress: Callable[..., Any] | None = None, engine: Engine | None = None, **options: Any) -> StreamResult:
     """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
 
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
@@ -103,7 +114,7 @@ def separate_stream(samples, sources, interference=None, window=None, hop=None, 
     usual = windows_for(sources) if interference is None else (WINDOW, HOP)
     window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
-    flying = collections.deque()
+    flying: collections.deque[tuple[np.ndarray, Future]] = collections.deque()
     try:
         task = own.task(sources, interference, method, kappa, noise_var, **options)
         windows_of(len(samples), window, hop)           # refuses what no window can be
@@ -127,7 +138,7 @@ def separate_stream(samples, sources, interference=None, window=None, hop=None, 
     return stream.result(time.perf_counter() - began)
 
 
-def _check_window(soi, window, hop):
+def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
     """Raise ParameterError where windows do not suit a train of pulses."""
     sps = soi.symbol_period
     if not sps:
@@ -144,7 +155,7 @@ def _check_window(soi, window, hop):
 class _Stream:
     """Windows of a recording on their way: cut, and put together again."""
 
-    def __init__(self, samples, task, window, hop):
+    def __init__(self, samples: np.ndarray, task: Task, window: int, hop: int) -> None:
         self.samples, self.task, self.window, self.hop = samples, task, window, hop
         self.context, self.sps = (window - hop) // 2, task.soi.symbol_period
         self.starts = windows_of(len(samples), window, hop)
@@ -152,17 +163,20 @@ class _Stream:
         if not task.tracker and len(samples) > window and (task.several or not self.sps):
             self.starts[-1] = len(samples) - window         # a whole window at the end, seen with more context
         self.waves = [np.zeros_like(samples) for _ in task.sources]
-        self.read = [[] for _ in task.sources]              # (symbols, llrs, at) of each window
-        self.symbols, self.llrs, self.results, self.kept = [], [], [], 0
-        self.spans = []                                     # [first sample, one past the last] that was taken of each window
+        self.read: list[list[tuple[np.ndarray, ...]]] = [[] for _ in task.sources]      # (symbols, llrs, at) of each window
+        self.symbols: list[np.ndarray] = []
+        self.llrs: list[np.ndarray] = []
+        self.results: list[Any] = []                        # Separations of numpy arrays
+        self.kept = 0
+        self.spans: list[list[int]] = []                    # [first sample, one past the last] that was taken of each window
 
-    def jobs(self, batch):
+    def jobs(self, batch: int) -> list[np.ndarray]:
         """First samples of the windows of each job; a last window that the recording cuts goes by itself."""
         whole = self.starts[self.starts + self.window <= len(self.samples)]
         jobs = [whole[i:i + batch] for i in range(0, len(whole), batch)]
         return jobs + [self.starts[-1:]] if len(whole) < len(self.starts) else jobs
 
-    def cut(self, starts):
+    def cut(self, starts: np.ndarray) -> np.ndarray:
         """The windows that begin there, [n, window]; a last one that the recording cuts, [1, rest], no shorter than
         `shortest`."""
         rest = self.samples[starts[-1]:]
@@ -170,7 +184,7 @@ class _Stream:
             return np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
         return np.lib.stride_tricks.sliding_window_view(self.samples, self.window)[starts]
 
-    def take(self, out, starts):
+    def take(self, out: Any, starts: np.ndarray) -> None:
         """Put the middle of each window where it belongs."""
         self.results.append(out)
         estimates = out.sources if len(out.sources) == len(self.waves) else []
@@ -189,7 +203,7 @@ class _Stream:
             self.spans.append([int(self.kept), int(start + high)])
             self.kept = start + high
 
-    def _take_symbols(self, out, k, start, low, high):
+    def _take_symbols(self, out: Any, k: int, start: int, low: int, high: int) -> None:
         """Symbols of a train of pulses, aligned by the tracker where it is tracked."""
         tracker = self.task.tracker
         moved = sum(step for at, step in tracker.slipped if at == start) if tracker and start else 0
@@ -197,7 +211,7 @@ class _Stream:
         self.symbols.append(out.symbols[k][rows])
         self.llrs.append(out.llrs[k][rows])
 
-    def result(self, seconds):
+    def result(self, seconds: float) -> StreamResult:
         """The StreamResult."""
         results, task = self.results, self.task
         tracker, late = task.tracker, task.tracker.settled if task.tracker else None
@@ -215,22 +229,22 @@ class _Stream:
             warnings = [*reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where),
                         *warnings]
         return StreamResult(
-            self.waves[0], sum(self.waves[1:]), symbols, quality,
+            self.waves[0], np.asarray(sum(self.waves[1:])), symbols, quality,
             np.concatenate([np.asarray(r.error_rate) for r in results]),
             -20 * np.log10(np.maximum(kappas, 1e-6) / gains),
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
-            tracker and tracker.clock_offset, settled, [sources[k] for k in task.order], self.window, self.hop,
+            tracker.clock_offset if tracker else None, settled, [sources[k] for k in task.order], self.window, self.hop,
             reliability.merged(bad, where), warnings)
 
-    def _own_symbols(self):
+    def _own_symbols(self) -> Any:
         """Of a first source that is no train of pulses."""
         parts = self.read[0]
         return np.concatenate([symbols for symbols, _, _ in parts]) if parts else np.zeros(0, np.complex64)
 
-    def _gains(self, like):
+    def _gains(self, like: np.ndarray) -> float | np.ndarray:
         """Amplitude of the first source in each window."""
-        found = [getattr(r.sources[0].state, "gain", None) if r.sources else None for r in self.results]
+        found: list[Any] = [getattr(r.sources[0].state, "gain", None) if r.sources else None for r in self.results]
         gain = self.task.soi.state.gain
         if gain is not None:
             return gain
@@ -239,7 +253,7 @@ class _Stream:
                                    for r in self.results])
         return 1.0 if any(g is None for g in found) else np.concatenate(found)
 
-    def _sources(self, symbols, settled):
+    def _sources(self, symbols: np.ndarray, settled: bool | None) -> list[StreamSource]:
         """A StreamSource of each source, in the engine's order."""
         total, out = sum(self.waves), []
         for number, (source, wave) in enumerate(zip(self.task.sources, self.waves)):
@@ -263,7 +277,8 @@ class _Stream:
         return out
 
 
-def _kept_symbols(soi, count, start, low, high, sps, slipped):
+def _kept_symbols(soi: Any, count: int, start: int, low: int, high: int, sps: int,
+                  slipped: int) -> np.ndarray | slice:
     """Which of a window's symbols have their centres in [low, high), a slice or bool [count]; slipped: by how many it was moved
     against the window before."""
     if soi.timing is None:                                      # aligned by a Tracker
@@ -273,7 +288,7 @@ def _kept_symbols(soi, count, start, low, high, sps, slipped):
     return (centre >= low - 1e-6) & (centre < high - 1e-6)
 
 
-def check_tiling(window, hop, samples_per_symbol):
+def check_tiling(window: int, hop: int, samples_per_symbol: int) -> None:
     """Raise ParameterError unless windows fall on the symbol grid."""
     for name, value in (("window", window), ("hop", hop), ("(window - hop)/2", (window - hop) / 2)):
         if value % samples_per_symbol:

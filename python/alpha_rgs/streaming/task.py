@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What one caller of the engine wants done, and what its stream has told so far."""
+from __future__ import annotations
+
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..separators import choose, separate
+from ..separators.base import Separation
 from ..separators.several import check_count
-from ..sources.base import Structure
-from ..sources.linear_modulation import NUISANCES
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .tracker import Tracker
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 class Task:
@@ -21,7 +29,8 @@ class Task:
     given.
     """
 
-    def __init__(self, engine, sources, interference, method, kappa, noise_var, options):
+    def __init__(self, engine: Engine, sources: Any, interference: Source | None, method: str, kappa: Any, noise_var: Any,
+                 options: dict[str, Any]) -> None:
         self.engine, self.several = engine, interference is None
         if self.several:
             check_count(sources)
@@ -29,23 +38,26 @@ class Task:
             self.sources = [source for _, source in sorted(zip(self.order, sources), key=lambda pair: pair[0])]
         else:
             self.order, self.sources = [0, 1], [sources, interference]
-        self.soi, self.interference = soi, interference = self.sources[0], self.sources[1]
+        soi, other = self.sources[0], self.sources[1]
+        self.soi: Any = soi
+        self.interference: Any = other
         pair = not self.several and soi.structure is Structure.CHAIN
-        self.method = choose(method, soi, interference) if pair else method
+        self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
-        self.longest, self.memory = 0, None         # what the last whole window told, for a short one at the end
+        self.longest = 0
+        self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window told, for a short one at the end
         linear = soi.structure is Structure.CHAIN and len(self.sources) == 2
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
-    def symbols(self, window):
+    def symbols(self, window: int) -> int:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
         if self.soi.structure is not Structure.CHAIN:
             return 0
         return window // self.soi.signal.samples_per_symbol if self.soi.timing is None else self.soi.centred_symbols(window)[1]
 
-    def remember(self, out, row, start, samples):
+    def remember(self, out: Separation, row: int, start: int, samples: int) -> None:
         """Keep what a whole window told, in the stream's terms."""
         self.longest = max(self.longest, samples)
         other = self.interference
@@ -60,13 +72,14 @@ class Task:
                 values[own] = value[row].item()
         self.memory = (replace(other, **values).at(-start) if values else other, float(out.kappa[row]), float(out.noise_var[row]))
 
-    def remembered(self, samples):
+    def remembered(self, samples: int) -> tuple[LinearModulation, Source, float | None, float | None]:
         """(soi, interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""
         short = samples < self.longest
         soi = self.tracker.predicted() if short and self.tracker else self.soi
         return (soi, *(self.memory if self.memory and short else (self.interference, self.kappa, self.noise_var)))
 
-    def separate(self, windows, start, known=None, rows=slice(None)):
+    def separate(self, windows: Tensor, start: np.ndarray, known: dict[str, Any] | None = None,
+                 rows: slice = slice(None)) -> Separation:
         """A Separation of some windows, complex64 tensor [n, samples], that begin at start[rows]. known: of the first source,
         name -> tensor [n], where other than the task's; refined."""
         first, other, kappa, noise_var = self.remembered(windows.shape[1])
@@ -79,7 +92,7 @@ class Task:
                             start=start[rows], **options)
         return separate(windows[rows], first, other, self.method, kappa, noise_var, start[rows], **options)
 
-    def submit(self, windows, start=0, block=True):
+    def submit(self, windows: np.ndarray, start: int | np.ndarray = 0, block: bool = True) -> Future:
         """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
 
         Returns a Future of a Separation of numpy arrays. block=False raises queue.Full where the queue is full. Raises
@@ -90,7 +103,7 @@ class Task:
         return self.engine.put(Job(self, windows, start, Future()), block)
 
 
-def _order(sources):
+def _order(sources: Any) -> Any:
     """The place of each source in the engine's order: a train of pulses beside one other source comes first."""
     if len(sources) == 2 and sources[0].structure is not Structure.CHAIN and sources[1].structure is Structure.CHAIN:
         return [1, 0]
@@ -107,7 +120,7 @@ class Job:
     future: Future
 
 
-def _identity(value):
+def _identity(value: Source) -> int | str:
     """A key that is equal only for equal values: what prints in full, or else the object itself."""
     held = vars(value).values() if hasattr(value, "__dict__") else (value,)
     return id(value) if any(torch.is_tensor(v) or isinstance(v, np.ndarray) for v in held) else repr(value)

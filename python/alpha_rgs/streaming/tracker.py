@@ -14,12 +14,16 @@ phase of each window is drawn to the line through its own and its neighbours', a
 Where the prior tells of a preamble it is looked for in each window's symbols, in any turn. The first one settles the turn, also
 of the windows that came with it; one in another turn settles it anew.
 """
+from __future__ import annotations
+
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
-from ..separators.base import finite
+from ..separators.base import Separation, finite
 from ..sources.linear_modulation import NUISANCES
 
 _BELIEVED = 3.0         # dB of quality below which a window tells nothing: of QPSK in noise, every thirteenth bit is wrong
@@ -53,7 +57,7 @@ class _Seen:
     quality: np.ndarray
     number: np.ndarray
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: int) -> _Seen:
         return _Seen(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
@@ -62,14 +66,17 @@ class Tracker:
     slipped: list of (start of the window from which it holds, +1 or -1); word: of the preamble, or None; settled: (start of the
     first window that it was used on, angle by which those before would have to be turned, rad), or None so far."""
 
-    def __init__(self, soi):
-        self.soi, self.slips, self.slipped = soi, 0, []
-        self.word = soi.word if soi.preamble and soi.phase is None else None
-        self.settled, self._angle = None, 0.0
-        self.last, self._past = None, deque(maxlen=_KEPT)           # the last window that was believed, and all of them: _Seen
-        self._lately = []               # windows good enough to be believed, also those that agreed with none: they may be right
+    def __init__(self, soi: Any) -> None:
+        self.soi, self.slips = soi, 0
+        self.slipped: list[tuple[int, int]] = []
+        self.word: Any = soi.word if soi.preamble and soi.phase is None else None
+        self.settled: tuple[int, float] | None = None
+        self._angle = 0.0
+        self.last: Any = None                                   # the last window that was believed, a _Seen
+        self._past: deque[_Seen] = deque(maxlen=_KEPT)          # all of them
+        self._lately: list[_Seen] = []  # windows good enough to be believed, also those that agreed with none: they may be right
 
-    def follow(self, out, starts, again=None):
+    def follow(self, out: Any, starts: list[int] | np.ndarray, again: Callable[..., Any] | None = None) -> Separation:
         """A Separation of numpy arrays whose windows begin at starts [n] -> the same with symbols and llrs laid as the stream has
         them: row i of a window is symbol start/samples_per_symbol + i. again(rows, known) -> such a Separation of some of the
         windows once more, with `known` of the SOI (name -> float64 [rows], referring to the stream's first sample); None: as they
@@ -104,7 +111,7 @@ class Tracker:
             symbols[k] = _moved(turned, move)
         return replace(out, symbols=symbols.astype(np.complex64), llrs=llrs)
 
-    def _sound(self, out):
+    def _sound(self, out: Any) -> Separation:
         """The Separation, in which windows that hold NaN say nothing, nor those for which the SOI's nuisances are NaN: these are
         replaced by what is predicted."""
         told = {key: np.asarray(out.estimated[key], float) for key in NUISANCES if key in out.estimated}
@@ -113,9 +120,9 @@ class Tracker:
             out = replace(out, quality=np.where(lost, np.nan, out.quality))
         return finite(out)
 
-    def _settle(self, symbols, starts):
+    def _settle(self, symbols: list[np.ndarray], starts: np.ndarray) -> list[float]:
         """By what angle, rad, each window's symbols, laid as the stream has them, are to be turned for the preamble's sake."""
-        angles = []
+        angles: list[float] = []
         for row in symbols if self.word is not None else ():
             found = self._word_in(row)
             if found is not None and self.settled is None:
@@ -124,7 +131,7 @@ class Tracker:
             angles.append(self._angle)
         return angles or [0.0] * len(symbols)
 
-    def _word_in(self, symbols):
+    def _word_in(self, symbols: Any) -> float | None:
         """The angle, rad, a multiple of the alphabet's turn, by which symbols, complex [n], hold the preamble; or None."""
         count, word = len(symbols), self.word
         if count < len(word):
@@ -143,13 +150,13 @@ class Tracker:
         return -2 * np.pi / order * float(turn[best])
 
     @property
-    def clock_offset(self):
+    def clock_offset(self) -> float | None:
         """How much faster the symbols come than the prior says, ppm, over the latest windows (at most 128); None before eight
         have told."""
         stretch = self._stretch()
         return None if stretch is None else -1e6 * stretch
 
-    def predicted(self):
+    def predicted(self) -> Any:
         """The SOI as last seen, its nuisances referring to the stream's first sample; the prior as given before any window."""
         if self.last is None:
             return self.soi
@@ -158,7 +165,7 @@ class Tracker:
                  "phase": last.phase - 2 * np.pi * rate * last.middle}
         return replace(self.soi, **{key: value for key, value in known.items() if getattr(self.soi, key) is None})
 
-    def _seen(self, out, starts):
+    def _seen(self, out: Any, starts: np.ndarray) -> _Seen:
         told = out.estimated.keys() & _TELLING
         known, n = (self.soi if told else self.predicted()).at(starts), len(starts)
         expected = (self.soi if self.last is None else self.predicted()).at(starts)
@@ -169,11 +176,11 @@ class Tracker:
             values.append(np.where(np.isfinite(value), value, np.nan_to_num(instead, nan=_UNKNOWN[key])))
         timing, phase, offset, gain = values
         half = out.soi.shape[1] / 2
-        spread = (np.broadcast_to(out.estimated.get(key, 0.0), n) for key in ("phase_std", "carrier_offset_std"))
+        turned, shifted = (np.broadcast_to(out.estimated.get(key, 0.0), n) for key in ("phase_std", "carrier_offset_std"))
         return _Seen(starts.astype(float), starts + half, starts + timing, phase + 2 * np.pi * offset * half, offset, gain,
-                     *spread, np.asarray(out.quality, float), np.zeros(n))
+                     turned, shifted, np.asarray(out.quality, float), np.zeros(n))
 
-    def _stretch(self):
+    def _stretch(self) -> Any:
         """Symbol period over samples_per_symbol, less one: the median of the slopes between all pairs of windows; or None."""
         if len(self._past) < _CLOCK:
             return None
@@ -183,17 +190,17 @@ class Tracker:
         step = (number[j] - number[i])[far] * self.soi.signal.samples_per_symbol
         return float(np.median((timing[j] - timing[i])[far] / step)) - 1 if far.any() else None
 
-    def _rate(self, at=None):
+    def _rate(self, at: Any = None) -> float:
         """The carrier offset, of the latest windows that agree with `at` (a _Seen, else the last one)."""
         at = at or self.last
         recent = [p.carrier_offset for p in list(self._past)[-_RECENT:] + [at]]
         return float(np.mean([v for v in recent if abs(v - at.carrier_offset) <= self._tolerance(at)]))
 
-    def _tolerance(self, seen):
+    def _tolerance(self, seen: Any) -> float | np.ndarray:
         """Of carrier offsets that agree: what turns the symbols by half of the alphabet's turn from end to end of a window."""
         return 0.25 / (self.soi.signal.alphabet.symmetry * (seen.middle - seen.start))
 
-    def _differences(self, seen):
+    def _differences(self, seen: _Seen) -> np.ndarray:
         """How each window's neighbours, median, differ from it in timing modulo a symbol, carrier offset and quality, [3, n]; NaN
         where it has none. A window is its own neighbour too, if it is as good."""
         sps, stretch, past = self.soi.signal.samples_per_symbol, self._stretch() or 0.0, self._lately
@@ -216,17 +223,17 @@ class Tracker:
                 np.median(quality[near]) - quality[here]]
         return out
 
-    def _agrees(self, seen, differences):
+    def _agrees(self, seen: _Seen, differences: np.ndarray) -> np.ndarray:
         """Which windows agree with their neighbours, bool [n]; so do those that have none."""
         timing, offset, _ = differences
         return ~((abs(timing) > _APART * self.soi.signal.samples_per_symbol) | (abs(offset) > self._tolerance(seen)))
 
-    def _believed(self, seen):
+    def _believed(self, seen: _Seen) -> np.ndarray:
         differences = self._differences(seen)
         better = np.nan_to_num(differences[2]) < -_WORSE
         return (seen.quality > _BELIEVED) & (self._agrees(seen, differences) | better)
 
-    def _mended(self, out, seen, again):
+    def _mended(self, out: Any, seen: _Seen, again: Callable[..., Any]) -> tuple[Separation, _Seen]:
         """(out, seen) with those windows separated once more that do not fit their neighbours, where that is better."""
         differences = self._differences(seen)
         agrees, alone = self._agrees(seen, differences), np.isnan(differences[1])
@@ -256,7 +263,7 @@ class Tracker:
         out = replace(out, estimated=estimated, **taken)
         return out, self._seen(out, seen.start.astype(np.int64))
 
-    def _placed(self, seen, believed):
+    def _placed(self, seen: Any, believed: bool) -> tuple[int, int]:
         """(by how many of the alphabet's turns, by how many symbols) a window is to be turned and moved; what it tells is
         remembered where it is believed."""
         soi, sps, last = self.soi, self.soi.signal.samples_per_symbol, self.last
@@ -277,7 +284,7 @@ class Tracker:
             self._past.append(seen)
         return turns, move
 
-    def _error(self, seen, sure, count):
+    def _error(self, seen: _Seen, sure: list[_Seen], count: int) -> np.ndarray:
         """How far the phase of a window's symbols, rad [count], is from a line through its own and its neighbours' phases and
         carrier offsets, by weighted least squares. What lies further off says less, as phases wander."""
         per_window = 2 * np.pi * 2 * (seen.middle - seen.start)             # rad that an offset of one turns in a window
@@ -296,7 +303,7 @@ class Tracker:
         centre = seen.timing + (np.ceil((seen.start - seen.timing) / sps - 1e-9) + np.arange(count)) * sps
         return -level - slope * 2 * np.pi * (centre - seen.middle) / per_window
 
-    def _turned(self, llrs, symbols, turned, quality):
+    def _turned(self, llrs: np.ndarray, symbols: np.ndarray, turned: np.ndarray, quality: Any) -> np.ndarray:
         """LLRs [symbols, bits] after the symbols were turned: QPSK's turn with them, others are made anew, as sure as before."""
         if np.array_equal(symbols, turned):
             return llrs
@@ -311,6 +318,6 @@ class Tracker:
         return new * (abs(llrs).sum(1, keepdims=True) / np.maximum(abs(old).sum(1, keepdims=True), 1e-9))
 
 
-def _moved(values, by):
+def _moved(values: np.ndarray, by: int) -> Any:
     """values[i - by] at i; the ends repeat."""
     return values[np.clip(np.arange(len(values)) - by, 0, len(values) - 1)]

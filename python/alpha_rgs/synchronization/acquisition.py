@@ -5,13 +5,17 @@ signal of interest's too (soi.py). Under other interference that is found first 
 
 Each window is judged alone.
 """
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
-from ..sources.base import Structure
-from ..sources.linear_modulation import NUISANCES
+from ..sources.base import Number, Source, Structure
+from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.ofdm_bursts import Tiles
 from .burst_channel import burst_frames, open_frames, thermal_noise
 from .burst_layout import slots
@@ -19,6 +23,9 @@ from .evidence import acquire_soi, bands_of
 from .levels import acquire_gaussian
 from .linear_modulation import acquire_linear
 from .ofdm import frame_offset, noise_level, phase_and_kappa
+
+if TYPE_CHECKING:
+    from ..sources.ofdm_bursts import Frame
 
 _BESIDE = 0.008         # cycles per sample, beside the SOI's band, that bursts are not judged by
 # of what is found under bursts, measured: share of kappa that is wrong where carriers are decided, and where none is; noise by
@@ -28,7 +35,8 @@ _LEAST = 1e-6           # noise variance
 _BESIDE_DC, _LINE = (2, 26), 8.0       # bins beside frequency zero, and how far a line stands out of their power
 
 
-def acquire(y, soi, interference, kappa=None, noise_var=None):
+def acquire(y: Tensor, soi: Any, interference: Any, kappa: Number | None = None,
+            noise_var: Number | None = None) -> tuple[Any, ...]:
     """Fill in what is None: returns (soi, interference, kappa [batch], noise_var [batch], estimated).
 
     estimated: name -> [batch] of what was None; kappa_std and noise_var_std: standard deviations of those two.
@@ -48,7 +56,8 @@ def acquire(y, soi, interference, kappa=None, noise_var=None):
     return soi, interference, *full, found
 
 
-def _frames(y, soi, interference, kappa, noise_var):
+def _frames(y: Tensor, soi: LinearModulation, interference: Any, kappa: Number | None,
+            noise_var: Number | None) -> tuple[Source, dict[str, Any] | dict[str, Tensor]]:
     """(interference, found) of OFDM: frame offset, noise, phase and level in turn."""
     found = {}
     if interference.frame_offset is None:
@@ -68,7 +77,8 @@ def _frames(y, soi, interference, kappa, noise_var):
     return interference, found
 
 
-def _chain(y, soi, interference, kappa, noise_var):
+def _chain(y: Tensor, soi: LinearModulation, interference: LinearModulation, kappa: Number | None,
+           noise_var: Number | None) -> tuple[LinearModulation, dict[str, Any] | dict[str, Tensor]]:
     """(interference, found) of a linear modulation, where anything is unknown."""
     if all(v is not None for v in (interference.timing, interference.phase, kappa, noise_var)):
         return interference, {}
@@ -78,7 +88,7 @@ def _chain(y, soi, interference, kappa, noise_var):
 _ACQUIRE = {Structure.FRAMES: _frames, Structure.CHAIN: _chain}       # others: by their power spectral density
 
 
-def offset_of_zero(y):
+def offset_of_zero(y: Tensor) -> Tensor:
     """The line at frequency zero that a receiver adds, complex64 [batch]: the windows' mean where it stands out of the density
     beside it, else 0."""
     x = torch.fft.fft(y.to(torch.complex128))
@@ -87,13 +97,13 @@ def offset_of_zero(y):
     return torch.where(stands_out, x[:, 0] / y.shape[1], 0).to(torch.complex64)
 
 
-def _undecided(frames):
+def _undecided(frames: list[Frame]) -> float:
     """The share of frames in which no carrier is decided, 0 … 1."""
     held = [frame.alphabet == "gaussian" for frame in frames if frame.alphabet]
     return sum(held) / max(len(held), 1)
 
 
-def _bursts(y, soi, bursts, noise_var):
+def _bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Number | None) -> tuple[Any, ...]:
     """acquire, under bursts: frames first, by what the SOI leaves of the band; then the SOI among them; both once more with a
     narrower band, where the SOI's carrier offset was unknown. kappa is in the frames' gains and not asked for."""
     given, level = soi, noise_var
@@ -115,7 +125,7 @@ def _bursts(y, soi, bursts, noise_var):
     return soi, here, here.kappa(len(y)).float().to(y.device), level.to(y.device), found
 
 
-def _levels(y, bursts, here, level, noise_var):
+def _levels(y: Tensor, bursts: Any, here: Any, level: Any, noise_var: Number | None) -> Any:
     """What acquire tells of kappa and noise under bursts. By what was measured on drawn traffic, both estimates being made of
     decisions: the scatter of what is seen says nothing of carriers that are not."""
     found = {}

@@ -6,13 +6,21 @@ Of a burst whose long training field is seen the channel is known at once. Of on
 blindly, from powers that take the alphabet away: E[(g·c)^M] = g^M·E[c^M], M = 2 for BPSK, else 4, carrier by carrier, while each
 symbol's phase follows from all carriers. Then by decisions. Where the signal of interest lies the channel is interpolated.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from scipy.special import logsumexp
+from torch import Tensor
 
 from ..signals import constellation
 from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, FFT_SIZE, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT_TRAINING
 from ..sources.ofdm_bursts import Frame
 from .burst_layout import without
+
+if TYPE_CHECKING:
+    from ..sources.ofdm_bursts import Slot
 
 _EARLY = 4              # samples of each prefix that the transform takes in, for channels that ring before their peak
 _ALIKE = 0.9            # coherence of neighbouring carriers above which a training field is one
@@ -28,13 +36,13 @@ _POINTS = {name: constellation(name).points.numpy().astype(complex) for name in 
 _APART = {name: np.min(abs(points[1:] - points[0]) ** 2) for name, points in _POINTS.items()}
 
 
-def burst_frames(y, slots, band):
+def burst_frames(y: np.ndarray, slots: list[Slot], band: tuple[float, float]) -> list[Frame]:
     """The Frames in the Slots of one window, complex [samples]. band: of the signal of interest, (low, high)."""
     near, rest = _near(band), without(y, band)
     return [frame for part in _transmissions(y, slots, near) for frame in _Burst(y, rest, part, near).frames()]
 
 
-def open_frames(y, slots, band):
+def open_frames(y: Tensor, slots: Any, band: Any) -> Any:
     """As burst_frames, but nothing is decided: all carriers are open, and as strong as the burst's are on average. Symbols of
     hardly any power are none."""
     near, rest, out = _near(band), without(y, band), []
@@ -49,13 +57,13 @@ def open_frames(y, slots, band):
     return out
 
 
-def _near(band):
+def _near(band: tuple[float, float]) -> np.ndarray:
     """Which carriers the signal of interest may reach, bool [56]."""
     low, high = (np.round(np.array(band) * FFT_SIZE) + (-1, 1)).astype(int)
     return (CARRIERS >= low) & (CARRIERS <= high)
 
 
-def _transmissions(y, slots, near):
+def _transmissions(y: Any, slots: list[Slot], near: np.ndarray) -> list[list[Slot]]:
     """Slots that follow each other closely, as lists."""
     bursts = []
     for slot in slots:
@@ -66,7 +74,7 @@ def _transmissions(y, slots, near):
     return [part for burst in bursts for part in _parts(y, burst, near)]
 
 
-def _carrier_offset(rest, slots):
+def _carrier_offset(rest: np.ndarray, slots: list[Slot]) -> float:
     """Of a burst, cycles per sample, from its prefixes; rest: the window without the signal of interest's band."""
     total = 0j
     for slot in slots:
@@ -75,7 +83,7 @@ def _carrier_offset(rest, slots):
     return float(np.angle(total)) / (2 * np.pi * FFT_SIZE)
 
 
-def thermal_noise(y, found, band):
+def thermal_noise(y: np.ndarray, found: list[Frame], band: tuple[float, float]) -> float:
     """Noise of one window, complex [samples], per complex sample: by what tells prefixes from their copies in the Frames found,
     and by what is between them, the median of all places; seen outside the SOI's band and taken to be white. Errs upwards: the
     filter lets the symbols on either side into a prefix, about 20 dB below the bursts. What this model misses of recordings is of
@@ -92,7 +100,7 @@ def thermal_noise(y, found, band):
     return float(np.median(seen)) / (1 - band[1] + band[0]) if seen else 0.0
 
 
-def _carriers(y, slot, offset):
+def _carriers(y: np.ndarray, slot: Slot, offset: float) -> np.ndarray | None:
     """The carriers of a symbol whose body lies in the window, complex [56], else None."""
     first = slot.end - FFT_SIZE - _EARLY
     if first < 0 or first + FFT_SIZE > len(y):
@@ -102,12 +110,12 @@ def _carriers(y, slot, offset):
     return np.exp(-2j * np.pi * np.outer(CARRIERS, n - _EARLY) / FFT_SIZE) @ body / FFT_SIZE
 
 
-def _sparse(u, inner):
+def _sparse(u: np.ndarray, inner: np.ndarray) -> bool:
     """Whether a symbol is one of short training: power on every fourth carrier alone."""
     return np.mean(abs(u[~SHORT_TRAINING & inner]) ** 2) < 0.1 * np.mean(abs(u[SHORT_TRAINING & inner]) ** 2)
 
 
-def _parts(y, burst, near):
+def _parts(y: np.ndarray, burst: list[Slot], near: np.ndarray) -> list[list[Slot]]:
     """A burst cut where short training comes in its middle: HT frames train anew there."""
     inner, parts, last = ~near & LEGACY, [[]], False
     for slot in burst:
@@ -123,7 +131,7 @@ def _parts(y, burst, near):
 class _Burst:
     """Symbols of one transmitter, one after the other."""
 
-    def __init__(self, y, rest, slots, near):
+    def __init__(self, y: np.ndarray, rest: np.ndarray, slots: list[Slot], near: np.ndarray) -> None:
         self.slots, self.near, self.clear = slots, near, ~near & LEGACY
         self.offset = _carrier_offset(rest, slots)
         found = [_carriers(y, slot, self.offset) for slot in slots]
@@ -151,10 +159,10 @@ class _Burst:
             self._decide()
             self.gain = _interpolated(self.gain, near)
 
-    def _unknown(self):
+    def _unknown(self) -> list[int]:
         return [t for t in self.seen if self.kind[t] == "gaussian"]
 
-    def _trained(self):
+    def _trained(self) -> np.ndarray | None:
         """The channel from training fields, or None."""
         outer = abs(CARRIERS) > 24
         for sequence in (HT_TRAINING, LONG_TRAINING):
@@ -170,14 +178,14 @@ class _Burst:
             return np.mean([g * np.exp(-1j * np.angle(np.vdot(found[0][self.clear], g[self.clear]))) for g in found], 0)
         return None
 
-    def _coherence(self, z):
+    def _coherence(self, z: np.ndarray) -> float:
         """|Σ conj(z_k)·z_(k+1)| of neighbours that are seen, relative to what it is for a flat channel."""
         both = np.flatnonzero(self.clear[:-1] & self.clear[1:] & (np.diff(CARRIERS) == 1) & (abs(z[:-1]) > 0) & (abs(z[1:]) > 0))
         if not len(both):
             return 0.0
         return abs(np.vdot(z[both], z[both + 1])) / max(np.sum(abs(z[both]) * abs(z[both + 1])), 1e-30)
 
-    def _blind(self):
+    def _blind(self) -> np.ndarray | None:
         """The channel up to the alphabet's symmetry, or None where too few symbols are seen."""
         data = self._unknown()
         if len(data) < _FEWEST:
@@ -202,7 +210,7 @@ class _Burst:
             size = np.exp(np.polyval(np.polyfit(CARRIERS[use] / 32, np.log(size[use]), _ORDER), CARRIERS / 32))
         return size * np.exp(1j * _unwrapped(mean, use, 2 if order == 4 else 0) / order) * self.clear
 
-    def _decide(self):
+    def _decide(self) -> None:
         """Alphabets, phases and errors of all symbols, and the channel by their decisions."""
         use = self.clear & ~PILOTS
         alive = [t for t in self.seen if self.kind[t] not in ("", "short")]
@@ -228,7 +236,7 @@ class _Burst:
             if under.min() > 0:
                 self.gain = np.where(self.clear, over / under, 0)
 
-    def frames(self):
+    def frames(self) -> list[Frame]:
         """The Frames."""
         out = []
         for t, slot in enumerate(self.slots):
@@ -247,16 +255,16 @@ class _Burst:
         return out
 
 
-def _nearest(z, points):
+def _nearest(z: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points[abs(z[..., None] - points).argmin(-1)]
 
 
-def _decided(z, kind):
+def _decided(z: np.ndarray, kind: str) -> np.ndarray:
     """The points nearest to a symbol's carriers [56], pilots being BPSK."""
     return np.where(PILOTS, _nearest(z, _POINTS["bpsk"]), _nearest(z, _POINTS[kind]))
 
 
-def _alphabet(z, weight, use, last):
+def _alphabet(z: np.ndarray, weight: np.ndarray, use: np.ndarray, last: float) -> tuple[str, float, float]:
     """(name, phase, error) of one symbol's equalised carriers [56]; the phase is the one nearest to `last` that fits."""
     best = (-np.inf, "gaussian", last, 1.0)
     for name, turned in (("bpsk", 0.0), ("bpsk", np.pi / 2), *((other, 0.0) for other in ALPHABETS[1:])):     # HT-SIG is turned
@@ -279,7 +287,7 @@ def _alphabet(z, weight, use, last):
     return best[1:] if best[3] < _CLEAR * _APART.get(best[1], 0) else ("gaussian", last, 1.0)
 
 
-def _unwrapped(g, use, smooth=0):
+def _unwrapped(g: np.ndarray, use: np.ndarray, smooth: int = 0) -> np.ndarray:
     """The phase of g, rad [56], as smooth as can be: unwrapped over the carriers `use` (each with `smooth` neighbours on either
     side), interpolated on the others."""
     k, z = CARRIERS[use].astype(float), g[use] / np.maximum(abs(g[use]), 1e-30)
@@ -289,7 +297,7 @@ def _unwrapped(g, use, smooth=0):
     return np.interp(CARRIERS, k, np.unwrap(np.angle(z))) + slope * CARRIERS
 
 
-def _interpolated(g, near):
+def _interpolated(g: np.ndarray, near: np.ndarray) -> np.ndarray:
     """The channel with the carriers `near` filled in: polynomials of logarithm and phase."""
     use = ~near & (abs(CARRIERS) <= _REACH) & (abs(g) > 1e-9)
     if use.sum() <= 2 * _ORDER:

@@ -5,6 +5,8 @@ The signal of interest is narrower than the band and is filtered out. In what is
 dynamic program then lays the window out in symbols (each with the evidence of its prefix, whose carrier offset plays no part)
 and gaps (which have a price where there is power), at every sample and for every guard interval at once.
 """
+from typing import Any
+
 import numpy as np
 from scipy import signal as filters
 
@@ -19,7 +21,7 @@ _SILENT, _LOUD = 0.02, -1.0     # of a sample in a gap without power, and with
 _NEIGHBOURS = 12        # runs of symbols so few samples apart are one, whose edges had been seen a little off
 
 
-def without(y, band):
+def without(y: Any, band: tuple[float, float]) -> np.ndarray:
     """y, complex [samples], without its frequencies in `band` (low, high), cycles per sample."""
     centre, half = (band[0] + band[1]) / 2, (band[1] - band[0]) / 2
     taps = -filters.firwin(_TAPS, 2 * half) * np.exp(2j * np.pi * centre * (np.arange(_TAPS) - _TAPS // 2))
@@ -27,7 +29,7 @@ def without(y, band):
     return np.convolve(y, taps, "same")
 
 
-def slots(y, band):
+def slots(y: np.ndarray, band: tuple[float, float]) -> list[Slot]:
     """The Slots of one window, complex [samples], in order. band: of the signal of interest, (low, high), cycles per sample."""
     n, room = len(y), FFT_SIZE + max(PREFIXES)
     x = np.pad(without(np.asarray(y, complex), band), (room, room + FFT_SIZE))
@@ -49,7 +51,7 @@ def slots(y, band):
     return _merged(found)
 
 
-def _evidence(product, energy, floor, prefix, room, n):
+def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int, room: int, n: int) -> np.ndarray:
     """log-likelihood ratio of a prefix that begins at each sample, less what chance gives: -N·log(1 - |correlation|²)."""
     used = prefix - _SKIPPED
     i = np.arange(len(product) - prefix)
@@ -59,7 +61,7 @@ def _evidence(product, energy, floor, prefix, room, n):
     return np.where(seen, used * (-np.log(1 - rho ** 2) - _CHANCE), 0)
 
 
-def _laid(gap, evidence, room, n):
+def _laid(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> list[Slot]:
     """The best layout: a list of Slots. States: in a gap, or in a run of symbols of either prefix."""
     gap, evidence, total = gap.tolist(), [e.tolist() for e in evidence], len(gap)
     lengths = [prefix + FFT_SIZE for prefix in PREFIXES]
@@ -90,7 +92,7 @@ def _laid(gap, evidence, room, n):
     return [slot for slot in found[::-1] if slot.end > 0 and slot.start < n]
 
 
-def _merged(found):
+def _merged(found: list[Slot]) -> list[Slot]:
     """Runs of one prefix that lie a few samples apart, as one: the longer one's grid holds. A run of shorter prefixes that
     follows so closely is the same burst's: the one before it moves up."""
     runs = []                                                   # [start, symbols, prefix]

@@ -7,13 +7,23 @@ prefixes, null carriers and gaps as they deserve. It is periodic in the timing w
 under 100 %), so four timings tell its peak; offsets are searched over a grid. Phase and the last of the offset are those under
 which the symbols' estimates fit the alphabet best.
 """
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..signals.wifi import ALPHABETS
+from ..sources.linear_modulation import LinearModulation
+
+if TYPE_CHECKING:
+    from ..inference.frame_tiling import OfdmTiles
+    from ..sources.ofdm_bursts import Tiles
 
 OFFSETS = 0.02         # cycles per sample, either side: how far carrier offsets are looked for
 _STEP = 0.25            # of the symbol rate over the alphabet's symmetry: between the offsets that are tried
@@ -24,7 +34,7 @@ _LINE, _COARSE, _PHASES = 4096, 4, 8    # offsets per symbol rate (every 4th fir
 _UNSURE = 0.05          # variance of a symbol's estimate at least, of its power
 
 
-def acquire_soi(soi, tiles):
+def acquire_soi(soi: LinearModulation, tiles: Tiles) -> LinearModulation:
     """The SOI with what it lacks (timing, phase, gain, carrier_offset) filled in, tensors [batch].
 
     tiles: priors.tiles.Tiling of the mixture. A given value is kept. Phase up to the alphabet's symmetry.
@@ -32,12 +42,12 @@ def acquire_soi(soi, tiles):
     return ranked(soi, tiles, _STEP, 1)[0]
 
 
-def ranked(soi, tiles, reach, ranks):
+def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list[LinearModulation]:
     """As acquire_soi, with each of so many lines (see line), the likeliest first: a list."""
     white = _White(tiles)
     sps, batch = soi.signal.samples_per_symbol, tiles.batch
 
-    def each(value):
+    def each(value: Any) -> Tensor:
         return torch.as_tensor(value, dtype=torch.float64).reshape(-1).expand(batch)
 
     step = spacing(soi)
@@ -66,12 +76,13 @@ def ranked(soi, tiles, reach, ranks):
     return [replace(soi, **{key: value for key, value in found.items() if getattr(soi, key) is None}) for found in filled]
 
 
-def spacing(soi):
+def spacing(soi: LinearModulation) -> float:
     """Between the carrier offsets that are tried, cycles per sample."""
     return _STEP / soi.signal.samples_per_symbol / soi.signal.alphabet.symmetry
 
 
-def line(soi, cavity, offset, timing, first, reach=_STEP, rank=0):
+def line(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first: Tensor, reach: float = _STEP,
+         rank: int = 0) -> tuple[Tensor, Tensor]:
     """(carrier offset, phase at sample 0), [batch] each, by the likelihood of the alphabet's points, given symbols' estimates
     (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid, coarse, then fine.
     reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as far as it can be told). rank: how
@@ -82,7 +93,7 @@ def line(soi, cavity, offset, timing, first, reach=_STEP, rank=0):
     phases = torch.arange(_PHASES).double() * (2 * torch.pi / alphabet.symmetry / _PHASES)
     var = var.clamp_min(_UNSURE)[:, None]
 
-    def fit(f):
+    def fit(f: Tensor) -> tuple[Tensor, Tensor]:
         """(likelihood, phase) of offsets f, cycles per symbol, [batch]."""
         turn = -phases[:, None] - 2 * torch.pi * f[:, None, None] * k
         z = mean[:, None] * torch.polar(torch.ones_like(turn), turn)
@@ -90,7 +101,7 @@ def line(soi, cavity, offset, timing, first, reach=_STEP, rank=0):
         value, at = torch.logsumexp(near, -1).sum(-1).max(1)
         return value, phases[at]
 
-    def table(about, steps):
+    def table(about: Tensor, steps: Tensor) -> Iterator[Any]:
         tried = [fit(about + float(step) / _LINE) for step in steps]
         return (torch.stack(column) for column in zip(*tried))
 
@@ -115,7 +126,7 @@ class _White:
     """The Gaussian model of everything but the signal of interest: the inverse covariance of each tile, in real and imaginary
     parts (BPSK carriers leave the axis across theirs to the signal of interest)."""
 
-    def __init__(self, tiles):
+    def __init__(self, tiles: OfdmTiles | Tiles) -> None:
         self.tiles = tiles
         shape = tiles.received.shape
         self.inverse = torch.zeros(shape[0], 2 * shape[1], 2 * shape[1], dtype=torch.float64)
@@ -128,7 +139,7 @@ class _White:
             self.inverse[rows] = torch.diag_embed(weight) - weighted.mT @ torch.linalg.solve(inner, weighted)
         self.seen = self.inverse @ torch.cat([tiles.received.real, tiles.received.imag], 1)[..., None]
 
-    def evidence(self, signal, timing, offset):
+    def evidence(self, signal: Any, timing: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """(log evidence [batch], g² [batch], cavities of g·a: (mean, var) [batch, symbols])."""
         tiles, one = self.tiles, torch.ones(self.tiles.batch, dtype=torch.complex128)
         pulses = _real(tiles.pulses(signal, timing, offset, one))
@@ -156,12 +167,12 @@ class _White:
         return log, power, (torch.complex(mean[:, 0], mean[:, 1]), var.sum(1))
 
 
-def _real(waves):
+def _real(waves: Tensor) -> Tensor:
     """Complex columns [tiles, n, d] as real ones of their real and imaginary parts [tiles, 2n, 2d]."""
     return torch.cat([torch.cat([waves.real, waves.imag], 1), torch.cat([-waves.imag, waves.real], 1)], 2)
 
 
-def bands_of(soi, batch, margin=0.0):
+def bands_of(soi: LinearModulation, batch: int, margin: float = 0.0) -> list[tuple[float, float]]:
     """The frequencies that a linear modulation takes in each window, (low, high), cycles per sample, wider by `margin` on either
     side, and by what its offset may be where that is not known."""
     density = replace(soi, timing=0.0, phase=0.0, carrier_offset=0.0).psd(1024)

@@ -7,14 +7,20 @@ first two is found by maximum likelihood (Whittle's) on the periodogram, by mult
 2009); the begin of the period by the derivative of the likelihood towards the covariance at each offset,
 zᴴ·(C_o - C_mean)·z, z = y whitened by 1/S.
 """
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.linalg import toeplitz
+from torch import Tensor
 
 from ..errors import ParameterError
+from ..sources.base import Number, Source
 from ..sources.gaussian import period_offset
+from ..sources.linear_modulation import LinearModulation
 
 _STEPS = 100
 _ROUNDS = 2             # of the SOI's mean taken off before nuisances are looked for again
@@ -28,7 +34,7 @@ NOISE_FLOOR = 0.03      # noise variance over the weakest source's power, while 
 _APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
 
 
-def scattered(values, weights, correlated=1.0):
+def scattered(values: Tensor | np.ndarray, weights: Tensor | np.ndarray, correlated: float = 1.0) -> Any:
     """(level, its standard deviation), [batch]: level = Σ values / Σ weights of terms [batch, n] (tensors or arrays) that err
     independently, each standing for `correlated`. By the terms' own scatter about level·weights, so that what a model misses and
     that scatters is told too (the sandwich estimator of White, 1980; a jackknife but for second order)."""
@@ -37,12 +43,13 @@ def scattered(values, weights, correlated=1.0):
     return level, ((values - level[:, None] * weights) ** 2).sum(1) ** 0.5 * correlated ** 0.5 / total
 
 
-def amplitude_std(kappa, power_std):
+def amplitude_std(kappa: Tensor | np.ndarray, power_std: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """Standard deviation of an amplitude found by its square: how far kappa moves if that does; finite at 0."""
     return (kappa ** 2 + power_std) ** 0.5 - kappa
 
 
-def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
+def acquire_gaussian(y: Tensor, soi: LinearModulation, prior: Any, kappa: Number | None = None,
+                     noise_var: Number | None = None) -> tuple[Source, dict[str, Any] | dict[str, Tensor]]:
     """(prior with its period_offset, or what it finds itself, found: name -> tensor [batch]); only what is None is looked for.
     Of levels, found has their standard deviations too, as name_std.
 
@@ -63,7 +70,8 @@ def acquire_gaussian(y, soi, prior, kappa=None, noise_var=None):
                      found)
 
 
-def _acquired(y, soi, prior, power, noise, asked, found):
+def _acquired(y: Tensor, soi: LinearModulation, prior: Source, power: Any, noise: Tensor, asked: Any,
+              found: dict[str, Any]) -> tuple[Source, dict[str, Any] | dict[str, Tensor]]:
     """(prior, found) with what the prior finds itself (Source.synchronize): first with the SOI as noise, whose colour is ignored;
     then in what the SOI's posterior mean leaves, with better levels too. power, noise: float32 [batch]; asked: which of them may
     change."""
@@ -102,7 +110,7 @@ def _acquired(y, soi, prior, power, noise, asked, found):
     return new, {**told, **{name: levels[name] for name, wanted in zip(levels, asked) if wanted}, **more}
 
 
-def _estimated(y, x, own, prior, known):
+def _estimated(y: Tensor, x: Any, own: np.ndarray, prior: Any, known: list[np.ndarray | None]) -> Any:
     """(prior, [kappa², noise_var], found) by the density: y complex64, x the same as an array, own [batch or 1, samples]; known:
     levels or None, [batch] each."""
     period, found, (batch, samples) = getattr(prior, "period", 1), {}, x.shape
@@ -136,18 +144,18 @@ def _estimated(y, x, own, prior, known):
     return prior, levels, found
 
 
-def _periodogram(x, taper):
+def _periodogram(x: np.ndarray, taper: np.ndarray) -> np.ndarray:
     return abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2)
 
 
-def _regressed(b, y):
+def _regressed(b: Tensor, y: Tensor) -> Any:
     """scattered, of the real amplitude of b in y, complex [batch, samples]: blocks of them err independently."""
     terms = torch.nn.functional.pad(torch.stack([(b.conj() * y).real, b.abs().square()]), (0, -y.shape[1] % _BLOCK))
     values, weights = terms.unflatten(2, (-1, _BLOCK)).sum(3).double()
     return scattered(values, weights + 1e-12)
 
 
-def _components(x, own, prior, levels):
+def _components(x: np.ndarray, own: np.ndarray, prior: Any, levels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(power of x, of the SOI, of the interference at unit power) along the principal axes of blocks that begin with a period,
     float64 [batch, n] each: where the interference is narrow in time and frequency at once, a periodogram sees its leakage."""
     size = prior.period * max(2, -(-_BLOCK // prior.period))
@@ -166,7 +174,7 @@ def _components(x, own, prior, levels):
     return (abs(blocks @ axes.conj()) ** 2).mean(1), wide[:, :1].real * along[0], along[1]
 
 
-def _levels(density, own, shape, known, correlated=1.0):
+def _levels(density: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any, correlated: float = 1.0) -> Any:
     """([kappa² [batch], noise_var [batch]], their standard deviations), found where `known` holds None (0 elsewhere): density
     [batch, n], own [batch or 1, n], shape [n]; correlated: see scattered."""
     power, columns = density.mean(1), np.stack([shape, np.ones_like(shape)])
@@ -190,6 +198,6 @@ def _levels(density, own, shape, known, correlated=1.0):
     return list(values), errors
 
 
-def _each(value, batch):
+def _each(value: Any, batch: int) -> np.ndarray:
     """A number or tensor [1 or batch] as float64 [batch]."""
     return np.broadcast_to(torch.as_tensor(value, dtype=torch.float64).reshape(-1).cpu().numpy(), batch)

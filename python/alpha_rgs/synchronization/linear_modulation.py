@@ -5,13 +5,19 @@ The SOI is coloured noise to it: everything is weighted by 1/(S(f) + c), S the S
 phase come first from a search that knows no symbols (quadratic in their matched-filter outputs, as the likelihood is where one
 symbol alone is drowned), then from least squares with the symbols decided (Gauss-Newton).
 """
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..signals.carrier import carrier, column
+from ..sources.base import Number
+from ..sources.linear_modulation import LinearModulation
 from .levels import HANN, amplitude_std, scattered
 
 _FRACTIONS = 8          # of a sample, in the search
@@ -22,7 +28,8 @@ _SIGMAS = 3.0           # beyond which what is left, shaped like the interferenc
 _LEFT = 1e-3            # what is white at least, relative to the SOI's power
 
 
-def acquire_linear(y, soi, interference, kappa=None, noise_var=None):
+def acquire_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Number | None = None,
+                   noise_var: Number | None = None) -> Any:
     """As acquisition.acquire, for an interference of kind linear-modulation: returns (interference, found)."""
     signal, samples = interference.signal, y.shape[1]
     if samples < 4 * signal.samples_per_symbol + 2 * signal.half_length:
@@ -70,12 +77,12 @@ def acquire_linear(y, soi, interference, kappa=None, noise_var=None):
     return replace(interference, **filled), found
 
 
-def _spectrum(source, offset, like):
+def _spectrum(source: LinearModulation, offset: float, like: Tensor) -> Tensor:
     """Power spectral density of a unit-power linear modulation at like's frequencies, float64 [1, samples]; mean 1."""
     return torch.tensor(source.signal.power_spectrum(like.shape[1], offset)[None], device=like.device)
 
 
-def _search(x, weight, signal):
+def _search(x: Tensor, weight: Tensor, signal: Any) -> Tensor:
     """Timing by a grid, float64 [batch], 0 … samples_per_symbol: x, weight [batch, samples] in frequency."""
     n, sps, reach = x.shape[1], signal.samples_per_symbol, int(np.ceil(signal.half_length)) + 1
     whole, metrics = n // sps, []
@@ -90,7 +97,7 @@ def _search(x, weight, signal):
     return torch.stack(metrics, 2).flatten(1).argmax(1).double() / _FRACTIONS
 
 
-def _weak(spectrum):
+def _weak(spectrum: Tensor) -> Tensor:
     """Where a spectrum [1 or batch, samples] is all but zero: float64, 1 there, 0 elsewhere."""
     return (spectrum < 1e-3 * spectrum.max(1, keepdim=True).values).double()
 
@@ -99,12 +106,12 @@ class _Fit:
     """Least squares of amplitude·b(timing) in the mixture, b modulated from decided symbols. prior: of unit phase and gain, with
     timing [batch]; x: the mixture in frequency."""
 
-    def __init__(self, prior, x, samples):
+    def __init__(self, prior: Any, x: Tensor, samples: int) -> None:
         self.prior, self.samples, self.x, self.amplitude = prior, samples, x, None
         taper = torch.tensor(np.hanning(samples + 2)[1:-1], device=x.device)
         self.taper = taper / taper.square().mean().sqrt()
 
-    def decide(self, weight, phase):
+    def decide(self, weight: Tensor, phase: Any) -> None:
         """Decide the symbols from x (weighted) with the present timing, and modulate them."""
         signal, alphabet = self.prior.signal, self.prior.signal.alphabet
         first, count = self.prior.overlapping_symbols(self.samples)
@@ -127,7 +134,7 @@ class _Fit:
         if exists is not None:
             self.symbols = self.symbols * exists.to(self.x.device)
 
-    def solve(self, weight, move):
+    def solve(self, weight: Tensor, move: bool) -> Any:
         """Complex amplitude [batch], and (move) one Gauss-Newton step of the timing, by weighted least squares."""
         columns = [self._modulate(0.0)] + ([(self._modulate(0.05) - self._modulate(-0.05)) / 0.1] if move else [])
         a = torch.stack([torch.fft.fft(c) for c in columns], 2)                             # [batch, samples, 1 or 2]
@@ -143,22 +150,22 @@ class _Fit:
             step = (solution[:, 1] / solution[:, 0]).real.clamp(-0.2, 0.2).nan_to_num(0.0)
             self.prior = replace(self.prior, timing=self.prior.timing + step.cpu())
 
-    def _modulate(self, ahead):
+    def _modulate(self, ahead: Any) -> Tensor:
         moved = replace(self.prior, timing=self.prior.timing + ahead)
         return moved.modulate_overlapping(self.symbols, self.samples).to(torch.complex128)
 
-    def noise(self, x, spectrum):
+    def noise(self, x: Tensor, spectrum: Tensor) -> Tensor:
         """What the fit leaves where the SOI's spectrum is weak, per complex sample, float64 [batch]."""
         weak = _weak(spectrum)
         return (self._density(torch.fft.ifft(x) - self._fitted()) * weak).sum(1) / weak.sum(1)
 
-    def _fitted(self):
+    def _fitted(self) -> Tensor:
         return self.amplitude[:, None] * self._modulate(0.0)
 
-    def _density(self, wave):
+    def _density(self, wave: Tensor) -> Tensor:
         return torch.fft.fft(wave * self.taper).abs().square() / self.samples
 
-    def deviations(self, x, spectrum, own):
+    def deviations(self, x: Tensor, spectrum: Tensor, own: Tensor) -> Any:
         """(noise, its standard deviation, the interference's power where the SOI is weak, beyond the amplitude's square), float64
         [batch]. In the noise is also what the SOI leaves there, and what wrong decisions leave, told by its having the
         interference's spectrum `own` [1, samples]: both count as deviation."""

@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frame offset and phase of an OFDM interference, its level and the noise variance, found from the mixture where the signal of
 interest is known: from prefixes, from what neither source can reach, and from the carriers that it does not reach."""
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import linalg
+from torch import Tensor
 
 from ..errors import ParameterError
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
 from ..signals.ofdm import ofdm_matrix
+from ..sources.base import Source
+from ..sources.linear_modulation import LinearModulation
 from .levels import amplitude_std, scattered
 
 
-def frame_offset(y, soi, ofdm):
+def frame_offset(y: Any, soi: Any, ofdm: Any) -> Tensor:
     """Where the cyclic prefixes lie, int64 [batch], by maximum likelihood on the prefix and its copy.
 
     The SOI is narrower than the band: a short prediction-error filter for it takes it out first, which leaves every prefix
@@ -38,7 +44,7 @@ def frame_offset(y, soi, ofdm):
     if whole < period:
         raise ParameterError(f"frame_offset: a window of {y.shape[1]} samples is too short to find it; {3 * period} or more")
 
-    def runs(v):    # sums over the usable part of a prefix that starts at n, then over frames
+    def runs(v: Tensor) -> Tensor:    # sums over the usable part of a prefix that starts at n, then over frames
         c = torch.nn.functional.pad(v.cumsum(1), (1, 0))
         return (c[:, usable:] - c[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
 
@@ -47,7 +53,7 @@ def frame_offset(y, soi, ofdm):
 
 
 @lru_cache
-def _whitener(signal, order):
+def _whitener(signal: Any, order: int) -> np.ndarray:
     n = np.arange(-4096, 4096)
     acf = np.fft.ifft(abs(np.fft.fft(signal.pulse_at(n))) ** 2).real / signal.samples_per_symbol
     r = acf[:order + 1] + np.r_[1e-3, np.zeros(order)]
@@ -55,12 +61,12 @@ def _whitener(signal, order):
     return np.r_[1.0, -np.linalg.solve(toeplitz, r[1:])] if order else np.ones(1)
 
 
-def noise_variance(y, soi, ofdm):
+def noise_variance(y: Tensor, soi: LinearModulation, ofdm: Source) -> Tensor:
     """The first of noise_level."""
     return noise_level(y, soi, ofdm)[0]
 
 
-def noise_level(y, soi, ofdm):
+def noise_level(y: Tensor, soi: LinearModulation, ofdm: Any) -> tuple[Tensor, Tensor]:
     """(noise per complex sample, its standard deviation), float32 [batch]: the power where neither source can be (prefix minus
     copy, null carriers, less the span of the SOI's pulses). What the model misses counts as noise too."""
     plan = ofdm.plan(y.shape, soi)
@@ -78,7 +84,8 @@ def noise_level(y, soi, ofdm):
 
 
 @lru_cache(maxsize=4000)
-def _null_space(matrix_key, cls, pulse_key, skip):
+def _null_space(matrix_key: tuple[Source, tuple[complex]], cls: tuple[int, int, float, int, int],
+                pulse_key: tuple[LinearModulation, int, float], skip: int) -> Tensor:
     low, high, *pattern = cls
     period = matrix_key[0].frame_length
     low = max(low, skip)
@@ -92,7 +99,7 @@ def _null_space(matrix_key, cls, pulse_key, skip):
     return torch.tensor(out, dtype=torch.complex64)
 
 
-def phase_and_kappa(y, soi, ofdm, noise_var):
+def phase_and_kappa(y: Tensor, soi: LinearModulation, ofdm: Any, noise_var: Any) -> Any:
     """(phase rad, kappa, its standard deviation), [batch] each, from the carriers of whole frames that the SOI does not reach."""
     signal = ofdm.signal
     plan = ofdm.plan(y.shape, soi)
@@ -127,7 +134,7 @@ def phase_and_kappa(y, soi, ofdm, noise_var):
             torch.where(trusted, spread, error))
 
 
-def _scattered(values, weights):
+def _scattered(values: Tensor, weights: Tensor) -> Any:
     """scattered, of terms [batch, frames, carriers]: the larger of what frames and what single carriers say. The SOI's
     leakage errs alike within a frame, and of few frames the scatter says little."""
     level, error = scattered(values.sum(2), weights.sum(2))

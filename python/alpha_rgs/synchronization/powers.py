@@ -30,7 +30,7 @@ def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor
     edges = np.linspace(0, samples, bins + 1).astype(int)
     taper = np.hanning(samples + 2)[1:-1]
 
-    def binned(v):
+    def binned(v: np.ndarray) -> np.ndarray:
         return np.add.reduceat(v, edges[:-1], -1) / np.diff(edges)
 
     seen = binned(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2))

@@ -13,15 +13,20 @@ Under OFDM of short frames prefixes and unused carriers show the signal bare: th
 that. Interference that is much stronger is made out first, the signal being coloured noise to it, and taken off. All of it is a
 start: `refine_sync` makes it as good as a separation allows.
 """
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import AlphaRgsError, ParameterError
 from ..inference.frame_tiling import OfdmTiles
 from ..inference.gauss_newton import damped_step
-from ..sources.base import Structure
+from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
 from .levels import NOISE_FLOOR, acquire_gaussian
@@ -37,7 +42,8 @@ _ECHO, _NATS = 0.1, 3.0  # power of a tap that is expected, of the signal's; by 
 _LIMITS = (0.5, 2e-5, 0.5, 0.3)         # samples, cycles per sample, rad, share of the gain: a step of `refine_sync`, at most
 
 
-def candidates(y, soi, interference, kappa=None, noise_var=None):
+def candidates(y: Tensor, soi: LinearModulation, interference: Source, kappa: Number | None = None,
+               noise_var: Number | None = None) -> Iterator[Any]:
     """The SOI with what it lacks (NUISANCES) filled in, numbers, found in one way after the other: an iterator. y: complex
     [samples], one window. Phase up to the alphabet's symmetry. Raises ParameterError (window too short), CapabilityError (the
     interference has no density)."""
@@ -56,13 +62,14 @@ def candidates(y, soi, interference, kappa=None, noise_var=None):
         yield _stationary(rest, soi, interference, None, noise_var)[0]
 
 
-def _framed(interference):
+def _framed(interference: Any) -> bool:
     """Whether it is OFDM whose frames, one by one, show what else is there."""
     return (interference.structure is Structure.FRAMES and interference.signal.frame_length <= _LONGEST
             and interference.signal.cyclic_prefix > 0)
 
 
-def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None):
+def _among_frames(y: Tensor, soi: Any, ofdm: Any, kappa: Number | None, noise_var: Number | None, ranks: int,
+                  about: LinearModulation | None = None, levels: Any = None) -> tuple[list[LinearModulation], np.ndarray]:
     """([SOI] of the likeliest lines, powers) by the evidence of OFDM frames; about, levels: from a first round, for what depends
     on the SOI."""
     here = about or replace(soi, carrier_offset=0.0 if soi.carrier_offset is None else soi.carrier_offset)
@@ -82,14 +89,14 @@ def _among_frames(y, soi, ofdm, kappa, noise_var, ranks, about=None, levels=None
 class _Coloured(LinearModulation):
     """A linear modulation of which only the spectrum is known."""
 
-    def denoise(self, x, noise):
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise: Wiener's filter."""
         density = torch.as_tensor(self.psd(x.shape[1]), device=x.device)
         share = density / (density + torch.as_tensor(self.white(noise), dtype=torch.float64).reshape(-1, 1))
         return torch.fft.ifft(torch.fft.fft(x) * share).to(x.dtype)
 
 
-def _without(y, soi, interference, levels):
+def _without(y: Tensor, soi: Any, interference: Any, levels: Any) -> Any:
     """y less the interference, as it is seen with the SOI as coloured noise; None where it is not told so."""
     noise = float(levels[2])
     soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(LinearModulation) if f.init})       # less its network
@@ -106,7 +113,8 @@ def _without(y, soi, interference, levels):
     return y - scale * interference.denoise(y[None] / scale, (float(soi.gain) ** 2 + noise) / scale ** 2)[0]
 
 
-def _stationary(y, soi, interference, kappa, noise_var):
+def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
+                noise_var: Number | None) -> tuple[LinearModulation, np.ndarray]:
     """(SOI, its power, the interference's and the noise's)."""
     signal, sps = soi.signal, soi.signal.samples_per_symbol
     samples = len(y) // sps * sps
@@ -140,7 +148,7 @@ def _stationary(y, soi, interference, kappa, noise_var):
     return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None}), levels[k]
 
 
-def _levels(x, own, shape, known):
+def _levels(x: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any) -> Any:
     """Powers (SOI, interference, noise), float64 [offsets, 3], under each hypothesis own [offsets, samples] of the SOI's density.
     known: amplitude, amplitude, variance, or None."""
     bins = min(_BINS, len(x) // 8)
@@ -148,7 +156,7 @@ def _levels(x, own, shape, known):
     edges = np.linspace(0, len(x), bins + 1).astype(int)[:-1]
     width = np.diff(np.r_[edges, len(x)])
 
-    def binned(v):
+    def binned(v: np.ndarray) -> np.ndarray:
         return np.add.reduceat(v, edges, -1) / width
 
     power = max(np.mean(abs(x) ** 2), 1e-20)
@@ -173,31 +181,31 @@ def _levels(x, own, shape, known):
 class _Folded:
     """One hypothesis of the carrier offset: x, pulse: transforms [n]; noise: density [n]; power: of the SOI."""
 
-    def __init__(self, x, pulse, noise, power, sps):
+    def __init__(self, x: np.ndarray, pulse: np.ndarray, noise: np.ndarray, power: float, sps: int) -> None:
         weight = pulse.conj() / noise
         self.sps, self.n, self.power, self.matched = sps, len(x), power, x * weight
         self.gram = self._fold((pulse * weight).real)                     # eigenvalues of HᴴN⁻¹H, symbols a circle
 
-    def _fold(self, v):
+    def _fold(self, v: np.ndarray) -> np.ndarray:
         return v.reshape(self.sps, -1).sum(0) / self.sps
 
-    def seen(self, timing):
+    def seen(self, timing: float) -> np.ndarray:
         """Transform of the whitened matched filter's outputs at the symbols' centres."""
         return self._fold(self.matched * np.exp(2j * np.pi * np.fft.fftfreq(self.n) * timing))
 
-    def evidence(self, timing):
+    def evidence(self, timing: float) -> float:
         """log p(x | timing) but for a constant."""
         gain = self.power / (1 + self.power * self.gram)
         return (np.sum(abs(self.seen(timing)) ** 2 * gain) / (self.n // self.sps) - np.sum(np.log1p(self.power * self.gram)))
 
-    def peak(self):
+    def peak(self) -> tuple[float, float]:
         """(timing, evidence there): periodic in the timing with hardly a second harmonic."""
         grid = np.arange(TIMINGS) * self.sps / TIMINGS
         table = np.array([self.evidence(t) for t in grid])
         wave = np.sum(table * np.exp(2j * np.pi * np.arange(TIMINGS) / TIMINGS))
         return np.angle(wave) % (2 * np.pi) / (2 * np.pi) * self.sps, table.mean() + 2 * abs(wave) / TIMINGS
 
-    def cavity(self, timing):
+    def cavity(self, timing: float) -> tuple[np.ndarray, np.ndarray]:
         """(mean, variance) of each symbol times the gain, the others integrated out, its own prior too: [symbols]."""
         gain = self.power / (1 + self.power * self.gram)
         mean, var = np.fft.ifft(self.seen(timing) * gain), np.mean(gain)
@@ -205,13 +213,13 @@ class _Folded:
         return mean / var / precision, np.full(len(mean), 1 / precision)
 
 
-def _soft(soi, out):
+def _soft(soi: LinearModulation, out: Any) -> Tensor:
     """The posterior means of a Separation's symbols, complex64 [symbols], of one window."""
     var = 10 ** (-float(out.quality) / 10)
     return soi.signal.alphabet.mean(out.symbols[0], torch.full(out.symbols[0].shape, var))
 
 
-def _weighted(x, interference, out, noise):
+def _weighted(x: Tensor, interference: Any, out: Any, noise: Any) -> Any:
     """R⁻¹·x for windows x, complex128 [n, samples], R the covariance of an interference not yet made out, as a Separation `out`
     of this window has found it, over noise of that variance."""
     kappa = float(out.kappa)
@@ -229,7 +237,7 @@ def _weighted(x, interference, out, noise):
     return torch.fft.ifft(torch.fft.fft(x) / torch.as_tensor(kappa ** 2 * shape + noise))
 
 
-def fit_channel(y, soi, interference, out, length, free, clear):
+def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, free: Any, clear: Any) -> Any:
     """The SOI with the channel of `length` taps that fits best, by least squares of y on the soft symbols' waveform at delays one
     sample apart, given a Separation `out` of this window y, complex [samples]; and the taps' standard deviations [length]:
     (LinearModulation, array). The interference is Gaussian noise there, so that no decision bends it, or, where a separation is
@@ -265,7 +273,7 @@ def fit_channel(y, soi, interference, out, length, free, clear):
     gram, right = weighted.mH @ columns, weighted.mH @ seen
     prior = torch.eye(length, dtype=gram.dtype) / (_ECHO * float(soi.gain) ** 2)
 
-    def fit(start):
+    def fit(start: Any) -> Any:
         rows = slice(start, start + length)
         inverse = torch.linalg.inv(gram[rows, rows] + prior)
         taps = inverse @ right[rows]
@@ -285,7 +293,7 @@ def fit_channel(y, soi, interference, out, length, free, clear):
     return replace(sent, signal=signal, **{key: values[key] for key in values if key in free}), spread
 
 
-def refine_sync(y, soi, out, free):
+def refine_sync(y: Any, soi: Any, out: Any, free: list[str]) -> tuple[LinearModulation, dict[str, float]]:
     """One Gauss-Newton step of the SOI's nuisances `free` (names) by least squares, given a Separation `out` of this window y,
     complex [samples]; and their standard deviations (the phase's at the window's middle): (LinearModulation, name -> float)."""
     symbols = _soft(soi, out)
@@ -295,7 +303,7 @@ def refine_sync(y, soi, out, free):
     middle = samples / 2 if "phase" in free else 0.0        # about which offset and phase are all but independent
     a, first = symbols[None].to(torch.complex64), soi._first()
 
-    def wave(ahead=0.0):
+    def wave(ahead: float = 0.0) -> Tensor:
         moved = replace(soi, timing=float(soi.timing) + ahead)
         shape = soi.signal.modulate(soi._turned(a, first), samples, moved.timing_of(first))[0]
         return shape.to(torch.complex128)
