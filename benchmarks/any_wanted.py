@@ -23,6 +23,7 @@ from alpha_rgs.sources.base import Demodulated
 from alpha_rgs.sources.mixtures import alone, noise
 
 SAMPLES = 20480         # of a recording: ten windows, whose ends are seen with context
+_WINDOWS, _WINDOW = 16, 5120     # for each recording, and their samples, without interference
 _STEP_DB = 1.0              # between SNRs without interference
 _LEAST_ERRORS = 40          # that a rate is worth interpolating
 
@@ -108,12 +109,14 @@ def _centres(source: Any, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _rate_without(name: str, snr_db: float, recordings: int, seed: int) -> float:
-    """Bit error rate of the receiver without interference, other noise than the separation's."""
-    case, total = CASES[name], np.zeros(2, int)
-    for _, sources, noise_var, s, x in _mixtures(replace(case, others=(), sir_db=()), snr_db, 4 * recordings, seed + 1):
-        reader = sources[0].demodulator()
-        total += wrong_bits(reader(x, noise_var), reader(s, 1e-3))
-    return float(total[0] / total[1])
+    """Bit error rate of the receiver without interference: other symbols and noise than the separation's, windows side by
+    side."""
+    generator, noise_var = torch.Generator().manual_seed(seed + 1), 10 ** (-snr_db / 10)
+    s, truth = alone(CASES[name].wanted, _WINDOWS * recordings, _WINDOW, generator)
+    reader = truth.demodulator()
+    x = s + noise_var ** 0.5 * noise(s.shape, generator)
+    wrong, bits = wrong_bits(reader(x, noise_var), reader(s, 1e-3))
+    return wrong / bits
 
 
 def _snr_without(case: Case, rate: float, recordings: int, seed: int) -> float:

@@ -8,7 +8,7 @@ from alpha_rgs.errors import ParameterError
 from alpha_rgs.inference.frame_tiling import OfdmTiles
 from alpha_rgs.separators import separate
 from alpha_rgs.sources import from_dict, mixtures
-from alpha_rgs.synchronization.stationary import NUISANCES, candidates, refined
+from alpha_rgs.synchronization.stationary import NUISANCES, candidates, refine_sync
 
 from benchmarks.families import FAMILIES
 
@@ -93,7 +93,7 @@ def test_a_step_of_refinement_goes_to_the_truth():
     m = mixtures.draw(known(*PLACES[0]), OFDM, 1, 2560, -10.0, 20.0, 3)
     near = known(5.4, 0.45, 0.012 + 4e-6, 1.05)
     out = separate(m.y, m.soi, m.interference, kappa=m.kappa, noise_var=m.noise_var)
-    moved, spread = refined(m.y[0], near, out, ("timing", "phase", "carrier_offset"))
+    moved, spread = refine_sync(m.y[0], near, out, ("timing", "phase", "carrier_offset"))
     assert abs(moved.timing - 5.3) < 0.04 and abs(moved.carrier_offset - 0.012) < 1e-6 and moved.gain == 1.05
     assert spread.keys() == {"timing", "phase", "carrier_offset"} and 0 < spread["timing"] < 0.1
 

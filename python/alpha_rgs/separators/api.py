@@ -100,7 +100,7 @@ def choose(method: str, soi: LinearModulation, interference: Source) -> str:
 
 def _structured(source: Source) -> bool:
     """Whether joint detection knows the source by its structure, and not by a network that denoises waveforms."""
-    return source.structure is not Structure.NONE and not _asks(source)
+    return (source.structure is not Structure.NONE or source.linear) and not _asks(source)
 
 
 def _asks(source: Source) -> bool:
@@ -118,7 +118,7 @@ def _check(name: str, y: Tensor, soi: LinearModulation, interference: Source, op
     """Refuse what the method cannot do, before anything is estimated."""
     require(soi, Structure.CHAIN, "signal of interest", name)
     structured = name == "joint" or name == "lmmse" and options.get("covariance") != "stationary"
-    if structured and interference.structure is Structure.NONE:
+    if structured and interference.structure is Structure.NONE and not (interference.linear and name == "joint"):
         require(interference, Structure.FRAMES, "interference", name)
     if structured and (turning := _turning(soi, interference)):
         raise CapabilityError(f"{name}: constellation: {turning.signal.constellation!r} turns from symbol to symbol, which this "

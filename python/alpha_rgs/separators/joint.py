@@ -26,6 +26,7 @@ from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
 from .base import Separation, chosen, interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
+from .joint_general import joint_pair
 from .joint_linear import joint_linear
 from .stationary_lmmse import stationary_lmmse
 
@@ -60,6 +61,8 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
     passes, damping, search = told.passes, told.damping, told.search
     if interference.structure is Structure.CHAIN:
         return joint_linear(y, soi, interference, kappa, noise_var, passes or 6, damping or 0.7, callback=callback)
+    if interference.structure is Structure.NONE:
+        return joint_pair(y, soi, interference, kappa, noise_var, callback, **({"passes": passes} if passes else {}))
     if interference.structure is Structure.BURSTS:
         return joint_bursts(y, soi, interference, noise_var, passes, damping, told.fits, told.free, callback)
     known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None

@@ -18,7 +18,8 @@ from torch import Tensor
 from ..inference.linear_mixture import LinearMixture
 from ..inference.linear_model import as_complex
 from ..sources.base import Demodulated, Source
-from .base import variance_scale
+from ..sources.linear_modulation import LinearModulation
+from .base import Separation, soft_output, variance_scale
 
 if TYPE_CHECKING:
     from ..inference.linear_mixture import Unknowns
@@ -36,11 +37,13 @@ _STEP_DB = 0.5          # to which levels are rounded: filters that depend on th
 @dataclass
 class Part:
     """One source of the result. waveform: E[g·s | y], complex64 [batch, samples]. variance: its expected squared error per
-    sample, float64 [batch]. demodulated: as its linear model decodes it, or None."""
+    sample, float64 [batch]. demodulated: as its linear model decodes it, or None. symbol_variance: of its symbols' errors,
+    [batch, n]."""
 
     waveform: Tensor
     variance: Tensor
     demodulated: Demodulated | None = None
+    symbol_variance: Tensor | None = None
 
 
 def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
@@ -124,7 +127,7 @@ class _System:
             scale = variance_scale(model.alphabet, soft.to(torch.complex64), error.float(), model.dimensions)
             var = var * scale[:, None, None].clamp_min(1.0)
         demodulated = Demodulated(*model.decode(unknowns.mean, var))
-        return Part(*found, demodulated)
+        return Part(*found, demodulated, error)
 
 
 def _joined(parts: Sequence[Part]) -> Part:
@@ -132,4 +135,20 @@ def _joined(parts: Sequence[Part]) -> Part:
     whole = torch.cat([p.waveform for p in parts]), torch.cat([p.variance for p in parts])
     if read[0] is None:
         return Part(*whole)
-    return Part(*whole, Demodulated(*(torch.cat([getattr(d, name) for d in read]) for name in ("symbols", "llrs", "at"))))
+    demodulated = Demodulated(*(torch.cat([getattr(d, name) for d in read]) for name in ("symbols", "llrs", "at")))
+    return Part(*whole, demodulated, torch.cat([p.symbol_variance for p in parts if p.symbol_variance is not None]))
+
+
+def joint_pair(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
+               callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
+    """A train of pulses and one other source with a linear model. soi.gain and all nuisances are known; kappa, noise_var:
+    [batch]. callback(pass, symbols, their variances)."""
+    gains = [torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).expand(len(y)).to(y.device), kappa.double()]
+    parts = joint_general(y, [soi, interference], gains, noise_var.double(), **options)
+    own: Any = parts[0]         # read by its linear model
+    there, count = ~own.demodulated.at.isnan(), soi.centred_symbols(y.shape[1])[1]
+    symbols, var = (v[there].view(len(y), count) for v in (own.demodulated.symbols, own.symbol_variance))
+    if callback:
+        callback(0, symbols, var)
+    return soft_output(soi, symbols, var.float(), soi=own.waveform, interference=parts[1].waveform, evaluations=0, kappa=kappa,
+                       noise_var=noise_var)

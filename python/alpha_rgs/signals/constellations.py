@@ -62,6 +62,13 @@ class Constellation:
         weights = 2 ** torch.arange(self.bits_per_symbol - 1, -1, -1)
         return self.points[(bits * weights).sum(-1)]
 
+    def common_phase(self, symbols: Tensor) -> Tensor:
+        """The phase by which noisy symbols, complex [batch, ...], are rotated, rad [batch], up to 2π/symmetry: their power of
+        that order, averaged."""
+        reference = (self.points.to(torch.complex128) ** self.symmetry).mean()
+        lifted = (symbols.to(torch.complex128) ** self.symmetry).flatten(1).sum(1) * reference.conj()
+        return torch.angle(lifted) / self.symmetry
+
     def slice(self, symbols: Tensor) -> Tensor:
         """Hard decisions: symbols complex [..., n] -> bits uint8 [..., n*bits_per_symbol], nearest point."""
         if self.name in _QUADRANTS:

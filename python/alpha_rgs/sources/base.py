@@ -126,11 +126,13 @@ class Source(ABC):
     learned: bool = False               # whether denoise asks a trained network
     takes_basis: bool = True            # whether denoise takes a Noise with a basis
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
+    linear: bool = False                # whether it has a linear model once its nuisances are known
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
     estimable: ClassVar[tuple[str, ...]] = ()           # nuisances that are estimated in a mixture where they are None
+    needs: ClassVar[tuple[str, ...]] = ()               # nuisances without which it cannot be denoised
     synchronizes: ClassVar[tuple[str, ...]] = ()        # those of them that `synchronize` estimates
 
     # ---- state -----------------------------------------------------------------------------------------------------------

@@ -77,7 +77,12 @@ class Gmsk(Source):
         return self.signal.index.denominator * (1 + self.signal.index.numerator % 2)
 
     @property
-    def integrates_nuisances(self) -> Any:
+    def linear(self) -> bool:
+        """See Source.linear: Laurent's pulses, of modulation index 1/2."""
+        return self.signal.index == Fraction(1, 2)
+
+    @property
+    def integrates_nuisances(self) -> bool:
         """See Source.integrates_nuisances."""
         return self.signal.index == Fraction(1, 2)
 

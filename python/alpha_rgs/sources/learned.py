@@ -38,6 +38,7 @@ class Learned:
     asked: Any
     _laid: Any
     learned = True
+    linear = False
 
     @property
     def supervised(self) -> bool:

@@ -48,6 +48,7 @@ class LinearModulation(Source):
     preamble: str = ""
 
     kind = "linear-modulation"
+    linear = True
     keys = {
         "constellation": text("alphabet of the symbols or carriers"),
         "samples_per_symbol": number("samples"),
@@ -70,6 +71,7 @@ class LinearModulation(Source):
     decided = True
     state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}
     estimable = ("timing", "phase", "gain", "carrier_offset")
+    needs = ("timing", "phase")
     own_carrier = False
 
     @property

@@ -14,12 +14,13 @@ from torch import Tensor
 from ..errors import ParameterError
 from ..inference.linear_model import EVERY, LinearModel, as_complex, some
 from ..signals import Ofdm as Signal
-from ..signals.carrier import carrier, rotation
+from ..signals.carrier import carrier, column, rotation
 from ..signals.framing import FramePlan
 from ..signals.ofdm import ofdm_matrix
 from .base import Demodulated, Noise, Number, Source, Structure
 from .keys import flag, listed, number, text, whole
 
+_LIMIT = 0.5            # of a carrier's amplitude: weaker ones say less of the phase
 _FINE = 8192            # frequencies of the other source's spectrum: 128 to a carrier of 64
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
 
@@ -43,6 +44,7 @@ class Ofdm(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "ofdm"
+    linear = True
     keys = {
         "fft_size": whole("carriers, samples of a frame without its prefix"),
         "cyclic_prefix": whole("samples"),
@@ -60,7 +62,7 @@ class Ofdm(Source):
     dc_free = True
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
                    "channel": "channel"}
-    estimable = ("frame_offset", "phase")
+    estimable = synchronizes = needs = ("frame_offset", "phase")
     own_carrier = False
 
     def __post_init__(self) -> None:
@@ -141,6 +143,47 @@ class Ofdm(Source):
         b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
         b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
         return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
+
+    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
+        """See Source.synchronize: the frame offset from prefixes and their copies (van de Beek, 1997), the phase from the
+        carriers of whole frames, lifted to the alphabet's symmetry. Raises ParameterError without a prefix."""
+        found: dict[str, Tensor] = {}
+        here = self
+        if self.frame_offset is None:
+            found["frame_offset"] = self._prefixes(x, noise_var)
+            here = replace(here, frame_offset=found["frame_offset"])
+        if self.phase is None:
+            here = replace(here, phase=0.0)
+            alphabet: Any = self.signal.alphabet
+            if alphabet.symmetry is not None:
+                reader: Any = here.demodulator()
+                read = reader(x, 1.0)
+                z = torch.where(read.at.isnan(), 0, read.symbols).to(torch.complex128)
+                found["phase"] = alphabet.common_phase(z / z.abs().clamp_min(_LIMIT))
+                here = replace(here, phase=found["phase"])
+        return here, found
+
+    def _prefixes(self, x: Tensor, noise_var: Number) -> Tensor:
+        """Frame offset, int64 [batch], of largest likelihood, other sources taken for white noise of that variance."""
+        period, size = self.signal.frame_length, self.signal.fft_size
+        spread = self.delay_spread or 0
+        usable = self.signal.cyclic_prefix - spread
+        if usable < 1:
+            raise ParameterError("frame_offset: cannot be estimated without a cyclic prefix; give it in the prior")
+        a, b = x[:, :-size].to(torch.complex128), x[:, size:].to(torch.complex128)
+        turn = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * column(self.carrier_offset, torch.empty(0)) * size)
+        rho = 1 / (1 + torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1))
+        product, energy = b * a.conj() * turn.to(x.device), (a.abs().square() + b.abs().square()) / 2
+        whole = (product.shape[1] - usable + 1) // period * period
+        if whole < period:
+            raise ParameterError(f"frame_offset: a window of {x.shape[1]} samples is too short to find it; {3 * period} or more")
+
+        def runs(v: Tensor) -> Tensor:      # sums over the usable part of a prefix that begins at n, then over frames
+            total = torch.nn.functional.pad(v.cumsum(1), (1, 0))
+            return (total[:, usable:] - total[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
+
+        metric = runs(product).real - rho * runs(energy)
+        return (metric.argmax(1) - spread) % period
 
     def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: one column per carrier and frame."""

@@ -133,11 +133,10 @@ def _variance(mean: Tensor) -> float:
 
 def _require_known(source: Source, number: int) -> None:
     """Refuse a part that cannot be denoised since a nuisance is missing."""
-    names = {"ofdm": ("frame_offset", "phase"), "linear-modulation": ("timing", "phase")}.get(source.kind, ())
-    for name in names:
-        if getattr(source, name) is None:
-            raise ParameterError(f"sources: {name} of source {number} ({source.kind}) is missing; it cannot be found in a sum, "
-                                 "give it in that source's prior")
+    for name in source.unknown:
+        if name in source.needs:
+            raise ParameterError(f"sources: {name} of source {number} ({source.kind}) is unknown and cannot be estimated in a "
+                                 "sum; give it in that source's prior")
 
 
 def _rounded(level: float) -> float:
