@@ -80,7 +80,8 @@ class FrameFamily:
         n = len(rows)
         self.clean_mean = torch.zeros(n, len(clean), dtype=COMPLEX, device=device)
         self.clean_var = torch.ones(len(pair), 1, dtype=REAL, device=device)
-        self.gram, self.cut = None, len(clean) == 0
+        self.gram: Tensor | None = None
+        self.cut = len(clean) == 0
         self.site = torch.ones(n, self.d, dtype=REAL, device=device)
         self.shift = torch.zeros(n, self.d, dtype=COMPLEX, device=device)
 
@@ -121,7 +122,8 @@ class FrameFamily:
             cross = self.gain @ local_cov                                                               # -Cov(c_D, a)
             near_var = (self.inverse.diagonal(dim1=-2, dim2=-1) + (cross * self.gain.conj()).sum(-1)).real
             cavity = divide(near_mean, near_var, self.site, self.shift)
-            site, shift = multiply(*self.alphabet.posterior(*cavity), *cavity)
+            mean, var = self.alphabet.posterior(*cavity)
+            site, shift = multiply(mean, var, *cavity)
             self.site = torch.lerp(self.site, site, damping)
             self.shift = (1 - damping) * self.shift + damping * shift
         if self.cut:

@@ -21,7 +21,8 @@ class Tiling:
     def __init__(self, y: Tensor, window: Tensor | list[int], start: Tensor | list[int], lengths: Tensor | list[int],
                  length: int) -> None:
         self.batch, self.samples = y.shape
-        self.length, self.groups = length, []
+        self.length = length
+        self.groups: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self.window, self.start = torch.as_tensor(window), torch.as_tensor(start)
         self.n = self.start[:, None] + torch.arange(length)
         self.inside = (self.n >= 0) & (self.n < self.samples) & (torch.arange(length) < torch.as_tensor(lengths)[:, None])

@@ -60,13 +60,13 @@ class LinearMixture:
     # ---- layout ----------------------------------------------------------------------------------------------------------
     def _cut(self) -> None:
         """Length of the segments, and where the first one begins in each window, int64 [batch]."""
-        framed = next((m for m in self.models if m.frame is not None), None)
+        framed = next((m.frame for m in self.models if m.frame is not None), None)
         widest = max(m.width for m in self.models)
         begin = min(int(m.start.min()) for m in self.models)
         if framed is None:
             self.length, origin = widest, torch.zeros(1, dtype=torch.int64)
         else:
-            frame, offset = framed.frame
+            frame, offset = framed
             self.length, origin = frame * -(-widest // frame), offset.reshape(-1).long()
         ahead = -(-(int(origin.max()) - begin) // self.length)
         self.origin = (origin - self.length * max(ahead, 0)).expand(self.batch)

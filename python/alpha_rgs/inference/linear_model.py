@@ -44,10 +44,11 @@ class LinearModel:
     def select(self, rows: slice) -> LinearModel:
         """The same model in some windows of the batch."""
         frame = None if self.frame is None else (self.frame[0], some(self.frame[1], rows))
+        remainder = self.remainder
         return replace(self, start=some(self.start, rows), columns=some(self.columns, rows), exists=some(self.exists, rows),
                        frame=frame,
                        decode=lambda mean, var: self.decode(mean, var, rows),
-                       remainder=None if self.remainder is None else lambda mean: self.remainder(mean, rows))
+                       remainder=None if remainder is None else lambda mean: remainder(mean, rows))
 
     @property
     def width(self) -> int:

@@ -60,7 +60,7 @@ class LinearPair:
         """Re(Cᴴ·C), real [., segments, q, q], of the columns of some segments with some others': (segments, samples) each."""
         rows = []
         for a in self.sources:
-            columns = [[] for _ in a.at]
+            columns: list[list[Tensor]] = [[] for _ in a.at]
             for b in self.sources:
                 first, second = a.pulses[:, left[0], left[1]], b.pulses[:, right[0], right[1]]
                 if first.is_complex() or second.is_complex():           # a channel
@@ -81,7 +81,8 @@ class LinearPair:
 
     def statistics(self, y: Tensor) -> Tensor:
         """Re(Cᴴ·y): complex [batch, samples] -> real [batch, n, q]."""
-        where, out = torch.where(self.inside, self.where, self.samples).to(self.device), []
+        where = torch.where(self.inside, self.where, self.samples).to(self.device)
+        out: list[Tensor] = []
         local = torch.nn.functional.pad(y.to(torch.complex128), (0, 1))[:, where]                   # [B, n, width]
         for source in self.sources:
             turned = local * source.turn.conj()
@@ -139,7 +140,10 @@ class LinearPair:
 
 class _Source:
     """Where one source's symbols lie: segment and slot in it, [1 or B, count]; pulses [1 or B, n, width, slots], real but for a
-    channel, and their common carrier, turn: [1 or B, n, width], or [1 or B, 1, 1] where there is a phase only."""
+    channel, and their common carrier, turn: [1 or B, n, width], or [1 or B, 1, 1] where there is a phase only. at: places of its
+    first in-phase and quadrature part in a segment."""
+
+    at: list[int]
 
     def __init__(self, prior: Any, centre: Tensor, pair: LinearPair) -> None:
         self.alphabet, self.count = prior.signal.alphabet, centre.shape[1]

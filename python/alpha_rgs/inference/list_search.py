@@ -169,8 +169,8 @@ class ListSearch:
             return old
         number = torch.full((len(old),), -1, device=old.device)
         number[windows] = torch.arange(len(windows), device=old.device)
-        evidence = [(number[w][mine], at[mine], j[mine], h[mine]) for w, _, at, j, h in evidence for mine in [number[w] >= 0]]
-        main, side, h = self._band(evidence, len(windows))
+        some = [(number[w][mine], at[mine], j[mine], h[mine]) for w, _, at, j, h in evidence for mine in [number[w] >= 0]]
+        main, side, h = self._band(some, len(windows))
         factor, gain, rest = _eliminated(main, side, h)
         metric, parents, values = self._listed(factor, gain, rest, windows)
         whole = old.clone()

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..inference.linear_mixture import LinearMixture
 from ..inference.linear_model import as_complex
 from ..sources.base import Demodulated, Source
+from ..sources.linear_modulation import LinearModulation
 from .base import Separation, soft_output, variance_scale
 
 if TYPE_CHECKING:
@@ -138,13 +139,13 @@ def _joined(parts: Sequence[Part]) -> Part:
     return Part(*whole, demodulated, torch.cat([p.symbol_variance for p in parts if p.symbol_variance is not None]))
 
 
-def joint_pair(y: Tensor, soi: Any, interference: Source, kappa: Tensor, noise_var: Tensor, callback: Any = None,
-               **options: Any) -> Separation:
+def joint_pair(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
+               callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """A train of pulses and one other source with a linear model. soi.gain and all nuisances are known; kappa, noise_var:
     [batch]. callback(pass, symbols, their variances)."""
     gains = [torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).expand(len(y)).to(y.device), kappa.double()]
     parts = joint_general(y, [soi, interference], gains, noise_var.double(), **options)
-    own: Any = parts[0]
+    own: Any = parts[0]         # read by its linear model
     there, count = ~own.demodulated.at.isnan(), soi.centred_symbols(y.shape[1])[1]
     symbols, var = (v[there].view(len(y), count) for v in (own.demodulated.symbols, own.symbol_variance))
     if callback:

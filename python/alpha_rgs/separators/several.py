@@ -125,7 +125,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
         return _result(y, sources, parts, gains, noise, name, given, noise_var is None)
 
 
-def _by_elimination(y: Tensor, sources: Sequence[Any], parts: list[Part], gains: Sequence[Tensor],
+def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gains: Sequence[Tensor],
                     noise: Tensor) -> list[Part]:
     """The Parts, where the linear sources are a train of pulses and frames of carriers: these two once more by the elimination of
     their own, whose list search makes a tenth of the errors in noise, in what the others leave."""
@@ -136,10 +136,10 @@ def _by_elimination(y: Tensor, sources: Sequence[Any], parts: list[Part], gains:
     if sources[chain].alphabet_rotation or not sources[frames].decided:
         return parts
     rest, level = without(y, parts, pair, noise)
-    wanted = replace(sources[chain], gain=gains[chain])
+    wanted = replace(cast(Any, sources[chain]), gain=gains[chain])
     out = joint(rest, wanted, sources[frames], gains[frames].float(), level.float())
-    estimate = _chain_estimate(rest, wanted, out, gains[chain])
-    read = Demodulated(out.symbols, out.llrs, cast(Tensor, estimate.at))
+    estimate: Any = _chain_estimate(rest, wanted, out, gains[chain])
+    read = Demodulated(out.symbols, out.llrs, estimate.at)
     left = gains[chain].square() * 10 ** (-estimate.sinr_db.double() / 10)
     moved = list(parts)
     moved[chain] = Part(out.soi, left, read)

@@ -144,21 +144,22 @@ class Ofdm(Source):
         b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
         return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
 
-    def synchronize(self, x: Tensor, noise_var: Number) -> Any:
+    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the frame offset from prefixes and their copies (van de Beek, 1997), the phase from the
         carriers of whole frames, lifted to the alphabet's symmetry. Raises ParameterError without a prefix."""
         found: dict[str, Tensor] = {}
-        here: Any = self
+        here = self
         if self.frame_offset is None:
             found["frame_offset"] = self._prefixes(x, noise_var)
             here = replace(here, frame_offset=found["frame_offset"])
         if self.phase is None:
             here = replace(here, phase=0.0)
-            symmetry = self.signal.alphabet.symmetry
-            if symmetry is not None:
-                read = here.demodulator()(x, 1.0)
+            alphabet: Any = self.signal.alphabet
+            if alphabet.symmetry is not None:
+                reader: Any = here.demodulator()
+                read = reader(x, 1.0)
                 z = torch.where(read.at.isnan(), 0, read.symbols).to(torch.complex128)
-                found["phase"] = self.signal.alphabet.common_phase(z / z.abs().clamp_min(_LIMIT))
+                found["phase"] = alphabet.common_phase(z / z.abs().clamp_min(_LIMIT))
                 here = replace(here, phase=found["phase"])
         return here, found
 

@@ -106,7 +106,8 @@ def _undecided(frames: list[Frame]) -> float:
 def _bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Number | None) -> tuple[Any, ...]:
     """acquire, under bursts: frames first, by what the SOI leaves of the band; then the SOI among them; both once more with a
     narrower band, where the SOI's carrier offset was unknown. kappa is in the frames' gains and not asked for."""
-    given, level = soi, noise_var
+    given = soi
+    level: Any = noise_var
     unknown = [key for key in NUISANCES if getattr(soi, key) is None]
     windows = y.detach().cpu().numpy().astype(complex)
     for narrow in (False, True) if soi.carrier_offset is None else (True,):

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import logsumexp
 from torch import Tensor
 
-from ..signals import constellation
+from ..signals.constellations import points_of
 from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, FFT_SIZE, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT_TRAINING
 from ..sources.ofdm_bursts import Frame
 from .burst_layout import without
@@ -32,7 +32,7 @@ _GUARD = 16             # samples about a frame that are not taken for free of i
 _EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
 _ROUNDS = 3             # of decisions
 _FEWEST = 4             # symbols for a blind channel
-_POINTS = {name: constellation(name).points.numpy().astype(complex) for name in ALPHABETS}
+_POINTS: dict[str, np.ndarray] = {name: points_of(name).numpy().astype(complex) for name in ALPHABETS}
 _APART = {name: np.min(abs(points[1:] - points[0]) ** 2) for name, points in _POINTS.items()}
 
 
@@ -65,7 +65,7 @@ def _near(band: tuple[float, float]) -> np.ndarray:
 
 def _transmissions(y: Any, slots: list[Slot], near: np.ndarray) -> list[list[Slot]]:
     """Slots that follow each other closely, as lists."""
-    bursts = []
+    bursts: list[list[Slot]] = []
     for slot in slots:
         if bursts and bursts[-1][-1].end == slot.start:
             bursts[-1].append(slot)
@@ -117,7 +117,8 @@ def _sparse(u: np.ndarray, inner: np.ndarray) -> bool:
 
 def _parts(y: np.ndarray, burst: list[Slot], near: np.ndarray) -> list[list[Slot]]:
     """A burst cut where short training comes in its middle: HT frames train anew there."""
-    inner, parts, last = ~near & LEGACY, [[]], False
+    inner, last = ~near & LEGACY, False
+    parts: list[list[Slot]] = [[]]
     for slot in burst:
         u = _carriers(y, slot, 0.0)
         sparse = u is not None and _sparse(u, inner)
@@ -152,7 +153,7 @@ class _Burst:
             size = np.median(abs(self.u[data]), 0)
             if size[outer & ~LEGACY].mean() > 0.5 * size[outer & LEGACY].mean():
                 self.used, self.clear = np.ones(len(CARRIERS), bool), ~near
-        self.gain = self._trained()
+        self.gain: Any = self._trained()
         if self.gain is None:
             self.gain = self._blind()
         if self.gain is not None:

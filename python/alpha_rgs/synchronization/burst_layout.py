@@ -63,24 +63,24 @@ def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int
 
 def _laid(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> list[Slot]:
     """The best layout: a list of Slots. States: in a gap, or in a run of symbols of either prefix."""
-    gap, evidence, total = gap.tolist(), [e.tolist() for e in evidence], len(gap)
+    alone, told, total = gap.tolist(), [e.tolist() for e in evidence], len(gap)
     lengths = [prefix + FFT_SIZE for prefix in PREFIXES]
     states = len(lengths) + 1
     value = [[-np.inf] * states for _ in range(total + max(lengths) + 1)]
-    came = [[None] * states for _ in range(total + max(lengths) + 1)]
+    came: list[list[Any]] = [[None] * states for _ in range(total + max(lengths) + 1)]
     value[0] = [0.0] * states
     for p in range(total):
         here = value[p]
         best = max(here[0], max(here[1:]) - _CHANGE)
-        if best + gap[p] > value[p + 1][0]:
-            value[p + 1][0], came[p + 1][0] = best + gap[p], (p, 0 if best == here[0] else 1 + int(np.argmax(here[1:])))
+        if best + alone[p] > value[p + 1][0]:
+            value[p + 1][0], came[p + 1][0] = best + alone[p], (p, 0 if best == here[0] else 1 + int(np.argmax(here[1:])))
         for k, length in enumerate(lengths, 1):
-            if p >= len(evidence[k - 1]):
+            if p >= len(told[k - 1]):
                 continue
             paid = [v - (0 if s == k else _BEGIN if s == 0 else _CHANGE) for s, v in enumerate(here)]
             s = max(range(states), key=paid.__getitem__)
-            if paid[s] + evidence[k - 1][p] > value[p + length][k]:
-                value[p + length][k], came[p + length][k] = paid[s] + evidence[k - 1][p], (p, s)
+            if paid[s] + told[k - 1][p] > value[p + length][k]:
+                value[p + length][k], came[p + length][k] = paid[s] + told[k - 1][p], (p, s)
     ends = [(value[p][s], p, s) for p in range(total, total + max(lengths)) for s in range(states)]
     _, p, s = max(ends)
     found = []
@@ -95,7 +95,7 @@ def _laid(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> lis
 def _merged(found: list[Slot]) -> list[Slot]:
     """Runs of one prefix that lie a few samples apart, as one: the longer one's grid holds. A run of shorter prefixes that
     follows so closely is the same burst's: the one before it moves up."""
-    runs = []                                                   # [start, symbols, prefix]
+    runs: list[list[int]] = []                                                   # [start, symbols, prefix]
     for slot in found:
         if runs and runs[-1][2] == slot.prefix and runs[-1][0] + runs[-1][1] * slot.length == slot.start:
             runs[-1][1] += 1

@@ -55,7 +55,8 @@ def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list
     offsets = [each(soi.carrier_offset)] if soi.carrier_offset is not None else [
         each(k * step) for k in range(-steps, steps + 1)]
     if soi.timing is not None:
-        timing, scores = each(soi.timing), [white.evidence(soi.signal, each(soi.timing), f)[0] for f in offsets]
+        timing = each(soi.timing)
+        scores = torch.stack([white.evidence(soi.signal, timing, f)[0] for f in offsets])
     else:
         grid = [each(k * sps / TIMINGS) for k in range(TIMINGS)]
         table = torch.stack([torch.stack([white.evidence(soi.signal, t, f)[0] for t in grid]) for f in offsets])
@@ -63,7 +64,6 @@ def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list
         wave = (table * turn[:, None]).sum(1)
         scores = table.mean(1) + 2 * wave.abs() / TIMINGS
         timing = torch.angle(wave) % (2 * torch.pi) / (2 * torch.pi) * sps
-    scores = torch.stack(list(scores))
     best = scores.argmax(0)
     rows = torch.arange(batch)
     offset = torch.stack(offsets)[best, rows]

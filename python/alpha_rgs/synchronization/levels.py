@@ -43,7 +43,7 @@ def scattered(values: Tensor | np.ndarray, weights: Tensor | np.ndarray, correla
     return level, ((values - level[:, None] * weights) ** 2).sum(1) ** 0.5 * correlated ** 0.5 / total
 
 
-def amplitude_std(kappa: Tensor | np.ndarray, power_std: Tensor | np.ndarray) -> Tensor | np.ndarray:
+def amplitude_std(kappa: Any, power_std: Any) -> Any:
     """Standard deviation of an amplitude found by its square: how far kappa moves if that does; finite at 0."""
     return (kappa ** 2 + power_std) ** 0.5 - kappa
 
@@ -66,8 +66,8 @@ def acquire_gaussian(y: Tensor, soi: LinearModulation, prior: Any, kappa: Number
     if period > 1 or None in (kappa, noise_var):
         prior, levels, found = _estimated(y, x, own, prior, known)
     asked = (kappa is None, noise_var is None)
-    return _acquired(y, soi, prior, *(torch.as_tensor(np.array(v), dtype=torch.float32, device=y.device) for v in levels), asked,
-                     found)
+    power, noise = (torch.as_tensor(np.array(v), dtype=torch.float32, device=y.device) for v in levels)
+    return _acquired(y, soi, prior, power, noise, asked, found)
 
 
 def _acquired(y: Tensor, soi: LinearModulation, prior: Source, power: Any, noise: Tensor, asked: Any,

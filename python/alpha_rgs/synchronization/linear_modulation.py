@@ -28,7 +28,7 @@ _SIGMAS = 3.0           # beyond which what is left, shaped like the interferenc
 _LEFT = 1e-3            # what is white at least, relative to the SOI's power
 
 
-def acquire_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Number | None = None,
+def acquire_linear(y: Tensor, soi: Any, interference: Any, kappa: Number | None = None,
                    noise_var: Number | None = None) -> Any:
     """As acquisition.acquire, for an interference of kind linear-modulation: returns (interference, found)."""
     signal, samples = interference.signal, y.shape[1]
@@ -107,7 +107,8 @@ class _Fit:
     timing [batch]; x: the mixture in frequency."""
 
     def __init__(self, prior: Any, x: Tensor, samples: int) -> None:
-        self.prior, self.samples, self.x, self.amplitude = prior, samples, x, None
+        self.prior, self.samples, self.x = prior, samples, x
+        self.amplitude: Any = None
         taper = torch.tensor(np.hanning(samples + 2)[1:-1], device=x.device)
         self.taper = taper / taper.square().mean().sqrt()
 

@@ -84,7 +84,7 @@ def noise_level(y: Tensor, soi: LinearModulation, ofdm: Any) -> tuple[Tensor, Te
 
 
 @lru_cache(maxsize=4000)
-def _null_space(matrix_key: tuple[Source, tuple[complex]], cls: tuple[int, int, float, int, int],
+def _null_space(matrix_key: Any, cls: tuple[int, int, float, int, int],
                 pulse_key: tuple[LinearModulation, int, float], skip: int) -> Tensor:
     low, high, *pattern = cls
     period = matrix_key[0].frame_length

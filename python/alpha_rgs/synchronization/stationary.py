@@ -132,7 +132,7 @@ def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
     pulses = np.fft.fft(pulses)
     levels = _levels(x, abs(pulses) ** 2 / sps, shape, (soi.gain, kappa, noise_var))
     levels[:, 2] = np.maximum(levels[:, 2], NOISE_FLOOR * levels[:, :2].min(1))
-    best = None
+    best: Any = None
     for k in range(len(offsets)):
         model = _Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
         timing, score = model.peak() if soi.timing is None else (float(soi.timing), model.evidence(float(soi.timing)))
@@ -143,7 +143,7 @@ def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
     mean, var = model.cavity(timing)
     mean = mean * np.exp(-2j * np.pi * offsets[k] * (timing + sps * np.arange(len(mean))))
     cavity = tuple(torch.from_numpy(v)[None] for v in (mean / gain, var / gain ** 2))
-    f, phase = line(soi, cavity, *(torch.tensor([v]) for v in (offsets[k], timing)), torch.zeros(1, dtype=torch.int64), _AS_TOLD)
+    f, phase = line(soi, cavity, torch.tensor([offsets[k]]), torch.tensor([timing]), torch.zeros(1, dtype=torch.int64), _AS_TOLD)
     filled = {"timing": timing, "carrier_offset": float(f[0]), "phase": float(phase[0]), "gain": gain}
     return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None}), levels[k]
 
@@ -321,6 +321,6 @@ def refine_sync(y: Any, soi: Any, out: Any, free: list[str]) -> tuple[LinearModu
     values = {"timing": float(soi.timing) + float(step[0]), "carrier_offset": float(soi.carrier_offset) + float(step[1]),
               "phase": float(soi.phase) + float(step[2]) - 2 * np.pi * float(step[1]) * middle,
               "gain": float(soi.gain) * (1 + float(step[3]))}
-    spread = dict(zip(NUISANCES, spread.tolist()))
-    spread["gain"] *= float(soi.gain)
-    return replace(soi, **{k: values[k] for k in free}), {k: spread[k] for k in free}
+    told = dict(zip(NUISANCES, spread.tolist()))
+    told["gain"] *= float(soi.gain)
+    return replace(soi, **{k: values[k] for k in free}), {k: told[k] for k in free}
