@@ -91,9 +91,9 @@ def test_two_qpsk_signals_of_one_band_are_told_apart_by_their_timing():
     other = replace(one, timing=6.0, phase=-1.0)
     samples, symbols, y = 640, [], 0
     for k, source in enumerate((one, other)):
-        bits = torch.randint(0, 2, (4, 2 * source.reaching(samples)[1]), generator=generator(k))
+        bits = torch.randint(0, 2, (4, 2 * source.overlapping_symbols(samples)[1]), generator=generator(k))
         symbols.append(source.signal.alphabet.map(bits))
-        y = y + source.modulate_reaching(symbols[-1], samples)
+        y = y + source.modulate_overlapping(symbols[-1], samples)
     mine = models(one, other, batch=4, samples=samples)
     mixture = LinearMixture(y, mine, [torch.ones(4)] * 2, torch.full((4,), 1e-3))
     for k, unknowns in enumerate(decided(mixture)):

@@ -194,5 +194,5 @@ def test_bad_input_is_named(call, word):
 
 def test_a_prior_without_the_capability_is_refused_by_name():
     y = draw(SOI, OFDM, 1, 2560, -3, seed=15).y
-    with pytest.raises(CapabilityError, match="source 2 .ofdm.: frame_offset is unknown; .*linear-modulation"):
-        separate(y, replace(OFDM, frame_offset=0, phase=0.0), OFDM, "joint", kappa=1.0, noise_var=0.1)
+    with pytest.raises(CapabilityError, match="lmmse: separates one linear-modulation .*ofdm and ofdm"):
+        separate(y, replace(OFDM, frame_offset=0, phase=0.0), OFDM, "lmmse", kappa=1.0, noise_var=0.1)

@@ -157,11 +157,11 @@ def symbols_of(source, shape, seed=1):
 
 def sent_linear(source, batch=2, samples=SAMPLES):
     """(waveform, symbols, their bits, number of the first one) of all that reach the window."""
-    first, count = source.reaching(samples)
+    first, count = source.overlapping_symbols(samples)
     symbols, bits = symbols_of(source, (batch, count))
     exists = source.exists(first, count)
     symbols = symbols if exists is None else symbols * exists
-    return source.modulate_reaching(symbols, samples), symbols, bits, int(first[0])
+    return source.modulate_overlapping(symbols, samples), symbols, bits, int(first[0])
 
 
 def sent_ofdm(source, batch=2, samples=SAMPLES):
@@ -247,7 +247,7 @@ def test_gmsk_of_unknown_state_and_gfsk_of_another_index_have_no_linear_model():
 def test_a_linear_modulation_reads_its_own_waveform(name):
     source = LINEAR[name]
     s, _, bits, first = sent_linear(source)
-    read, count = source.demodulator()(s, 1e-3), source.inside(SAMPLES)[1]
+    read, count = source.demodulator()(s, 1e-3), source.centred_symbols(SAMPLES)[1]
     assert read.symbols.shape == (2, count) and read.llrs.shape == (2, count, bits.shape[-1])
     number = torch.round((read.at - source.timing) / source.signal.samples_per_symbol).long()
     assert torch.allclose(source.timing + number.double() * source.signal.samples_per_symbol, read.at)

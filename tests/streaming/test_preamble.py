@@ -103,7 +103,7 @@ def test_the_report_tells_whether_the_turn_is_known(tmp_path):
     y, _ = stream([100])
     mix = recordings.save(tmp_path / "mix", y.numpy(), 1e6)
     (tmp_path / "ofdm.toml").write_text(describe.to_toml(OFDM))
-    for name, bits, words in (("with", BITS, "settled by the preamble"), ("other", BITS[::-1], "preamble was not found"),
+    for name, bits, words in (("with", BITS, "resolved by the preamble"), ("other", BITS[::-1], "preamble was not found"),
                               ("none", "", "up to a quarter turn")):
         prior = replace(soi(timing=5.3, carrier_offset=0.0), preamble=bits)
         (tmp_path / f"{name}.toml").write_text(describe.to_toml(prior))

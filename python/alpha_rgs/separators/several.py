@@ -190,16 +190,16 @@ def _estimate(source: Source, waveform: Tensor, cleaned: Tensor, sinr: Tensor, r
     reader = source.demodulator()
     settled = reader is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
     decided = read is not None and settled
-    symbols, llrs, at = (None, None, None) if read is None else _inside(read)
+    symbols, llrs, at = (None, None, None) if read is None else _centred(read, source)
     ambiguous = reader is not None and reader.coherent and reader.ambiguity > 1
     return Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided, ambiguous)
 
 
-def _inside(read: Demodulated) -> tuple[Tensor, Tensor, Tensor]:
-    """Symbols, LLRs and positions without those outside the window, where all windows have as many inside."""
+def _centred(read: Demodulated, source: Source) -> tuple[Tensor, Tensor, Tensor]:
+    """Symbols, LLRs and positions; of a train of pulses without symbols that are centred outside the window."""
     there = ~read.at.isnan()
     count = there.sum(1)
-    if bool((count != count[0]).any()):
+    if source.structure is not Structure.CHAIN or bool((count != count[0]).any()):
         return read.symbols, read.llrs, read.at
     batch, kept = len(there), int(count[0])
     return (read.symbols[there].view(batch, kept), read.llrs[there].view(batch, kept, read.llrs.shape[-1]),

@@ -169,7 +169,7 @@ class Engine:
             rows = slice(at, at + len(job.windows))
             job.task.remember(out, rows.stop - 1, int(job.start[-1]), samples)
             try:
-                job.future.set_result(self._followed(job, windows[rows], _rows(out, rows)))
+                job.future.set_result(job.task.ordered(self._followed(job, windows[rows], _rows(out, rows))))
             except Exception as error:
                 job.future.set_exception(error)
             at = rows.stop

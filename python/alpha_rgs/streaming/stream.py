@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,6 +186,9 @@ class _Stream:
 
     def take(self, out: Any, starts: np.ndarray) -> None:
         """Put the middle of each window where it belongs."""
+        if len(out.sources) == len(self.waves):                 # in the engine's order again, in which self.task.sources are
+            places = sorted(range(len(self.waves)), key=lambda k: self.task.order[k])
+            out = replace(out, sources=[out.sources[k] for k in places])
         self.results.append(out)
         estimates = out.sources if len(out.sources) == len(self.waves) else []
         waves = [e.waveform for e in estimates] if estimates else [out.soi, out.interference]

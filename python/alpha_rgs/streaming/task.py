@@ -92,6 +92,12 @@ class Task:
                             start=start[rows], **options)
         return separate(windows[rows], first, other, self.method, kappa, noise_var, start[rows], **options)
 
+    def ordered(self, out: Any) -> Any:
+        """The Separation with its sources in the order in which the caller named them."""
+        if self.order == sorted(self.order) or len(out.sources) != len(self.order):
+            return out
+        return replace(out, sources=[out.sources[k] for k in self.order])
+
     def submit(self, windows: np.ndarray, start: int | np.ndarray = 0, block: bool = True) -> Future:
         """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
 
