@@ -51,12 +51,12 @@ class WindowStats:
         self._gain = 1.0 if gain is None else float(gain)
 
     def due(self, idle):
-        """Is it time for a message? Sooner or later each change is told, the last one too (`idle`: no work is left)."""
+        """Whether to send a message. Each change is reported in the end, the last one too (`idle`: no work is left)."""
         since = time.monotonic() - self._said
         return self.unsaid and since > (PERIOD if idle else 2 * PERIOD)
 
     def message(self, queue, error=None):
-        """table(), counted as told."""
+        """table(), and mark it as reported."""
         self.unsaid, self._said = False, time.monotonic()
         return self.table(queue, error)
 

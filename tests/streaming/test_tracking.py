@@ -80,7 +80,7 @@ def test_a_slow_clock_costs_a_symbol_now_and_then():
     assert sum(same) > 0.98 and len(kept) == 60 * 128
 
 
-def test_a_bad_window_is_laid_as_predicted():
+def test_a_bad_window_is_placed_as_predicted():
     """Its phase is noise: what comes after it still agrees with what came before."""
     symbols, windows = stream(6)
     start, bad = windows[3]

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Joint detection of a linear modulation under bursts of OFDM whose channel, phases and alphabets were found.
 
-As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each frame has its own carriers, gains and noise (what
-decisions left of it), and carriers that the signal of interest does not reach are decided and taken off. The noise is annealed:
-inference starts as if it were a hundred times stronger, where the posterior has one peak, and follows that peak down. Without
-that a frame now and then ends in a wrong but stable decision of all its symbols.
+As joint.py: expectation propagation on y = H·a + Σ_frames A·c + w. Here each frame has its own carriers, gains and noise (the
+residue after decisions). Carriers that the signal of interest does not reach are decided and subtracted. The noise is annealed:
+inference starts with a hundred times the noise, where the posterior has one peak, and follows that peak down. Without
+annealing, a frame occasionally ends in a wrong but stable decision of all its symbols.
 
-A learned prior's carriers stay open, and its network decides those of a burst together. Where that ends depends on where it
-began: of several beginnings each window keeps the end that fits best.
+A learned prior's carriers stay undecided, and its network decides those of a burst together. The result depends on the
+starting point: of several starts, each window keeps the result that fits best.
 
-The signal of interest may pause: each symbol is a point of the alphabet, or belongs to a pause, which a Markov chain begins and
-ends. Without that, what is decided in a gap is taken off the bursts there at full power.
+The signal of interest may pause: each symbol is a point of the alphabet or belongs to a pause, by a Markov chain. Without
+pauses, the symbols decided in a gap are subtracted from the bursts there at full power.
 """
 from __future__ import annotations
 

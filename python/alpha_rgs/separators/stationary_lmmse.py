@@ -36,7 +36,7 @@ def stationary_lmmse(y: Tensor, soi: LinearModulation, interference: Source, kap
     """
     require(soi, Structure.CHAIN, "signal of interest", "lmmse")
     samples, count = y.shape[1], soi.centred_symbols(y.shape[1])[1]
-    # the SOI's carrier is taken off, so that its pulses are all alike
+    # in the frame of the SOI's carrier, all its pulses are alike
     autocorrelation = interference.autocorrelation(np.arange(samples)) / rotation(soi.carrier_offset, np.arange(samples))
     gain = torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).expand(len(y))
     ratio = (kappa.cpu().double() / gain).clamp_min(1e-9)

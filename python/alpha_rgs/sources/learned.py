@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Priors whose score is a trained network's.
 
-What else is known of the source stays what it is: a linear modulation's pulse, alphabet and nuisances (by which its windows
-are laid on the network's grid), a recording's covariance, by which level and noise are found in a mixture. The network denoises.
+The network denoises. Everything else that is known of the source stays in use: a linear modulation's pulse, alphabet and
+nuisances, which align its windows to the network's grid; a recording's covariance, which gives level and noise in a mixture.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Learned:
 
     network: Any            # of the classes that it is mixed into
     asked: Any
-    _laid: Any
+    _aligned: Any
     learned = True
     linear = False
 
@@ -78,7 +78,7 @@ class Learned:
         """The network's answer; it goes where the samples are. colour: as OfdmDenoiser has it, told to those that ask for it."""
         if self.network.spectrum.device != x.device:
             self.network.to(x.device)
-        return self._laid(x, density, colour) if self.network.cyclic else self._laid(x, density)
+        return self._aligned(x, density, colour) if self.network.cyclic else self._aligned(x, density)
 
 
 @dataclass(eq=False)
@@ -92,7 +92,7 @@ class LearnedLinearModulation(Learned, LinearModulation):
         pulses' own colour it is 0.4 dB worse (RRC-QPSK)."""
         return demodulate(self.denoise(modulate(r), self.signal.samples_per_symbol * torch.as_tensor(var)))
 
-    def _laid(self, x: Tensor, density: Tensor) -> Tensor:
+    def _aligned(self, x: Tensor, density: Tensor) -> Tensor:
         """Without phase and carrier, laid on the grid; samples that no symbol reaches are marked."""
         turn, stride, half = carrier(self.phase, self.carrier_offset, x), self.network.stride, self.signal.half_length
         timing = column(self.timing, torch.empty(0))[:, 0]
@@ -114,9 +114,9 @@ class LearnedGaussian(Learned, Gaussian):
 
     network: Any = None
 
-    def _laid(self, x: Tensor, density: Tensor) -> Tensor:
-        """Where the network was trained on periods that begin on its grid they are laid there; where they begin is found in x
-        itself, if nobody has told."""
+    def _aligned(self, x: Tensor, density: Tensor) -> Tensor:
+        """The network's output, with x aligned to the grid of periods that it was trained on, if any. An offset of the periods
+        that is not given is estimated from x."""
         if self.period == 1 or self.network.stride != self.period or self.network.finds:
             return self.network(x, density)
         offset = self.period_offset
@@ -141,7 +141,7 @@ class LearnedOfdm(Learned, Ofdm):
         """See Source.blocks: frames of as many carriers with a point each."""
         return self.plan(shape) if self.network.fold and self.frame_offset is not None else None
 
-    def _laid(self, x: Tensor, density: Any, colour: Any = None) -> Any:
+    def _aligned(self, x: Tensor, density: Any, colour: Any = None) -> Any:
         turn = carrier(0.0, self.carrier_offset, x)
         offset = self.frame_offset
         if offset is not None:

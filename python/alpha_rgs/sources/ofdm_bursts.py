@@ -115,8 +115,8 @@ def _nothing(at: int, end: int) -> list[Frame]:
 
 
 class Tiles(Tiling):
-    """Windows cut into frames and what lies between them, as a Tiling; the carriers that are decided are taken off `received`,
-    the others are open. full: bool [tiles], whether it is a frame's; frames: the Frame of each."""
+    """Windows cut into frames and the gaps between them, as a Tiling. Decided carriers are subtracted from `received`; the
+    others are open. full: bool [tiles], whether a tile is a frame; frames: the Frame of each."""
 
     def __init__(self, y: Tensor, bursts: Any, noise_var: Tensor) -> None:
         tiles = [(w, tile) for w, window in enumerate(bursts.frames) for tile in _filled(window, y.shape[1])]
@@ -133,7 +133,7 @@ class Tiles(Tiling):
             self.groups.append((rows, *self._carriers(here, rows, sort, noise_var.cpu()[self.window[rows]])))
 
     def _carriers(self, tiles: list[Frame], rows: Tensor, sort: str, floor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(waves of the open carriers, their alphabets, noise); what is decided is taken off `received`."""
+        """(waves of the open carriers, their alphabets, noise); decided carriers are subtracted from `received`."""
         noise = (floor.to(_REAL) + _UNMODELLED * self.power[self.window[rows]])[:, None].expand(-1, LENGTH).clone()
         if sort == "nothing":
             return torch.zeros(len(rows), LENGTH, 0, dtype=_COMPLEX), torch.zeros(len(rows), 0, dtype=torch.int64), noise

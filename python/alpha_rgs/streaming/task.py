@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one caller of the engine wants done, and what its stream has told so far."""
+"""One caller's task for the engine, and what was estimated from its stream so far."""
 from __future__ import annotations
 
 from concurrent.futures import Future

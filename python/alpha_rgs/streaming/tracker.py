@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From windows that were each acquired alone to one stream of symbols: none twice, none missing, all in one phase.
 
-A window tells timing modulo a symbol and phase up to the alphabet's symmetry. From window to window both are predicted, and each
-window's symbols are moved and turned to agree. Clocks may drift: a symbol is dropped or repeated only when the drift has grown to
-two symbols. Windows that are too bad to be believed are laid as predicted. What the prior gives is not asked of the windows.
+A window gives timing modulo a symbol and phase up to the alphabet's symmetry. Both are predicted from window to window, and each
+window's symbols are shifted and rotated to agree. Clocks may drift: a symbol is dropped or repeated only when the drift reaches
+two symbols. Unreliable windows are placed as predicted. What the prior gives is not estimated from the windows.
 
 A window may have been acquired wrongly, and be sure of it: a carrier offset that is wrong by the symbol rate over the alphabet's
 symmetry leaves symbols on the alphabet's points. So windows are compared with their neighbours, before and after, and those that
@@ -88,7 +88,7 @@ class Tracker:
             out, seen = self._mended(out, seen, again)
         believed = self._believed(seen) & told
         windows, before = [seen[k] for k in range(len(starts))], list(self._past)[-_NEIGHBOURS:]
-        if self.last is None:       # windows before the first good one are laid by it
+        if self.last is None:       # windows before the first good one are placed by it
             self.last, sps = windows[int(believed.argmax())], self.soi.signal.samples_per_symbol
             self.last.number = round((self.last.timing - (self.last.timing - self.last.start) % sps) / sps)
             if self.soi.phase is not None:          # known at the stream's first sample, found up to the alphabet's turn

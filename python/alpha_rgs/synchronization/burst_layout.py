@@ -45,7 +45,7 @@ def slots(y: np.ndarray, band: tuple[float, float]) -> list[Slot]:
     for prefix, worth in zip(PREFIXES, evidence):               # a symbol has power in its middle
         middle = np.minimum(np.arange(len(worth)) + prefix + FFT_SIZE // 2, total - 1)
         worth[~loud[middle] & (worth != 0)] -= _CHANGE
-    found = _laid(gap, evidence, room, n)
+    found = _placed(gap, evidence, room, n)
     if sum(evidence[PREFIXES.index(slot.prefix)][slot.start + room] for slot in found) <= 0:
         return []                                               # chance explains them all: noise alone is loud everywhere
     return _merged(found)
@@ -61,7 +61,7 @@ def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int
     return np.where(seen, used * (-np.log(1 - rho ** 2) - _CHANCE), 0)
 
 
-def _laid(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> list[Slot]:
+def _placed(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> list[Slot]:
     """The best layout: a list of Slots. States: in a gap, or in a run of symbols of either prefix."""
     alone, told, total = gap.tolist(), [e.tolist() for e in evidence], len(gap)
     lengths = [prefix + FFT_SIZE for prefix in PREFIXES]

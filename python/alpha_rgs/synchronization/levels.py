@@ -23,7 +23,7 @@ from ..sources.gaussian import period_offset
 from ..sources.linear_modulation import LinearModulation
 
 _STEPS = 100
-_ROUNDS = 2             # of the SOI's mean taken off before nuisances are looked for again
+_ROUNDS = 2             # of subtracting the SOI's mean before nuisances are estimated again
 _WRONG = 0.5            # of a fitted density: what may be wrong of it where it is weak
 _SIGMAS = 2.0           # that noise, measured in what is left, may lie from what the density says
 _BLOCK = 128            # samples, at least

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Timing, carrier offset, phase and gain of a linear modulation under interference that is always there, of any kind.
+"""Timing, carrier offset, phase and gain of a linear modulation under continuous interference of any kind.
 
-Everything but the signal is taken for Gaussian with density N(f) = kappa²·S_b(f) + noise_var. The three powers are told by the
+All but the signal is modelled as Gaussian with density N(f) = kappa²·S_b(f) + noise_var. The three powers follow from the
 periodogram, for each carrier offset that is tried (Whittle's likelihood, by multiplicative steps; Févotte, Bertin and Durrieu,
 2009). Timing and offset then are those of the greatest evidence with Gaussian symbols: in frequency the symbols' transform at q
 sees N folded to the symbol rate, so it costs a few transforms. Phase and the last of the offset are those under which the
 symbols' estimates fit the alphabet best (soi.line).
 
-A channel of the signal is not seen so, but in what a separation leaves: see `fit_channel`.
+A channel of the signal is fitted to the residual of a separation instead: see `fit_channel`.
 
-Under OFDM of short frames prefixes and unused carriers show the signal bare: the evidence of frames (soi.py) sees
-that. Interference that is much stronger is made out first, the signal being coloured noise to it, and taken off. All of it is a
+Under OFDM of short frames, prefixes and unused carriers show the signal without interference: the evidence of frames (soi.py)
+uses them. Much stronger interference is estimated first, with the signal as coloured noise, and subtracted. The result is a
 start: `refine_sync` makes it as good as a separation allows.
 """
 from __future__ import annotations
@@ -240,8 +240,8 @@ def _weighted(x: Tensor, interference: Any, out: Any, noise: Any) -> Any:
 def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, free: Any, clear: Any) -> Any:
     """The SOI with the channel of `length` taps that fits best, by least squares of y on the soft symbols' waveform at delays one
     sample apart, given a Separation `out` of this window y, complex [samples]; and the taps' standard deviations [length]:
-    (LinearModulation, array). The interference is Gaussian noise there, so that no decision bends it, or, where a separation is
-    `clear` and it has no frames that show the signal bare, taken off.
+    (LinearModulation, array). The interference is Gaussian noise there, so that no decision biases it, or is subtracted, where a
+    separation is `clear` and the interference has no frames that show the signal bare.
 
     The strongest tap is 1 (all are small a priori, _ECHO: the band that the pulse leaves empty tells nothing of them); level and
     phase go into gain and phase, where these are among the names `free`. So does a whole number of samples into a timing that is
