@@ -132,24 +132,31 @@ LEARNED_SNR_DB = (4.0, 6.0, 8.0, 10.0, 12.0)
 LEARNED_SIR_DB = -10.0
 
 
-def learned(gmsk: Any, ofdm: Any, recordings: int = 2, seed: int = 1) -> list[dict[str, Any]]:
-    """Rows of GMSK under OFDM-QPSK by denoisers alone: bit error rates of the exact ones and of the networks gmsk and ofdm
-    (Sources), all read by one trellis in the mixture less the interference; and how much more SNR the networks need, dB."""
+def learned(gmsk: Any, ofdm: Any, recordings: int = 2, seed: int = 1) -> Iterator[dict[str, Any]]:
+    """GMSK under OFDM-QPSK by denoisers alone, all read by one trellis in the mixture less the interference: a row of each SNR
+    with the bit error rate of the exact ones; then a row of each with that of the networks gmsk and ofdm (Sources) and how much
+    more SNR they need, dB (None where either rate has too few errors)."""
     case = Case(_GMSK, (_OFDM,), (LEARNED_SIR_DB,), 1.0, LEARNED_SNR_DB)
-    rows = []
+    exact = []
     for snr in case.snr_db:
-        total = np.zeros((2, 2), int)
-        for y, sources, noise_var, s, _ in _mixtures(case, snr, recordings, seed):
-            networks = [replace(gmsk, gain=1.0), replace(ofdm, gain=sources[1].gain)]
-            for row, known in enumerate((sources, networks)):
-                out = separate_stream(y[0].numpy(), known, method="alpha_rgs", noise_var=noise_var)
-                cleaned = torch.from_numpy(out.sources[0].cleaned)[None]
-                reader, left = sources[0].demodulator(), (cleaned - s).abs().square().mean(1)
-                total[row] += wrong_bits(reader(cleaned, left), reader(s, 1e-3))
-        exact, network = total[:, 0] / total[:, 1]
-        rows.append({"snr_db": snr, "bits": int(total[0, 1]), "ber_exact": exact, "ber_learned": network})
-    ber = np.maximum([row["ber_exact"] for row in rows], 1e-6)
-    for point in rows:
-        same = np.interp(-np.log10(max(point["ber_learned"], 1e-6)), -np.log10(ber), case.snr_db)
-        point["loss_db"] = point["snr_db"] - float(same)
-    return rows
+        wrong, bits = _denoised(case, snr, recordings, seed)
+        exact.append(max(wrong, 0.5) / bits)
+        yield {"denoisers": "exact", "snr_db": snr, "bits": bits, "ber": wrong / bits}
+    for snr in case.snr_db:
+        wrong, bits = _denoised(case, snr, recordings, seed, (gmsk, ofdm))
+        same = float(np.interp(-np.log10(max(wrong, 0.5) / bits), -np.log10(exact), case.snr_db))
+        inside = wrong >= _LEAST_ERRORS and exact[-1] < wrong / bits < exact[0]
+        yield {"denoisers": "networks", "snr_db": snr, "bits": bits, "ber": wrong / bits,
+               "loss_db": snr - same if inside else None, "limit_db": case.limit_db}
+
+
+def _denoised(case: Case, snr_db: float, recordings: int, seed: int, networks: tuple[Any, Any] | None = None) -> tuple[int, int]:
+    """(wrong, compared) bits of the first source, by alpha_rgs on the exact sources or on these instead."""
+    total = np.zeros(2, int)
+    for y, sources, noise_var, s, _ in _mixtures(case, snr_db, recordings, seed):
+        known = sources if networks is None else [replace(n, gain=source.gain) for n, source in zip(networks, sources)]
+        out = separate_stream(y[0].numpy(), known, method="alpha_rgs", noise_var=noise_var)
+        cleaned = torch.from_numpy(out.sources[0].cleaned)[None]
+        reader, left = sources[0].demodulator(), (cleaned - s).abs().square().mean(1)
+        total += wrong_bits(reader(cleaned, left), reader(s, 1e-3))
+    return int(total[0]), int(total[1])
