@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..sources.base import Source
+from .whittle import BinnedPeriodogram, fit_powers
 
-_BINS = 256         # of the periodogram: fewer err less, more resolve null carriers
 _STEPS = 100        # multiplicative steps; 60 leave 1 % of a power 20 dB below the strongest
 _LEAST = 1e-9       # of the window's power, a power at least
 _CLAMP = 2.0        # a regression moves a gain by no more than this factor
@@ -24,30 +24,14 @@ def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor
     (Whittle), by multiplicative steps (Févotte, Bertin and Durrieu, 2009). y: complex64 [batch, samples]. Sources in one band
     share their power: see regressed_gains. Raises CapabilityError where a source has no power spectral density.
     """
-    x = y.detach().cpu().numpy().astype(complex)
-    samples = x.shape[1]
-    bins = min(_BINS, max(samples // 8, 1))
-    edges = np.linspace(0, samples, bins + 1).astype(int)
-    taper = np.hanning(samples + 2)[1:-1]
-
-    def binned(v: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(v, edges[:-1], -1) / np.diff(edges)
-
-    seen = binned(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2))
-    power = seen.mean(1) + 1e-300
-    columns = np.stack([binned(source.psd(samples)) for source in sources] + [np.ones(bins)])
-    given = [*known, noise_var]
-    values = np.tile(power[:, None] / len(given), (1, len(given))) * np.array([1.0] * len(sources) + [0.1])
-    for k, value in enumerate(given):
-        if value is not None:
-            values[:, k] = value.cpu().numpy()
-    for _ in range(_STEPS):
-        fit = values @ columns + _LEAST * power[:, None]
-        step = (seen / fit ** 2) @ columns.T / ((1 / fit) @ columns.T)
-        for k, value in enumerate(given):
-            if value is None:
-                values[:, k] *= step[:, k]
-    values = np.maximum(values, _LEAST * power[:, None])
+    periodogram = BinnedPeriodogram(y.detach().cpu().numpy().astype(complex))
+    power = periodogram.density.mean(1, keepdims=True) + 1e-300
+    shapes = [periodogram.binned(source.psd(y.shape[1])) for source in sources]
+    columns = np.stack([*shapes, np.ones(periodogram.density.shape[1])])
+    given = [None if value is None else value.cpu().numpy() for value in (*known, noise_var)]
+    start = np.tile(power / len(given), (1, len(given))) * np.array([1.0] * len(sources) + [0.1])
+    values = fit_powers(periodogram.density, columns[None], start, given, _STEPS)
+    values = np.maximum(values, _LEAST * power)
     return [torch.from_numpy(column.copy()) for column in values.T]
 
 

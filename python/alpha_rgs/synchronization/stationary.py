@@ -32,8 +32,9 @@ from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
 from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
 from .ofdm import frame_offset, noise_variance
+from .whittle import BinnedPeriodogram, fit_powers
 
-_BINS, _STEPS = 256, 60
+_STEPS = 60             # multiplicative steps of the powers
 _AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how far a line is looked for
 _RANKS = 4              # of lines that are tried, one after the other, while none is clear
 _FAINT = 1e-3           # of the power: a weaker SOI is not told from nothing
@@ -151,30 +152,14 @@ def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
 def _levels(x: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any) -> Any:
     """Powers (SOI, interference, noise), float64 [offsets, 3], under each hypothesis own [offsets, samples] of the SOI's density.
     known: amplitude, amplitude, variance, or None."""
-    bins = min(_BINS, len(x) // 8)
-    taper = np.hanning(len(x) + 2)[1:-1]
-    edges = np.linspace(0, len(x), bins + 1).astype(int)[:-1]
-    width = np.diff(np.r_[edges, len(x)])
-
-    def binned(v: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(v, edges, -1) / width
-
     power = max(np.mean(abs(x) ** 2), 1e-20)
-    seen = binned(abs(np.fft.fft(x * taper)) ** 2 / np.sum(taper ** 2)) + 1e-12 * power
-    columns = np.stack([binned(own), np.broadcast_to(binned(shape), (len(own), bins)), np.ones((len(own), bins))], 1)
-    values = np.full((len(own), 3), 1.0) * power * np.array([0.1, 0.8, 0.05])
+    periodogram = BinnedPeriodogram(x[None])
+    shapes = np.broadcast_to(periodogram.binned(shape), (len(own), periodogram.density.shape[1]))
+    columns = np.stack([periodogram.binned(own), shapes, np.ones_like(shapes)], 1)
     given = [None if known[0] is None else float(known[0]) ** 2, None if known[1] is None else float(known[1]) ** 2,
              None if known[2] is None else float(known[2])]
-    for i, level in enumerate(given):
-        if level is not None:
-            values[:, i] = level
-    for _ in range(_STEPS):
-        fit = np.einsum("oi,oib->ob", values, columns) + 1e-9 * power
-        up, down = np.einsum("oib,ob->oi", columns, seen / fit ** 2), np.einsum("oib,ob->oi", columns, 1 / fit)
-        step = up / down
-        for i in range(3):
-            if given[i] is None:
-                values[:, i] *= step[:, i]
+    start = np.full((len(own), 3), power) * np.array([0.1, 0.8, 0.05])
+    values = fit_powers(periodogram.density, columns, start, given, _STEPS)
     return np.maximum(values, [_FAINT * power, 0.0, 1e-6 * power])
 
 
