@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -327,3 +328,7 @@ def test_wrong_usage_exits_with_2_and_help_does_not_wait_for_torch(simulated):
     assert run("--version").stdout.startswith("alpha-rgs ")
     code = "import sys, alpha_rgs.cli; sys.exit(any(m in sys.modules for m in ('torch', 'scipy', 'numpy', 'sigmf')))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_study_that_lacks_a_prior_says_so_in_one_line(tmp_path):
+    commands.fails(commands.run("evaluate", "any-learned", "--gmsk", tmp_path / "no.prior"), "no.prior: no such prior file")

@@ -12,7 +12,7 @@ from . import fit, info, separate, simulate, studies, train
 from .common import reports_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Take two signals on one frequency apart, each known only separately.")
+                  help="Separate signals that share a frequency. A prior file describes each.")
 app.add_typer(studies.app(), name="evaluate")
 
 

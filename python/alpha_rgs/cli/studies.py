@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from .common import reports_errors
+
 _CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 _MISSING = ("the studies are not installed with the engine: clone the repository of gr-scoresep and run ./run exec alpha-rgs "
             "evaluate there")
@@ -17,6 +19,9 @@ def app() -> typer.Typer:
     """The commands of `alpha-rgs evaluate`; elsewhere than in a checkout one that says where they are."""
     if (_CHECKOUT / "benchmarks" / "cli.py").is_file():
         commands: typer.Typer = _load("benchmarks.cli").app
+        for command in commands.registered_commands:
+            if command.callback is not None:
+                command.callback = reports_errors(command.callback)
         return commands
     out = typer.Typer(help="Studies and tables. In a checkout of the repository only.", invoke_without_command=True)
 
