@@ -282,17 +282,7 @@ class Gfsk(Gmsk):
     signal: GfskSignal = field(default_factory=GfskSignal)
 
     kind = "gfsk"
-    keys = {
-        "samples_per_symbol": number("samples"),
-        "bandwidth_time": number("of the Gaussian filter: 3 dB bandwidth times the symbol's duration"),
-        "modulation_index": number("a symbol turns the phase by this times half a turn"),
-        "span": whole("length of the frequency pulse, symbols"),
-        "timing": number("samples from the first sample to the centre of the first symbol"),
-        "phase": number("rad, at the first sample"),
-        "carrier_offset": number("cycles per sample"),
-        "symmetry": whole("the phase is known up to one turn over this"),
-        "gain": number("amplitude as received; 1 is unit mean power"),
-    }
+    keys = {**Gmsk.keys, "modulation_index": number("a symbol turns the phase by this times half a turn")}
 
 
 def _plain(value: Any) -> Number:

@@ -25,6 +25,23 @@ _FINE = 8192            # frequencies of the other source's spectrum: 128 to a c
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
 
 
+def prefix_start(product: Tensor, energy: Tensor, usable: int, period: int, samples: int) -> Tensor:
+    """Where prefixes begin, int64 [batch], modulo the frame's `period`: the greatest real product of samples one FFT apart less
+    their energy (van de Beek, Sandell and Börjesson, 1997), both [batch, n], summed over `usable` samples and over frames.
+
+    samples: of the window, for the message. Raises ParameterError where there is no whole period.
+    """
+    whole = (product.shape[1] - usable + 1) // period * period
+    if whole < period:
+        raise ParameterError(f"frame_offset: a window of {samples} samples is too short to find it; {3 * period} or more")
+
+    def runs(v: Tensor) -> Tensor:      # sums over the usable part of a prefix that begins at n, then over frames
+        total = torch.nn.functional.pad(v.cumsum(1), (1, 0))
+        return (total[:, usable:] - total[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
+
+    return (runs(product.to(torch.complex128)).real - runs(energy.double())).argmax(1)
+
+
 @dataclass
 class Ofdm(Source):
     """OFDM of unit mean power: frames A·c, rotated by phase and carrier_offset.
@@ -174,16 +191,7 @@ class Ofdm(Source):
         turn = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * column(self.carrier_offset, torch.empty(0)) * size)
         rho = 1 / (1 + torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1))
         product, energy = b * a.conj() * turn.to(x.device), (a.abs().square() + b.abs().square()) / 2
-        whole = (product.shape[1] - usable + 1) // period * period
-        if whole < period:
-            raise ParameterError(f"frame_offset: a window of {x.shape[1]} samples is too short to find it; {3 * period} or more")
-
-        def runs(v: Tensor) -> Tensor:      # sums over the usable part of a prefix that begins at n, then over frames
-            total = torch.nn.functional.pad(v.cumsum(1), (1, 0))
-            return (total[:, usable:] - total[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
-
-        metric = runs(product).real - rho * runs(energy)
-        return (metric.argmax(1) - spread) % period
+        return (prefix_start(product, rho * energy, usable, period, x.shape[1]) - spread) % period
 
     def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: one column per carrier and frame."""

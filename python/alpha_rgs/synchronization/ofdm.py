@@ -17,6 +17,7 @@ from ..signals.framing import frame_pulses
 from ..signals.ofdm import ofdm_matrix
 from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
+from ..sources.ofdm import prefix_start
 from .levels import amplitude_std, scattered
 
 
@@ -40,16 +41,7 @@ def frame_offset(y: Any, soi: Any, ofdm: Any) -> Tensor:
     a, b = x[:, :-signal.fft_size], x[:, signal.fft_size:]
     turn = torch.exp(2j * torch.pi * (column(ofdm.carrier_offset, y) - soi.carrier_offset) * signal.fft_size).to(y)
     product, energy = b * a.conj() * turn.conj(), (a.abs() ** 2 + b.abs() ** 2) / 2
-    whole = (product.shape[1] - usable + 1) // period * period
-    if whole < period:
-        raise ParameterError(f"frame_offset: a window of {y.shape[1]} samples is too short to find it; {3 * period} or more")
-
-    def runs(v: Tensor) -> Tensor:    # sums over the usable part of a prefix that starts at n, then over frames
-        c = torch.nn.functional.pad(v.cumsum(1), (1, 0))
-        return (c[:, usable:] - c[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
-
-    metric = runs(product.to(torch.complex128)).real - runs(energy.double())
-    return (metric.argmax(1) - ofdm.delay_spread) % period
+    return (prefix_start(product, energy, usable, period, y.shape[1]) - ofdm.delay_spread) % period
 
 
 @lru_cache
