@@ -128,7 +128,7 @@ def _snr_without(case: Case, rate: float, recordings: int, seed: int) -> float:
     return float(np.interp(-np.log10(rate), -np.log10(rates), grid))
 
 
-LEARNED_SNR_DB = (4.0, 6.0, 8.0, 10.0, 12.0)
+LEARNED_SNR_DB = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 LEARNED_SIR_DB = -10.0
 
 

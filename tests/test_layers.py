@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """No module imports from a layer above its own: the contracts are in pyproject.toml, [tool.importlinter]."""
 import pathlib
+import re
 
 import pytest
 
@@ -12,3 +13,16 @@ def test_imports_point_down(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     status = importlinter.lint_imports(no_cache=True)
     assert status == importlinter.EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_modules_that_are_named_exist():
+    """A reader follows `(inference/moves.py)` in a docstring or a page: it must be there."""
+    files = [path for folder in ("python", "benchmarks", "examples", "tests", "docs", "grc")
+             for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".yml", ".grc")]
+    places = {path.relative_to(ROOT).as_posix() for path in files if path.suffix == ".py"}
+    missing = []
+    for path in (*files, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        text = path.read_text(errors="ignore").replace("real_mix.py", "").replace("NAME.py", "")      # of another repository; any
+        missing += [f"{path.relative_to(ROOT)}: {name}" for name in re.findall(r"(?<![\w/.<*-])[a-z][\w/]*\.py\b", text)
+                    if not any(f"/{place}".endswith(f"/{name}") for place in places)]
+    assert not missing, "\n".join(missing)

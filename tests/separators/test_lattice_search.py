@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs import separate
+from alpha_rgs.inference.moves import block_moves
 from alpha_rgs.separators import lattice_search as alternatives
 from alpha_rgs.signals.constellations import NAMES, constellation
 from alpha_rgs.sources.mixtures import draw, draw_case, paper_case, paper_priors
@@ -27,7 +28,7 @@ def learned(case, windows=3, tones=5):
     source = mixture.interference
     b = source.denoise(mixture.b, LEVEL)
     blocks = source.blocks(b.shape)
-    moves = alternatives._learn(lambda x: source.denoise(x, LEVEL), b, blocks,
+    moves = block_moves(lambda x: source.denoise(x, LEVEL), b, blocks,
                                 alternatives._band(mixture.soi, blocks.length, b.device), tones)
     return mixture, b, blocks, moves
 
@@ -71,7 +72,7 @@ def test_the_decision_is_the_best_of_all():
     source, kappa = mixture.interference, mixture.kappa
     b = source.denoise(mixture.b, LEVEL)
     blocks = source.blocks(b.shape)
-    moves = alternatives._learn(lambda x: source.denoise(x, LEVEL), b, blocks, alternatives._band(SOI, 80, b.device), 5)
+    moves = block_moves(lambda x: source.denoise(x, LEVEL), b, blocks, alternatives._band(SOI, 80, b.device), 5)
     keep = torch.zeros(moves.shape[:3])
     keep[:, 3:5, :4] = 1                            # eight moves in two neighbouring blocks
     moves = kappa * moves * keep[..., None]

@@ -27,16 +27,16 @@ class LinearModel:
     complex128 [1 or batch, n, width]. alphabet: of every u_k; a real one means a real unknown. exists: which unknowns are
     there, bool [1 or batch, n]. frame: (length, first sample of a frame [1 or batch]) where columns are whole frames, else None.
     decode: (mean, variance) of the unknowns, real [rows, n, dimensions], and which rows of the batch these are -> (symbols, llrs,
-    at) as in sources.base.Demodulated. missing: mean power of the waveform that the map leaves out. remainder: posterior means of
-    the unknowns, real [rows, n, dimensions], and the rows -> an estimate of what is left out, complex128 [rows, samples]; None
-    where nothing is.
+    at) as in sources.base.Demodulated; None where the unknowns are no symbols. missing: mean power of the waveform that the map
+    leaves out. remainder: posterior means of the unknowns, real [rows, n, dimensions], and the rows -> an estimate of what is
+    left out, complex128 [rows, samples]; None where nothing is.
     """
 
     start: Tensor
     columns: Tensor
     alphabet: Constellation
     exists: Tensor
-    decode: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    decode: Callable[..., tuple[Tensor, Tensor, Tensor]] | None
     frame: tuple[int, Tensor] | None = None
     missing: float = 0.0
     remainder: Callable[..., Tensor] | None = None
@@ -44,10 +44,10 @@ class LinearModel:
     def select(self, rows: slice) -> LinearModel:
         """The same model in some windows of the batch."""
         frame = None if self.frame is None else (self.frame[0], some(self.frame[1], rows))
-        remainder = self.remainder
+        remainder, decode = self.remainder, self.decode
         return replace(self, start=some(self.start, rows), columns=some(self.columns, rows), exists=some(self.exists, rows),
                        frame=frame,
-                       decode=lambda mean, var: self.decode(mean, var, rows),
+                       decode=None if decode is None else lambda mean, var: decode(mean, var, rows),
                        remainder=None if remainder is None else lambda mean: remainder(mean, rows))
 
     @property

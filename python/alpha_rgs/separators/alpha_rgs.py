@@ -34,7 +34,7 @@ def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any
     colour, options evaluations=4, tones=None, amortised=None (a learned prior of the interference, asked first: amortised.py);
     "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
     white smoothing as published, options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the
-    search (alternatives.py); 0: none. Raises CapabilityError, ParameterError."""
+    search (lattice_search.py); 0: none. Raises CapabilityError, ParameterError."""
     require(soi, Structure.CHAIN, "signal of interest", "alpha_rgs")
     preset = preset or ("fast" if interference.takes_basis else "white")
     if preset not in PRESETS:
@@ -59,7 +59,7 @@ def _coloured(y: Tensor, soi: Any, interference: Any, kappa: Any, noise_var: Ten
     """Iterate in symbol space, both sources smoothed by noise in the span of the SOI's pulses.
 
     a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically. Then what
-    the iterations decided wrongly is searched (alternatives.py), and symbols beside frames cut by the window's ends, which
+    the iterations decided wrongly is searched (lattice_search.py), and symbols beside frames cut by the window's ends, which
     the search cannot tell, are iterated once more beside it.
     """
     state = (y, soi, interference, kappa, noise_var)
@@ -83,7 +83,7 @@ def _white(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor
 
 def _searched(r: Tensor, y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
               tones: int | None, again: tuple[float, ...] = ()) -> tuple[Tensor, int]:
-    """(r, calls): soft symbols [batch, n] as the search (alternatives.py) leaves them; again: levels at which those that it
+    """(r, calls): soft symbols [batch, n] as the search (lattice_search.py) leaves them; again: levels at which those that it
     cannot tell are iterated in the SOI's colour, beside those that it can."""
     found, rows, firm, calls = search(y, soi.signal.alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
     if len(rows) == 0:

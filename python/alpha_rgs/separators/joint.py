@@ -3,8 +3,9 @@
 
 y = H·a + kappa·A·c + w is one linear model with discrete unknowns. Every unknown keeps a Gaussian *site* that stands for
 its alphabet; a pass computes the joint Gaussian posterior, and for each unknown the *cavity* (the posterior without its own
-site), whose moments over the alphabet give the next site (Minka, 2001). Carriers are eliminated frame by frame (frames.py),
-which leaves a chain of symbols (chain.py). With carriers of unknown constellation only the symbols have sites.
+site), whose moments over the alphabet give the next site (Minka, 2001). Carriers are eliminated frame by frame
+(inference/frame_family.py), which leaves a chain of symbols (inference/symbol_chain.py). With carriers of unknown constellation
+only the symbols have sites.
 """
 from __future__ import annotations
 

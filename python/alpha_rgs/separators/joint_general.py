@@ -48,10 +48,12 @@ class Part:
 
 def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
                   passes: int = PASSES, damping: float = DAMPING, heat: float = HEAT,
+                  models: Sequence[LinearModel | None] | None = None,
                   callback: Callable[..., Any] | None = None) -> list[Part]:
     """A Part of each source. y: complex64 [batch, samples]; gains, noise_var: float64 [batch]. linear: whether linear models are
-    used; False: denoisers alone. callback(pass, parts). Raises CapabilityError where a source has neither."""
-    models = [source.linear_model(y.shape) if linear else None for source in sources]
+    used; False: denoisers alone. models: LinearModels to use instead. callback(pass, parts). Raises CapabilityError where a
+    source has neither."""
+    models = models or [source.linear_model(y.shape) if linear else None for source in sources]
     chosen, powers = [k for k, model in enumerate(models) if model is not None], [g.square() for g in gains]
     noise = torch.maximum(noise_var, NOISE_FLOOR * torch.stack(powers).amin(0))
     parts = [Part(torch.zeros_like(y), power) for power in powers]
@@ -119,7 +121,7 @@ class _System:
     def _part(self, mixture: LinearMixture, number: int, unknowns: Unknowns, read: bool) -> Part:
         model = mixture.models[number]
         found = mixture.waveform(number, unknowns), mixture.variance(number, unknowns)
-        if not read:
+        if not read or model.decode is None:
             return Part(*found)
         soft, error = as_complex(unknowns.mean, unknowns.var)
         var = unknowns.var
@@ -131,9 +133,9 @@ class _System:
 
 
 def _joined(parts: Sequence[Part]) -> Part:
-    read = [part.demodulated for part in parts]
+    read = [part.demodulated for part in parts if part.demodulated is not None]
     whole = torch.cat([p.waveform for p in parts]), torch.cat([p.variance for p in parts])
-    if read[0] is None:
+    if not read:
         return Part(*whole)
     demodulated = Demodulated(*(torch.cat([getattr(d, name) for d in read]) for name in ("symbols", "llrs", "at")))
     return Part(*whole, demodulated, torch.cat([p.symbol_variance for p in parts if p.symbol_variance is not None]))

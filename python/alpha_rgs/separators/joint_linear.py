@@ -2,7 +2,7 @@
 """Joint detection of two linear modulations by expectation propagation.
 
 As joint.py, y = H·a + kappa·G·d + w with discrete unknowns on both sides, each with a Gaussian site; here the joint posterior
-comes from one banded system of real unknowns (priors/linear_pair.py), in-phase and quadrature parts with sites of their own.
+comes from one banded system of real unknowns (inference/linear_pair.py), in-phase and quadrature parts with sites of their own.
 """
 from __future__ import annotations
 

@@ -5,11 +5,8 @@ Where both sources are about equally strong within the SOI's band, iterations th
 symbols and interference that fit each other, though others fit the samples better. The likelihood can tell, the iterations cannot
 go there: several symbols and the interference have to change at once. Three steps, white denoiser calls only:
 
-1. *Learn.* At a low level the denoiser D maps onto the interference's possible waveforms. From b = D((y - H·a)/kappa) a push
-   -λ·exp(±jφ)·(its strongest tone within the SOI's band) leads to D(b + push) - b: a few steps to neighbouring waveforms. Reduced
-   against each other, as a lattice basis is, they come apart into single *moves*; b less half of its moves is what has
-   not been turned yet, in which the next tone is looked for. All blocks (stretches of time in which the interference is
-   independent: OFDM's frames) are pushed at once, so a call tells of every block.
+1. *Learn.* From b = D((y - H·a)/kappa) the denoiser D is pushed to neighbouring waveforms of the interference, block after block
+   (inference/moves.py): its *moves*.
 2. *Decide.* Given the interference, the best symbols are the nearest points: the pulses are orthogonal. So only the moves
    are searched, block after block, each complete decision judged by
    |y - H·a - kappa·b|² = |e|² - Σ_m E_m·max_p(2·Re(p*·z_m) - |p|²),  e = y - kappa·b,  z = Hᴴ·e/E,
@@ -19,26 +16,20 @@ go there: several symbols and the interference have to change at once. Three ste
 """
 from __future__ import annotations
 
-import cmath
 import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..inference.moves import USABLE, block_moves
 from ..sources.base import Number, Source
 from ..sources.linear_modulation import LinearModulation
 from .base import decibels
 
 _DOUBT = 0.1            # a symbol's residual power, its energy being 1, above which its window is searched
 _SHARP = 0.01           # the level of the calls, relative to the noise: they are to decide, not to weigh
-# λ and φ: a carrier of BPSK turns beyond λ = 1.15, one bit of QPSK beyond 0.75, neighbouring carriers soon beyond 1.5
-_PUSH, _ANGLE = 1.5, math.radians(30)
-_BLOCK = 0.7            # of a block's samples: with less its moves cannot be told
-_LEAST = 0.25           # energy of a move, relative to the strongest tone's; a carrier's is about 2
-_PURE = 0.7             # of a move's energy lies in one tone if it is a single carrier's; of two beside each other about half
 _WIDTH, _KEEP = 256, 4  # decisions kept within a block, and from one to the next
-_SHORTER = 1.3          # v ± u replaces v where 2·|Re⟨u, v⟩| exceeds this times |u|²
 
 
 def search(y: Tensor, a: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
@@ -67,9 +58,8 @@ def search(y: Tensor, a: Tensor, soi: LinearModulation, interference: Source, ka
     blocks = source.blocks((len(rows), y.shape[1]))
     tones = tones or round(blocks.length / soi.signal.samples_per_symbol)
     band = _band(some, blocks.length, y.device)
-    moves = _learn(lambda x: source.denoise(x, level), b[rows], blocks, band, tones)
-    usable = (blocks.inside.float().mean(-1) >= _BLOCK).to(y.device)
-    moves = kappa[rows, None, None] * moves * usable[..., None, None]
+    moves = kappa[rows, None, None] * block_moves(lambda x: source.denoise(x, level), b[rows], blocks, band, tones)
+    usable = (blocks.inside.float().mean(-1) >= USABLE).to(y.device)
     found = _decide(y[rows] - kappa[rows] * b[rows], moves, some, blocks, noise_var[rows].clamp_min(1e-6))
     firm = blocks.join(usable[..., None].expand(-1, -1, blocks.length))
     first, count = some.centred_symbols(y.shape[1])
@@ -83,62 +73,6 @@ def _band(soi: Any, length: Any, device: Any) -> Any:
     offset = float(torch.as_tensor(soi.carrier_offset).flatten()[0])
     spectrum = torch.as_tensor(soi.signal.power_spectrum(4 * length, offset), dtype=torch.float32)
     return (spectrum / spectrum.max()).to(device)
-
-
-def _learn(denoise: Any, b: Any, blocks: Any, band: Any, tones: Any) -> Any:
-    """Each block's moves from b [batch, samples]: complex64 [batch, blocks, 2*tones, length], zeros where there are fewer."""
-    pieces, length = blocks.cut(b), blocks.length
-    shape, flat = pieces.shape[:2], pieces.flatten(0, 1)
-    present = blocks.inside.flatten(0, 1).to(b.device)
-    weight, bins = band.repeat(len(flat), 1), len(band)
-    n = torch.arange(length, device=b.device)
-    notch = torch.fft.fft(torch.ones(length, device=b.device), bins).abs().square() / length ** 2
-    moves = torch.zeros(len(flat), 2 * tones, length, dtype=b.dtype, device=b.device)
-    least = None
-    for _ in range(tones):
-        unturned = (flat + (moves * _single(moves)).sum(1) / 2) * present
-        spectrum = torch.fft.fft(unturned, bins)
-        peak = (weight * spectrum.abs().square()).argmax(1, keepdim=True)
-        height = spectrum.gather(1, peak) / present.sum(1, keepdim=True).clamp_min(1)
-        if least is None:
-            least = _LEAST * length * height[:, 0].abs().square()
-        tone = height * present * torch.polar(torch.ones_like(n, dtype=torch.float32), 2 * math.pi / bins * (peak * n % bins))
-        for angle in (_ANGLE, -_ANGLE):
-            push = blocks.join((-cmath.rect(_PUSH, angle) * tone).unflatten(0, shape))
-            _insert(moves, blocks.cut(denoise(b + push) - b).flatten(0, 1), least)
-        weight = weight * (1 - 0.9 * notch[(torch.arange(bins, device=b.device) - peak) % bins])    # not the same one again
-    return moves.unflatten(0, shape)
-
-
-def _single(moves: Any) -> Any:
-    """Which moves are one tone each, float32 [n, moves, 1]; what several carriers turned at once is looked at again."""
-    peak = torch.fft.fft(moves, 2 * moves.shape[-1]).abs().square().amax(-1, keepdim=True)
-    return (peak > _PURE * moves.shape[-1] * _power(moves)[..., None]).float()
-
-
-def _insert(moves: Any, v: Any, least: Any) -> None:
-    """Reduce v [n, length] by the moves [n, k, length] and these by what is left of it, which takes a free place; in place."""
-    for _ in range(2):
-        for j in range(moves.shape[1]):
-            v = _shorter(v, moves[:, j])
-    v = torch.where((_power(v) > least)[:, None], v, 0)
-    for j in range(moves.shape[1]):
-        moves[:, j] = _shorter(moves[:, j], v)
-    free = _power(moves) <= least[:, None]
-    moves[free] = 0
-    rows = torch.nonzero(free.any(1) & (_power(v) > 0))[:, 0]
-    moves[rows, free[rows].float().argmax(1)] = v[rows]
-
-
-def _shorter(v: Any, u: Any) -> Any:
-    """v, v - u or v + u, whichever is clearly the shortest: [n, length]."""
-    along = (u.conj() * v).sum(-1).real
-    use = (2 * along.abs() > _SHORTER * _power(u)) & (along != 0) & (_power(u) > 0)
-    return v - torch.where(use, along.sign(), 0)[:, None] * u
-
-
-def _power(x: Tensor) -> Any:
-    return x.abs().square().sum(-1)
 
 
 def _decide(rest: Any, moves: Any, soi: Any, blocks: Any, noise_var: Number) -> Any:

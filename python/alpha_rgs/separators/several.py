@@ -22,6 +22,7 @@ from .base import Separation
 from .estimate import Estimate
 from .joint import joint
 from .joint_general import Part, denoised, joint_general, without
+from .probing import by_denoisers
 
 MOST = 6                # sources at once: memory and time grow with each, and what tells them apart shrinks
 _SYNCHRONIZATIONS = 2   # sweeps over the sources that estimate their own nuisances
@@ -114,9 +115,10 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     with torch.inference_mode():
         sources = _synchronized(y, sources, gains, noise)
         for turn in range(_GAIN_ROUNDS + 1):
-            parts = joint_general(y, sources, gains, noise, name == "joint", **options)
             unknown = [k for k, g in enumerate(given) if g is None]
-            if turn == _GAIN_ROUNDS or not (unknown or noise_var is None):
+            last = turn == _GAIN_ROUNDS or not (unknown or noise_var is None)
+            parts = (by_denoisers if last else joint_general)(y, sources, gains, noise, name == "joint", **options)
+            if last:
                 break
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
                                            noise if noise_var is not None else None)

@@ -163,8 +163,8 @@ class LearnedBursts(OfdmBursts):
         frames, window = [tiles.frames[row] for row in rows.tolist()], tiles.window[rows].tolist()
         places = {(w, f.burst, f.number) for w, f in zip(window, frames)}
         if len(places) < len(frames) or not all(np.all(f.gain) and f.decided is None for f in frames):
-            raise CapabilityError("ofdm-bursts: the network decides frames as acquisition.channel.open_frames finds them, all "
-                                  "carriers open and numbered; leave frames out, or use the prior without its network")
+            raise CapabilityError("ofdm-bursts: the network decides frames as synchronization.burst_channel.open_frames finds "
+                                  "them, all carriers open and numbered; leave frames out, or use the prior without its network")
         names = {name: i for i, name in enumerate(dict.fromkeys((w, f.burst) for w, f in zip(window, frames)))}
         burst = torch.tensor([names[w, f.burst] for w, f in zip(window, frames)])[:, None]
         number = torch.tensor([f.number for f in frames])[:, None]

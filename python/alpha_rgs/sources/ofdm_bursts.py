@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bursts of OFDM of a known family (IEEE 802.11) of which nothing else is known: when they come, guard intervals, carrier
-offsets, channels and alphabets are found in each window (acquisition/frames.py, acquisition/channel.py)."""
+offsets, channels and alphabets are found in each window (synchronization/burst_layout.py, burst_channel.py)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the user did not give, found from the mixture: the interference's own nuisances (of OFDM: ofdm.py; of a linear modulation:
-linear.py; of others: gaussian.py; of bursts of OFDM: frames.py and channel.py), kappa and the noise variance; under bursts the
-signal of interest's too (soi.py). Under other interference that is found first (stationary.py, separators/unknown.py).
+linear_modulation.py; of others: levels.py; of bursts of OFDM: burst_layout.py and burst_channel.py), kappa and the noise
+variance; under bursts the signal of interest's too (evidence.py). Under other interference that is found first (stationary.py,
+separators/blind.py).
 
 Each window is judged alone.
 """

@@ -5,13 +5,13 @@ All but the signal is modelled as Gaussian with density N(f) = kappa²·S_b(f) +
 periodogram, for each carrier offset that is tried (Whittle's likelihood, by multiplicative steps; Févotte, Bertin and Durrieu,
 2009). Timing and offset then are those of the greatest evidence with Gaussian symbols: in frequency the symbols' transform at q
 sees N folded to the symbol rate, so it costs a few transforms. Phase and the last of the offset are those under which the
-symbols' estimates fit the alphabet best (soi.line).
+symbols' estimates fit the alphabet best (evidence.line).
 
 A channel of the signal is fitted to the residual of a separation instead: see `fit_channel`.
 
-Under OFDM of short frames, prefixes and unused carriers show the signal without interference: the evidence of frames (soi.py)
-uses them. Much stronger interference is estimated first, with the signal as coloured noise, and subtracted. The result is a
-start: `refine_sync` makes it as good as a separation allows.
+Under OFDM of short frames, prefixes and unused carriers show the signal without interference: the evidence of frames
+(evidence.py) uses them. Much stronger interference is estimated first, with the signal as coloured noise, and subtracted. The
+result is a start: `refine_sync` makes it as good as a separation allows.
 """
 from __future__ import annotations
 
