@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..signals.framing import frame_pulses
 from ..signals.ofdm import ofdm_matrix
+from .sites import Sites
 
 if TYPE_CHECKING:
     from ..signals.framing import FramePlan
@@ -82,8 +83,7 @@ class FrameFamily:
         self.clean_var = torch.ones(len(pair), 1, dtype=REAL, device=device)
         self.gram: Tensor | None = None
         self.cut = len(clean) == 0
-        self.site = torch.ones(n, self.d, dtype=REAL, device=device)
-        self.shift = torch.zeros(n, self.d, dtype=COMPLEX, device=device)
+        self.sites = Sites(torch.ones(n, self.d, dtype=REAL, device=device), torch.zeros(n, self.d, dtype=COMPLEX, device=device))
 
     def _apply(self, matrices: Tensor, vectors: Tensor) -> Tensor:
         """Each frame's vector [n, q] times its group's matrix [groups, p, q]: [n, p]."""
@@ -110,8 +110,8 @@ class FrameFamily:
         dd, self.dk, kk = gram[..., :d, :d], gram[..., :d, d:], gram[..., d:, d:]
         if d == 0:
             return kk, stat
-        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(dd + torch.diag_embed(self.site.to(COMPLEX))))
-        self.near_stat = (stat[:, :d] + self.shift)[..., None]
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(dd + torch.diag_embed(self.sites.precision.to(COMPLEX))))
+        self.near_stat = (stat[:, :d] + self.sites.shift)[..., None]
         self.gain = self.inverse @ self.dk
         return kk - self.dk.mH @ self.gain, stat[:, d:] - (self.gain.mH @ self.near_stat)[..., 0]
 
@@ -121,11 +121,8 @@ class FrameFamily:
             self.near_mean = near_mean = ((self.inverse @ self.near_stat) - self.gain @ local_mean[..., None])[..., 0]
             cross = self.gain @ local_cov                                                               # -Cov(c_D, a)
             near_var = (self.inverse.diagonal(dim1=-2, dim2=-1) + (cross * self.gain.conj()).sum(-1)).real
-            cavity = divide(near_mean, near_var, self.site, self.shift)
-            mean, var = self.alphabet.posterior(*cavity)
-            site, shift = multiply(mean, var, *cavity)
-            self.site = torch.lerp(self.site, site, damping)
-            self.shift = (1 - damping) * self.shift + damping * shift
+            cavity = self.sites.cavity(near_mean, near_var)
+            self.sites.update(self.alphabet.posterior(*cavity), cavity, damping)
         if self.cut:
             return
         mean = torch.cat([near_mean, local_mean], -1) if self.d else local_mean
@@ -149,16 +146,3 @@ class FrameFamily:
         near = self.alphabet.nearest(self.near_mean).to(COMPLEX) if self.d else symbols[:, :0]
         left = self.received - self._apply(self.UC, self.clean_mean) - self._apply(self.UT, torch.cat([near, symbols], -1))
         return (self.weight[self.group] * left.abs().square()).sum(1)
-
-
-def divide(mean: Tensor, var: Tensor, site: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """The cavity: a site taken out of the posterior. Returns (mean, variance)."""
-    precision = (1 / var.clamp_min(1e-9) - site).clamp_min(1e-4)
-    return (mean / var.clamp_min(1e-9) - shift) / precision, 1 / precision
-
-
-def multiply(mean: Tensor, var: Tensor, cavity_mean: Tensor, cavity_var: Tensor,
-             min_var: float = _MIN_VAR) -> tuple[Tensor, Tensor]:
-    """The site that gives a cavity these moments: (precision, precision·mean)."""
-    precision = (1 / var.clamp_min(min_var) - 1 / cavity_var).clamp_min(1e-3)
-    return precision, mean * (precision + 1 / cavity_var) - cavity_mean / cavity_var

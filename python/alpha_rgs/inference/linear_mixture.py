@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .block_tridiagonal import block_tridiagonal
 from .linear_model import LinearModel, moments
+from .sites import Sites
 
 REAL, COMPLEX = torch.float64, torch.complex128
 _STILL_MISSING = 0.05   # of what a linear map leaves out, once it is estimated: of GMSK 26 dB below c1's share
@@ -48,8 +49,9 @@ class LinearMixture:
         self._cut()
         self._place()
         self._build()
-        self.site = torch.where(self.void, 1.0, self.prior)
-        self.shift = torch.zeros_like(self.site)
+        precision = torch.where(self.void, 1.0, self.prior)
+        self.sites = Sites(precision, torch.zeros_like(precision), ~(self.void | self.gaussian), _MIN_VAR, _MIN_SITE,
+                           _MIN_PRECISION, 0.0)
         self.left_out = torch.zeros_like(self.y)
         self._missing = self._power_missing(1.0)
 
@@ -102,6 +104,7 @@ class LinearMixture:
         columns = torch.zeros(shape, dtype=COMPLEX, device=device)
         self.void = torch.ones(self.batch, self.segments * (d + c), dtype=torch.bool, device=device)
         self.prior = torch.ones(self.batch, self.segments * (d + c), dtype=REAL, device=device)
+        self.gaussian = torch.zeros_like(self.void)         # their prior is their site
         self.index = []
         window = torch.arange(self.batch, device=device)[:, None, None]
         for m, gain, (segment, offset, local, slot, at_local, at_chain, most) in zip(self.models, self.gains, self.layout):
@@ -119,6 +122,7 @@ class LinearMixture:
             self.index.append(index)
             there = m.exists.expand(self.batch, -1).repeat_interleave(m.dimensions, 1).to(device)
             self.void.scatter_(1, index.flatten(1), ~there)
+            self.gaussian.scatter_(1, index.flatten(1), torch.full_like(there, m.alphabet.symmetry is None))
             self.prior.scatter_(1, index.flatten(1), torch.full_like(index, m.dimensions, dtype=REAL).flatten(1))
         columns = columns[:, :self.segments]
         self.parts = torch.cat([columns.real, columns.imag], 2)
@@ -150,21 +154,16 @@ class LinearMixture:
     def _pass(self, hot: float, damping: float | None) -> list[Unknowns]:
         """One pass: posterior under the present sites, cavities, and (unless damping is None) new sites."""
         mean, var = self._posterior(hot * (self.noise + self._missing) / 2)
-        precision = (1 / var - self.site).clamp_min(_MIN_PRECISION)
-        cavity, error, out = (mean / var - self.shift) / precision, 1 / precision, []
-        site, shift = self.site.clone(), self.shift.clone()
+        cavity, error = self.sites.cavity(mean, var)
+        decided, spread_after, out = cavity.clone(), error.clone(), []
         for m, index in zip(self.models, self.index):
             own, spread = (v.gather(1, index.flatten(1)).unflatten(1, index.shape[1:]) for v in (cavity, error))
             posterior, left = moments(m.alphabet, own, spread)
             out.append(Unknowns(own, spread, posterior * m.exists[..., None].to(own.device), left))
-            if damping is None or m.alphabet.symmetry is None:
-                continue
-            fresh = (1 / left.clamp_min(_MIN_VAR) - 1 / spread).clamp_min(_MIN_SITE)
-            pull = posterior * (fresh + 1 / spread) - own / spread
-            for values, new in ((site, fresh), (shift, pull)):
-                old = values.gather(1, index.flatten(1))
-                values.scatter_(1, index.flatten(1), torch.lerp(old, new.flatten(1), damping))
-        self.site, self.shift = torch.where(self.void, 1.0, site), torch.where(self.void, 0.0, shift)
+            decided.scatter_(1, index.flatten(1), posterior.flatten(1))
+            spread_after.scatter_(1, index.flatten(1), left.flatten(1))
+        if damping is not None:
+            self.sites.update((decided, spread_after), (cavity, error), damping)
         return out
 
     def _posterior(self, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,8 +172,8 @@ class LinearMixture:
         weight = 1 / noise[:, None, None, None]
         stat = self.parts.mT @ self._segmented(self.y - self.left_out) * weight
         gram = self.gram * weight
-        site, shift = (v[:, :S * d].unflatten(1, (S, d)) for v in (self.site, self.shift))
-        chain_site, chain_shift = (v[:, S * d:].unflatten(1, (S, c)) for v in (self.site, self.shift))
+        site, shift = (v[:, :S * d].unflatten(1, (S, d)) for v in (self.sites.precision, self.sites.shift))
+        chain_site, chain_shift = (v[:, S * d:].unflatten(1, (S, c)) for v in (self.sites.precision, self.sites.shift))
         if d:
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[..., :d, :d] + torch.diag_embed(site)))
             own = inverse @ (stat[..., :d, :] + shift[..., None])

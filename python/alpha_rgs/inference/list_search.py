@@ -35,7 +35,7 @@ class ListSearch:
         self.p, self.width = problem, width
         plan, device = problem.plan, problem.y.device
         first = (plan.symbol - plan.symbol[:, :1])
-        total, frames = problem.site.shape[1], plan.frames
+        total, frames = problem.sites.shift.shape[1], plan.frames
         energy = problem.soi.signal.samples_per_symbol
         strength = float((problem.kappa / problem.gain).square().mean()) * plan.length / len(problem.ofdm.signal.carriers)
         near = len(problem.near) if problem.ofdm.signal.alphabet.symmetry is not None else 0
@@ -92,7 +92,7 @@ class ListSearch:
                 precision, information = (part[rows] for part in done[id(f)])
             else:
                 kept = torch.cat([keep, torch.arange(f.d, f.gram.shape[-1], device=keep.device)])
-                precision, information = _marginal(f.gram[rows], f.stat[rows], f.site[rows], f.shift[rows], kept)
+                precision, information = _marginal(f.gram[rows], f.stat[rows], f.sites.precision[rows], f.sites.shift[rows], kept)
             out.append((f.window[rows], f.rows[rows] % self.p.plan.frames, where, precision, information))
         return out
 
@@ -136,14 +136,14 @@ class ListSearch:
     def _write(self, new: Tensor, take: Tensor) -> None:
         p = self.p
         mine = take[:, self.symbol] & p.exists
-        p.site = torch.where(mine, _CONFIDENCE, p.site)
-        p.shift = torch.where(mine, _CONFIDENCE * new[:, self.symbol], p.shift)
+        p.sites.precision = torch.where(mine, _CONFIDENCE, p.sites.precision)
+        p.sites.shift = torch.where(mine, _CONFIDENCE * new[:, self.symbol], p.sites.shift)
         for f, rows, keep, where in self.places:
             if len(keep):
                 at = (f.window[rows, None], where[:, :len(keep)])
                 here = (rows[:, None], keep[None])
-                f.site[here] = torch.where(take[at], _CONFIDENCE, f.site[here])
-                f.shift[here] = torch.where(take[at], _CONFIDENCE * new[at], f.shift[here])
+                f.sites.precision[here] = torch.where(take[at], _CONFIDENCE, f.sites.precision[here])
+                f.sites.shift[here] = torch.where(take[at], _CONFIDENCE * new[at], f.sites.shift[here])
 
     def _band(self, evidence: Any, B: int) -> tuple[Tensor, Tensor, Tensor]:
         """J + I in blocks of q, upper and block tridiagonal: (diagonal, side [B, blocks, q, q], h [B, blocks, q])."""

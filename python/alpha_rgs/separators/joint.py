@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
-from ..inference.frame_family import COMPLEX, REAL, FrameFamily, divide, multiply
+from ..inference.frame_family import COMPLEX, REAL, FrameFamily
 from ..inference.list_search import refine
+from ..inference.sites import Sites
 from ..inference.symbol_chain import BlockChain
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
@@ -155,16 +156,16 @@ class _Problem:
             plan.batch, total, dtype=torch.bool, device=device)
         inside, self.count = soi.centred_symbols(plan.samples)
         self.first_inside = (inside[:, None].to(first) - first).to(device)
-        self.site = torch.where(self.exists, 1.0, 1e6).to(REAL)
-        self.shift = torch.zeros(plan.batch, total, dtype=COMPLEX, device=device)
+        self.sites = Sites(torch.where(self.exists, 1.0, 1e6).to(REAL),
+                           torch.zeros(plan.batch, total, dtype=COMPLEX, device=device), self.exists)
         self.chain = BlockChain(torch.cat([f.window for f in self.families]), torch.cat([local[f.rows] for f in self.families]),
                                 plan.count, plan.batch, total)
 
     def infer(self, damping: float | None) -> None:
         """The joint Gaussian posterior under the present sites, every cavity, and (unless damping is None) the next sites."""
         precision, information = (torch.cat(parts) for parts in zip(*(f.evidence() for f in self.families)))
-        self.mean, var, local_cov = self.chain.solve(precision, information, self.site, self.shift)
-        self.cavity = cavity = divide(self.mean, var, self.site, self.shift)
+        self.mean, var, local_cov = self.chain.solve(precision, information, self.sites.precision, self.sites.shift)
+        self.cavity = cavity = self.sites.cavity(self.mean, var)
         if damping is None:
             return
         sizes = [len(f.rows) for f in self.families]
@@ -173,9 +174,7 @@ class _Problem:
             if family.alphabet.symmetry is not None:
                 family.update(local_mean, cov, damping * (_CUT_DAMPING if family.cut else 1.0))
         mean, var = self.soi.signal.alphabet.posterior(cavity[0] * self.rotation.conj(), cavity[1])
-        site, shift = multiply(mean * self.rotation, var, *cavity)
-        self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
-        self.shift = torch.where(self.exists, (1 - damping) * self.shift + damping * shift, 0)
+        self.sites.update((mean * self.rotation, var), cavity, damping)
 
     def misfit(self) -> Tensor:
         """What the decisions leave in the whole frame where they fit worst, relative to the noise allowed for: [batch]."""

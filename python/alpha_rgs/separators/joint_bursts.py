@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..inference.frame_family import COMPLEX, REAL, divide, multiply
+from ..inference.frame_family import COMPLEX, REAL
 from ..inference.frame_tiling import GAUSSIAN
 from ..inference.gauss_newton import damped_step
+from ..inference.sites import Sites
 from ..inference.symbol_chain import BlockChain
 from ..signals import constellation
 from ..signals.carrier import column
@@ -111,8 +112,8 @@ class _Family:
 
     def begin(self) -> None:
         """Nothing is known of the carriers."""
-        self.site = torch.ones(self.alphabet.shape, dtype=REAL, device=self.received.device)
-        self.shift = torch.zeros(self.alphabet.shape, dtype=COMPLEX, device=self.received.device)
+        shape, device = self.alphabet.shape, self.received.device
+        self.sites = Sites(torch.ones(shape, dtype=REAL, device=device), torch.zeros(shape, dtype=COMPLEX, device=device))
 
     def slopes(self, symbols: Tensor, waves: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient and curvature, [n, k] and [n, k, k], of the log-likelihood along k waves [n, samples, k] that are added to the
@@ -122,7 +123,7 @@ class _Family:
         first, second = (weighted @ rest[..., None])[..., 0], weighted @ waves
         if self.d:
             across = self.waves.mH / self.noise[:, None, :]
-            mean = self.inverse @ ((across @ rest[..., None])[..., 0] + self.shift)[..., None]
+            mean = self.inverse @ ((across @ rest[..., None])[..., 0] + self.sites.shift)[..., None]
             seen = across @ waves
             first = first - (seen.mH @ mean)[..., 0]
             second = second - seen.mH @ self.inverse @ seen
@@ -133,8 +134,9 @@ class _Family:
         d, gram, stat = self.d, self.gram / heat, self.stat / heat
         if d == 0:
             return gram, stat
-        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[:, :d, :d] + torch.diag_embed(self.site.to(COMPLEX))))
-        self.own = self.inverse @ (stat[:, :d] + self.shift)[..., None]
+        own = torch.diag_embed(self.sites.precision.to(COMPLEX))
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[:, :d, :d] + own))
+        self.own = self.inverse @ (stat[:, :d] + self.sites.shift)[..., None]
         self.gain = self.inverse @ gram[:, :d, d:]
         return gram[:, d:, d:] - gram[:, d:, :d] @ self.gain, stat[:, d:] - (gram[:, d:, :d] @ self.own)[..., 0]
 
@@ -144,20 +146,16 @@ class _Family:
             return
         own = (self.own - self.gain @ mean[..., None])[..., 0]
         var = (self.inverse.diagonal(dim1=1, dim2=2) + ((self.gain @ cov) * self.gain.conj()).sum(-1)).real
-        cavity = divide(own, var, self.site, self.shift)
+        cavity = self.sites.cavity(own, var)
         if self.deciding:
-            mean, var = self.deciding(*cavity)
-            site, shift = multiply(mean, var, *cavity)
-            self.site, self.shift = torch.lerp(self.site, site, damping), torch.lerp(self.shift, shift, damping)
+            self.sites.update(self.deciding(*cavity), cavity, damping)
             return
         for number in torch.unique(self.alphabet).tolist():
             if number == GAUSSIAN:                              # these keep their prior
                 continue
             rows = self.alphabet == number
-            here = tuple(v[rows] for v in cavity)
-            site, shift = multiply(*_ALPHABETS[number].posterior(*here), *here)
-            self.site[rows] = torch.lerp(self.site[rows], site, damping)
-            self.shift[rows] = torch.lerp(self.shift[rows], shift, damping)
+            here = cavity[0][rows], cavity[1][rows]
+            self.sites.update(_ALPHABETS[number].posterior(*here), here, damping, rows)
 
 
 class _Problem:
@@ -194,8 +192,8 @@ class _Problem:
 
     def begin(self) -> None:
         """Nothing is decided."""
-        self.site = torch.where(self.exists, 1.0, 1e6).to(REAL)
-        self.shift = torch.zeros(self.site.shape, dtype=COMPLEX, device=self.site.device)
+        precision = torch.where(self.exists, 1.0, 1e6).to(REAL)
+        self.sites = Sites(precision, torch.zeros_like(precision, dtype=COMPLEX), self.exists)
         for family in self.families:
             family.begin()
 
@@ -284,15 +282,13 @@ class _Problem:
     def infer(self, heat: float, damping: float) -> None:
         """One pass: the joint Gaussian posterior under the present sites and `heat` times the noise; cavities, new sites."""
         precision, information = (torch.cat(parts) for parts in zip(*(f.evidence(heat) for f in self.families)))
-        mean, var, local = self.chain.solve(precision, information, self.site, self.shift)
-        self.cavity = divide(mean, var, self.site, self.shift)
+        mean, var, local = self.chain.solve(precision, information, self.sites.precision, self.sites.shift)
+        self.cavity = self.sites.cavity(mean, var)
         parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
         for family, own, cov in parts:
             family.update(own, cov, damping)
         symbols, spread, _ = self._posterior(heat)
-        site, shift = multiply(symbols, spread, *self.cavity)
-        self.site = torch.where(self.exists, torch.lerp(self.site, site, damping), self.site)
-        self.shift = torch.where(self.exists, torch.lerp(self.shift, shift, damping), 0)
+        self.sites.update((symbols, spread), self.cavity, damping)
 
     def result(self) -> tuple[Separation, Tensor]:
         """(Separation, probability of a pause [batch, symbols, 1]). interference: what is left of the mixture where there are

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..inference.frame_family import divide, multiply
 from ..inference.linear_model import moments
 from ..inference.linear_pair import REAL, LinearPair
+from ..inference.sites import Sites
 from ..sources.base import Structure
 from ..sources.linear_modulation import LinearModulation
 from .base import Separation, interference_estimate, require, soft_output, variance_scale
@@ -36,21 +36,19 @@ def joint_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     received = pair.statistics(y / gain[:, None])
     sources = range(2)
     priors = [pair.prior(i) for i in sources]
-    sites, shifts = list(priors), [torch.zeros_like(p) for p in priors]
+    sites = [Sites(p, torch.zeros_like(p), least_var=_MIN_VAR) for p in priors]
     alphabets = [soi.signal.alphabet, interference.signal.alphabet]
     for step in range(passes):
-        site, shift = (sum(pair.spread(i, v[i]) for i in sources) for v in (sites, shifts))
+        site, shift = (sum(pair.spread(i, getattr(sites[i], name)) for i in sources) for name in ("precision", "shift"))
         mean, var = pair.posterior(received, site, shift, noise, kappa / gain)
         posterior = [[pair.gather(i, v).clamp_min(low) for v, low in ((mean, -torch.inf), (var, _MIN_VAR))] for i in sources]
-        cavity = [divide(posterior[i][0], posterior[i][1], sites[i], shifts[i]) for i in sources]
+        cavity = [sites[i].cavity(*posterior[i]) for i in sources]
         if callback:
             callback(step, *cavity[0])
         if step == passes - 1:
             break
         for i in sources:
-            site, shift = multiply(*moments(alphabets[i], *cavity[i]), *cavity[i], _MIN_VAR)
-            sites[i] = torch.lerp(sites[i], site, damping)
-            shifts[i] = torch.lerp(shifts[i], shift, damping)
+            sites[i].update(moments(alphabets[i], *cavity[i]), cavity[i], damping)
     soft, error = cavity[0]
     estimate = posterior[0][0] if method == "lmmse" else moments(alphabets[0], soft, error)[0]
     s = gain[:, None].float() * soi.modulate_overlapping(_symbols(estimate), y.shape[1])

@@ -90,7 +90,7 @@ class Decided:
 
 def _all_decided(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, parts: Sequence[Part],
                  which: Sequence[int]) -> tuple[dict[int, Decided], Tensor]:
-    """Of those sources that decide, the weakest first, each in what the others leave; and the mean power that all leave [batch]."""
+    """Of those sources that decide, the weakest first, each in what the others leave; and mean power that all leave [batch]."""
     parts, found = list(parts), {}
     for k in sorted(which, key=lambda k: float(gains[k].mean())):
         rest, level = without(y, parts, [k], noise_var)
