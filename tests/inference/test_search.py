@@ -97,8 +97,8 @@ def test_search_never_accepts_a_worse_fit_and_finds_better_ones():
     found = search._search(evidence, before, torch.arange(6))
     assert energy(found) < energy(before) - 10
     none = torch.zeros(6, dtype=torch.bool)
-    site = p.site.clone()
-    assert not search.run(none).any() and torch.equal(p.site, site)      # windows not in doubt stay as they are
+    site = p.sites.precision.clone()
+    assert not search.run(none).any() and torch.equal(p.sites.precision, site)      # windows not in doubt stay as they are
     assert search.run(~none).any()
 
 

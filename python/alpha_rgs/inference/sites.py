@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sites of expectation propagation (Minka, 2001), which all joint detectors share.
 
-Every discrete unknown has a Gaussian *site* in place of its alphabet. A pass computes the posterior under the sites, each detector
+Every discrete unknown has a Gaussian *site* in place of its alphabet. A pass computes the posterior under the sites, a detector
 by its own elimination. What that says of an unknown without its own site is the *cavity*; the cavity's moments over the alphabet
 give the next site. Unknowns are complex, or real parts; variances are of what they are.
 """

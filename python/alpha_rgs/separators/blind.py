@@ -20,7 +20,7 @@ from .base import Separation, false_lock_penalty, joined
 _ROUNDS, _BETTER = 4, 0.3       # of refinement at most; dB that a round must gain for another
 _ECHOED, _STALLED = 12, 5       # rounds where a channel is looked for; that may pass without a gain while nothing is clear
 _CLEAR = 6.0                    # dB of quality above half the alphabet's least distance at which no other start is tried
-# of false_lock_penalty: likeliest over 92 windows of the envelope under OFDM and QPSK, 40 found wrongly
+# of false_lock_penalty: likeliest over 92 windows of the coverage study under OFDM and QPSK, 40 found wrongly
 _FOUND = 0.044, 4.0
 # for noise below the floor of the search to be believed: what is left, of it. Of 96 windows right ones leave 0.7 to 1.1 times the
 # noise, wrong ones 0.12 to 0.32 of the signal's power

@@ -35,6 +35,7 @@ from ..signals.wifi import ALPHABETS
 from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.ofdm_bursts import Tiles
+from ..synchronization.channel_taps import absent, direct, ridge, strongest, through
 from .base import Separation, false_lock_penalty, joined, picked, require, soft_output, spread_error_probability, variance_scale
 
 if TYPE_CHECKING:
@@ -44,12 +45,12 @@ _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and lea
 _HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _BENT, _REACH = 0.15, 120                   # of together, measured at -5 ... -15 dB; samples: one and a half frames
-# of false_lock_penalty: likeliest over 54 windows of the envelope, 16 of them found wrongly
+# of false_lock_penalty: likeliest over 54 windows of the coverage study, 16 of them found wrongly
 _FOUND = 0.115, 2.0
 _GONE, _BACK, _REST = 1e-4, 0.1, 0.1        # chance per symbol that the SOI pauses, and goes on; power of a pause's symbols
 _STRAY, _SURE = 0.05, 50.0                  # share of symbols that are there and fit no point; nats that one may say of a pause
 _COOL = 20.0                                # factor on the noise from which down pauses are looked for
-_ECHO, _LOUDER = 0.1, 1.25                                 # power of a channel's tap that is expected, of the signal's
+_LOUDER = 1.25                              # factor by which the gain through a fitted channel may differ from the usual one
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
 
@@ -243,11 +244,9 @@ class _Problem:
         delays of both signs, of which those are kept that hold most; the timing follows."""
         timing, offset, phase, gain = self.nuisances
         signal, middle = self.soi.signal, self.y.shape[1] / 2
-        sent = replace(signal, channel=())
-        if not bool(self.y.abs().any()):                        # nothing is there
-            flat = replace(sent, channel=(1, *[0] * (length - 1)))
-            return replace(self.soi, signal=flat, channel_length=None), dict.fromkeys(NUISANCES) | {
-                "channel": torch.ones(1, length, dtype=REAL)}
+        sent = direct(self.soi).signal
+        if not bool(self.y.abs().any()):
+            return absent(self.soi, length), dict.fromkeys(NUISANCES) | {"channel": torch.ones(1, length, dtype=REAL)}
         delays = range(1 - length if wide and "timing" in free else 0, length)
         now = torch.zeros(len(delays), dtype=COMPLEX)
         now[-length:][:max(len(signal.channel), 1)] = torch.tensor(signal.scaled_channel) * torch.polar(gain, phase)
@@ -261,7 +260,7 @@ class _Problem:
             waves = torch.cat([taps, 1j * taps, turn * (taps @ now)[..., None]], 2)
             for part, into in zip(family.slopes(symbols, waves.to(self.y.device)), (first, second)):
                 into += part.sum(0).cpu()
-        small = 1 / (_ECHO * float(gain) ** 2)
+        small = ridge(replace(self.soi, gain=gain))
         first[:-1] -= small * torch.cat([now.real, now.imag])
         limit = _EXPECTED[1] * ("carrier_offset" in free) + 1e-12
         second += torch.diag(torch.cat([torch.full((2 * k,), small, dtype=REAL), torch.tensor([1 / limit ** 2], dtype=REAL)]))
@@ -269,15 +268,15 @@ class _Problem:
         taps, error = now + torch.complex(step[:k], step[k:2 * k]), (spread[:k].square() + spread[k:2 * k].square()).sqrt()
         begin = int(taps.abs().square().unfold(0, length, 1).sum(1).argmax())
         taps, error, shift = taps[begin:begin + length], error[begin:begin + length], float(step[-1].clamp(-limit, limit))
-        strongest = taps[taps.abs().argmax()]
+        reference = strongest(taps)
         louder = min(max(sent.gain_through(taps) / float(usual), 1 / _LOUDER), _LOUDER)
         found = {"timing": (timing + delays[begin]) % signal.samples_per_symbol if self.soi.symbols is None else
                  timing + delays[begin], "carrier_offset": offset + shift,
-                 "phase": torch.angle(strongest)[None] - 2 * torch.pi * shift * middle,
+                 "phase": torch.angle(reference)[None] - 2 * torch.pi * shift * middle,
                  "gain": torch.as_tensor(usual, dtype=REAL).reshape(1) * louder}
         told = {key: found[key] for key in found if key in free or key in ("phase", "gain")}
-        soi = replace(self.soi, signal=replace(sent, channel=tuple((taps / strongest).tolist())), channel_length=None, **told)
-        return soi, dict.fromkeys(NUISANCES) | {"channel": (error / strongest.abs())[None]}
+        soi = replace(through(self.soi, taps, reference), **told)
+        return soi, dict.fromkeys(NUISANCES) | {"channel": (error / reference.abs())[None]}
 
     def infer(self, heat: float, damping: float) -> None:
         """One pass: the joint Gaussian posterior under the present sites and `heat` times the noise; cavities, new sites."""

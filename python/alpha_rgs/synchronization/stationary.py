@@ -28,6 +28,7 @@ from ..inference.frame_tiling import OfdmTiles
 from ..inference.gauss_newton import damped_step
 from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
+from .channel_taps import absent, direct, ridge, strongest, through
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
 from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
@@ -39,7 +40,7 @@ _AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how f
 _RANKS = 4              # of lines that are tried, one after the other, while none is clear
 _FAINT = 1e-3           # of the power: a weaker SOI is not told from nothing
 _LONGEST = 160          # samples of an OFDM frame, whose covariance is inverted
-_ECHO, _NATS = 0.1, 3.0  # power of a tap that is expected, of the signal's; by which a later first tap may fit worse
+_NATS = 3.0             # by which a later first tap may fit worse
 _LIMITS = (0.5, 2e-5, 0.5, 0.3)         # samples, cycles per sample, rad, share of the gain: a step of `refine_sync`, at most
 
 
@@ -228,13 +229,13 @@ def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, f
     (LinearModulation, array). The interference is Gaussian noise there, so that no decision biases it, or is subtracted, where a
     separation is `clear` and the interference has no frames that show the signal bare.
 
-    The strongest tap is 1 (all are small a priori, _ECHO: the band that the pulse leaves empty tells nothing of them); level and
+    The strongest tap is 1 (all are small a priori, channel_taps.TAP_POWER); level and
     phase go into gain and phase, where these are among the names `free`. So does a whole number of samples into a timing that is
     free: where several delays of the first tap do as well, the latest, nearest to the strongest.
     """
-    sent = replace(soi, signal=replace(soi.signal, channel=()), channel_length=None)
-    if not bool(y.abs().any()):                                 # nothing is there
-        return replace(sent, signal=replace(soi.signal, channel=(1, *[0] * (length - 1)))), np.ones(length)
+    sent = direct(soi)
+    if not bool(y.abs().any()):
+        return absent(soi, length), np.ones(length)
     samples, first = len(y), soi._first()
     n = torch.arange(samples, dtype=torch.float64)
     angle = float(soi.phase) + 2 * torch.pi * float(soi.carrier_offset) * n
@@ -256,7 +257,7 @@ def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, f
         unsure = max(1 - float(symbols.abs().square().mean()), 0) * float(soi.gain) ** 2
         weighted = _weighted(columns.T.contiguous(), interference, out, float(out.noise_var) + unsure).T
     gram, right = weighted.mH @ columns, weighted.mH @ seen
-    prior = torch.eye(length, dtype=gram.dtype) / (_ECHO * float(soi.gain) ** 2)
+    prior = torch.eye(length, dtype=gram.dtype) * ridge(soi)
 
     def fit(start: Any) -> Any:
         rows = slice(start, start + length)
@@ -268,14 +269,12 @@ def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, f
     best = max(nats for nats, *_ in fits)
     at = max(k for k, (nats, *_) in enumerate(fits) if nats > best - _NATS)
     _, taps, spread = fits[at]
-    strongest = taps[taps.abs().argmax()]
-    strongest = strongest if "phase" in free else strongest.abs()
+    reference = strongest(taps) if "phase" in free else strongest(taps).abs()
     values = {"timing": (float(soi.timing) + int(begin[at])) % soi.signal.samples_per_symbol if soi.symbols is None else
-              float(soi.timing) + int(begin[at]), "phase": float(soi.phase) + float(torch.angle(strongest)),
+              float(soi.timing) + int(begin[at]), "phase": float(soi.phase) + float(torch.angle(reference)),
               "gain": sent.signal.gain_through(taps)}
-    signal = replace(soi.signal, channel=tuple((taps / strongest).tolist()))
-    spread = (spread / strongest.abs()).numpy()
-    return replace(sent, signal=signal, **{key: values[key] for key in values if key in free}), spread
+    spread = (spread / reference.abs()).numpy()
+    return replace(through(soi, taps, reference), **{key: values[key] for key in values if key in free}), spread
 
 
 def refine_sync(y: Any, soi: Any, out: Any, free: list[str]) -> tuple[LinearModulation, dict[str, float]]:
