@@ -10,7 +10,7 @@ from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
-from alpha_rgs.sources import Gaussian, Gmsk, LinearModulation, Lora, Ofdm, Source, Tones
+from alpha_rgs.sources import Gaussian, Gmsk, LinearModulation, Lora, Ofdm, Source, Sum, Tones
 from alpha_rgs.sources.mixtures import alone, noise
 
 SAMPLES = 1280
@@ -219,3 +219,23 @@ def test_coloured_noise_is_a_source_among_others():
     y, waves, (ofdm,) = mixed((OFDM,), (1.0,), 0.25, 2)
     out = separate(y, [ofdm, shape], noise_var=1e-3)
     assert error_rate(out.sources[0], ofdm, waves[0]) < 0.01 and out.sources[1].llrs is None
+
+
+def test_a_sum_is_taken_apart():
+    """A file of kind "sum" beside another source: its parts are detected one by one, and told as one again."""
+    y, waves, (gmsk, ofdm, lora) = mixed((GMSK, OFDM, LORA), (1.0, 2.0, 1.5), 0.05)
+    apart = separate(y, [gmsk, ofdm, lora], noise_var=0.05)
+    both = Sum((ofdm, lora), (2.0, 1.5), gain=2.5)
+    out = separate(y, [gmsk, both], noise_var=0.05)
+    assert_whole(out, y, [waves[0], waves[1] + waves[2]])
+    assert torch.allclose(out.soi, apart.soi, atol=1e-5)
+    assert torch.allclose(out.sources[1].waveform, apart.sources[1].waveform + apart.sources[2].waveform, atol=1e-5)
+    assert float(out.sources[1].state.gain.mean()) == pytest.approx(2.5)
+    assert out.sources[1].symbols is None and out.estimated == {}
+
+
+def test_a_sum_of_unknown_gain_is_found():
+    y, _, (gmsk, ofdm, lora) = mixed((GMSK, OFDM, LORA), (1.0, 2.0, 1.5), 0.05)
+    out = separate(y, [gmsk, Sum((replace(ofdm, gain=None), replace(lora, gain=None)))], noise_var=0.05)
+    assert list(out.estimated) == ["gain_2"]
+    assert torch.allclose(out.estimated["gain_2"], torch.full((4,), 2.5, dtype=torch.float64), rtol=0.1)

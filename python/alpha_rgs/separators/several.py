@@ -44,6 +44,11 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     two = len(sources) == 2
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
         return _by_pair(y, sources, chains[0], method, noise_var, pair, options)
+    groups = [source.parts for source in sources]
+    if any(len(group) > 1 for group in groups):
+        flat = [part for group in groups for part in group]
+        return _regrouped(y, sources, [len(group) for group in groups],
+                          separate_several(y, flat, method, noise_var, pair, **options))
     if method not in ("auto", "joint", "alpha_rgs"):
         raise CapabilityError(f"{method}: separates one linear-modulation from one other source; here the sources are "
                               f"{_names(sources)}; use joint, alpha_rgs or auto")
@@ -206,6 +211,29 @@ def _centred(read: Demodulated, source: Source) -> tuple[Tensor, Tensor, Tensor]
     batch, kept = len(there), int(count[0])
     return (read.symbols[there].view(batch, kept), read.llrs[there].view(batch, kept, read.llrs.shape[-1]),
             read.at[there].view(batch, kept))
+
+
+def _regrouped(y: Tensor, sources: Sequence[Source], sizes: Sequence[int], out: Separation) -> Separation:
+    """The Separation of sources of which some were taken apart, `sizes` parts each."""
+    estimates, rest = [], list(out.sources)
+    for size in sizes:
+        own, rest = rest[:size], rest[size:]
+        estimates.append(own[0] if size == 1 else _together(own))
+    gains = [torch.as_tensor(e.state.gain, dtype=torch.float64, device=y.device).reshape(-1).expand(len(y)) for e in estimates]
+    found = {name: value for name, value in out.estimated.items() if not name.startswith("gain_")}
+    found |= {f"gain_{k + 1}": gain for k, (gain, source) in enumerate(zip(gains, sources)) if source.state.gain is None}
+    others = torch.stack(gains[1:]).square().sum(0).sqrt()
+    return separation(y, estimates, others, out.noise_var, out.method, found)
+
+
+def _together(parts: Sequence[Estimate]) -> Estimate:
+    """The Estimate of a sum."""
+    waveform = sum((e.waveform for e in parts[1:]), parts[0].waveform)
+    powers = [torch.as_tensor(e.state.gain, dtype=torch.float64, device=waveform.device).reshape(-1).square() for e in parts]
+    error = sum((p * 10 ** (-e.sinr_db.double() / 10) for p, e in zip(powers, parts)), torch.zeros(1, device=waveform.device))
+    power = sum(powers, torch.zeros_like(error))
+    return Estimate(waveform, parts[0].cleaned + (waveform - parts[0].waveform), (10 * torch.log10(power / error)).float(),
+                    State(gain=power.sqrt()))
 
 
 def separation(y: Tensor, estimates: list[Estimate], rest: Tensor, noise: Tensor, name: str, found: dict) -> Separation:

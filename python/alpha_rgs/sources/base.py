@@ -9,6 +9,7 @@ A method asks a source for a capability and never for its kind:
     demodulator     symbols and log-likelihood ratios of the bits in a waveform, else None
     synchronize     estimates its own unknown state in a mixture (default: estimates nothing)
     structure       how its unknowns are coupled, by which methods find a fast elimination
+    parts           the sources that it consists of, which joint detection takes one by one
 """
 from __future__ import annotations
 
@@ -152,6 +153,11 @@ class Source(ABC):
     def unknown(self) -> tuple[str, ...]:
         """Names of the nuisances that are None."""
         return tuple(own for own in self.state_names.values() if own != "gain" and getattr(self, own) is None)
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The sources whose sum it is, each with its own gain; itself where it is one."""
+        return (self,)
 
     def scaled(self, factor: float) -> Self:
         """The same source in samples that were multiplied by `factor`."""

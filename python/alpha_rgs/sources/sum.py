@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Several sources at once, taken for one: the posterior mean of their sum by asking each in turn.
 
-Each part is denoised in what the means of the others leave, with the noise raised by the variances that the others' means still
-have (for a source of unit power and its posterior mean m, E|s - m|² = 1 - E|m|²): parallel interference cancellation with soft
-values, damped.
+Where all nuisances are known, a separation takes the parts one by one instead (`parts`). As one denoiser, each part is denoised
+in what the means of the others leave, with the noise raised by the variances that the others' means still have (for a source of
+unit power and its posterior mean m, E|s - m|² = 1 - E|m|²): parallel interference cancellation with soft values, damped.
 """
 from __future__ import annotations
 
@@ -62,6 +62,12 @@ class Sum(Source):
         """The gains scaled so that their squares sum to 1."""
         norm = math.sqrt(sum(g * g for g in self.gains))
         return tuple(g / norm for g in self.gains)
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """See Source.parts: sums among them come apart too; without a gain of the sum theirs are unknown."""
+        known = [None if self.gain is None else self.gain * g for g in self.amplitudes]
+        return tuple(part for source, gain in zip(self.sources, known) for part in source.with_state(gain=gain).parts)
 
     @property
     def _order(self) -> list[int]:
