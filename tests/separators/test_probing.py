@@ -85,3 +85,10 @@ def test_what_fits_worse_is_not_taken(monkeypatch):
 @pytest.mark.parametrize(("density", "share"), [(np.ones(100), 0.99), (np.repeat([1.0, 0.0], [25, 75]), 0.25)])
 def test_occupied_bandwidth(density, share):
     assert probing.occupied_bandwidth(density) == pytest.approx(share, abs=0.011)
+
+
+def test_a_window_does_not_depend_on_its_batch():
+    y, _, sources, noise_var = mixture((GMSK, OFDM), (1.0, 10 ** 0.5), 4, batch=3, samples=640)
+    out = separate(y, sources, method="alpha_rgs", noise_var=noise_var)
+    alone_ = separate(y[1:2], [source.select(torch.tensor([1])) for source in sources], method="alpha_rgs", noise_var=noise_var)
+    assert torch.allclose(out.soi[1], alone_.soi[0], atol=1e-3)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..errors import CapabilityError
 from ..inference.linear_model import LinearModel
-from ..inference.moves import Denoise, block_model, block_moves, local_model, local_moves
-from ..sources.base import Demodulated, Source
+from ..inference.moves import block_model, block_moves, local_model, local_moves
+from ..sources.base import Source
 from .joint_general import Part, denoised, joint_general, without
 
 ROUNDS = 3              # of probing; networks of GMSK and OFDM need two
@@ -35,57 +35,99 @@ _BINS = 512
 def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
                  callback: Callable[..., Any] | None = None, **options: Any) -> list[Part]:
     """As joint_general, and once more with the linear models that probing gives those sources that have none, or all where
-    `linear`
-    is False. Sources that do not decide (Gaussian ones, unknown constellations) stay as they are."""
+    `linear` is False. Sources that do not decide (Gaussian ones, unknown constellations) stay as they are. No window depends on
+    the others of its batch."""
+    def windows(rows: Tensor) -> tuple[Tensor, list[Source], list[Tensor], Tensor]:
+        return y[rows], [s.select(rows) for s in sources], [g[rows] for g in gains], noise_var[rows]
+
     parts = joint_general(y, sources, gains, noise_var, linear, callback=callback, **options)
-    models: list[LinearModel | None] = [source.linear_model(y.shape) if linear else None for source in sources]
-    open_ = [k for k, model in enumerate(models) if model is None]
-    if not open_:
-        return parts
-    before, misfit, kept = dict[int, Decided](), torch.zeros(0), parts
-    for turn in range(ROUNDS + 1):
-        found, left = _all_decided(y, sources, gains, noise_var, parts, open_)
-        if turn:
-            parts = [_rows(left <= misfit, new, old) for new, old in zip(parts, kept)]
-        if not found or turn == ROUNDS or turn and not _changed(before, found):
+    which = [k for k, source in enumerate(sources) if not linear or source.linear_model(y.shape) is None]
+    rows, kept, before = torch.arange(len(y), device=y.device), parts, [torch.zeros_like(y) for _ in which]
+    misfit = torch.full_like(y.real[:, 0], torch.inf)
+    for turn in range(ROUNDS + 1 if which else 0):
+        mine = [_rows(part, rows) for part in parts]
+        found, left = _all_decided(*windows(rows), mine, which)
+        better = left <= misfit         # a window keeps what fits better
+        mine = [_better(better, a, b) for a, b in zip(mine, kept)]
+        parts = [_put(part, rows, own) for part, own in zip(parts, mine)]
+        now = [found[k].wave if k in found else torch.zeros_like(y[rows]) for k in which]
+        changed = torch.stack([(a - b).abs().square().mean(1) > _CHANGED for a, b in zip(now, before)]).any(0)
+        again = better & changed
+        if turn == ROUNDS or not bool(again.any()):
             break
-        before, misfit, kept = found, left if turn == 0 else torch.minimum(left, misfit), parts
-        parts = _jointly(y, sources, gains, noise_var, models, found, callback=callback, **options)
+        rows, kept, before, misfit = rows[again], [_rows(part, again) for part in mine], [w[again] for w in now], left[again]
+        fresh = _jointly(*windows(rows), {k: it.select(again) for k, it in found.items()}, which, callback=callback, **options)
+        parts = [_put(part, rows, own) for part, own in zip(parts, fresh)]
     return parts
 
 
-def _jointly(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor,
-             models: Sequence[LinearModel | None], found: dict[int, Decided], **options: Any) -> list[Part]:
-    """The Parts of joint detection with what the moves about decided waveforms add to the linear models."""
-    probed = {k: model for k, it in found.items() if (model := _model(sources[k], it, _others(sources, gains, k))) is not None}
-    base = {k: gains[k][:, None].float() * (found[k].wave - _wave(model, y.shape[1])) for k, model in probed.items()}
-    parts = joint_general(y - sum(base.values(), torch.zeros_like(y)), sources, gains, noise_var,
-                          models=[probed.get(k, model) for k, model in enumerate(models)], **options)
+def _jointly(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, found: dict[int, Decided],
+             which: Sequence[int], **options: Any) -> list[Part]:
+    """The Parts of joint detection with what the moves about decided waveforms add to the linear models; which: the sources that
+    have none of their own."""
+    models = [None if k in which else source.linear_model(y.shape) for k, source in enumerate(sources)]
+    base = {}
+    for k, decided in found.items():
+        models[k] = model = _model(sources[k], decided, [source for j, source in enumerate(sources) if j != k])
+        if model is not None:
+            base[k] = gains[k][:, None].float() * (decided.wave - _wave(model, y.shape[1]))
+    parts = joint_general(y - sum(base.values(), torch.zeros_like(y)), sources, gains, noise_var, models=models, **options)
     for k, wave in base.items():
         parts[k].waveform = parts[k].waveform + wave
     return parts
 
 
-def _rows(first: Tensor, a: Part, b: Part) -> Part:
+# ---- Parts of some windows -------------------------------------------------------------------------------------------------
+
+def _each(change: Callable[..., Any], *parts: Any) -> Any:
+    """A Part, or Demodulated, each of whose tensors is change(theirs); None where one has none."""
+    if any(part is None for part in parts):
+        return None
+    if torch.is_tensor(parts[0]):
+        return change(*parts)
+    return type(parts[0])(*(_each(change, *(getattr(part, f.name) for part in parts)) for f in fields(parts[0])))
+
+
+def _rows(part: Part, rows: Tensor) -> Part:
+    """The Part of some windows, by indices or bool."""
+    return _each(lambda v: v[rows.to(v.device)], part)
+
+
+def _put(part: Part, rows: Tensor, own: Part) -> Part:
+    """The Part with that of some windows in place."""
+    return _each(lambda v, w: v.index_copy(0, rows.to(v.device), w.to(v)), part, own)
+
+
+def _better(first: Tensor, a: Part, b: Part) -> Part:
     """Per window a Part's, where `first` [batch], else b's."""
-    def pick(one: Any, other: Any) -> Any:
-        if one is None or other is None:
-            return None
-        if isinstance(one, Demodulated):
-            return Demodulated(*(pick(getattr(one, f.name), getattr(other, f.name)) for f in fields(one)))
-        return torch.where(first.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+    return _each(lambda v, w: torch.where(first.reshape(-1, *[1] * (v.ndim - 1)).to(v.device), v, w), a, b)
 
-    return Part(*(pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)))
 
+# ---- probing ---------------------------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Decided:
-    """A possible waveform of a source, of unit mean power, complex64 [batch, samples]; and the denoiser that found it, which
-    takes
-    these windows several times over too."""
+    """A possible waveform of a source. wave: of unit mean power, complex64 [batch, samples]. level: at which its denoiser
+    decides, float64 [batch]; NaN: at none, and wave is a posterior mean there. source: as these windows see it."""
 
     wave: Tensor
-    denoise: Denoise
+    level: Tensor
+    source: Source
+
+    def denoise(self, x: Tensor) -> Tensor:
+        """The possible waveforms nearest to x, these windows or these several times over: the denoiser is asked twice, since what
+        is half-way after the first time has decided after the second."""
+        levels, out = self.level.repeat(len(x) // len(self.level)), x.clone()
+        place = torch.arange(len(self.level), device=x.device).repeat(len(x) // len(self.level))
+        for v in torch.unique(levels[~levels.isnan()]).tolist():
+            rows = torch.nonzero(levels == v)[:, 0]
+            own = self.source.select(place[rows])
+            out[rows] = own.denoise(own.denoise(x[rows], v), v)
+        return out
+
+    def select(self, rows: Tensor) -> Decided:
+        """Of some windows, bool [batch]."""
+        return Decided(self.wave[rows], self.level[rows], self.source.select(torch.nonzero(rows)[:, 0]))
 
 
 def _all_decided(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, parts: Sequence[Part],
@@ -98,65 +140,55 @@ def _all_decided(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
         own = _decided(sources[k], rest / scale, level / gains[k].square())
         if own is not None:
             found[k] = own
-            parts[k] = Part(scale * own.wave, torch.zeros_like(parts[k].variance))
+            sure = ~own.level.isnan()
+            parts[k] = _better(sure, Part(scale * own.wave, torch.zeros_like(parts[k].variance)), parts[k])
     rest = y - sum((part.waveform for part in parts), torch.zeros_like(y))
     return found, rest.abs().square().mean(1)
 
 
-def _others(sources: Sequence[Source], gains: Sequence[Tensor], number: int) -> np.ndarray:
-    """Power spectral density of all sources but one, of those that give one: float64 [_BINS]."""
-    total = np.zeros(_BINS)
-    for k, (source, gain) in enumerate(zip(sources, gains)):
-        if k != number and (density := _density(source)) is not None:
-            total = total + float(gain.square().mean()) * density
-    return total
-
-
 def _decided(source: Source, x: Tensor, level: Tensor) -> Decided | None:
-    """A possible waveform near x [batch, samples], x being the source plus noise of variance level [batch], and the denoiser that
-    found it, at the highest level at which it returns to that waveform from noise. None where it does at none: nothing is decided
-    then, as with Gaussian sources."""
+    """A possible waveform near x [batch, samples], which is the source plus noise of variance level [batch], and the highest
+    level at which the denoiser returns to it from noise. None where it does so in no window, as with Gaussian sources."""
     density = _density(source)
     if density is None:
         return None
-    start = denoised(source, x, torch.ones_like(level), level).waveform
+    wave = denoised(source, x, torch.ones_like(level), level).waveform
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(x.shape, dtype=torch.complex64, generator=generator).to(x.device)
+    noise = torch.randn(1, x.shape[1], dtype=torch.complex64, generator=generator).to(x.device)
+    found = torch.full_like(level, torch.nan)
     for v in LEVELS:
-        def denoise(s: Tensor, v: float = v) -> Tensor:         # twice: what is half-way the first time has decided the second
-            own = source if len(s) == len(x) else source.select(torch.arange(len(x)).repeat(len(s) // len(x)))
-            return own.denoise(own.denoise(s, v), v)
-
-        wave = denoise(start)
-        left = (source.denoise(wave + v ** 0.5 * noise, v) - wave).abs().square().mean(1)
         linear = float(np.mean(density * v / (density + v)))
-        if float(left.median()) < min(_DECIDES, _NONLINEAR * linear):
-            return Decided(wave, denoise)
-    return None
+        left_open = torch.nonzero(found.isnan())[:, 0]
+        if not len(left_open):
+            break
+        here = Decided(wave[left_open], torch.full_like(level[left_open], v), source.select(left_open))
+        near = here.denoise(here.wave)
+        left = (here.source.denoise(near + v ** 0.5 * noise, v) - near).abs().square().mean(1)
+        sure = left < min(_DECIDES, _NONLINEAR * linear)
+        found[left_open[sure]], wave[left_open[sure]] = v, near[sure]
+    return None if bool(found.isnan().all()) else Decided(wave, found, source)
 
 
-def _model(source: Source, decided: Decided, others: np.ndarray) -> LinearModel | None:
-    """The LinearModel of the moves about a waveform; None where there are none, or where nothing is known to find them by.
-    others:
-    power spectral density of the other sources, float64 [_BINS]."""
-    wave, denoise = decided.wave, decided.denoise
-    blocks, density = source.blocks(wave.shape), _density(source)
-    if blocks is not None and others.any():
+def _model(source: Source, decided: Decided, others: Sequence[Source]) -> LinearModel | None:
+    """The LinearModel of the moves about a waveform; None where there are none, or where nothing is known to find them by."""
+    wave, blocks, density = decided.wave, source.blocks(decided.wave.shape), _density(source)
+    covered = sum((d for other in others if (d := _density(other)) is not None), np.zeros(_BINS))
+    if blocks is not None and covered.any():
         bins = 4 * blocks.length
-        band = np.interp(np.arange(bins) / bins, np.arange(_BINS + 1) / _BINS, np.append(others, others[0])) / others.max()
-        tones = math.ceil(blocks.length * occupied_bandwidth(others))
-        model = block_model(block_moves(denoise, wave, blocks, torch.tensor(band, dtype=torch.float32), tones), blocks)
+        band = np.interp(np.arange(bins) / bins, np.arange(_BINS + 1) / _BINS, np.append(covered, covered[0])) / covered.max()
+        tones = math.ceil(blocks.length * occupied_bandwidth(covered))
+        model = block_model(block_moves(decided.denoise, wave, blocks, torch.tensor(band, dtype=torch.float32), tones), blocks)
     elif density is not None:
-        model = local_model(local_moves(denoise, wave, 1 / occupied_bandwidth(density)))
+        model = local_model(local_moves(decided.denoise, wave, 1 / occupied_bandwidth(density)))
     else:
         return None
+    model = replace(model, exists=model.exists & ~decided.level.isnan()[:, None])
     return model if bool(model.exists.any()) else None
 
 
 def occupied_bandwidth(density: np.ndarray) -> float:
-    """The least share of the sample rate that holds 99 % of the power (ITU-R SM.328 counts from the edges instead): density:
-    float64
-    [bins], not negative."""
+    """The least share of the sample rate that holds 99 % of the power (ITU-R SM.328 counts from the edges instead). density:
+    float64 [bins], not negative."""
     share = np.cumsum(np.sort(density)[::-1]) / density.sum()
     return (1 + int(np.searchsorted(share, _OCCUPIED))) / len(density)
 
@@ -174,9 +206,3 @@ def _wave(model: LinearModel, samples: int) -> Tensor:
     inside = (n >= 0) & (n < samples) & model.exists[..., None]
     out = torch.zeros(len(n), samples, dtype=model.columns.dtype, device=n.device)
     return out.scatter_add_(1, n.clamp(0, samples - 1).flatten(1), (model.columns * inside).flatten(1)).to(torch.complex64)
-
-
-def _changed(before: dict[int, Decided], after: dict[int, Decided]) -> bool:
-    """Whether a window of a source differs by more than a network wavers."""
-    return before.keys() != after.keys() or any(
-        bool(((it.wave - before[k].wave).abs().square().mean(1) > _CHANGED).any()) for k, it in after.items())
