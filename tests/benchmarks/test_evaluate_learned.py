@@ -34,6 +34,7 @@ run, works = functools.partial(commands.run, "evaluate"), functools.partial(comm
 
 # ---- cost -------------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_the_cost_of_learned_priors_is_measured_and_drawn(tmp_path):
     """Every method is a row with all keys, in the file and on the terminal; the passes that it says, errors a fifth of the
     matched filter's and less; and a figure."""
@@ -70,6 +71,7 @@ def test_throughput_is_measured_at_the_quality_that_it_tells(tmp_path):
         assert run("throughput", "--priors", FOLDER, *options).exit_code == 2
 
 
+@pytest.mark.slow
 def test_an_interference_without_a_network_stays_analytic(tmp_path):
     """A folder with the SOI's prior alone: no rows of one pass, windows of two batches, two cases in one figure."""
     shutil.copytree(FOLDER / "rrc-qpsk.prior", tmp_path / "rrc-qpsk.prior")

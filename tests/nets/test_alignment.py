@@ -317,6 +317,7 @@ def trained(monkeypatch, *arguments):
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 def test_a_prior_trained_in_white_noise_alone_is_separated_with_in_white_noise(tmp_path, monkeypatch):
     """--white is remembered: no preset that smooths in colour is chosen for it, and one that is asked for is refused."""
     (tmp_path / "gmsk.toml").write_text((SHIPPED / "gmsk.toml").read_text())

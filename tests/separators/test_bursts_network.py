@@ -180,6 +180,7 @@ def test_other_methods_say_what_it_cannot_do(shipped):
         separate(y, shipped, Gmsk(timing=0.3, phase=0.0, gain=1.0), noise_var=0.1)
 
 
+@pytest.mark.slow
 def test_bursts_named_first_are_separated_alike(shipped):
     y, _ = mixed(-10)
     straight, swapped = separate(y, SOI, shipped), separate(y, shipped, SOI)

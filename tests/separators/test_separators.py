@@ -61,6 +61,7 @@ def test_joint_beats_lmmse_beats_matched_filter_in_noise():
     assert counts[0] <= 4 and counts[0] < counts[1] / 5 and counts[1] < counts[2] / 3
 
 
+@pytest.mark.slow
 def test_quality_of_alpha_rgs_follows_the_true_error():
     """In noise the fast preset errs: it must say so."""
     true, said = [], []
@@ -169,6 +170,7 @@ def test_chain_agrees_with_dense_inversion():
     assert torch.allclose(local[2], inverse[0, 5:9, 5:9])
 
 
+@pytest.mark.slow
 def test_published_alpha_rgs_moves_towards_the_truth():
     mixture = draw(SOI, OFDM, 4, 2560, -12, seed=13)
     few = errors(separate(mixture.y, SOI, OFDM, "alpha_rgs", preset="paper", iterations=300), mixture)

@@ -248,6 +248,7 @@ def test_a_full_disk_leaves_nothing_half(folder, monkeypatch):
     assert [p.name for p in folder.parent.iterdir()] == ["x.prior"]
 
 
+@pytest.mark.slow
 def test_fit_end_to_end_finds_the_period(tmp_path):
     """Two recordings in, a prior with its report out; separate and info take it; pictures and numbers are there."""
     for i in range(2):
@@ -284,6 +285,7 @@ def test_fit_says_that_there_is_no_period(tmp_path):
     assert "no clear period" in result.output and priors.load(tmp_path / "x.prior").period == 1
 
 
+@pytest.mark.slow
 def test_bursts_are_used_without_the_silence_between(tmp_path):
     """Each burst begins its own period; the warning tells the fraction that was left out."""
     rng, parts = np.random.default_rng(0), []
@@ -330,6 +332,7 @@ def test_fit_refuses_what_it_cannot_use(tmp_path, samples, arguments, words):
     assert [p.name for p in tmp_path.iterdir()] == ["r.cf32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["fast", "white"])
 def test_the_more_is_known_of_the_interference_the_fewer_the_errors(fitted, preset):
     """QPSK under OFDM 12 dB stronger: cyclostationary, stationary, nothing known."""
@@ -349,6 +352,7 @@ def test_methods_that_need_structure_refuse_by_name(fitted):
     assert separate(y, SOI, fitted[0], "lmmse", covariance="stationary").soi.shape == y.shape
 
 
+@pytest.mark.slow
 def test_a_stream_keeps_its_period(fitted):
     """Windows of a stream, and a short last one, see the same period."""
     soi = replace(SOI, symbols=None)
@@ -372,6 +376,7 @@ def test_no_pickle_is_ever_opened(folder, monkeypatch):
     assert priors.load(folder).period == 80
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WIFI.is_dir(), reason="the recorded captures are not here (../shared/captures/wifi)")
 @pytest.mark.parametrize(("name", "period"), [("wifi_11n_6.5M_radiated", 80), ("wifi_11n_7.2M_sgi_conducted", 72)])
 def test_recorded_wifi(tmp_path, name, period):

@@ -99,6 +99,7 @@ def test_a_word_that_fits_in_no_window_is_refused():
         separate_stream(np.ones(4000, np.complex64), soi(preamble=bits, timing=5.3, carrier_offset=0.0), OFDM)
 
 
+@pytest.mark.slow
 def test_the_report_tells_whether_the_turn_is_known(tmp_path):
     y, _ = stream([100])
     mix = recordings.save(tmp_path / "mix", y.numpy(), 1e6)

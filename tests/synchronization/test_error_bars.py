@@ -64,7 +64,7 @@ def test_ofdm_of_an_unknown_constellation_is_as_wrong_as_it_says():
 def test_one_frame_alone_is_not_sure_of_itself():
     """Nothing scatters among the frames of a window that holds one or two."""
     lte = from_dict({"kind": "ofdm", "preset": "lte-10", "constellation": "qpsk"})
-    for error in acquired(lte, 60, -10, 15):
+    for error in acquired(lte, 20, -10, 15):
         assert 0.5 < error.square().mean().sqrt() < 2
 
 

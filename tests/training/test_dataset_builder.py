@@ -36,6 +36,7 @@ def builder(path, period):
     return DatasetBuilder([path], None, "fast", None, chosen_period(period, False), None, None, None)
 
 
+@pytest.mark.slow
 def test_a_recording_of_dsss_gets_a_network_that_finds(waves):
     """Period given or found (25, not the 5 that divides it): its squares stand out, so timing and phase are found in the window,
     and windows may lie anywhere."""
@@ -71,6 +72,7 @@ def test_a_recording_of_qpsk_gets_windows_that_begin_with_a_period(waves):
     assert "pseudo_lags" not in table and type(build(table)) is Denoiser
 
 
+@pytest.mark.slow
 def test_gmsk_that_is_drawn_gets_a_network_that_finds():
     """Its squares repeat after two symbols."""
     data = DatasetBuilder([], SHIPPED / "gmsk.toml", "fast", None, 1, 640, None, None)
