@@ -1,7 +1,7 @@
 # Copyright 2026 gr-scoresep developers
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a separator tells about its work: one dictionary for the log, for JSON and for the message port."""
+"""What a separator reports of its work: one dictionary for the log, for JSON and for the message port."""
 
 import math
 import time

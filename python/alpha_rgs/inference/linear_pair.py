@@ -32,7 +32,7 @@ class LinearPair:
     def __init__(self, shape: Sequence[int], first: Any, second: Any, device: str | torch.device = "cpu",
                  proper: bool = False) -> None:
         self.batch, self.samples = shape
-        self.device, self.priors = device, (first, second)      # priors are kept alive: pairs are told apart by their ids
+        self.device, self.priors = device, (first, second)      # priors are kept alive: pairs are compared by their ids
         half = max(p.signal.half_length for p in self.priors)
         sps, reach = first.signal.samples_per_symbol, int(np.ceil(half))
         self.length = -(-int(np.ceil(2 * half)) // sps) * sps

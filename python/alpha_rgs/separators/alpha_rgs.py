@@ -47,7 +47,7 @@ def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any
     s = gain * estimate
     kept = interference_estimate(y - s, interference, kappa, noise_var)
     # a wrong symbol is taken up by the interference but for about a quarter of its power (measured, -6 … -18 dB):
-    # what the two leave over beyond the noise tells of it; 1.1, since the noise is only known to some per cent
+    # what the two leave over beyond the noise shows it; 1.1, since the noise is only known to some per cent
     excess = ((y - s - kept).abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
     return soft_output(soi, symbols, var, 4 * excess, soi=s, interference=kept, evaluations=count, kappa=kappa,
                        noise_var=noise_var)
@@ -60,7 +60,7 @@ def _coloured(y: Tensor, soi: Any, interference: Any, kappa: Any, noise_var: Ten
 
     a ← ½a + ½·E[a | r, v], r = Hᴴ(y - kappa·b̂)/sps, b̂ = E[b | (y - H·a)/kappa, v/kappa], v falling geometrically. Then what
     the iterations decided wrongly is searched (lattice_search.py), and symbols beside frames cut by the window's ends, which
-    the search cannot tell, are iterated once more beside it.
+    the search cannot decide, are iterated once more beside it.
     """
     state = (y, soi, interference, kappa, noise_var)
     first = None
@@ -84,7 +84,7 @@ def _white(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor
 def _searched(r: Tensor, y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
               tones: int | None, again: tuple[float, ...] = ()) -> tuple[Tensor, int]:
     """(r, calls): soft symbols [batch, n] as the search (lattice_search.py) leaves them; again: levels at which those that it
-    cannot tell are iterated in the SOI's colour, beside those that it can."""
+    cannot decide are iterated in the SOI's colour, beside those that it can."""
     found, rows, firm, calls = search(y, soi.signal.alphabet.nearest(r), soi, interference, kappa, noise_var, tones)
     if len(rows) == 0:
         return r, calls

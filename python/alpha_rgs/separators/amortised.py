@@ -27,7 +27,7 @@ def amortised(y: Tensor, soi: LinearModulation, interference: Source, kappa: Ten
     alphabet, floor = soi.signal.alphabet, noise_var[:, None] / gain.square() / soi.signal.samples_per_symbol
     var = torch.maximum((r - alphabet.nearest(r)).abs().square().mean(1, keepdim=True), floor)
     s = soi.modulate(gain * alphabet.mean(r, var), y.shape[1])
-    # decisions can be wrong: what symbols and b̂ leave of the mixture tells (4: as in alpha_rgs)
+    # decisions can be wrong: what symbols and b̂ leave of the mixture shows it (4: as in alpha_rgs)
     left = 2 * torch.view_as_real(rest - s).square().mean((1, 2))[:, None]
     excess = (left - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
     return soft_output(soi, r, var, excess / soi.signal.samples_per_symbol, soi=s,

@@ -107,8 +107,8 @@ def finite(out: Any) -> Separation:
     if bool(sound.all()):
         return out
     arrays = [torch.where(sound.reshape(-1, *[1] * (v.ndim - 1)), v, 0) for v in arrays]
-    told = dict(zip(("soi", "interference", "symbols", "llrs", "quality"), (*arrays, torch.where(sound, quality, NOTHING))))
-    return replace(out, **{k: v if torch.is_tensor(out.soi) else v.numpy() for k, v in told.items()})
+    replaced = dict(zip(("soi", "interference", "symbols", "llrs", "quality"), (*arrays, torch.where(sound, quality, NOTHING))))
+    return replace(out, **{k: v if torch.is_tensor(out.soi) else v.numpy() for k, v in replaced.items()})
 
 
 def picked(a: Any, b: Any, first: Any) -> Any:
@@ -170,7 +170,7 @@ def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetecte
     """A Separation from soft symbols [batch, n] and the modelled variance of their error [batch, n] or [batch, 1].
 
     A model can be wrong: its variances are scaled, per window, as the symbols' scatter about the alphabet says (variance_scale;
-    factor: [batch, 1], or 1, where that was done). undetected_error_power: power, [batch, 1], that tells of errors that do not
+    factor: [batch, 1], or 1, where that was done). undetected_error_power: power, [batch, 1], that shows errors that do not
     scatter: wrong decisions that the rest of the mixture was bent to. quality and llrs follow from the same.
     """
     var = torch.as_tensor(var, dtype=torch.float32).expand(symbols.shape).clamp(1e-6, 1e6)

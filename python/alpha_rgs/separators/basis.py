@@ -63,15 +63,15 @@ def basis(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor,
     not known.
     """
     require(soi, Structure.CHAIN, "signal of interest", "basis")
-    told = chosen("basis", Options, options)
-    levels = _checked(told)
-    variant, inner_steps, step, noise = told.variant, told.inner_steps, told.step, told.noise
+    settings = chosen("basis", Options, options)
+    levels = _checked(settings)
+    variant, inner_steps, step, noise = settings.variant, settings.inner_steps, settings.step, settings.noise
     gain = torch.as_tensor(soi.gain, dtype=torch.float32).reshape(-1, 1).to(y.device)
     ratio, x = (kappa[:, None] / gain).clamp_min(1e-3), y / gain        # an absent interference is not divided by
     thermal = decibels((noise_var / kappa.square().clamp_min(1e-6)).mean())
     thermal = thermal if thermal > 1e-6 else 0.0
     omega = {"published": None, "constrained": torch.ones_like(ratio), "weighted": ratio.square()}[variant]
-    generator = torch.Generator(y.device).manual_seed(told.seed)
+    generator = torch.Generator(y.device).manual_seed(settings.seed)
 
     def draw(shape: Any) -> Any:
         return torch.randn(shape, dtype=torch.complex64, generator=generator, device=y.device)
@@ -81,7 +81,7 @@ def basis(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor,
             return (4 * eta) ** 0.5 * draw(x.shape)
         return (2 * eta) ** 0.5 * soi.modulate(draw((len(x), soi.centred_symbols(x.shape[1])[1])), x.shape[1])
 
-    s, b = start(x, soi, ratio, told.init, draw)
+    s, b = start(x, soi, ratio, settings.init, draw)
     for i, t in enumerate(np.repeat(levels, inner_steps)):
         v = float((1 - ALPHA_BAR[t]) / ALPHA_BAR[t])
         eta = step * float((1 - ALPHA_BAR[t]) / (1 - ALPHA_BAR[0]))
@@ -95,7 +95,7 @@ def basis(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor,
     floor = noise_var[:, None] / gain.square() / soi.signal.samples_per_symbol
     s = gain * s
     # iterates that hardly leave their decisions scatter little, right or wrong: what the interference cannot explain of the
-    # rest tells of the wrong ones (1.2: measured, -12 and -21 dB)
+    # rest shows the wrong ones (1.2: measured, -12 and -21 dB)
     rest = y - s - interference_estimate(y - s, interference, kappa, noise_var)
     excess = (rest.abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
     return soft_output(soi, r, torch.maximum(scatter, floor), 1.2 * excess, soi=s, interference=kappa[:, None] * b,
@@ -124,16 +124,16 @@ def drift(x: Tensor, s: Tensor, b: Tensor, soi: LinearModulation, interference: 
     return s + rho * (shrink + e), b + rho * (pull + ratio * e)
 
 
-def _checked(told: Options) -> np.ndarray:
+def _checked(settings: Options) -> np.ndarray:
     """The levels of these Options, int [n]. Raises ParameterError where one of them is not as it must be."""
     for name, known in (("variant", VARIANTS), ("init", INITS), ("noise", NOISES)):
-        if getattr(told, name) not in known:
-            raise ParameterError(f"basis: {name} {getattr(told, name)!r} is not known; one of {', '.join(known)}")
-    if told.inner_steps != int(told.inner_steps) or told.inner_steps < 1:
-        raise ParameterError(f"basis: inner_steps {told.inner_steps} must be a whole number, 1 or more")
-    if not told.step >= 0:
-        raise ParameterError(f"basis: step {told.step} must not be negative")
-    levels = np.arange(49, 0, -1) if told.levels is None else np.asarray(list(told.levels))
+        if getattr(settings, name) not in known:
+            raise ParameterError(f"basis: {name} {getattr(settings, name)!r} is not known; one of {', '.join(known)}")
+    if settings.inner_steps != int(settings.inner_steps) or settings.inner_steps < 1:
+        raise ParameterError(f"basis: inner_steps {settings.inner_steps} must be a whole number, 1 or more")
+    if not settings.step >= 0:
+        raise ParameterError(f"basis: step {settings.step} must not be negative")
+    levels = np.arange(49, 0, -1) if settings.levels is None else np.asarray(list(settings.levels))
     if len(levels) == 0 or levels.dtype.kind not in "iu" or levels.min() < 0 or levels.max() > 49:
         raise ParameterError(f"basis: levels {levels.tolist()} must be whole numbers between 0 and 49, at least one")
     return levels

@@ -90,14 +90,14 @@ class _Search:
         """{row: SOI} -> {row: what is found}: separated, nuisances fitted to that, and again while it gets better."""
         going, since = dict(starts), dict.fromkeys(starts, 0)
         best: dict[int, Found] = {}
-        told: dict[int, dict[str, Any]] = {row: {} for row in starts}
+        reported: dict[int, dict[str, Any]] = {row: {} for row in starts}
         for _ in range(rounds or (_ECHOED if self.echoed else _ROUNDS)):
             for row, out in self._solved(going, floor).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
                 moved, spread = refine_sync(self.y[row], going[row], out, self._free(going[row]))
-                told[row] = told[row] | spread
+                reported[row] = reported[row] | spread
                 if gained > 0:
-                    best[row] = out, going[row], told[row]
+                    best[row] = out, going[row], reported[row]
                 settling = not self.echoed or float(out.quality) > self.clear
                 since[row] = since[row] + 1 if gained < _BETTER else 0
                 if since[row] and (settling or since[row] == _STALLED):
@@ -107,10 +107,10 @@ class _Search:
                 if self.echoed:
                     going[row], taps = fit_channel(self.y[row], moved, self.interference, out, self.soi.channel_length,
                                                    self.sought, settling)
-                    told[row] = told[row] | {"channel": taps}
+                    reported[row] = reported[row] | {"channel": taps}
             if not going:
                 break
-        return {row: (out, own, told[row] | spread) for row, (out, own, spread) in best.items()}
+        return {row: (out, own, reported[row] | spread) for row, (out, own, spread) in best.items()}
 
     def _solved(self, starts: dict[int, LinearModulation], floor: float) -> dict[int, Separation]:
         """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
@@ -145,18 +145,18 @@ def _column(values: list[float]) -> Any:
 
 
 def _told(out: Separation, soi: LinearModulation, spread: dict[str, Any], missing: list[str]) -> Separation:
-    """A Separation that tells the SOI's nuisances; the interference's of the same names as interference_name."""
+    """A Separation that reports the SOI's nuisances; the interference's of the same names as interference_name."""
     if "carrier_offset" in missing and out.method == "joint":      # found wrongly, it makes all of them wrong
         out = false_lock_penalty(out, *_FOUND)
     values = {key: getattr(soi, key) for key in (NUISANCES if "channel" in missing else missing)}
     values |= {f"{key}_std": value for key, value in spread.items()}
-    told = {key: torch.tensor([v], dtype=torch.float64) for key, v in values.items() if key != "channel_std"}
+    reported = {key: torch.tensor([v], dtype=torch.float64) for key, v in values.items() if key != "channel_std"}
     if "channel" in missing:
         taps = soi.signal.channel or (1.0, *[0.0] * (len(spread["channel"]) - 1))
-        told["channel"] = torch.tensor([taps], dtype=torch.complex128)
-        told["channel_std"] = torch.from_numpy(spread["channel"])[None]
+        reported["channel"] = torch.tensor([taps], dtype=torch.complex128)
+        reported["channel_std"] = torch.from_numpy(spread["channel"])[None]
     others = {f"interference_{key}" if key in NUISANCES else key: value for key, value in out.estimated.items()}
-    return replace(out, estimated=others | told)
+    return replace(out, estimated=others | reported)
 
 
 def _row(out: Separation, i: int) -> Separation:

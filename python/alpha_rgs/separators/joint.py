@@ -59,14 +59,14 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
           callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
     options: see Options. Raises TypeError, naming them, where one is not known."""
-    told = chosen("joint", Options, options)
-    passes, damping, search = told.passes, told.damping, told.search
+    settings = chosen("joint", Options, options)
+    passes, damping, search = settings.passes, settings.damping, settings.search
     if interference.structure is Structure.CHAIN:
         return joint_linear(y, soi, interference, kappa, noise_var, passes or 6, damping or 0.7, callback=callback)
     if interference.structure is Structure.NONE:
         return joint_pair(y, soi, interference, kappa, noise_var, callback, **({"passes": passes} if passes else {}))
     if interference.structure is Structure.BURSTS:
-        return joint_bursts(y, soi, interference, noise_var, passes, damping, told.fits, told.free, callback)
+        return joint_bursts(y, soi, interference, noise_var, passes, damping, settings.fits, settings.free, callback)
     known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback)

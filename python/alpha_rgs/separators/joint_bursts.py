@@ -234,9 +234,9 @@ class _Problem:
         limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)
         step, spread = damped_step(total[1], total[0], limit)
         phase = phase + step[:, 2] - 2 * torch.pi * step[:, 1] * middle
-        told = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
+        deviations = dict(zip(("timing", "carrier_offset", "phase"), spread.T)) | {"gain": spread[:, 3] * gain}
         found = dict(zip(NUISANCES, (timing + step[:, 0], offset + step[:, 1], phase, gain * (1 + step[:, 3]))))
-        return replace(self.soi, **{k: found[k] for k in found if k in free}), {k: told[k] for k in told if k in free}
+        return replace(self.soi, **{k: found[k] for k in found if k in free}), {k: deviations[k] for k in deviations if k in free}
 
     def fit_channel(self, free: Any, length: Any, usual: Any, wide: Any) -> Any:
         """As fitted, of one window: the channel, `length` taps a sample apart, and with it phase and gain, timing and carrier
@@ -274,8 +274,8 @@ class _Problem:
                  timing + delays[begin], "carrier_offset": offset + shift,
                  "phase": torch.angle(reference)[None] - 2 * torch.pi * shift * middle,
                  "gain": torch.as_tensor(usual, dtype=REAL).reshape(1) * louder}
-        told = {key: found[key] for key in found if key in free or key in ("phase", "gain")}
-        soi = replace(through(self.soi, taps, reference), **told)
+        values = {key: found[key] for key in found if key in free or key in ("phase", "gain")}
+        soi = replace(through(self.soi, taps, reference), **values)
         return soi, dict.fromkeys(NUISANCES) | {"channel": (error / reference.abs())[None]}
 
     def infer(self, heat: float, damping: float) -> None:
@@ -309,7 +309,7 @@ class _Problem:
 def paused(alphabet: Constellation, soft: Tensor, var: Tensor, exists: Tensor) -> Any:
     """Probability that the SOI pauses at each symbol, float64 [batch, symbols], given estimates `soft` and their variances.
 
-    exists: bool, whose estimates tell. Forward-backward algorithm, in odds; a pause's symbols are CN(0, _REST), others points of
+    exists: bool, whose estimates count. Forward-backward algorithm, in odds; a pause's symbols are CN(0, _REST), others points of
     the alphabet or, of a wrong phase or frame, CN(0, 1).
     """
     def strange(power: float) -> Tensor:
@@ -318,15 +318,15 @@ def paused(alphabet: Constellation, soft: Tensor, var: Tensor, exists: Tensor) -
     distance = (soft[..., None] - alphabet.points.to(soft)).abs().square()
     there = torch.logsumexp(-distance / var[..., None], -1) - math.log(distance.shape[-1]) - var.log()
     there = torch.logaddexp(there, math.log(_STRAY) + strange(1.0))
-    told = torch.where(exists, strange(_REST) - there, 0).clamp(-_SURE, _SURE).exp().T.cpu().numpy()
-    before, after = np.empty_like(told), np.empty_like(told)
-    odds = np.full(told.shape[1], _GONE / _BACK)
-    for k, now in enumerate(told):
+    likelihood = torch.where(exists, strange(_REST) - there, 0).clamp(-_SURE, _SURE).exp().T.cpu().numpy()
+    before, after = np.empty_like(likelihood), np.empty_like(likelihood)
+    odds = np.full(likelihood.shape[1], _GONE / _BACK)
+    for k, now in enumerate(likelihood):
         before[k], odds = odds, odds * now
         odds = (odds * (1 - _BACK) + _GONE) / (odds * _BACK + 1 - _GONE)
-    odds = np.ones(told.shape[1])
-    for k, now in reversed(list(enumerate(told))):
+    odds = np.ones(likelihood.shape[1])
+    for k, now in reversed(list(enumerate(likelihood))):
         after[k], odds = odds, odds * now
         odds = (odds * (1 - _BACK) + _BACK) / (odds * _GONE + 1 - _GONE)
-    whole = torch.from_numpy((before * told * after).T.copy()).to(var)
+    whole = torch.from_numpy((before * likelihood * after).T.copy()).to(var)
     return whole / (1 + whole)

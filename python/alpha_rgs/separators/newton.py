@@ -54,7 +54,7 @@ def newton(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor
 
 def choose_omega(y: Any, soi: Any, interference: Any, kappa: Any, noise_var: Any, iterations: int = 60,
                  levels: Any = (0.3, 0.1)) -> Any:
-    """omega/kappa² without being told: of a few candidates, judged by one Newton step on the first windows of the mixture,
+    """omega/kappa² where nobody gives it: of a few candidates, judged by one Newton step on the first windows of the mixture,
     the one nearest to 1 whose decisions leave hardly more than the best's that the interference cannot be: ‖b - D(b)‖² with
     b = (y - H·â)/kappa, at the last level."""
     few = slice(_TRIAL)

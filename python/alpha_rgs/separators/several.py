@@ -24,7 +24,7 @@ from .joint import joint
 from .joint_general import Part, denoised, joint_general, without
 from .probing import by_denoisers
 
-MOST = 6                # sources at once: memory and time grow with each, and what tells them apart shrinks
+MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _SYNCHRONIZATIONS = 2   # sweeps over the sources that estimate their own nuisances
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
 _SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated

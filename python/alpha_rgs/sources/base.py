@@ -180,7 +180,7 @@ class Source(ABC):
     def autocorrelation(self, lags: Any) -> np.ndarray:
         """R(l) = E[s(n + l)·conj(s(n))], averaged over time: complex128, shape of lags (samples, whole numbers); R(0) = 1.
 
-        Raises CapabilityError where the source cannot tell.
+        Raises CapabilityError where the source does not know it.
         """
         raise CapabilityError(f"{self.kind}: this source gives no autocorrelation, which a stationary covariance needs")
 
@@ -274,7 +274,7 @@ class Source(ABC):
     @property
     def pseudo_period(self) -> int | None:
         """Samples after which its complementary covariance E[s(n + l)·s(n)] repeats, where it is not zero and no symbol grid
-        tells of it; else None."""
+        shows it; else None."""
         return None
 
     @property

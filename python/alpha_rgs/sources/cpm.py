@@ -218,7 +218,7 @@ class Gmsk(Source):
         """Nuisances and their posterior probabilities: window int64, weight, timing, phase float64, all [hypotheses].
 
         Unknown ones on a grid of _GRID points, over one symbol and one turn over q (the trellis knows all q phases). Where the
-        grid points within _NATS of the best span fewer than _RESOLVED, a finer grid is laid over those, until none do. A symbol's
+        grid points within _NATS of the best span fewer than _RESOLVED, a finer grid covers those, until none do. A symbol's
         delay is a turn by pi*h: the grid is first turned about its best point, so that what is possible lies in one piece.
         """
         batch, device, index = len(x), x.device, self.signal.index

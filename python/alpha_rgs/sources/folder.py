@@ -39,7 +39,7 @@ _NEEDED = {"gaussian": ("period", "lags", "sha256"), "diffusion": ("network", "s
 
 
 def refuse_pickle(path: pathlib.Path) -> None:
-    """Raise ParameterError where a path's suffix tells of a pickle."""
+    """Raise ParameterError where a path's suffix is a pickle's."""
     if pathlib.Path(path).suffix.lower() in _PICKLES:
         raise ParameterError(f"{path}: is a pickle by its name, and reading a pickle runs whatever code its maker put in it; a "
                              f"prior is a TOML file, or a folder with {HEADER} and {WEIGHTS}")
@@ -87,7 +87,7 @@ def _covariance(file: pathlib.Path, weights: pathlib.Path, table: dict[str, Any]
         raise ParameterError(f"{weights}: holds no tensor named covariance")
     wanted = (table["period"], table["lags"], 2)
     if tuple(covariance.shape) != wanted or covariance.dtype != torch.float32 or not covariance.numel():
-        raise ParameterError(f"{weights}: covariance is {covariance.dtype} of shape {list(covariance.shape)}, but {HEADER} tells "
+        raise ParameterError(f"{weights}: covariance is {covariance.dtype} of shape {list(covariance.shape)}, but {HEADER} says "
                              f"of float32 [{table['period']}, {table['lags']}, 2]")
     pairs = covariance.double().numpy()
     try:
@@ -111,9 +111,9 @@ def _learned(file: pathlib.Path, weights: pathlib.Path, table: Any, tensors: dic
     wanted["spectrum"] = given.get("spectrum", wanted["spectrum"])      # of any number of bins
     for key in sorted(wanted.keys() | given.keys()):
         if key not in given or key not in wanted or given[key].shape != wanted[key].shape:
-            told = "no tensor" if key not in given else f"one of shape {list(given[key].shape)}"
+            held = "no tensor" if key not in given else f"one of shape {list(given[key].shape)}"
             meant = "none" if key not in wanted else f"one of shape {list(wanted[key].shape)}"
-            raise ParameterError(f"{weights}: is of another network than {HEADER} describes: it holds {told} named "
+            raise ParameterError(f"{weights}: is of another network than {HEADER} describes: it holds {held} named "
                                  f"network.{key}, where there should be {meant}")
         if not bool(torch.isfinite(given[key]).all()):
             raise ParameterError(f"{weights}: holds NaN or infinite weights (network.{key}); train it again")

@@ -28,7 +28,7 @@ from .ofdm import Ofdm
 from .ofdm_bursts import OfdmBursts
 
 _BINS = 512             # of a colour's density
-_CLEAR, _SURE, _SHRUNK = 1e-4, 1e-5, 0.999      # variances of carriers, told and believed at least; of an estimate, left at most
+_CLEAR, _SURE, _SHRUNK = 1e-4, 1e-5, 0.999      # variances of carriers, given and believed at least; of an estimate, left at most
 
 
 class Learned:
@@ -51,7 +51,7 @@ class Learned:
         return self.network.coloured
 
     def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
-        """See Source.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under noise with a basis the network is told
+        """See Source.denoise; noise_var: a float, or a tensor [batch] or [batch, 1]. Under noise with a basis the network gets
         the basis' mean power density over the white part."""
         level, colour, floor = self.asked(noise)
         noise_var = _rows(level, x.device)
@@ -59,8 +59,8 @@ class Learned:
             return self._network(x, noise_var)
         frequency = _one(colour.carrier_offset) - _one(getattr(self, "carrier_offset", 0.0))
         shape, floor = _density(colour.signal, frequency), _rows(floor, x.device)
-        told = pulse_noise(replace(colour, carrier_offset=frequency), noise_var, floor) if self.network.cyclic else None
-        return self._network(x, noise_var * shape.to(x.device) + floor, told)
+        pulses = pulse_noise(replace(colour, carrier_offset=frequency), noise_var, floor) if self.network.cyclic else None
+        return self._network(x, noise_var * shape.to(x.device) + floor, pulses)
 
     def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Source.reconstruct."""
@@ -75,7 +75,7 @@ class Learned:
         return None
 
     def _network(self, x: Tensor, density: Tensor, colour: Any = None) -> Tensor:
-        """The network's answer; it goes where the samples are. colour: as OfdmDenoiser has it, told to those that ask for it."""
+        """The network's answer; it goes where the samples are. colour: as OfdmDenoiser has it, for those that ask for it."""
         if self.network.spectrum.device != x.device:
             self.network.to(x.device)
         return self._aligned(x, density, colour) if self.network.cyclic else self._aligned(x, density)
@@ -88,12 +88,12 @@ class LearnedLinearModulation(Learned, LinearModulation):
     network: Any = None
 
     def symbol_means(self, r: Tensor, var: Tensor, modulate: Callable[..., Any], demodulate: Callable[..., Any]) -> Tensor:
-        """See LinearModulation.symbol_means: by the network, as if white noise had gone through the matched filter; told the
+        """See LinearModulation.symbol_means: by the network, as if white noise had gone through the matched filter; given the
         pulses' own colour it is 0.4 dB worse (RRC-QPSK)."""
         return demodulate(self.denoise(modulate(r), self.signal.samples_per_symbol * torch.as_tensor(var)))
 
     def _aligned(self, x: Tensor, density: Tensor) -> Tensor:
-        """Without phase and carrier, laid on the grid; samples that no symbol reaches are marked."""
+        """Without phase and carrier, aligned with the grid; samples that no symbol reaches are marked."""
         turn, stride, half = carrier(self.phase, self.carrier_offset, x), self.network.stride, self.signal.half_length
         timing = column(self.timing, torch.empty(0))[:, 0]
         later = torch.round(timing - stride / 2)
@@ -151,7 +151,7 @@ class LearnedOfdm(Learned, Ofdm):
 
 @dataclass(eq=False)
 class LearnedBursts(OfdmBursts):
-    """network: a BurstDenoiser. Frames tell where symbols lie, carrier offset and power; of channel and alphabets the network
+    """network: a BurstDenoiser. Frames say where symbols lie, carrier offset and power; of channel and alphabets the network
     alone knows. Joint detection asks it; there is no denoiser of waveforms."""
 
     network: Any = None
@@ -182,7 +182,7 @@ class LearnedBursts(OfdmBursts):
 
 
 def pulse_noise(colour: Any, level: Any, floor: Any) -> Any:
-    """What an OfdmDenoiser is told of noise √v·H·n that the pulses of `colour`, a LinearModulation prior, carry over white noise;
+    """What an OfdmDenoiser gets of noise √v·H·n that the pulses of `colour`, a LinearModulation prior, carry over white noise;
     level: v, floor: variance of the white, float32 [1 or batch, 1]."""
     key = (float(level), float(floor), colour.signal, float(colour.carrier_offset)) if len(level) == len(floor) == 1 else None
     return colour, partial(_covariances, level, floor), key

@@ -24,7 +24,7 @@ from .keys import number, whole
 
 _COARSE = 16        # candidates for the begin of a symbol, at first
 _FINE = 1 / 64      # of a sample: the last step
-# chips, to each side: a shift by whole chips keeps the tones whole, and only tells at the symbols' ends
+# chips, to each side: a shift by whole chips keeps the tones whole, and only shows at the symbols' ends
 _CHIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _BEST = 4           # candidates that are looked around at each step, of which the likeliest may be none of the best yet
 
@@ -179,7 +179,7 @@ class Lora(Source):
     def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
         dechirped tones split between two symbols: the evidence of symbols of any phase falls evenly about its peak, and grids
-        twice as fine each, laid about the few best points, lead to it; then whole chips are tried."""
+        twice as fine each, about the few best points, lead to it; then whole chips are tried."""
         if self.timing is not None:
             return self, {}
         length = self.signal.symbol_length

@@ -24,7 +24,7 @@ _PAD = 4                # zero padding: a peak is at most 0.2 dB off its bin
 _STEPS = 2              # of Gauss-Newton after each new line, and _LAST at the end
 _LAST = 3
 _FALSE = 1e-3           # probability with which noise alone passes for a line, per window
-_NEIGHBOURS = 64        # bins (of the window's own resolution) to each side that tell the local level
+_NEIGHBOURS = 64        # bins (of the window's own resolution) to each side that give the local level
 _RIDGE = 1e-6
 
 
@@ -33,7 +33,7 @@ class Tones(Source):
     """s(n) = sum_k A_k·exp(2j*pi*f_k·n), f_k constant over a window and anywhere in the band; unit mean power together.
 
     count: how many lines at most, 1 to 32: no more are looked for. Frequencies closer than about one over the window's length
-    count as one line. Their density is flat on the mean, so kappa and noise_var are told by the lines themselves (`lines`).
+    count as one line. Their density is flat on the mean, so kappa and noise_var follow from the lines themselves (`lines`).
     """
 
     count: int = 1

@@ -175,7 +175,7 @@ class Engine:
             at = rows.stop
 
     def _followed(self, job: Job, windows: Tensor, part: Separation) -> Separation:
-        """A job's part of a Separation, laid as its stream has it; what does not fit the stream is separated once more."""
+        """A job's part of a Separation, aligned with its stream; what does not fit the stream is separated once more."""
         if not job.task.tracker:
             return part
 

@@ -11,7 +11,7 @@ from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
 from ..synchronization.levels import NOISE_FLOOR, scattered
 
-SURE = 3.0              # dB that quality must lie above half the alphabet's least distance for symbols to be told
+SURE = 3.0              # dB that quality must lie above half the alphabet's least distance for symbols to be decided
 # dB that quality may lie under what gain and noise promise. Of windows of QPSK, 8PSK, 16QAM and BPSK under OFDM, 802.11, linear
 # modulation and LoRa those without a wrong bit lie up to 6 dB under it; wrong carrier offsets under OFDM 14 dB and more
 _BROKEN = 10.0

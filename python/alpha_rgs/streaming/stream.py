@@ -68,11 +68,11 @@ class StreamSource:
 class StreamResult:
     """A separated stream, numpy: soi, interference complex64 [samples], symbols complex64 [symbols]; quality dB, error_rate (the
     bit error rate that the llrs expect) and sir_db per window; noise_var mean; method; evaluations; estimated: name -> [windows]
-    (a short last window takes over what the one before it told); seconds of solving; clock_offset: how much faster than given
+    (a short last window takes over what the one before it reported); seconds of solving; clock_offset: how much faster than given
     the SOI's symbols come, ppm, None where it is not seen (timing given, fewer than eight good windows). Then symbols are more,
     or fewer, than samples/samples_per_symbol. sources: a StreamSource of each source, in the order in which they were given.
     settled: whether the preamble was found, without which the symbols' phase is known up to the alphabet's symmetry only; None
-    where the prior tells of none, or of the phase.
+    where the prior has none, or of the phase.
     unreliable: [[first sample, one past the last]] of windows not to be trusted: quality too low for the alphabet, or more than
     10 dB below what gain and noise promise. warnings: sentences on what the samples contradict."""
 

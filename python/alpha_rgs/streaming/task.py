@@ -45,7 +45,7 @@ class Task:
         self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest = 0
-        self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window told, for a short one at the end
+        self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
         linear = soi.structure is Structure.CHAIN and len(self.sources) == 2
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
@@ -58,7 +58,7 @@ class Task:
         return window // self.soi.signal.samples_per_symbol if self.soi.timing is None else self.soi.centred_symbols(window)[1]
 
     def remember(self, out: Separation, row: int, start: int, samples: int) -> None:
-        """Keep what a whole window told, in the stream's terms."""
+        """Keep what a whole window reported, in the stream's terms."""
         self.longest = max(self.longest, samples)
         other = self.interference
         if samples != self.longest or not other.frame_period or len(self.sources) > 2:
@@ -73,7 +73,7 @@ class Task:
         self.memory = (replace(other, **values).at(-start) if values else other, float(out.kappa[row]), float(out.noise_var[row]))
 
     def remembered(self, samples: int) -> tuple[LinearModulation, Source, float | None, float | None]:
-        """(soi, interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one told."""
+        """(soi, interference, kappa, noise_var): as given, or for a window shorter than others as the last whole one reported."""
         short = samples < self.longest
         soi = self.tracker.predicted() if short and self.tracker else self.soi
         return (soi, *(self.memory if self.memory and short else (self.interference, self.kappa, self.noise_var)))
@@ -116,7 +116,7 @@ def _order(sources: Any) -> Any:
     return list(range(len(sources)))
 
 
-@dataclass(eq=False)     # jobs are told apart by identity: arrays have no truth value
+@dataclass(eq=False)     # jobs are compared by identity: arrays have no truth value
 class Job:
     """Windows of a task that wait, or are being separated."""
 

@@ -11,7 +11,7 @@ disagree in timing or carrier offset, or are much worse, are separated once more
 better result is kept. Neighbours are believed by majority (medians), however far away: tracking goes on after a gap. Last, the
 phase of each window is drawn to the line through its own and its neighbours', as far as their standard deviations say.
 
-Where the prior tells of a preamble it is looked for in each window's symbols, in any turn. The first one settles the turn, also
+Where the prior has a preamble it is looked for in each window's symbols, in any turn. The first one settles the turn, also
 of the windows that came with it; one in another turn settles it anew.
 """
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from ..separators.base import Separation, finite
 from ..sources.linear_modulation import NUISANCES
 
-_BELIEVED = 3.0         # dB of quality below which a window tells nothing: of QPSK in noise, every thirteenth bit is wrong
+_BELIEVED = 3.0         # dB of quality below which a window says nothing: of QPSK in noise, every thirteenth bit is wrong
 _WORSE = 3.0            # dB below its neighbours, from which a window is tried again
 _PREFERRED = 1.0        # dB that a window may lose by agreeing with its neighbours
 _SLIPPED = 2            # symbols of drift after which one is dropped or repeated
@@ -42,9 +42,9 @@ _WANDER, _OUT = 0.03, 5.0       # rad that a carrier's phase may wander in the t
 
 @dataclass
 class _Seen:
-    """What windows told, float64 [windows]. start: first sample; timing: of a symbol's centre, in the stream; phase: in the
-    middle of the window, once laid in one piece; *_std: standard deviations, 0 where not known; number: of the symbol at
-    `timing`, once laid."""
+    """What windows reported, float64 [windows]. start: first sample; timing: of a symbol's centre, in the stream; phase: in the
+    middle of the window, once aligned in one piece; *_std: standard deviations, 0 where not known; number: of the symbol at
+    `timing`, once aligned."""
 
     start: np.ndarray
     middle: np.ndarray
@@ -77,16 +77,16 @@ class Tracker:
         self._lately: list[_Seen] = []  # windows good enough to be believed, also those that agreed with none: they may be right
 
     def follow(self, out: Any, starts: list[int] | np.ndarray, again: Callable[..., Any] | None = None) -> Separation:
-        """A Separation of numpy arrays whose windows begin at starts [n] -> the same with symbols and llrs laid as the stream has
+        """A Separation of numpy arrays whose windows begin at starts [n] -> the same, symbols and llrs aligned as the stream has
         them: row i of a window is symbol start/samples_per_symbol + i. again(rows, known) -> such a Separation of some of the
         windows once more, with `known` of the SOI (name -> float64 [rows], referring to the stream's first sample); None: as they
         are. Windows for which nothing was estimated had the SOI as predicted()."""
         starts, out = np.asarray(starts, np.int64), self._sound(out)
         seen = self._seen(out, starts)
-        told = bool(out.estimated.keys() & _TELLING)
-        if told and again and (self.soi.timing is None or self.soi.carrier_offset is None):
+        reported = bool(out.estimated.keys() & _TELLING)
+        if reported and again and (self.soi.timing is None or self.soi.carrier_offset is None):
             out, seen = self._mended(out, seen, again)
-        believed = self._believed(seen) & told
+        believed = self._believed(seen) & reported
         windows, before = [seen[k] for k in range(len(starts))], list(self._past)[-_NEIGHBOURS:]
         if self.last is None:       # windows before the first good one are placed by it
             self.last, sps = windows[int(believed.argmax())], self.soi.signal.samples_per_symbol
@@ -95,17 +95,17 @@ class Tracker:
                 turn = 2 * np.pi / self.soi.signal.alphabet.symmetry
                 first = self.last.phase - 2 * np.pi * self.last.carrier_offset * self.last.middle
                 self.last = replace(self.last, phase=self.last.phase - turn * round((first - self.soi.phase) / turn))
-        self._lately = (self._lately + [w for w in windows if told and w.quality > _BELIEVED])[-_RECENT:]
+        self._lately = (self._lately + [w for w in windows if reported and w.quality > _BELIEVED])[-_RECENT:]
         placed = [self._placed(*window) for window in zip(windows, believed)]
         sure = before + [window for window, good in zip(windows, believed) if good]
         symbols, llrs = out.symbols.copy(), out.llrs.copy()
-        laid = []
+        aligned = []
         for k, (window, (turns, move)) in enumerate(zip(windows, placed)):
             angle = 2 * np.pi * turns / self.soi.signal.alphabet.symmetry
             if believed[k] and window.phase_std and self.soi.phase is None:
                 angle = angle + self._error(window, sure, symbols.shape[1])
-            laid.append((symbols[k] * np.exp(1j * angle), move))
-        for k, ((turned, move), angle) in enumerate(zip(laid, self._settle([turned for turned, _ in laid], starts))):
+            aligned.append((symbols[k] * np.exp(1j * angle), move))
+        for k, ((turned, move), angle) in enumerate(zip(aligned, self._settle([turned for turned, _ in aligned], starts))):
             turned = turned * np.exp(1j * angle)
             llrs[k] = _moved(self._turned(llrs[k], symbols[k], turned, out.quality[k]), move)
             symbols[k] = _moved(turned, move)
@@ -114,14 +114,14 @@ class Tracker:
     def _sound(self, out: Any) -> Separation:
         """The Separation, in which windows that hold NaN say nothing, nor those for which the SOI's nuisances are NaN: these are
         replaced by what is predicted."""
-        told = {key: np.asarray(out.estimated[key], float) for key in NUISANCES if key in out.estimated}
-        lost = ~np.all([np.isfinite(value) for value in told.values()], 0) if told else np.zeros(len(out.quality), bool)
+        reported = {key: np.asarray(out.estimated[key], float) for key in NUISANCES if key in out.estimated}
+        lost = ~np.all([np.isfinite(value) for value in reported.values()], 0) if reported else np.zeros(len(out.quality), bool)
         if lost.any():
             out = replace(out, quality=np.where(lost, np.nan, out.quality))
         return finite(out)
 
     def _settle(self, symbols: list[np.ndarray], starts: np.ndarray) -> list[float]:
-        """By what angle, rad, each window's symbols, laid as the stream has them, are to be turned for the preamble's sake."""
+        """By what angle, rad, each window's symbols, aligned with the stream, are to be turned for the preamble's sake."""
         angles: list[float] = []
         for row in symbols if self.word is not None else ():
             found = self._word_in(row)
@@ -152,7 +152,7 @@ class Tracker:
     @property
     def clock_offset(self) -> float | None:
         """How much faster the symbols come than the prior says, ppm, over the latest windows (at most 128); None before eight
-        have told."""
+        have reported."""
         stretch = self._stretch()
         return None if stretch is None else -1e6 * stretch
 
@@ -166,8 +166,8 @@ class Tracker:
         return replace(self.soi, **{key: value for key, value in known.items() if getattr(self.soi, key) is None})
 
     def _seen(self, out: Any, starts: np.ndarray) -> _Seen:
-        told = out.estimated.keys() & _TELLING
-        known, n = (self.soi if told else self.predicted()).at(starts), len(starts)
+        reported = out.estimated.keys() & _TELLING
+        known, n = (self.soi if reported else self.predicted()).at(starts), len(starts)
         expected = (self.soi if self.last is None else self.predicted()).at(starts)
         values = []
         for key in ("timing", "phase", "carrier_offset", "gain"):
@@ -264,7 +264,7 @@ class Tracker:
         return out, self._seen(out, seen.start.astype(np.int64))
 
     def _placed(self, seen: Any, believed: bool) -> tuple[int, int]:
-        """(by how many of the alphabet's turns, by how many symbols) a window is to be turned and moved; what it tells is
+        """(by how many of the alphabet's turns, by how many symbols) a window is to be turned and moved; what it reports is
         remembered where it is believed."""
         soi, sps, last = self.soi, self.soi.signal.samples_per_symbol, self.last
         start, order = int(seen.start), soi.signal.alphabet.symmetry

@@ -128,7 +128,7 @@ def _bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Number | N
 
 
 def _levels(y: Tensor, bursts: Any, here: Any, level: Any, noise_var: Number | None) -> Any:
-    """What acquire tells of kappa and noise under bursts. By what was measured on drawn traffic, both estimates being made of
+    """What acquire reports of kappa and noise under bursts. By what was measured on drawn traffic, both estimates being made of
     decisions: the scatter of what is seen says nothing of carriers that are not."""
     found = {}
     if not bursts.frames:

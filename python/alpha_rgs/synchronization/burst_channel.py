@@ -84,7 +84,7 @@ def _carrier_offset(rest: np.ndarray, slots: list[Slot]) -> float:
 
 
 def thermal_noise(y: np.ndarray, found: list[Frame], band: tuple[float, float]) -> float:
-    """Noise of one window, complex [samples], per complex sample: by what tells prefixes from their copies in the Frames found,
+    """Noise of one window, complex [samples], per complex sample: by how prefixes differ from their copies in the Frames found,
     and by what is between them, the median of all places; seen outside the SOI's band and taken to be white. Errs upwards: the
     filter lets the symbols on either side into a prefix, about 20 dB below the bursts. What this model misses of recordings is of
     that size too: with a figure true to synthetic windows they lost a twelfth of their bits at -10 dB."""
@@ -229,7 +229,7 @@ class _Burst:
                     if self.kind[t] == "bpsk":                  # HT-SIG: its data is turned, its pilots are not
                         quarter = np.where(PILOTS, 1j, 1)
                         self.turn[t], self.u[t], z = self.turn[t] * quarter, self.u[t] / quarter, z / quarter
-                    else:                                       # a blind channel's phase: pilots tell one quarter from the next
+                    else:                                       # a blind channel's phase: pilots resolve the quarter turn
                         self.phase[t], z = self.phase[t] + np.pi / 2, z / 1j
                 c = _decided(z, self.kind[t])
                 over += self.u[t] * np.exp(-1j * self.phase[t]) * c.conj()
@@ -275,7 +275,7 @@ def _alphabet(z: np.ndarray, weight: np.ndarray, use: np.ndarray, last: float) -
         phase = np.angle(lifted) / order
         phase = last + (phase - last + np.pi / order) % (2 * np.pi / order) - np.pi / order
         tried = []
-        for at in (phase, last)[:1 + (len(points) > 16)]:       # a power tells little of the phase of so many points
+        for at in (phase, last)[:1 + (len(points) > 16)]:       # a power says little of the phase of so many points
             for _ in range(2 * (len(points) > 4)):
                 at += np.angle(np.sum(weight * z * np.exp(-1j * at) * _nearest(z * np.exp(-1j * at), points).conj()))
             y = z * np.exp(-1j * at)

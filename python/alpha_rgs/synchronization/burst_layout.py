@@ -63,7 +63,7 @@ def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int
 
 def _placed(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> list[Slot]:
     """The best layout: a list of Slots. States: in a gap, or in a run of symbols of either prefix."""
-    alone, told, total = gap.tolist(), [e.tolist() for e in evidence], len(gap)
+    alone, scores, total = gap.tolist(), [e.tolist() for e in evidence], len(gap)
     lengths = [prefix + FFT_SIZE for prefix in PREFIXES]
     states = len(lengths) + 1
     value = [[-np.inf] * states for _ in range(total + max(lengths) + 1)]
@@ -75,12 +75,12 @@ def _placed(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> l
         if best + alone[p] > value[p + 1][0]:
             value[p + 1][0], came[p + 1][0] = best + alone[p], (p, 0 if best == here[0] else 1 + int(np.argmax(here[1:])))
         for k, length in enumerate(lengths, 1):
-            if p >= len(told[k - 1]):
+            if p >= len(scores[k - 1]):
                 continue
             paid = [v - (0 if s == k else _BEGIN if s == 0 else _CHANGE) for s, v in enumerate(here)]
             s = max(range(states), key=paid.__getitem__)
-            if paid[s] + told[k - 1][p] > value[p + length][k]:
-                value[p + length][k], came[p + length][k] = paid[s] + told[k - 1][p], (p, s)
+            if paid[s] + scores[k - 1][p] > value[p + length][k]:
+                value[p + length][k], came[p + length][k] = paid[s] + scores[k - 1][p], (p, s)
     ends = [(value[p][s], p, s) for p in range(total, total + max(lengths)) for s in range(states)]
     _, p, s = max(ends)
     found = []

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TAP_POWER = 0.1         # expected of a tap, relative to the signal's: the band that the pulse leaves empty tells nothing of them
+TAP_POWER = 0.1         # expected of a tap, relative to the signal's: the band that the pulse leaves empty says nothing of them
 
 
 def direct(soi: Any) -> Any:

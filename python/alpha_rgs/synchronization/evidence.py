@@ -4,8 +4,8 @@
 Of y = g·H(timing, offset)·a + A·c + w everything but the signal's own nuisances is known in second moments, so the evidence of
 a timing and an offset is that of Gaussian vectors, with symbols and open carriers integrated out: it needs no decision and weighs
 prefixes, null carriers and gaps as they deserve. It is periodic in the timing with hardly a second harmonic (excess bandwidth
-under 100 %), so four timings tell its peak; offsets are searched over a grid. Phase and the last of the offset are those under
-which the symbols' estimates fit the alphabet best.
+under 100 %), so its peak follows from four timings; offsets are searched over a grid. Phase and the last of the offset are those
+under which the symbols' estimates fit the alphabet best.
 """
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def line(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first:
          rank: int = 0) -> tuple[Tensor, Tensor]:
     """(carrier offset, phase at sample 0), [batch] each, by the likelihood of the alphabet's points, given symbols' estimates
     (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid, coarse, then fine.
-    reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as far as it can be told). rank: how
+    reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as far as it is unambiguous). rank: how
     many better peaks are passed over."""
     mean, var = cavity
     alphabet, sps = soi.signal.alphabet, soi.signal.samples_per_symbol

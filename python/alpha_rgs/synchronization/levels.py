@@ -27,17 +27,17 @@ _ROUNDS = 2             # of subtracting the SOI's mean before nuisances are est
 _WRONG = 0.5            # of a fitted density: what may be wrong of it where it is weak
 _SIGMAS = 2.0           # that noise, measured in what is left, may lie from what the density says
 _BLOCK = 128            # samples, at least
-_DEEP = 0.03            # of the power: densities below it tell little of kappa, as there a fitted covariance is wrong most
+_DEEP = 0.03            # of the power: densities below it say little of kappa, as there a fitted covariance is wrong most
 HANN = 35 / 18          # bins of a periodogram, tapered so, that err as one
 NOISE_FLOOR = 0.03      # noise variance over the weakest source's power, while nuisances are searched: below, a wrong carrier
                         # offset is believed, of 480 windows under OFDM 40 %, at 0.03 and 0.1 none; windows of 10 dB lose nothing
-_APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be told from it
+_APART = 0.05           # deviation of a spectrum of mean 1, at least, for noise to be distinguished from it
 
 
 def scattered(values: Tensor | np.ndarray, weights: Tensor | np.ndarray, correlated: float = 1.0) -> Any:
     """(level, its standard deviation), [batch]: level = Σ values / Σ weights of terms [batch, n] (tensors or arrays) that err
     independently, each standing for `correlated`. By the terms' own scatter about level·weights, so that what a model misses and
-    that scatters is told too (the sandwich estimator of White, 1980; a jackknife but for second order)."""
+    that scatters is reported too (the sandwich estimator of White, 1980; a jackknife but for second order)."""
     total = weights.sum(1)
     level = values.sum(1) / total
     return level, ((values - level[:, None] * weights) ** 2).sum(1) ** 0.5 * correlated ** 0.5 / total
@@ -54,7 +54,7 @@ def acquire_gaussian(y: Tensor, soi: LinearModulation, prior: Any, kappa: Number
     Of levels, found has their standard deviations too, as name_std.
 
     y: complex64 [batch, samples]. A source that is known by its lines reports its own power (Source.lines). Raises ParameterError
-    where the noise cannot be told from the interference, CapabilityError where the prior gives no density.
+    where the noise cannot be distinguished from the interference, CapabilityError where the prior gives no density.
     """
     period = getattr(prior, "period", 1)
     x = y.detach().cpu().numpy().astype(complex)
@@ -76,7 +76,7 @@ def _acquired(y: Tensor, soi: LinearModulation, prior: Source, power: Any, noise
     then in what the SOI's posterior mean leaves, with better levels too. power, noise: float32 [batch]; asked: which of them may
     change."""
     gain = torch.as_tensor(soi.gain, dtype=torch.float32, device=y.device).reshape(-1, 1)
-    power, rest, left, told = power.clamp_min(1e-9), y, gain.square()[:, 0], dict(found)
+    power, rest, left, reported = power.clamp_min(1e-9), y, gain.square()[:, 0], dict(found)
     density = noise
     for step in range(_ROUNDS + 1):
         scale = power.sqrt()[:, None]
@@ -91,7 +91,7 @@ def _acquired(y: Tensor, soi: LinearModulation, prior: Source, power: Any, noise
         s = gain * soi.denoise((y - scale * b) / gain, (open_b + noise) / gain[:, 0].square())
         left = gain[:, 0].square() * (1 - (s / gain).abs().square().mean(1)).clamp_min(0)
         rest = y - s
-        # where both are all but certain, they tell the levels better than a density does; elsewhere they tell a bound
+        # where both are all but certain, they give the levels better than a density does; elsewhere they give a bound
         fit, error = (v.float() for v in _regressed(b, rest))
         power_left = (rest - fit[:, None] * b).abs().square()
         over, spread = scattered(power_left, torch.ones_like(power_left))
@@ -100,14 +100,14 @@ def _acquired(y: Tensor, soi: LinearModulation, prior: Source, power: Any, noise
         if asked[0]:
             before, power = power, torch.where(certain, fit.square(), power)
             moved = power.sqrt() - before.sqrt()
-            told["kappa_std"] = torch.hypot(torch.where(certain, error, found["kappa_std"]), moved)
+            reported["kappa_std"] = torch.hypot(torch.where(certain, error, found["kappa_std"]), moved)
         if asked[1]:
             noise = torch.where(certain, over, torch.minimum(noise, over + open_b + left))
             apart = ((noise - density).abs() - _SIGMAS * found["noise_var_std"]).clamp_min(0)
             spread = torch.where(certain, spread, found["noise_var_std"])
-            told["noise_var_std"] = torch.hypot(torch.hypot(spread, moved.square()), apart)
+            reported["noise_var_std"] = torch.hypot(torch.hypot(spread, moved.square()), apart)
     levels = {"kappa": power.sqrt(), "noise_var": noise}
-    return new, {**told, **{name: levels[name] for name, wanted in zip(levels, asked) if wanted}, **more}
+    return new, {**reported, **{name: levels[name] for name, wanted in zip(levels, asked) if wanted}, **more}
 
 
 def _estimated(y: Tensor, x: Any, own: np.ndarray, prior: Any, known: list[np.ndarray | None]) -> Any:
@@ -122,7 +122,7 @@ def _estimated(y: Tensor, x: Any, own: np.ndarray, prior: Any, known: list[np.nd
         rest, errors = _levels(_periodogram(x, taper), own, shape, [np.zeros(batch), known[1]], HANN)
         levels, errors[0] = [power if asked[0] else known[0], rest[1]], _regressed(lines, y)[1].cpu().numpy() * 2 * power
     elif all(asked) and np.std(shape) < _APART:
-        raise ParameterError("noise_var: the interference's spectrum is flat, noise cannot be told from it; give it (--snr-db)")
+        raise ParameterError("noise_var: the interference's spectrum is flat, as noise's is; give it (--snr-db)")
     else:
         levels, errors = _levels(_periodogram(x, taper), own, shape, known, HANN)
     if period > 1 and prior.period_offset is None:
@@ -136,8 +136,8 @@ def _estimated(y: Tensor, x: Any, own: np.ndarray, prior: Any, known: list[np.nd
         weight = 1 / (own + levels[0][:, None] * shape + levels[1][:, None]) ** 2
         errors[1] = np.hypot(errors[1], _WRONG * levels[0] * (shape * weight).sum(1) / weight.sum(1))
     root = np.sqrt(levels[0])
-    told = ("kappa", root, amplitude_std(root, errors[0])), ("noise_var", levels[1], errors[1])
-    for (name, level, error), wanted in zip(told, asked):
+    reported = ("kappa", root, amplitude_std(root, errors[0])), ("noise_var", levels[1], errors[1])
+    for (name, level, error), wanted in zip(reported, asked):
         if wanted:
             found |= {name: torch.as_tensor(level, dtype=torch.float32, device=y.device),
                       f"{name}_std": torch.as_tensor(error, dtype=torch.float32, device=y.device)}

@@ -168,7 +168,7 @@ class _Fit:
 
     def deviations(self, x: Tensor, spectrum: Tensor, own: Tensor) -> Any:
         """(noise, its standard deviation, the interference's power where the SOI is weak, beyond the amplitude's square), float64
-        [batch]. In the noise is also what the SOI leaves there, and what wrong decisions leave, told by its having the
+        [batch]. In the noise is also what the SOI leaves there, and what wrong decisions leave, recognised by its having the
         interference's spectrum `own` [1, samples]: both count as deviation."""
         y, weak = torch.fft.ifft(x), _weak(spectrum)
         seen, density = self._density(y), self._density(y - self._fitted())

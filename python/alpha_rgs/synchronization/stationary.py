@@ -38,7 +38,7 @@ from .whittle import BinnedPeriodogram, fit_powers
 _STEPS = 60             # multiplicative steps of the powers
 _AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how far a line is looked for
 _RANKS = 4              # of lines that are tried, one after the other, while none is clear
-_FAINT = 1e-3           # of the power: a weaker SOI is not told from nothing
+_FAINT = 1e-3           # of the power: a weaker SOI counts as absent
 _LONGEST = 160          # samples of an OFDM frame, whose covariance is inverted
 _NATS = 3.0             # by which a later first tap may fit worse
 _LIMITS = (0.5, 2e-5, 0.5, 0.3)         # samples, cycles per sample, rad, share of the gain: a step of `refine_sync`, at most
@@ -99,7 +99,7 @@ class _Coloured(LinearModulation):
 
 
 def _without(y: Tensor, soi: Any, interference: Any, levels: Any) -> Any:
-    """y less the interference, as it is seen with the SOI as coloured noise; None where it is not told so."""
+    """y less the interference, as it is seen with the SOI as coloured noise; None where that is not known."""
     noise = float(levels[2])
     soi = _Coloured(**{f.name: getattr(soi, f.name) for f in fields(LinearModulation) if f.init})       # less its network
     try:
@@ -305,6 +305,6 @@ def refine_sync(y: Any, soi: Any, out: Any, free: list[str]) -> tuple[LinearModu
     values = {"timing": float(soi.timing) + float(step[0]), "carrier_offset": float(soi.carrier_offset) + float(step[1]),
               "phase": float(soi.phase) + float(step[2]) - 2 * np.pi * float(step[1]) * middle,
               "gain": float(soi.gain) * (1 + float(step[3]))}
-    told = dict(zip(NUISANCES, spread.tolist()))
-    told["gain"] *= float(soi.gain)
-    return replace(soi, **{k: values[k] for k in free}), {k: told[k] for k in free}
+    deviations = dict(zip(NUISANCES, spread.tolist()))
+    deviations["gain"] *= float(soi.gain)
+    return replace(soi, **{k: values[k] for k in free}), {k: deviations[k] for k in free}
