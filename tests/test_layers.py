@@ -26,3 +26,13 @@ def test_modules_that_are_named_exist():
         missing += [f"{path.relative_to(ROOT)}: {name}" for name in re.findall(r"(?<![\w/.<*-])[a-z][\w/]*\.py\b", text)
                     if not any(f"/{place}".endswith(f"/{name}") for place in places)]
     assert not missing, "\n".join(missing)
+
+
+def test_tests_use_public_names():
+    """A test that reads a private name holds an implementation, not a promise."""
+    found = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(r"^\s*from alpha_rgs[\w.]* import .*\b_[a-z]|(?<!self)\b[a-z]\w*\._[a-z]\w*", line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not found, "\n".join(found)

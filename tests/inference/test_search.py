@@ -9,13 +9,13 @@ import pytest
 import torch
 from alpha_rgs import separate
 from alpha_rgs.errors import ParameterError
-from alpha_rgs.inference.list_search import ListSearch, _energy, _marginal
+from alpha_rgs.inference.list_search import ListSearch, marginal, stretch_energy
 from alpha_rgs.separators.newton import conjugate_gradients
 from alpha_rgs.signals.constellations import constellation
 from alpha_rgs.signals.tree_search import list_mean
 from alpha_rgs.sources import Source
 from alpha_rgs.sources.mixtures import draw, draw_case, paper_case, paper_priors
-from alpha_rgs.sources.ofdm_coloured import _left_open
+from alpha_rgs.sources.ofdm_coloured import left_open
 
 joint = importlib.import_module("alpha_rgs.separators.joint")       # the package has a function of that name
 SOI, OFDM = paper_priors()
@@ -65,7 +65,7 @@ def test_what_a_denoiser_leaves_open_matches_a_simulation(name):
     n = torch.randn(200_000, dtype=torch.complex64, generator=g)
     c = torch.randn(200_000, dtype=torch.complex64, generator=g) if name == "gaussian" else \
         alphabet.points[torch.randint(len(alphabet.points), (200_000,), generator=g)]
-    for v, left in zip(var, _left_open(alphabet, var)):
+    for v, left in zip(var, left_open(alphabet, var)):
         error = (alphabet.mean(c + v ** 0.5 * n, torch.tensor(v)) - c).abs().square().mean()
         assert abs(float(error) - left) < 0.02 * left + 2e-3
 
@@ -76,7 +76,7 @@ def test_integrating_out_is_exact():
     precision, site = random_positive(2, 5, g), torch.rand(2, 3, generator=g, dtype=torch.float64) + 0.5
     information, shift = (torch.randn(2, n, dtype=torch.complex128, generator=g) for n in (5, 3))
     kept = torch.tensor([1, 3, 4])      # carrier 1, and two symbols
-    inner, h = _marginal(precision, information, site, shift, kept)
+    inner, h = marginal(precision, information, site, shift, kept)
     full, right = precision.clone(), information.clone()
     for k in (0, 2):
         full[:, k, k] += site[:, k]
@@ -88,13 +88,13 @@ def test_search_never_accepts_a_worse_fit_and_finds_better_ones():
     """At -12 dB in noise expectation propagation alone errs where the truth fits better."""
     mixture, p = problem(-12, 14)
     search = ListSearch(p, 32)
-    evidence = search._evidence()
+    evidence = search.evidence()
 
     def energy(u):
-        return sum(float(_energy(u[w[:, None], at], j, h).sum()) for w, _, at, j, h in evidence)
+        return sum(float(stretch_energy(u[w[:, None], at], j, h).sum()) for w, _, at, j, h in evidence)
 
-    before = search._decided()
-    found = search._search(evidence, before, torch.arange(6))
+    before = search.decided()
+    found = search.search(evidence, before, torch.arange(6))
     assert energy(found) < energy(before) - 10
     none = torch.zeros(6, dtype=torch.bool)
     site = p.sites.precision.clone()

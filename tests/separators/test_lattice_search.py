@@ -8,7 +8,7 @@ import pytest
 import torch
 from alpha_rgs import separate
 from alpha_rgs.inference.moves import block_moves
-from alpha_rgs.separators import lattice_search as alternatives
+from alpha_rgs.separators import lattice_search
 from alpha_rgs.signals.constellations import NAMES, constellation
 from alpha_rgs.sources.mixtures import draw, draw_case, paper_case, paper_priors
 
@@ -29,7 +29,7 @@ def learned(case, windows=3, tones=5):
     b = source.denoise(mixture.b, LEVEL)
     blocks = source.blocks(b.shape)
     moves = block_moves(lambda x: source.denoise(x, LEVEL), b, blocks,
-                                alternatives._band(mixture.soi, blocks.length, b.device), tones)
+                                lattice_search.signal_band(mixture.soi, blocks.length, b.device), tones)
     return mixture, b, blocks, moves
 
 
@@ -72,13 +72,13 @@ def test_the_decision_is_the_best_of_all():
     source, kappa = mixture.interference, mixture.kappa
     b = source.denoise(mixture.b, LEVEL)
     blocks = source.blocks(b.shape)
-    moves = block_moves(lambda x: source.denoise(x, LEVEL), b, blocks, alternatives._band(SOI, 80, b.device), 5)
+    moves = block_moves(lambda x: source.denoise(x, LEVEL), b, blocks, lattice_search.signal_band(SOI, 80, b.device), 5)
     keep = torch.zeros(moves.shape[:3])
     keep[:, 3:5, :4] = 1                            # eight moves in two neighbouring blocks
     moves = kappa * moves * keep[..., None]
     picked = (torch.rand(keep.shape, generator=g) < 0.5) * keep     # some were made wrongly before
     rest = mixture.y - kappa * b + blocks.join((moves * picked[..., None]).sum(2))
-    found = alternatives._decide(rest, moves, SOI, blocks, torch.full((2, 1), 1e-3))
+    found = lattice_search.decide(rest, moves, SOI, blocks, torch.full((2, 1), 1e-3))
     for i in range(2):
         best = (np.inf, None)
         for bits in itertools.product((0, 1), repeat=8):
@@ -123,7 +123,7 @@ def test_windows_without_doubt_stay_as_they_are():
     levels = (torch.full((6, 1), value) for value in (mixture.kappa, 1e-6))
     wrong = a.clone()
     wrong[2, 70:73] *= 1j
-    found, rows, firm, calls = alternatives.search(mixture.y, wrong, SOI, mixture.interference, *levels)
+    found, rows, firm, calls = lattice_search.search(mixture.y, wrong, SOI, mixture.interference, *levels)
     assert 2 in rows and len(rows) < 6 and calls == 11
     assert torch.equal(found[rows][firm], a[rows][firm])
     others = [i for i in range(6) if i not in rows]

@@ -27,4 +27,4 @@ def test_noise_below_the_floor_is_believed_where_the_residual_is_as_weak(left, m
     one = torch.ones(1, 2560, dtype=torch.complex64)
     out = Separation(one, one, one[:, :160], torch.ones(1, 160, 2), torch.ones(1), 0, torch.ones(1), torch.full((1,), used),
                      estimated={"noise_var": torch.full((1,), measured)})
-    assert blind._agrees(2 * one[0] + left ** 0.5, out, None) == kept
+    assert blind.agrees(2 * one[0] + left ** 0.5, out, None) == kept

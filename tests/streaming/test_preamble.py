@@ -76,13 +76,13 @@ def test_the_word_is_found_in_any_turn_and_nowhere_else(constellation):
         symbols = alphabet.points.numpy()[rng.integers(len(alphabet.points), size=160)].astype(complex)
         symbols[60:60 + len(word)] = word
         z = symbols * np.exp(1j * angle) + 0.15 * (rng.normal(size=160) + 1j * rng.normal(size=160))
-        found = tracker._word_in(z)
+        found = tracker.word_in(z)
         assert found is not None and abs(np.exp(1j * (angle + found)) - 1) < 1e-9
     for _ in range(1000):
         symbols = alphabet.points.numpy()[rng.integers(len(alphabet.points), size=160)]
-        assert tracker._word_in(symbols) is None and tracker._word_in(rng.normal(size=160) + 1j * rng.normal(size=160)) is None
-    assert tracker._word_in(np.zeros(160, complex)) is None and tracker._word_in(word[:5]) is None
-    assert tracker._word_in(np.full(160, np.nan + 0j)) is None
+        assert tracker.word_in(symbols) is None and tracker.word_in(rng.normal(size=160) + 1j * rng.normal(size=160)) is None
+    assert tracker.word_in(np.zeros(160, complex)) is None and tracker.word_in(word[:5]) is None
+    assert tracker.word_in(np.full(160, np.nan + 0j)) is None
 
 
 def test_what_may_be_another_turn_settles_nothing():
@@ -90,7 +90,7 @@ def test_what_may_be_another_turn_settles_nothing():
     prior = soi()
     word, z = prior.word, prior.signal.alphabet.points.numpy()[np.random.default_rng(2).integers(4, size=160)].astype(complex)
     z[20:20 + len(word)], z[90:90 + len(word)] = word, 1j * word
-    assert Tracker(prior)._word_in(z) is None and Tracker(prior)._word_in(z[:80]) == 0
+    assert Tracker(prior).word_in(z) is None and Tracker(prior).word_in(z[:80]) == 0
 
 
 def test_a_word_that_fits_in_no_window_is_refused():

@@ -81,7 +81,7 @@ class ListSearch:
         enough = samples >= _ENOUGH * self.p.plan.length
         return [(torch.nonzero(which)[:, 0], k) for which, k in ((enough, keep), (~enough, none)) if bool(which.any())]
 
-    def _evidence(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+    def evidence(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
         """Of each part: (window [n], frame [n], positions [n, m], J [n, m, m], h [n, m]); the carriers that are not decided
         are integrated out under their sites."""
         done, out = {}, []
@@ -92,21 +92,21 @@ class ListSearch:
                 precision, information = (part[rows] for part in done[id(f)])
             else:
                 kept = torch.cat([keep, torch.arange(f.d, f.gram.shape[-1], device=keep.device)])
-                precision, information = _marginal(f.gram[rows], f.stat[rows], f.sites.precision[rows], f.sites.shift[rows], kept)
+                precision, information = marginal(f.gram[rows], f.stat[rows], f.sites.precision[rows], f.sites.shift[rows], kept)
             out.append((f.window[rows], f.rows[rows] % self.p.plan.frames, where, precision, information))
         return out
 
     def run(self, doubtful: Tensor, decided: Tensor | None = None) -> Tensor:
         """Search the doubtful windows [B]; put the better stretches into the problem's sites. decided: what to compare with, in
         the order of `decision`; default what expectation propagation says. Returns which windows changed [B]."""
-        evidence = self._evidence()
-        old = self._decided() if decided is None else torch.empty_like(decided).index_copy_(1, self.position, decided)
-        new = self._search(evidence, old, torch.nonzero(doubtful)[:, 0])
+        evidence = self.evidence()
+        old = self.decided() if decided is None else torch.empty_like(decided).index_copy_(1, self.position, decided)
+        new = self.search(evidence, old, torch.nonzero(doubtful)[:, 0])
         changed = (old - new).abs() > 1e-6
         shape = (self.p.plan.batch, self.p.plan.frames)
         gain, touched = torch.zeros(shape, dtype=REAL, device=old.device), torch.zeros(shape, dtype=torch.bool, device=old.device)
         for window, frame, where, precision, information in evidence:
-            before, after = (_energy(x[window[:, None], where], precision, information) for x in (old, new))
+            before, after = (stretch_energy(x[window[:, None], where], precision, information) for x in (old, new))
             settled = ~self.beyond[window[:, None], where].any(1)       # where all is decided, energies may be compared
             gain[window, frame] = torch.where(settled, before - after, 0)
             touched[window, frame] = changed[window[:, None], where].any(1)
@@ -122,7 +122,7 @@ class ListSearch:
         self.decision = torch.where(take, new, old)[:, self.position]
         return accept.any(1)
 
-    def _decided(self) -> Tensor:
+    def decided(self) -> Tensor:
         """What expectation propagation says: the alphabets' points nearest to the cavities [B, N]."""
         p = self.p
         out = torch.zeros(p.plan.batch, self.n, dtype=COMPLEX, device=p.y.device)
@@ -163,7 +163,7 @@ class ListSearch:
         diagonal = band[..., :q] + torch.eye(q, dtype=COMPLEX, device=device)
         return diagonal, band[..., q:], h.reshape(B, blocks, q)
 
-    def _search(self, evidence: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]], old: Tensor, windows: Tensor) -> Tensor:
+    def search(self, evidence: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]], old: Tensor, windows: Tensor) -> Tensor:
         """The best complete decision that the list keeps, complex [B, N]; outside of `windows` (indices) the old one."""
         if len(windows) == 0:
             return old
@@ -275,12 +275,12 @@ def refine(problem: Any, width: int, doubtful: Tensor) -> Tensor:
     return changed | ListSearch(problem, width, other=True).run(doubtful, first.decision)
 
 
-def _energy(u: Tensor, precision: Tensor, information: Tensor) -> Tensor:
+def stretch_energy(u: Tensor, precision: Tensor, information: Tensor) -> Tensor:
     """E of each frame: u [n, m], precision [n, m, m], information [n, m] -> [n]."""
     return ((precision @ u[..., None])[..., 0] * u.conj()).sum(-1).real - 2 * (information.conj() * u).sum(-1).real
 
 
-def _marginal(precision: Tensor, information: Tensor, site: Tensor, shift: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+def marginal(precision: Tensor, information: Tensor, site: Tensor, shift: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
     """Integrate out the carriers not `kept` (indices into carriers and symbols) under their sites [n, d]."""
     d = site.shape[1]
     rest = torch.ones(d, dtype=torch.bool, device=site.device)

@@ -79,9 +79,9 @@ class _Search:
     def quieter(self, best: dict[int, Found]) -> dict[int, Found]:
         """`best`, separated once more with the noise as it was measured where what is left agrees with that."""
         quiet = {row: refine_sync(self.y[row], own, out, self._free(own))[0] for row, (out, own, _) in best.items()
-                 if _agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
+                 if agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
         for row, (out, own, spread) in self._settled(quiet, 0.0, 1).items() if quiet else ():
-            if _agrees(self.y[row], out, float(out.noise_var), kept=True):
+            if agrees(self.y[row], out, float(out.noise_var), kept=True):
                 best[row] = out, own, best[row][2] | spread
         return best
 
@@ -131,7 +131,7 @@ def _rows(value: Any, index: list[int] | slice) -> Any:
     return value[index] if torch.is_tensor(value) and value.numel() > 1 else value
 
 
-def _agrees(y: Tensor, out: Separation, noise: float | None, kept: bool = False) -> bool:
+def agrees(y: Tensor, out: Separation, noise: float | None, kept: bool = False) -> bool:
     """Whether what a Separation `out` of this window y leaves is as weak as the noise that was measured, or given, and that is
     less than it was separated with (or, once kept, is what it was separated with)."""
     noise = float(out.estimated["noise_var"] if noise is None else noise)

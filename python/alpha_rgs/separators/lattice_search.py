@@ -57,10 +57,10 @@ def search(y: Tensor, a: Tensor, soi: LinearModulation, interference: Source, ka
     some, source = soi.select(rows), interference.select(rows)
     blocks = source.blocks((len(rows), y.shape[1]))
     tones = tones or round(blocks.length / soi.signal.samples_per_symbol)
-    band = _band(some, blocks.length, y.device)
+    band = signal_band(some, blocks.length, y.device)
     moves = kappa[rows, None, None] * block_moves(lambda x: source.denoise(x, level), b[rows], blocks, band, tones)
     usable = (blocks.inside.float().mean(-1) >= USABLE).to(y.device)
-    found = _decide(y[rows] - kappa[rows] * b[rows], moves, some, blocks, noise_var[rows].clamp_min(1e-6))
+    found = decide(y[rows] - kappa[rows] * b[rows], moves, some, blocks, noise_var[rows].clamp_min(1e-6))
     firm = blocks.join(usable[..., None].expand(-1, -1, blocks.length))
     first, count = some.centred_symbols(y.shape[1])
     centre = (some.timing_of(first)[:, None] + torch.arange(count) * some.signal.samples_per_symbol).round().long()
@@ -68,14 +68,14 @@ def search(y: Tensor, a: Tensor, soi: LinearModulation, interference: Source, ka
     return a.index_copy(0, rows, found), rows, firm, 1 + 2 * tones
 
 
-def _band(soi: Any, length: Any, device: Any) -> Any:
+def signal_band(soi: Any, length: Any, device: Any) -> Any:
     """How well the SOI sees each frequency of a block's zero-padded transform: float32 [4·length], at most 1."""
     offset = float(torch.as_tensor(soi.carrier_offset).flatten()[0])
     spectrum = torch.as_tensor(soi.signal.power_spectrum(4 * length, offset), dtype=torch.float32)
     return (spectrum / spectrum.max()).to(device)
 
 
-def _decide(rest: Any, moves: Any, soi: Any, blocks: Any, noise_var: Number) -> Any:
+def decide(rest: Any, moves: Any, soi: Any, blocks: Any, noise_var: Number) -> Any:
     """The SOI's symbols: rest = y - kappa·b [batch, samples], moves in the same units, noise_var [batch, 1].
 
     First the best decision of all moves that is found; then, in each block, which symbols are likely over the moves of that

@@ -56,12 +56,12 @@ def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
         if turn == ROUNDS or not bool(again.any()):
             break
         rows, kept, before, misfit = rows[again], [_rows(part, again) for part in mine], [w[again] for w in now], left[again]
-        fresh = _jointly(*windows(rows), {k: it.select(again) for k, it in found.items()}, which, callback=callback, **options)
+        fresh = jointly(*windows(rows), {k: it.select(again) for k, it in found.items()}, which, callback=callback, **options)
         parts = [_put(part, rows, own) for part, own in zip(parts, fresh)]
     return parts
 
 
-def _jointly(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, found: dict[int, Decided],
+def jointly(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, found: dict[int, Decided],
              which: Sequence[int], **options: Any) -> list[Part]:
     """The Parts of joint detection with what the moves about decided waveforms add to the linear models; which: the sources that
     have none of their own."""

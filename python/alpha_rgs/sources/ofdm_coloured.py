@@ -92,7 +92,7 @@ def _tables(cls: tuple[int, int, float, int, int], matrix_key: Any, noise_var: f
     f = np.linalg.solve(noise + a @ a.conj().T, a[:, clean]).conj().T
     gain = np.clip(np.einsum("kn,nk->k", f, a[:, clean]).real, 1e-6, 1 - 1e-6)
     var = 1 / gain - 1
-    left = _left_open(matrix_key[0].alphabet, var)
+    left = left_open(matrix_key[0].alphabet, var)
     t = np.linalg.solve(noise + (a[:, clean] * left) @ a[:, clean].conj().T, a[:, near]).conj().T
     r = np.linalg.cholesky(t @ a[:, near] + np.eye(len(near))).conj().T
     t = np.linalg.solve(r.conj().T, t)
@@ -106,7 +106,7 @@ def _tables(cls: tuple[int, int, float, int, int], matrix_key: Any, noise_var: f
         r, dtype=torch.complex64)
 
 
-def _left_open(alphabet: Constellation, var: np.ndarray) -> np.ndarray:
+def left_open(alphabet: Constellation, var: np.ndarray) -> np.ndarray:
     """E Var[c | c + √var·n] over the alphabet: float64 like var."""
     grid, left = _left_open_table(alphabet)
     return np.interp(np.log10(np.maximum(var, 1e-12)), grid, left)
@@ -114,7 +114,7 @@ def _left_open(alphabet: Constellation, var: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def _left_open_table(alphabet: Constellation) -> tuple[np.ndarray, np.ndarray]:
-    """_left_open at powers of ten from -4 to 4, by quadrature."""
+    """left_open at powers of ten from -4 to 4, by quadrature."""
     grid = np.linspace(-4, 4, 161)
     var = torch.tensor(10 ** grid)
     node, weight = np.polynomial.hermite.hermgauss(40)

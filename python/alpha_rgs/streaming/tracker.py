@@ -124,14 +124,14 @@ class Tracker:
         """By what angle, rad, each window's symbols, aligned with the stream, are to be turned for the preamble's sake."""
         angles: list[float] = []
         for row in symbols if self.word is not None else ():
-            found = self._word_in(row)
+            found = self.word_in(row)
             if found is not None and self.settled is None:
                 self.settled, angles = (int(starts[0]), found), [found] * len(angles)
             self._angle = self._angle if found is None else found
             angles.append(self._angle)
         return angles or [0.0] * len(symbols)
 
-    def _word_in(self, symbols: Any) -> float | None:
+    def word_in(self, symbols: Any) -> float | None:
         """The angle, rad, a multiple of the alphabet's turn, by which symbols, complex [n], hold the preamble; or None."""
         count, word = len(symbols), self.word
         if count < len(word):
