@@ -57,20 +57,24 @@ def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
             break
         rows, kept, before, misfit = rows[again], [_rows(part, again) for part in mine], [w[again] for w in now], left[again]
         fresh = jointly(*windows(rows), {k: it.select(again) for k, it in found.items()}, which, callback=callback, **options)
+        if fresh is None:
+            break
         parts = [_put(part, rows, own) for part, own in zip(parts, fresh)]
     return parts
 
 
 def jointly(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, found: dict[int, Decided],
-             which: Sequence[int], **options: Any) -> list[Part]:
-    """The Parts of joint detection with what the moves about decided waveforms add to the linear models; which: the sources that
-    have none of their own."""
+             which: Sequence[int], **options: Any) -> list[Part] | None:
+    """The Parts of joint detection with what the moves about decided waveforms add to the linear models; None where no source has
+    moves. which: the sources that have no linear model of their own."""
     models = [None if k in which else source.linear_model(y.shape) for k, source in enumerate(sources)]
     base = {}
     for k, decided in found.items():
         models[k] = model = _model(sources[k], decided, [source for j, source in enumerate(sources) if j != k])
         if model is not None:
             base[k] = gains[k][:, None].float() * (decided.wave - _wave(model, y.shape[1]))
+    if not base:
+        return None
     parts = joint_general(y - sum(base.values(), torch.zeros_like(y)), sources, gains, noise_var, models=models, **options)
     for k, wave in base.items():
         parts[k].waveform = parts[k].waveform + wave
