@@ -204,10 +204,7 @@ class LinearMixture:
         """E[g·s | y] of one source, complex64 [batch, samples]."""
         m, values = self.models[number], unknowns.posterior
         symbols = values[..., 0].to(COMPLEX) if values.shape[-1] == 1 else torch.view_as_complex(values.contiguous())
-        n = m.start.expand(self.batch, -1)[..., None] + torch.arange(m.width, device=self.y.device)
-        inside = (n >= 0) & (n < self.samples)
-        wave = (m.columns.to(symbols.device) * symbols[..., None] * inside).flatten(1)
-        out = torch.zeros_like(self.y).scatter_add_(1, n.clamp(0, self.samples - 1).flatten(1), wave)
+        out = m.waveform(symbols, self.samples)
         if m.remainder:
             out = out + m.remainder(values)
         return (self.gains[number][:, None] * out).to(torch.complex64)

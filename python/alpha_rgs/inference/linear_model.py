@@ -50,6 +50,14 @@ class LinearModel:
                        decode=None if decode is None else lambda mean, var: decode(mean, var, rows),
                        remainder=None if remainder is None else lambda mean: remainder(mean, rows))
 
+    def waveform(self, unknowns: Tensor, samples: int) -> Tensor:
+        """The waveform of unknowns, complex or real [batch, n], in windows of that many samples: complex128 [batch, samples]."""
+        n = self.start.expand(len(unknowns), -1)[..., None] + torch.arange(self.width, device=unknowns.device)
+        inside = (n >= 0) & (n < samples)
+        wave = (self.columns.to(unknowns.device) * unknowns[..., None] * inside).flatten(1)
+        out = torch.zeros(len(unknowns), samples, dtype=self.columns.dtype, device=unknowns.device)
+        return out.scatter_add_(1, n.clamp(0, samples - 1).flatten(1), wave)
+
     @property
     def width(self) -> int:
         """Samples of a column."""

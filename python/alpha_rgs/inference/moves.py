@@ -46,8 +46,7 @@ def power(x: Tensor) -> Tensor:
 
 def insert(moves: Tensor, v: Tensor, least: Tensor) -> None:
     """Reduce v [n, length] by the moves [n, k, length] and these by what is left of it, which takes a free place; in place.
-    least:
-    the energy below which nothing is a move, [n]."""
+    least: the energy below which nothing is a move, [n]."""
     v, energy = v.clone(), power(moves)
     open_ = torch.nonzero((power(v) > least) & (energy > 0).any(1))[:, 0]
     for _ in range(2 * moves.shape[1]):
@@ -128,9 +127,8 @@ class LocalMoves:
 
 def local_moves(denoise: Denoise, s: Tensor, duration: float) -> LocalMoves:
     """Moves of s [batch, samples], a waveform of unit mean power that the denoiser leaves as it is: stretches of `duration`
-    samples
-    (about a symbol) are pushed towards their opposite, all the way and at ±ANGLE (one bit of QPSK flips then), many at once,
-    _APART durations from each other."""
+    samples (about a symbol) are pushed towards their opposite, all the way and at ±ANGLE (one bit of QPSK flips then), many at
+    once, _APART durations from each other."""
     batch, samples = s.shape
     margin = math.ceil(_APART * duration)
     period = 2 * margin

@@ -33,15 +33,16 @@ _BINS = 512
 
 
 def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
-                 callback: Callable[..., Any] | None = None, **options: Any) -> list[Part]:
+                 **options: Any) -> list[Part]:
     """As joint_general, and once more with the linear models that probing gives those sources that have none, or all where
     `linear` is False. Sources that do not decide (Gaussian ones, unknown constellations) stay as they are. No window depends on
     the others of its batch."""
     def windows(rows: Tensor) -> tuple[Tensor, list[Source], list[Tensor], Tensor]:
         return y[rows], [s.select(rows) for s in sources], [g[rows] for g in gains], noise_var[rows]
 
-    parts = joint_general(y, sources, gains, noise_var, linear, callback=callback, **options)
-    which = [k for k, source in enumerate(sources) if not linear or source.linear_model(y.shape) is None]
+    models = [source.linear_model(y.shape) if linear else None for source in sources]
+    parts = joint_general(y, sources, gains, noise_var, models=models, **options)
+    which = [k for k, model in enumerate(models) if model is None]
     rows, kept, before = torch.arange(len(y), device=y.device), parts, [torch.zeros_like(y) for _ in which]
     misfit = torch.full_like(y.real[:, 0], torch.inf)
     for turn in range(ROUNDS + 1 if which else 0):
@@ -56,7 +57,7 @@ def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
         if turn == ROUNDS or not bool(again.any()):
             break
         rows, kept, before, misfit = rows[again], [_rows(part, again) for part in mine], [w[again] for w in now], left[again]
-        fresh = jointly(*windows(rows), {k: it.select(again) for k, it in found.items()}, which, callback=callback, **options)
+        fresh = jointly(*windows(rows), {k: it.select(again) for k, it in found.items()}, which, **options)
         if fresh is None:
             break
         parts = [_put(part, rows, own) for part, own in zip(parts, fresh)]
@@ -72,7 +73,7 @@ def jointly(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise
     for k, decided in found.items():
         models[k] = model = _model(sources[k], decided, [source for j, source in enumerate(sources) if j != k])
         if model is not None:
-            base[k] = gains[k][:, None].float() * (decided.wave - _wave(model, y.shape[1]))
+            base[k] = gains[k][:, None].float() * (decided.wave - model.waveform(model.exists.double(), y.shape[1]).to(y))
     if not base:
         return None
     parts = joint_general(y - sum(base.values(), torch.zeros_like(y)), sources, gains, noise_var, models=models, **options)
@@ -202,11 +203,3 @@ def _density(source: Source) -> np.ndarray | None:
         return source.psd(_BINS)
     except CapabilityError:
         return None
-
-
-def _wave(model: LinearModel, samples: int) -> Tensor:
-    """The model's waveform where every unknown is 1, complex64 [batch, samples]."""
-    n = model.start[..., None] + torch.arange(model.width, device=model.columns.device)
-    inside = (n >= 0) & (n < samples) & model.exists[..., None]
-    out = torch.zeros(len(n), samples, dtype=model.columns.dtype, device=n.device)
-    return out.scatter_add_(1, n.clamp(0, samples - 1).flatten(1), (model.columns * inside).flatten(1)).to(torch.complex64)
