@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sites give back what they were made from, and never what would break an elimination."""
 import torch
-from alpha_rgs.inference.sites import Sites
+from alpha_rgs.inference.sites import Sites, schedule
 
 
 def test_cavity_and_site_multiply_to_the_moments():
@@ -35,3 +35,10 @@ def test_some_alone_are_updated():
     sites = Sites(torch.ones(3), torch.zeros(3))
     sites.update((torch.ones(2), torch.full((2,), 0.1)), (torch.ones(2), torch.ones(2)), 1.0, rows)
     assert sites.precision[1] == 1 and (sites.precision[rows] > 5).all()
+
+
+def test_the_noise_falls_to_what_it_is_and_the_last_pass_leaves_no_sites():
+    turns = list(schedule(6, 0.5, heat=16.0, settle=2))
+    assert [turn.heat for turn in turns] == [16.0, 8.0, 4.0, 2.0, 1.0, 1.0]
+    assert [turn.damping for turn in turns] == [0.5] * 5 + [None]
+    assert [turn.damping for turn in schedule(2, 0.5, more=True)] == [0.5, 0.5]

@@ -15,6 +15,24 @@ from gnuradio.scoresep.window_worker import window_worker
 
 SPS, TIMING = 16, 37.3  # a timing beyond the first symbol's place: symbols before it belong to the stream too
 WINDOW, HOP = 640, 512
+# what the files of two sources say that separate
+QPSK = """
+kind = "linear-modulation"
+constellation = "qpsk"
+samples_per_symbol = 16
+pulse = "rrc"
+rolloff = 0.5
+span = 4
+timing = 8.0
+phase = 0.0
+gain = 1.0
+"""
+OFDM = """
+kind = "ofdm"
+frame_offset = 17
+phase = 0.3
+"""
+
 
 class HalfTask:
     """A separation that takes `pause` s: SOI = x/2, interference = x/4, symbols = the first sample at or after their centre."""

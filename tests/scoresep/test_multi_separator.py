@@ -10,26 +10,10 @@ import numpy as np
 import pmt
 import pytest
 from alpha_rgs.streaming.engine import Engine
-from flows import HOP, WINDOW, later, ramp, tag
+from flows import HOP, OFDM, QPSK, WINDOW, later, ramp, tag
 from gnuradio import blocks, gr, scoresep
 
 TONES = 'kind = "tones"\n'
-QPSK = """
-kind = "linear-modulation"
-constellation = "qpsk"
-samples_per_symbol = 16
-pulse = "rrc"
-rolloff = 0.5
-span = 4
-timing = 8.0
-phase = 0.0
-gain = 1.0
-"""
-OFDM = """
-kind = "ofdm"
-frame_offset = 17
-phase = 0.3
-"""
 
 
 class Shares:

@@ -13,32 +13,15 @@ import sys
 import numpy as np
 import pmt
 import pytest
-from flows import HOP, SPS, WINDOW, tag
+from flows import HOP, OFDM, QPSK, SPS, WINDOW, tag
 from gnuradio import blocks, gr, scoresep
-
-SOI = """
-kind = "linear-modulation"
-constellation = "qpsk"
-samples_per_symbol = 16
-pulse = "rrc"
-rolloff = 0.5
-span = 4
-timing = 8.0
-phase = 0.0
-gain = 1.0
-"""
-OFDM = """
-kind = "ofdm"
-frame_offset = 17
-phase = 0.3
-"""
 
 
 @pytest.fixture
 def files(tmp_path):
     """Paths of a SOI's and an interference's prior file."""
     paths = tmp_path / "soi.toml", tmp_path / "ofdm.toml"
-    for path, text in zip(paths, (SOI, OFDM)):
+    for path, text in zip(paths, (QPSK, OFDM)):
         path.write_text(text)
     return [str(path) for path in paths]
 
@@ -78,7 +61,7 @@ def test_bad_input_ends_the_flowgraph_with_a_reason(files, tmp_path):
     """A wrong key, a prior that the method cannot use, samples that are no numbers."""
     samples = np.zeros(4000, np.complex64)
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text(SOI.replace("rolloff", "rollof"))
+    wrong.write_text(QPSK.replace("rolloff", "rollof"))
     top, _ = separate(samples, str(wrong), files[1], window=WINDOW, hop=HOP)
     assert "wrong.toml" in str(top.block.error) and "rollof" in str(top.block.error)
     top, _ = separate(samples, files[0], files[0], window=WINDOW, hop=HOP, method="joint")
@@ -97,7 +80,7 @@ def test_bad_input_ends_the_flowgraph_with_a_reason(files, tmp_path):
 def test_a_stream_that_cannot_be_separated_ends_the_flowgraph_with_a_reason(files, count, more_soi, ofdm, reason):
     """A burst that does not fill its windows alike; too few samples to find the frame offset in."""
     soi, interference = map(pathlib.Path, files)
-    soi.write_text(SOI + more_soi)
+    soi.write_text(QPSK + more_soi)
     interference.write_text(ofdm)
     noise = np.random.default_rng(1).standard_normal((count, 2)).view(complex).ravel()
     top, sinks = separate(noise, *files, window=WINDOW, hop=HOP)
@@ -119,7 +102,7 @@ def test_what_can_be_checked_early_is(files, tmp_path):
     refused("on_overload: 'drop' must be 'wait' or 'pass'", on_overload="drop")
     refused("soi: give the path", "", files[1])
     wrong = tmp_path / "half.toml"
-    wrong.write_text(SOI.replace("samples_per_symbol = 16", "samples_per_symbol = 16.5"))
+    wrong.write_text(QPSK.replace("samples_per_symbol = 16", "samples_per_symbol = 16.5"))
     refused("half.toml: samples_per_symbol: 16.5 must be a whole number; resample", str(wrong), files[1])
     wrong.write_text("kind =")
     refused("half.toml: is not TOML", str(wrong), files[1])

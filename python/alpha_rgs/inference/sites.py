@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sites of expectation propagation (Minka, 2001), which all joint detectors share.
+"""The sites and passes of expectation propagation (Minka, 2001), which all joint detectors share.
 
 Every discrete unknown has a Gaussian *site* in place of its alphabet. A pass computes the posterior under the sites, a detector
 by its own elimination. What that says of an unknown without its own site is the *cavity*; the cavity's moments over the alphabet
 give the next site. Unknowns are complex, or real parts; variances are of what they are.
+
+The noise may be annealed: inference starts as if it were stronger, where the posterior has one peak, and follows that peak.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,3 +55,21 @@ class Sites:
         there = self.exists
         self.precision = precision if there is None else torch.where(there, precision, self.precision)
         self.shift = shift if there is None else torch.where(there, shift, 0)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass. number: from 0; heat: factor on the noise; damping: weight of the new sites, None where nothing follows that
+    would want them."""
+
+    number: int
+    heat: float
+    damping: float | None
+
+
+def schedule(passes: int, damping: float, heat: float = 1.0, settle: int = 0, more: bool = False) -> Iterator[Pass]:
+    """So many passes. The noise begins `heat` times too strong and falls by equal factors, to what it is in the last `settle`
+    passes. more: whether other passes follow, for which the last one finds new sites too."""
+    for number in range(passes):
+        falling = max(0.0, 1 - number / max(passes - settle, 1))
+        yield Pass(number, heat ** falling, damping if more or number < passes - 1 else None)

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import ParameterError
 from ..inference.frame_family import COMPLEX, REAL, FrameFamily
 from ..inference.list_search import refine
-from ..inference.sites import Sites
+from ..inference.sites import Sites, schedule
 from ..inference.symbol_chain import BlockChain
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
@@ -90,10 +90,10 @@ def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_
     require(soi, Structure.CHAIN, "signal of interest", method)
     require(ofdm, Structure.FRAMES, "interference", method)
     problem = _Problem(y, soi, ofdm, kappa, noise_var)
-    for step in range(passes):
-        problem.infer(None if step == passes - 1 and not search else damping)
+    for turn in schedule(passes, damping, more=search > 0):
+        problem.infer(turn.damping)
         if callback:
-            callback(step, *problem.cavity)
+            callback(turn.number, *problem.cavity)
     if search:
         _refine(problem, search, damping, lambda step, *cavity: callback and callback(passes + step, *cavity))
     return problem.result(linear=method == "lmmse")
@@ -110,9 +110,9 @@ def _refine(problem: Any, width: int, damping: float, callback: Callable[..., An
         if not bool(doubtful.any()):
             return
         rows, mean, cavity = doubtful[:, None], problem.mean, problem.cavity
-        for step in range(_POLISH):
-            problem.infer(None if turn == _ROUNDS - 1 and step == _POLISH - 1 else damping)
-            callback(turn * _POLISH + step, *problem.cavity)
+        for again in schedule(_POLISH, damping, more=turn < _ROUNDS - 1):
+            problem.infer(again.damping)
+            callback(turn * _POLISH + again.number, *problem.cavity)
         problem.mean = torch.where(rows, problem.mean, mean)
         problem.cavity = tuple(torch.where(rows, *pair) for pair in zip(problem.cavity, cavity))
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from ..inference.frame_family import COMPLEX, REAL
 from ..inference.frame_tiling import GAUSSIAN
 from ..inference.gauss_newton import damped_step
-from ..inference.sites import Sites
+from ..inference.sites import Sites, schedule
 from ..inference.symbol_chain import BlockChain
 from ..signals import constellation
 from ..signals.carrier import column
@@ -35,7 +35,7 @@ from ..signals.wifi import ALPHABETS
 from ..sources.base import Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.ofdm_bursts import Tiles
-from ..synchronization.channel_taps import absent, direct, ridge, strongest, through
+from ..synchronization.channel_taps import absent, direct, fit_taps, received, strongest, through
 from .base import Separation, false_lock_penalty, joined, picked, require, soft_output, spread_error_probability, variance_scale
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
 
     def settled(problem: _Problem, hot: float) -> _Problem:
         problem.begin()
-        for step in range(passes):
-            problem.infer(hot ** max(0.0, 1 - step / max(passes - _SETTLE, 1)), damping)
+        for turn in schedule(passes, damping, hot, _SETTLE, more=True):
+            problem.infer(turn.heat, damping)
             if callback:
                 callback(next(count), *problem.cavity)
         return problem
@@ -260,23 +260,18 @@ class _Problem:
             waves = torch.cat([taps, 1j * taps, turn * (taps @ now)[..., None]], 2)
             for part, into in zip(family.slopes(symbols, waves.to(self.y.device)), (first, second)):
                 into += part.sum(0).cpu()
-        small = ridge(replace(self.soi, gain=gain))
-        first[:-1] -= small * torch.cat([now.real, now.imag])
-        limit = _EXPECTED[1] * ("carrier_offset" in free) + 1e-12
-        second += torch.diag(torch.cat([torch.full((2 * k,), small, dtype=REAL), torch.tensor([1 / limit ** 2], dtype=REAL)]))
-        step, spread = torch.linalg.solve(second, first), torch.linalg.inv(2 * second).diagonal().sqrt()
-        taps, error = now + torch.complex(step[:k], step[k:2 * k]), (spread[:k].square() + spread[k:2 * k].square()).sqrt()
-        begin = int(taps.abs().square().unfold(0, length, 1).sum(1).argmax())
-        taps, error, shift = taps[begin:begin + length], error[begin:begin + length], float(step[-1].clamp(-limit, limit))
-        reference = strongest(taps)
-        louder = min(max(sent.gain_through(taps) / float(usual), 1 / _LOUDER), _LOUDER)
-        found = {"timing": (timing + delays[begin]) % signal.samples_per_symbol if self.soi.symbols is None else
-                 timing + delays[begin], "carrier_offset": offset + shift,
-                 "phase": torch.angle(reference)[None] - 2 * torch.pi * shift * middle,
-                 "gain": torch.as_tensor(usual, dtype=REAL).reshape(1) * louder}
-        values = {key: found[key] for key in found if key in free or key in ("phase", "gain")}
-        soi = replace(through(self.soi, taps, reference), **values)
-        return soi, dict.fromkeys(NUISANCES) | {"channel": (error / reference.abs())[None]}
+        found = fit_taps(second, first, gain, now, _EXPECTED[1] * ("carrier_offset" in free) + 1e-12)
+        begin = int(found.values.abs().square().unfold(0, length, 1).sum(1).argmax())
+        taps, error = (v[begin:begin + length] for v in (found.values, found.spread))
+        reference, shift = strongest(taps), found.carrier_offset
+        values = received(replace(self.soi, timing=timing), taps, delays[begin], reference)
+        louder = min(max(values["gain"] / float(usual), 1 / _LOUDER), _LOUDER)
+        phase = torch.tensor([values["phase"] - 2 * torch.pi * shift * middle], dtype=REAL)
+        values |= {"carrier_offset": offset + shift, "phase": phase,
+                   "gain": torch.as_tensor(usual, dtype=REAL).reshape(1) * louder}
+        kept = {key: value for key, value in values.items() if key in free or key in ("phase", "gain")}
+        return replace(through(self.soi, taps, reference), **kept), dict.fromkeys(NUISANCES) | {
+            "channel": (error / reference.abs())[None]}
 
     def infer(self, heat: float, damping: float) -> None:
         """One pass: the joint Gaussian posterior under the present sites and `heat` times the noise; cavities, new sites."""

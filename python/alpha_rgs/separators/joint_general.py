@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..inference.linear_mixture import LinearMixture
 from ..inference.linear_model import as_complex
+from ..inference.sites import schedule
 from ..sources.base import Demodulated, Source
 from ..sources.linear_modulation import LinearModulation
 from .base import Separation, soft_output, variance_scale
@@ -60,19 +61,19 @@ def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
     system = _System(y, [model for model in models if model is not None], [gains[k] for k in chosen], noise) if chosen else None
     groups = sorted([[k] for k, model in enumerate(models) if model is None] + ([chosen] if chosen else []),
                     key=lambda group: -float(sum(powers[k].mean() for k in group)))
-    for turn in range(passes):
-        hot, last = heat ** max(0.0, 1 - turn / max(passes - SETTLE, 1)), turn == passes - 1
+    for turn in schedule(passes, damping, heat, SETTLE):
+        last = turn.damping is None
         for group in groups:
             rest, level = without(y, parts, group, noise)
             if system and group == chosen:
-                fresh = system.step(rest, level, hot, None if last else damping, last or len(groups) > 1)
+                fresh = system.step(rest, level, turn.heat, turn.damping, last or len(groups) > 1)
             else:
-                fresh = [denoised(sources[group[0]], rest, gains[group[0]], level + (hot - 1) * noise)]
-                fresh = fresh if turn == 0 else [_damped(parts[group[0]], fresh[0], 1.0 if last else damping)]
+                fresh = [denoised(sources[group[0]], rest, gains[group[0]], level + (turn.heat - 1) * noise)]
+                fresh = fresh if turn.number == 0 else [_damped(parts[group[0]], fresh[0], 1.0 if last else damping)]
             for k, part in zip(group, fresh):
                 parts[k] = part
         if callback:
-            callback(turn, parts)
+            callback(turn.number, parts)
     return parts
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..inference.linear_model import moments
 from ..inference.linear_pair import REAL, LinearPair
-from ..inference.sites import Sites
+from ..inference.sites import Sites, schedule
 from ..sources.base import Structure
 from ..sources.linear_modulation import LinearModulation
 from .base import Separation, interference_estimate, require, soft_output, variance_scale
@@ -38,17 +38,16 @@ def joint_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     priors = [pair.prior(i) for i in sources]
     sites = [Sites(p, torch.zeros_like(p), least_var=_MIN_VAR) for p in priors]
     alphabets = [soi.signal.alphabet, interference.signal.alphabet]
-    for step in range(passes):
+    for turn in schedule(passes, damping):
         site, shift = (sum(pair.spread(i, getattr(sites[i], name)) for i in sources) for name in ("precision", "shift"))
         mean, var = pair.posterior(received, site, shift, noise, kappa / gain)
         posterior = [[pair.gather(i, v).clamp_min(low) for v, low in ((mean, -torch.inf), (var, _MIN_VAR))] for i in sources]
         cavity = [sites[i].cavity(*posterior[i]) for i in sources]
         if callback:
-            callback(step, *cavity[0])
-        if step == passes - 1:
-            break
-        for i in sources:
-            sites[i].update(moments(alphabets[i], *cavity[i]), cavity[i], damping)
+            callback(turn.number, *cavity[0])
+        if turn.damping is not None:
+            for i in sources:
+                sites[i].update(moments(alphabets[i], *cavity[i]), cavity[i], turn.damping)
     soft, error = cavity[0]
     estimate = posterior[0][0] if method == "lmmse" else moments(alphabets[0], soft, error)[0]
     s = gain[:, None].float() * soi.modulate_overlapping(_symbols(estimate), y.shape[1])

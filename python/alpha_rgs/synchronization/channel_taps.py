@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A channel of the signal of interest from least squares, whatever noise model weighed them: what all fits share."""
+"""A channel of the signal of interest by least squares, whatever noise model weighed them."""
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,9 +16,42 @@ def direct(soi: Any) -> Any:
     return replace(soi, signal=replace(soi.signal, channel=()), channel_length=None)
 
 
-def ridge(soi: Any) -> float:
-    """What the expected power of a tap adds to the diagonal of the normal equations of taps as received."""
-    return 1 / (TAP_POWER * float(soi.gain) ** 2)
+@dataclass(frozen=True)
+class Taps:
+    """Taps as received, complex128 [n]; their standard deviations [n]; how much likelier they make the samples, in nats; and the
+    carrier offset found with them, cycles per sample."""
+
+    values: Tensor
+    spread: Tensor
+    nats: float
+    carrier_offset: float = 0.0
+
+
+def fit_taps(gram: Tensor, right: Tensor, gain: Any, now: Tensor, most: float | None = None) -> Taps:
+    """Taps about `now`, complex [n], of a signal of amplitude `gain`, each small a priori (TAP_POWER).
+
+    gram: Re(JᴴJ)/noise_var, real [2n, 2n], J the waveforms of the taps' real parts, then of their imaginary parts; right:
+    Re(Jᴴr)/noise_var, [2n], r what `now` leaves. most: with a last row for the carrier offset, which moves at most so far.
+    """
+    count, ridge = len(now), 1 / (TAP_POWER * float(gain) ** 2)
+    small = torch.full((2 * count,), ridge, dtype=gram.dtype)
+    pull = torch.cat([now.real, now.imag]) * ridge
+    if most is not None:
+        small, pull = (torch.cat([v, v.new_tensor([end])]) for v, end in ((small, 1 / most ** 2), (pull, 0.0)))
+    bent, first = gram + torch.diag(small), right - pull
+    step = torch.linalg.solve(bent, first)
+    deviations = torch.linalg.inv(2 * bent).diagonal()
+    spread = (deviations[:count] + deviations[count:2 * count]).sqrt()
+    moved = 0.0 if most is None else float(step[-1].clamp(-most, most))
+    return Taps(now + torch.complex(step[:count], step[count:2 * count]), spread, float(first @ step), moved)
+
+
+def received(soi: Any, taps: Tensor, delay: int, reference: Tensor) -> dict[str, Any]:
+    """Timing, phase (relative to what it was about) and gain of the SOI, name -> number or tensor, where its `taps` begin `delay`
+    samples past its own and are relative to `reference`."""
+    timing = soi.timing + delay
+    return {"timing": timing % soi.signal.samples_per_symbol if soi.symbols is None else timing,
+            "phase": float(torch.angle(reference)), "gain": direct(soi).signal.gain_through(taps)}
 
 
 def absent(soi: Any, length: int) -> Any:

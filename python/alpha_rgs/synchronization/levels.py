@@ -21,13 +21,16 @@ from ..errors import ParameterError
 from ..sources.base import Number, Source
 from ..sources.gaussian import period_offset
 from ..sources.linear_modulation import LinearModulation
+from .whittle import FLOOR, fit_powers, power_deviations
 
 _STEPS = 100
 _ROUNDS = 2             # of subtracting the SOI's mean before nuisances are estimated again
 _WRONG = 0.5            # of a fitted density: what may be wrong of it where it is weak
 _SIGMAS = 2.0           # that noise, measured in what is left, may lie from what the density says
 _BLOCK = 128            # samples, at least
-_DEEP = 0.03            # of the power: densities below it say little of kappa, as there a fitted covariance is wrong most
+# of the power, by which the signal's, the interference's and the noise's level weigh a density: a fitted covariance is wrong
+# most where it is small, and says little of kappa there
+_FLOORS = FLOOR, 0.03, FLOOR
 HANN = 35 / 18          # bins of a periodogram, tapered so, that err as one
 NOISE_FLOOR = 0.03      # noise variance over the weakest source's power, while nuisances are searched: below, a wrong carrier
                         # offset is believed, of 480 windows under OFDM 40 %, at 0.03 and 0.1 none; windows of 10 dB lose nothing
@@ -177,25 +180,14 @@ def _components(x: np.ndarray, own: np.ndarray, prior: Any, levels: Any) -> tupl
 def _levels(density: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any, correlated: float = 1.0) -> Any:
     """([kappa² [batch], noise_var [batch]], their standard deviations), found where `known` holds None (0 elsewhere): density
     [batch, n], own [batch or 1, n], shape [n]; correlated: see scattered."""
-    power, columns = density.mean(1), np.stack([shape, np.ones_like(shape)])
-    values = np.stack([np.maximum(power - own.mean(1), 0.1 * power), 1e-2 * power]) + 1e-30
-    for i, level in enumerate(known):
-        if level is not None:
-            values[i] = level
-    for _ in range(_STEPS):
-        for i in (i for i in range(2) if known[i] is None):
-            fit = own + np.einsum("ib,in->bn", values, columns)
-            weight = 1 / (fit + (1e-9 if i else _DEEP) * power[:, None] + 1e-30) ** 2
-            values[i] *= np.einsum("n,bn->b", columns[i], density * weight) / np.einsum("n,bn->b", columns[i], fit * weight)
-    values[1] = np.maximum(values[1], 1e-9)
-    free, fit = [i for i in range(2) if known[i] is None], own + np.einsum("ib,in->bn", values, columns)
-    slopes = np.stack([columns[i] / (fit + (1e-9 if i else _DEEP) * power[:, None] + 1e-30) ** 2 for i in free] or [fit], 1)
-    inverse = np.linalg.pinv(np.einsum("bin,jn->bij", slopes, columns[free]))
-    terms = inverse @ slopes * (density - fit)[:, None]                 # as in scattered, for two at once
-    errors = [np.zeros(len(power))] * 2
-    for row, i in enumerate(free):
-        errors[i] = np.sqrt(correlated * (terms[:, row] ** 2).sum(1))
-    return list(values), errors
+    power = density.mean(1)
+    columns = np.stack([own, *np.broadcast_arrays(shape[None], np.ones_like(own))[:2]], 1)
+    start = np.stack([np.ones_like(power), np.maximum(power - own.mean(1), 0.1 * power), 1e-2 * power], 1) + 1e-30
+    free = [k for k, level in enumerate(known, 1) if level is None]
+    values = fit_powers(density, columns, start, [1.0, *known], _STEPS, _FLOORS)
+    values[:, 2] = np.maximum(values[:, 2], 1e-9)
+    errors = power_deviations(density, columns, values, free, _FLOORS, correlated)
+    return list(values.T[1:]), list(errors.T[1:])
 
 
 def _each(value: Any, batch: int) -> np.ndarray:

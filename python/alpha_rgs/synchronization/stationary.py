@@ -28,7 +28,7 @@ from ..inference.frame_tiling import OfdmTiles
 from ..inference.gauss_newton import damped_step
 from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
-from .channel_taps import absent, direct, ridge, strongest, through
+from .channel_taps import Taps, absent, direct, fit_taps, received, strongest, through
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
 from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
@@ -256,24 +256,23 @@ def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, f
     else:
         unsure = max(1 - float(symbols.abs().square().mean()), 0) * float(soi.gain) ** 2
         weighted = _weighted(columns.T.contiguous(), interference, out, float(out.noise_var) + unsure).T
-    gram, right = weighted.mH @ columns, weighted.mH @ seen
-    prior = torch.eye(length, dtype=gram.dtype) * ridge(soi)
+    columns, weighted = (torch.cat([v, 1j * v], 1) for v in (columns, weighted))        # real and imaginary parts of the taps
+    gram, right = (weighted.mH @ columns).real, (weighted.mH @ seen).real
+    nothing = torch.zeros(length, dtype=torch.complex128)
 
-    def fit(start: Any) -> Any:
-        rows = slice(start, start + length)
-        inverse = torch.linalg.inv(gram[rows, rows] + prior)
-        taps = inverse @ right[rows]
-        return float((right[rows].conj() @ taps).real), taps, inverse.diagonal().real.sqrt()
+    def fit(start: int) -> Taps:
+        rows = torch.arange(start, start + length)
+        rows = torch.cat([rows, rows + len(delays)])
+        return fit_taps(gram[rows][:, rows], right[rows], soi.gain, nothing)
 
     fits = [fit(k) for k in range(len(begin))]
-    best = max(nats for nats, *_ in fits)
-    at = max(k for k, (nats, *_) in enumerate(fits) if nats > best - _NATS)
-    _, taps, spread = fits[at]
+    best = max(found.nats for found in fits)
+    at = max(k for k, found in enumerate(fits) if found.nats > best - _NATS)
+    taps = fits[at].values
     reference = strongest(taps) if "phase" in free else strongest(taps).abs()
-    values = {"timing": (float(soi.timing) + int(begin[at])) % soi.signal.samples_per_symbol if soi.symbols is None else
-              float(soi.timing) + int(begin[at]), "phase": float(soi.phase) + float(torch.angle(reference)),
-              "gain": sent.signal.gain_through(taps)}
-    spread = (spread / reference.abs()).numpy()
+    values = received(replace(soi, timing=float(soi.timing)), taps, int(begin[at]), reference)
+    values["phase"] += float(soi.phase)
+    spread = (fits[at].spread / reference.abs()).numpy()
     return replace(through(soi, taps, reference), **{key: values[key] for key in values if key in free}), spread
 
 
