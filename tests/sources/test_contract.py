@@ -326,3 +326,14 @@ def test_noise_with_a_basis_is_taken_or_refused_by_name(name):
             truth.denoise(s, Noise(1e-3, QPSK, 0.1))
     with pytest.raises(CapabilityError, match=f"{truth.kind}: .* span of a ofdm source; its basis must be a linear-modulation"):
         truth.denoise(s, Noise(1e-3, OFDM, 0.1))
+
+
+def test_a_density_is_asked_for_at_any_frequencies():
+    """Its mean stays, and where it is flat it stays flat; with the white part added."""
+    psd = torch.tensor([[4.0, 1.0, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    for samples in (3, 6, 8, 24):
+        density = Noise(0.5, psd=psd).density(samples)
+        assert density.shape == (1, samples) and float(density.mean()) == pytest.approx(1.5)
+        assert density.argmax() in (0, samples // 2, samples - 1) and float(density.min()) >= 0.5
+    assert torch.allclose(Noise(torch.tensor([1.0, 2.0])).density(4), torch.tensor([[1.0], [2.0]]).double().expand(-1, 4))
+    assert torch.allclose(torch.as_tensor(Noise(0.5, psd=psd).flat), torch.tensor([1.5]).double())

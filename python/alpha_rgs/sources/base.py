@@ -66,20 +66,35 @@ class State:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise that disturbs a source: x = s + sqrt(white)*n, plus sqrt(basis_var)*H*m where there is a basis.
+    """Gaussian noise that disturbs a source: x = s + sqrt(white)*n, plus sqrt(basis_var)*H*m where there is a basis, plus a
+    stationary part of density psd.
 
     white: variance per complex sample, a number or [batch]. basis: a source with Structure.CHAIN whose pulses H carry the second
-    part, one m ~ CN(0, 1) per symbol; basis_var: its variance per symbol.
+    part, one m ~ CN(0, 1) per symbol; basis_var: its variance per symbol. psd: float64 [1 or batch, n], at frequencies k/n in FFT
+    order; its mean is its variance per sample. A denoiser may take the last part for white; a synchronizer should not.
     """
 
     white: Number = 0.0
     basis: Source | None = None
     basis_var: Number = 0.0
+    psd: Tensor | None = None
 
     @classmethod
     def of(cls, noise: Noise | Number) -> Noise:
         """White noise of that variance, or the Noise itself."""
         return noise if isinstance(noise, Noise) else cls(noise)
+
+    @property
+    def flat(self) -> Number:
+        """Variance per sample of what is white, and of the stationary part as if it were: a number or [batch]."""
+        return self.white if self.psd is None else torch.as_tensor(self.white).double() + self.psd.mean(-1)
+
+    def density(self, samples: int) -> Tensor:
+        """Power density of all but the basis at frequencies k/samples, FFT order: float64 [1 or batch, samples]."""
+        white = torch.as_tensor(self.white, dtype=torch.float64).reshape(-1, 1)
+        if self.psd is None:
+            return white.expand(-1, samples)
+        return white + resampled_density(self.psd, samples)
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,19 @@ class Demodulated:
     symbols: Tensor
     llrs: Tensor
     at: Tensor
+
+
+def resampled_density(psd: Tensor, samples: int) -> Tensor:
+    """A density [1 or batch, n] at frequencies k/samples, FFT order: [1 or batch, samples], each frequency's neighbours averaged
+    where there are more of them than asked for."""
+    if psd.shape[-1] == samples:
+        return psd
+    shifted = torch.fft.fftshift(psd.double(), dim=-1)
+    edges = torch.linspace(0, psd.shape[-1], samples + 1, dtype=torch.float64, device=psd.device)
+    total = torch.nn.functional.pad(shifted.cumsum(-1), (1, 0))
+    low = edges.floor().long().clamp(max=psd.shape[-1] - 1)
+    at = total[..., low] + (edges - low) * shifted[..., low]
+    return torch.fft.ifftshift(at.diff(dim=-1) / edges.diff(), dim=-1)
 
 
 class Demodulator(Protocol):
@@ -209,14 +237,14 @@ class Source(ABC):
         denoiser does not take it."""
         noise = Noise.of(noise)
         if noise.basis is None:
-            return noise.white, None, 0.0
+            return noise.flat, None, 0.0
         if noise.basis.structure is not Structure.CHAIN:
             raise CapabilityError(f"{self.kind}: cannot denoise under noise in the span of a {noise.basis.kind} source; its "
                                   "basis must be a linear-modulation")
         if not self.takes_basis:
             raise CapabilityError(f"{self.kind}: denoises in white noise only, not in the span of another source; use preset "
                                   "white or paper")
-        return noise.basis_var, noise.basis, noise.white
+        return noise.basis_var, noise.basis, noise.flat
 
     def white(self, noise: Noise | Number) -> Number:
         """The variance of white noise. Raises CapabilityError where it has a basis."""
@@ -235,9 +263,10 @@ class Source(ABC):
         """The gradient of log p(x), by Tweedie's formula: (E[s | x] - x)/noise_var."""
         return (self.denoise(x, noise_var) - x) / noise_var
 
-    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
-        """(the source with unknown nuisances estimated, name -> tensor [batch] of these), in x = s + noise of about that white
-        variance, complex64 [batch, samples]. Default: estimates nothing."""
+    def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
+        """(the source with unknown nuisances estimated, name -> tensor [batch] of these), in x = s + noise, complex64 [batch,
+        samples]. noise: a Noise, whose psd holds what else is in the mixture, or the variance of white noise, about. Default:
+        estimates nothing."""
         return self, {}
 
     def lines(self, x: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -185,8 +185,9 @@ class Gmsk(Source):
             mean.index_add_(0, rows, weight[part, None] * trellis.mean())
         return mean.to(torch.complex64) * turn
 
-    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
+    def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: of timing and phase those that are None, the likeliest."""
+        noise_var = Noise.of(noise).flat
         if self.timing is not None and self.phase is not None:
             return self, {}
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))

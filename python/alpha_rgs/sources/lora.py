@@ -176,10 +176,11 @@ class Lora(Source):
             out.append((arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg).logsumexp(-1).sum(1))
         return torch.stack(out, 1)
 
-    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
+    def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
         dechirped tones split between two symbols: the evidence of symbols of any phase falls evenly about its peak, and grids
         twice as fine each, about the few best points, lead to it; then whole chips are tried."""
+        noise_var = Noise.of(noise).flat
         if self.timing is not None:
             return self, {}
         length = self.signal.symbol_length

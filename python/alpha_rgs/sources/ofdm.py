@@ -161,9 +161,10 @@ class Ofdm(Source):
         b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
         return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
 
-    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
+    def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the frame offset from prefixes and their copies (van de Beek, 1997), the phase from the
         carriers of whole frames, lifted to the alphabet's symmetry. Raises ParameterError without a prefix."""
+        noise_var = Noise.of(noise).flat
         found: dict[str, Tensor] = {}
         here = self
         if self.frame_offset is None:

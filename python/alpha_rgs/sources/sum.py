@@ -92,9 +92,10 @@ class Sum(Source):
         """See Source.autocorrelation: the parts', weighted by their powers."""
         return sum(g * g * source.autocorrelation(lags) for g, source in zip(self.amplitudes, self.sources))
 
-    def synchronize(self, x: Tensor, noise_var: Number) -> tuple[Self, dict[str, Tensor]]:
+    def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: each part in what the means of the others leave, as in denoise; the strongest first, and all
         once more."""
+        noise_var = Noise.of(noise).flat
         sources, found = list(self.sources), {}
         means, var = [torch.zeros_like(x) for _ in sources], [1.0] * len(sources)
         for _ in range(2):
