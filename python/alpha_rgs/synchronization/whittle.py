@@ -49,7 +49,7 @@ def fit_powers(density: Array, columns: Array, start: Array, given: Sequence[Arr
     for _ in range(steps):
         fit, weight = _weights(density, columns, values, floors)
         up, down = (np.einsum("okb,okb->ok", columns, weight * v[:, None]) for v in (density, fit))
-        values[:, free] *= up[:, free] / down[:, free]
+        values[:, free] *= up[:, free] / (down[:, free] + 1e-300)
     return values
 
 
@@ -71,5 +71,5 @@ def power_deviations(density: Array, columns: Array, powers: Array, free: Sequen
 def _weights(density: Array, columns: Array, powers: Array, floors: Sequence[float]) -> tuple[Array, Array]:
     """(model [batch, bins], inverse squares of it over its floors [batch, k or 1, bins])."""
     fit = np.einsum("ok,okb->ob", powers, columns)
-    floor = np.asarray(floors)[None, :, None] * density.mean(1)[:, None, None] + 1e-300
+    floor = np.asarray(floors)[None, :, None] * density.mean(1)[:, None, None] + 1e-150
     return fit, 1 / (fit[:, None] + floor) ** 2
