@@ -107,7 +107,7 @@ def transmit(signal: LinearSignal, condition: Condition, batch: int, generator: 
     phase = 2 * torch.pi * share(batch if condition.carrier else 1).expand(batch)
     carrier = _OFFSET * condition.carrier * (2 * share(batch) - 1)
     clock = _PPM * 1e-6 * condition.clock * (2.0 * torch.randint(0, 2, (batch,), generator=generator) - 1)
-    count = SAMPLES // sps + 2 * reach
+    count = int(SAMPLES // sps) + 2 * reach
     bits = torch.randint(0, 2, (batch, count * signal.alphabet.bits_per_symbol), generator=generator)
     symbols = signal.alphabet.map(bits)
     taps = [(0.0, torch.ones(batch, dtype=torch.complex128))]

@@ -28,7 +28,7 @@ def write(folder, base, **changes):
     (QPSK, {"fft_size": "64"}, ["'fft_size'", "linear-modulation"]),
     (QPSK, {"constellation": '"qspk"'}, ["constellation", "'qspk'", "qpsk, 8psk"]),
     (QPSK, {"constellation": '"gaussian"'}, ["constellation", "alphabet"]),
-    (QPSK, {"samples_per_symbol": "16.5"}, ["samples_per_symbol", "16.5", "GNU Radio", "Resampler"]),
+    (QPSK, {"samples_per_symbol": "0.5"}, ["samples_per_symbol", "0.5", "between 1 and"]),
     (QPSK, {"samples_per_symbol": '"16"'}, ["samples_per_symbol", "a number"]),
     (QPSK, {"samples_per_symbol": "0"}, ["samples_per_symbol"]),
     (QPSK, {"timing": "true"}, ["timing", "a number"]),

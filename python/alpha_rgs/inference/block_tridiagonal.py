@@ -4,14 +4,17 @@ import torch
 from torch import Tensor
 
 
-def block_tridiagonal(main: Tensor, side: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and covariances of a Gaussian with this precision: main [B, n, q, q] (Hermitian), side [B, n-1, q, q] (block j with
-    j + 1), h = precision·mean [B, n, q] -> mean [B, n, q], of each block [B, n, q, q], of each with the next [B, n-1, q, q].
-    One sweep forth and one back (Takahashi's recursion gives just these covariances)."""
+def block_tridiagonal(main: Tensor, side: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean, covariances and determinant of a Gaussian with this precision: main [B, n, q, q] (Hermitian), side [B, n-1, q, q]
+    (block j with j + 1), h = precision·mean [B, n, q] -> mean [B, n, q], of each block [B, n, q, q], of each with the next [B,
+    n-1, q, q], logarithm of the precision's determinant [B]. One sweep forth and one back (Takahashi's recursion gives just these
+    covariances)."""
     n, h = main.shape[1], h[..., None]
-    block, right, inverse, gain, mean = main[:, 0], h[:, 0], [], [], []
+    block, right, inverse, gain, mean, pivots = main[:, 0], h[:, 0], [], [], [], []
     for i in range(n):
-        inverse.append(torch.cholesky_inverse(torch.linalg.cholesky(block)))
+        root = torch.linalg.cholesky(block)
+        pivots.append(root.diagonal(dim1=1, dim2=2))
+        inverse.append(torch.cholesky_inverse(root))
         mean.append(inverse[i] @ right)
         if i + 1 < n:
             gain.append(inverse[i] @ side[:, i])
@@ -23,4 +26,4 @@ def block_tridiagonal(main: Tensor, side: Tensor, h: Tensor) -> tuple[Tensor, Te
         cross[:, i] = -gain[i] @ cov[:, i + 1]
         cov[:, i] = inverse[i] - cross[:, i] @ gain[i].mH
         mean[i] = mean[i] - gain[i] @ mean[i + 1]
-    return torch.stack(mean, 1)[..., 0], cov, cross
+    return torch.stack(mean, 1)[..., 0], cov, cross, 2 * torch.stack(pivots, 1).real.log().sum((1, 2))

@@ -187,7 +187,7 @@ class LinearMixture:
         main[:, :-1] += chain[:, 1:, :c, :c]
         h = pull[..., c:, 0] + chain_shift
         h[:, :-1] += pull[:, 1:, :c, 0]
-        mean, cov, cross = block_tridiagonal(main, chain[:, 1:, :c, c:], h)
+        mean, cov, cross, _ = block_tridiagonal(main, chain[:, 1:, :c, c:], h)
         var = cov.diagonal(dim1=-2, dim2=-1)
         if not d:
             return mean.flatten(1), var.flatten(1)

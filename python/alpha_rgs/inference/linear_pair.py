@@ -35,7 +35,8 @@ class LinearPair:
         self.device, self.priors = device, (first, second)      # priors are kept alive: pairs are compared by their ids
         half = max(p.signal.half_length for p in self.priors)
         sps, reach = first.signal.samples_per_symbol, int(np.ceil(half))
-        self.length = -(-int(np.ceil(2 * half)) // sps) * sps
+        # whole symbols of the first source, so that segments are alike, where there are such
+        self.length = -(-int(np.ceil(2 * half)) // sps) * sps if isinstance(sps, int) else int(np.ceil(2 * half))
         centres = [p.centres(self.samples) for p in self.priors]
         low, high = min(float(c.min()) for c in centres), max(float(c.max()) for c in centres)
         # segments begin half a symbol before the first source's, so that each holds as many of these
@@ -134,7 +135,7 @@ class LinearPair:
             both = scale[..., None] * scale[..., None, :]
             main, side, h = main * both, side * both, h * scale
         void = (site == 0).to(REAL)                 # a place without a symbol: unit variance, so that nothing is singular
-        mean, cov, _ = block_tridiagonal(main + torch.diag_embed(site + void), side, h + shift)
+        mean, cov, *_ = block_tridiagonal(main + torch.diag_embed(site + void), side, h + shift)
         return mean, cov.diagonal(dim1=-2, dim2=-1)
 
 

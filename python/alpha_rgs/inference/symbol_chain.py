@@ -45,7 +45,7 @@ class BlockChain:
         main, side = band[..., :q] + torch.diag_embed(diagonal.to(band.dtype)), band[..., q:]
         h = torch.index_add(shift.flatten(), 0, self.index.flatten(), information.flatten()).reshape(B, self.total)
         h = torch.nn.functional.pad(h, (0, pad)).reshape(B, n, q)
-        mean, own, cross = block_tridiagonal(main, side[:, :-1], h)
+        mean, own, cross, _ = block_tridiagonal(main, side[:, :-1], h)
         mean = mean.reshape(B, -1)[:, :self.total]
         var = own.diagonal(dim1=-2, dim2=-1).real.reshape(B, -1)[:, :self.total]
         cov = torch.cat([own, torch.nn.functional.pad(cross, (0, 0, 0, 0, 0, 1))], -1)

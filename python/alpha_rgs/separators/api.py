@@ -15,6 +15,7 @@ from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization import acquire, offset_of_zero
+from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
 from .base import NOTHING, Separation, finite, require
@@ -182,9 +183,13 @@ def _check_channel(name: str, soi: LinearModulation, interference: Any, options:
 
 
 def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var: Any, options: Any, free: Sequence[str] = (),
-           noise_floor: float = 0.0) -> Separation:
+           noise_floor: float = 0.0, trial: bool = False, undecided: bool = False) -> Separation:
     """A Separation where the SOI is known, or among bursts, where it is found with them. noise_floor: of the noise variance that
-    is believed, relative to the weaker source's power."""
+    is believed, relative to the weaker source's power. trial: without a search of decisions. undecided: by joint detection, see
+    joint.Options."""
+    delay = None
+    if interference.structure is Structure.FRAMES and interference.frame_offset is None:
+        y, soi, interference, delay = aligned(y, soi, interference)
     soi, interference, kappa, noise_var, found = acquire(y, soi, interference, kappa, noise_var)
     if noise_floor:
         gain = torch.as_tensor(soi.gain, dtype=kappa.dtype, device=kappa.device)
@@ -192,9 +197,21 @@ def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var
     sought = [*(key for key in found if key in NUISANCES), *free]
     if name == "joint" and interference.structure is Structure.BURSTS and (sought or soi.channel_length):
         options = {"fits": _ECHOED if soi.channel_length else _FITS, "free": sought, **options}
+    if undecided:
+        name, options = "joint", {"undecided": True, "search": 0}
+    elif trial and name == "joint":
+        options = {"search": 0, **options}
     if name == "alpha_rgs" and soi.signal.channel:
         options = {**options, "preset": "white", "tones": 0}       # the search takes pulses for orthogonal
     with torch.inference_mode():
         out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
     out.method, out.estimated = name, found | out.estimated
+    return out if delay is None else _moved_back(out, interference, delay)
+
+
+def _moved_back(out: Separation, ofdm: Any, delay: Tensor) -> Separation:
+    """The Separation of windows that were moved by a fraction of a sample, as they were."""
+    if bool(delay.any()):
+        out.soi, out.interference = (advanced(wave, -delay) for wave in (out.soi, out.interference))
+    out.estimated = {"frame_offset": ofdm.frame_offset.to(torch.float64) + delay, **out.estimated}
     return out

@@ -3,6 +3,7 @@
 then made better by what was separated."""
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -11,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sources.base import Number, Source
+from ..sources.base import Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
+from ..synchronization.evidence import OFFSETS, line
 from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.stationary import candidates, fit_channel, refine_sync
 from .base import Separation, false_lock_penalty, joined
@@ -25,6 +27,7 @@ _FOUND = 0.044, 4.0
 # for noise below the floor of the search to be believed: what is left, of it. Of 96 windows right ones leave 0.7 to 1.1 times the
 # noise, wrong ones 0.12 to 0.32 of the signal's power
 _AGREES = 2.0
+_LINES = 2                      # carrier offsets that are tried of those that fit symbols best
 _INEXACT = 1e-3                 # of the weaker source's power: what cut frames and nuisances leave without noise is up to 7e-5
 
 Found = tuple[Separation, LinearModulation, dict[str, Any]]
@@ -59,22 +62,49 @@ class _Search:
     def best(self) -> dict[int, Found]:
         """{row: what is best of all starts}; further starts only where nothing is clear."""
         ways = {row: self._starts(row) for row in range(len(self.y))}
+        trial = self.interference.structure is Structure.FRAMES
         best: dict[int, Found] = {}
         while ways:
             starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
-            for row, found in self._settled(starts).items() if starts else ():
+            for row, found in self._settled(starts, trial=trial).items() if starts else ():
                 if row not in best or float(found[0].quality) > float(best[row][0].quality):
                     best[row] = found
             ways = {row: ways[row] for row in starts if float(best[row][0].quality) < self.clear}
+        if trial:
+            last = {row: refine_sync(self.y[row], own, out, self._free(own))[0] for row, (out, own, _) in best.items()}
+            for row, (out, own, spread) in self._settled(last, rounds=1).items():
+                if float(out.quality) > float(best[row][0].quality):
+                    best[row] = out, own, best[row][2] | spread
         return best
 
     def _starts(self, row: int) -> Iterator[Any]:
         """An iterator over SOIs to begin with."""
         index = slice(row, row + 1)
         own = self.soi.select(index)
-        if not self.echoed or any(getattr(self.soi, key) is None for key in self.sought):
-            return candidates(self.y[row], own, self.interference.select(index), *self._levels(index))
-        return iter([own])
+        if self.echoed and not any(getattr(self.soi, key) is None for key in self.sought):
+            return iter([own])
+        ways = candidates(self.y[row], own, self.interference.select(index), *self._levels(index))
+        if self.interference.structure is not Structure.FRAMES or not self.interference.decided or self.echoed:
+            return ways
+        first = next(ways)
+        return itertools.chain([first], self._by_symbols(row, first), ways)
+
+    def _by_symbols(self, row: int, first: LinearModulation) -> Iterator[Any]:
+        """SOIs whose phase and carrier offset fit the symbols as they are seen once carriers are decided, the symbols being
+        Gaussian: where a signal takes most of the band, Gaussian carriers leave too little of it."""
+        if self.soi.phase is not None:
+            return
+        index = slice(row, row + 1)
+        known = self.soi.carrier_offset
+        own = replace(first, phase=0.0, carrier_offset=0.0 if known is None else first.carrier_offset)
+        out = self.solve(self.y[index], own, self.interference.select(index), *self._levels(index), noise_floor=NOISE_FLOOR,
+                         undecided=True)
+        number, _ = own.centred_symbols(self.y.shape[1])
+        cavity = out.symbols.to(torch.complex128).cpu(), out.estimated["symbol_variance"].cpu()
+        reach = min(0.5, OFFSETS * own.signal.samples_per_symbol * own.signal.alphabet.symmetry)
+        begin, centre = (torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in (own.timing, own.carrier_offset))
+        for offset, phase in line(self.soi.select(index), cavity, centre, begin, number, reach, _LINES):
+            yield replace(first, carrier_offset=float(offset), phase=float(phase))
 
     def quieter(self, best: dict[int, Found]) -> dict[int, Found]:
         """`best`, separated once more with the noise as it was measured where what is left agrees with that."""
@@ -85,14 +115,15 @@ class _Search:
                 best[row] = out, own, best[row][2] | spread
         return best
 
-    def _settled(self, starts: dict[int, LinearModulation], floor: float = NOISE_FLOOR,
-                 rounds: int | None = None) -> dict[int, Found]:
-        """{row: SOI} -> {row: what is found}: separated, nuisances fitted to that, and again while it gets better."""
+    def _settled(self, starts: dict[int, LinearModulation], floor: float = NOISE_FLOOR, rounds: int | None = None,
+                 trial: bool = False) -> dict[int, Found]:
+        """{row: SOI} -> {row: what is found}: separated, nuisances fitted to that, and again while it gets better. trial: without
+        a search of decisions, which costs most of the time, and is for the last round."""
         going, since = dict(starts), dict.fromkeys(starts, 0)
         best: dict[int, Found] = {}
         reported: dict[int, dict[str, Any]] = {row: {} for row in starts}
         for _ in range(rounds or (_ECHOED if self.echoed else _ROUNDS)):
-            for row, out in self._solved(going, floor).items():
+            for row, out in self._solved(going, floor, trial).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
                 moved, spread = refine_sync(self.y[row], going[row], out, self._free(going[row]))
                 reported[row] = reported[row] | spread
@@ -112,7 +143,7 @@ class _Search:
                 break
         return {row: (out, own, reported[row] | spread) for row, (out, own, spread) in best.items()}
 
-    def _solved(self, starts: dict[int, LinearModulation], floor: float) -> dict[int, Separation]:
+    def _solved(self, starts: dict[int, LinearModulation], floor: float, trial: bool) -> dict[int, Separation]:
         """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
         parts = [[row] for row in starts] if not self.interference.own_carrier or self.echoed else [list(starts)]
         out: dict[int, Separation] = {}
@@ -121,7 +152,8 @@ class _Search:
                             **{key: _column([getattr(starts[row], key) for row in part]) for key in self.sought})
             if self.echoed:
                 known = replace(known, signal=starts[part[0]].signal, channel_length=None)
-            found = self.solve(self.y[part], known, self.interference.select(part), *self._levels(part), noise_floor=floor)
+            found = self.solve(self.y[part], known, self.interference.select(part), *self._levels(part), noise_floor=floor,
+                               trial=trial)
             out |= {row: _row(found, i) for i, row in enumerate(part)}
         return out
 

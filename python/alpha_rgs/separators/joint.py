@@ -9,6 +9,7 @@ only the symbols have sites.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,12 +46,14 @@ _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_sp
 @dataclass(frozen=True)
 class Options:
     """Of `joint`. passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the
-    list, 0 for none; default 32 (0 where the carriers are Gaussian). fits: under bursts, how often what was found of the SOI is
-    fitted anew to what was decided; free: the names of that, None for all."""
+    list, 0 for none; default 32 (0 where the carriers are Gaussian). undecided: whether symbols stay Gaussian while carriers are
+    decided, for an SOI whose phase and exact carrier offset are not known yet; `estimated` then has symbol_variance. fits: under
+    bursts, how often what was found of the SOI is fitted anew to what was decided; free: the names of that, None for all."""
 
     passes: int | None = None
     damping: float | None = None
     search: int | None = None
+    undecided: bool = False
     fits: int = 0
     free: Sequence[str] | None = None
 
@@ -69,7 +72,8 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
         return joint_bursts(y, soi, interference, noise_var, passes, damping, settings.fits, settings.free, callback)
     known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
-                  damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback)
+                  damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback,
+                  settings.undecided)
 
 
 def lmmse(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
@@ -86,10 +90,10 @@ def lmmse(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor,
 
 
 def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_var: Tensor, passes: int, damping: float,
-           search: int, method: str, callback: Callable[..., Any] | None) -> Separation:
+           search: int, method: str, callback: Callable[..., Any] | None, undecided: bool = False) -> Separation:
     require(soi, Structure.CHAIN, "signal of interest", method)
     require(ofdm, Structure.FRAMES, "interference", method)
-    problem = _Problem(y, soi, ofdm, kappa, noise_var)
+    problem = _Problem(y, soi, ofdm, kappa, noise_var, undecided)
     for turn in schedule(passes, damping, more=search > 0):
         problem.infer(turn.damping)
         if callback:
@@ -120,7 +124,9 @@ def _refine(problem: Any, width: int, damping: float, callback: Callable[..., An
 class _Problem:
     """One batch of windows: B windows of F frames, K symbols reach a frame, M a window. Units of the SOI's gain inside."""
 
-    def __init__(self, y: Tensor, soi: LinearModulation, ofdm: Any, kappa: Tensor, noise_var: Tensor) -> None:
+    def __init__(self, y: Tensor, soi: LinearModulation, ofdm: Any, kappa: Tensor, noise_var: Tensor,
+                 undecided: bool = False) -> None:
+        self.undecided = undecided
         self.y, self.soi, self.ofdm, device = y, soi, ofdm, y.device
         self.kappa, self.noise_var = kappa, noise_var
         self.gain = torch.as_tensor(soi.gain, dtype=REAL).reshape(-1).expand(len(y)).to(device)
@@ -173,6 +179,8 @@ class _Problem:
         for family, local_mean, cov in parts:
             if family.alphabet.symmetry is not None:
                 family.update(local_mean, cov, damping * (_CUT_DAMPING if family.cut else 1.0))
+        if self.undecided:
+            return
         mean, var = self.soi.signal.alphabet.posterior(cavity[0] * self.rotation.conj(), cavity[1])
         self.sites.update((mean * self.rotation, var), cavity, damping)
 
@@ -213,7 +221,7 @@ class _Problem:
         index = self.first_inside + torch.arange(self.count, device=device)
         soft, var = self.cavity[0] * self.rotation.conj(), self.cavity[1]
         mean = self.mean
-        if not linear:
+        if not (linear or self.undecided):
             mean = torch.where(self.exists, self.soi.signal.alphabet.posterior(soft, var)[0] * self.rotation, 0)
         first = (plan.symbol - plan.symbol[:, :1]).to(device)
         local = mean.gather(1, (first[..., None] + torch.arange(plan.count, device=device)).flatten(1))
@@ -225,7 +233,9 @@ class _Problem:
         out = soft_output(self.soi, soft.gather(1, index).to(torch.complex64), var.gather(1, index).float(), soi=s,
                           interference=interference_estimate(self.y - s, self.ofdm, self.kappa, self.noise_var),
                           evaluations=0, kappa=self.kappa, noise_var=self.noise_var)
-        if linear or self.ofdm.signal.alphabet.symmetry is None:
+        if self.undecided:
+            out.estimated["symbol_variance"] = var.gather(1, index)
+        if linear or self.undecided or self.ofdm.signal.alphabet.symmetry is None:
             return out
         # a wrong symbol bends the decided carriers of its frame, and they its neighbours: one and a half frames to either side
-        return spread_error_probability(out, self.soi, _SPREAD, -(-3 * plan.length // (2 * self.soi.signal.samples_per_symbol)))
+        return spread_error_probability(out, self.soi, _SPREAD, math.ceil(1.5 * plan.length / self.soi.signal.samples_per_symbol))

@@ -87,7 +87,7 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
         out, away = picked(other, out, better), torch.where(better[:, None, None], gone, away)
     # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
     out.llrs = torch.where(away > 0.5, _SURE * out.llrs.sign(), out.llrs)       # a pause is no wrong decision
-    out = spread_error_probability(out, soi, _BENT, -(-_REACH // soi.signal.samples_per_symbol))
+    out = spread_error_probability(out, soi, _BENT, math.ceil(_REACH / soi.signal.samples_per_symbol))
     if fits and "carrier_offset" in free:
         out = false_lock_penalty(out, *_FOUND)
     right = torch.sigmoid(out.llrs.double())

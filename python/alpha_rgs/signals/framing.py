@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+_GRID = 32          # steps per sample, in which pulses lie in frames where samples_per_symbol is not whole: -40 dB at 2 a symbol
+
 
 class FramePlan:
     """Which samples of each window form which OFDM frame, and which symbols of the other source reach it.
@@ -39,7 +41,9 @@ class FramePlan:
             timing = torch.as_tensor(soi.timing, dtype=torch.float64).reshape(-1, 1).cpu()
             self.count = int((period - 1 + 2 * half) // sps) + 1
             self.symbol = torch.ceil((self.start - half - timing) / sps - 1e-9).long()
-            centre = torch.round(timing + self.symbol * sps - self.start, decimals=4)
+            centre = timing + self.symbol * sps - self.start
+            # no two frames of a fractional rate are alike: to within a few hundredths of a sample they are
+            centre = torch.round(centre, decimals=4) if isinstance(sps, int) else torch.round(centre * _GRID) / _GRID
             first, stop = torch.zeros_like(self.symbol), torch.full_like(self.symbol, self.count)
             if soi.symbols is not None:
                 first = (-self.symbol).clamp(0, self.count)

@@ -13,8 +13,14 @@ from torch import Tensor
 from ..errors import ParameterError
 from .constellations import Constellation, constellation
 
+MOST_SAMPLES = 1 << 16          # per symbol: a pulse of a few symbols still fits in memory
 PULSES = ("rrc", "rect", "barker", "taps")
 BARKER = (1, -1, 1, 1, -1, 1, 1, 1, -1, -1, -1)     # the spreading code of IEEE 802.11-2020, 15.4.6.5
+
+
+def whole_or_real(value: float) -> float:
+    """A number as an int where it is whole, else as a float."""
+    return int(value) if value == int(value) else float(value)
 
 
 def root_raised_cosine(t: npt.ArrayLike, rolloff: float) -> npt.NDArray[np.float64]:
@@ -46,7 +52,7 @@ def barker_pulse(tau: npt.NDArray[np.float64], samples_per_symbol: float) -> npt
 
 
 @lru_cache
-def _barker_scale(sps: int) -> float:
+def _barker_scale(sps: float) -> float:
     """Unit mean power over all timings: pulse_at's square integrates to sps (piecewise a parabola: Simpson is exact)."""
     chips = (np.arange(12) / 11 - 0.5) * sps
     knots = np.unique(np.r_[chips - 0.5, chips + 0.5])
@@ -55,7 +61,7 @@ def _barker_scale(sps: int) -> float:
 
 
 @lru_cache(maxsize=64)
-def _spline(taps: tuple[float, ...], sps: int) -> Any:
+def _spline(taps: tuple[float, ...], sps: float) -> Any:
     """The taps about 0 in steps of one sample, and zeros beyond, energy sps: a cubic spline through them."""
     half, room = len(taps) // 2, 8
     values = np.pad(np.array(taps, float), room)
@@ -67,7 +73,8 @@ class LinearModulation:
     """A pulse-shaped alphabet of unit mean power.
 
     constellation: a name known to `signals.constellation`.
-    samples_per_symbol: whole number, >= 2 for rrc, >= 11 for barker (25: 802.11b at 1 Mb/s, sampled at 25 MS/s).
+    samples_per_symbol: an int, or a float where it is not whole; >= 2 for rrc, >= 11 for barker (25: 802.11b at 1 Mb/s,
+        sampled at 25 MS/s).
     pulse: "rrc" (root raised cosine), "rect" (one symbol long) or "barker" (direct-sequence spreading, one symbol long), or
         "taps": as `taps` gives it.
     rolloff: of the rrc pulse, 0 to 1.
@@ -83,7 +90,7 @@ class LinearModulation:
     """
 
     constellation: str = "qpsk"
-    samples_per_symbol: int = 16
+    samples_per_symbol: float = 16
     pulse: str = "rrc"
     rolloff: float = 0.5
     span: int = 8
@@ -93,11 +100,9 @@ class LinearModulation:
 
     def __post_init__(self) -> None:
         sps = self.samples_per_symbol
-        if isinstance(sps, bool) or sps != int(sps) or sps < 1:
-            raise ParameterError(
-                f"samples_per_symbol: {sps} must be a whole number; resample the recording first, for instance with GNU "
-                "Radio's Rational Resampler or Polyphase Arbitrary Resampler (filter.pfb.arb_resampler_ccf)")
-        object.__setattr__(self, "samples_per_symbol", int(sps))
+        if isinstance(sps, bool) or not 1 <= sps <= MOST_SAMPLES:
+            raise ParameterError(f"samples_per_symbol: {sps} must lie between 1 and {MOST_SAMPLES}; it need not be whole")
+        object.__setattr__(self, "samples_per_symbol", whole_or_real(sps))
         if self.pulse not in PULSES:
             raise ParameterError(f"pulse: {self.pulse!r} is not known; one of {', '.join(PULSES)}")
         if self.pulse == "barker" and sps < len(BARKER):
@@ -190,25 +195,11 @@ class LinearModulation:
         """symbols complex [batch, n] -> complex64 [batch, samples]; symbol 0 is centred on sample `timing`, any real number
         or one per window, [batch]. Symbols are as sent: times `turns`, if the alphabet rotates."""
         symbols = torch.as_tensor(symbols).to(torch.complex64)
-        bank = _polyphase(self, _hashable(timing), len(symbols[0]), samples)
-        if self.channel:
-            blocks = torch.nn.functional.pad(symbols, bank.symbol_pad).unfold(-1, bank.reach, 1) @ bank.taps.to(symbols.device)
-            return blocks.flatten(1)[:, bank.lead:bank.lead + samples]
-        parts = torch.view_as_real(symbols).movedim(-1, 0)                             # real pulses: two real products
-        padded = torch.nn.functional.pad(parts, bank.symbol_pad)
-        blocks = padded.unfold(-1, bank.reach, 1) @ bank.taps.to(symbols.device)       # [2, batch, blocks, sps]
-        out = blocks.flatten(2)[..., bank.lead:bank.lead + samples]
-        return torch.complex(*out)
+        return _polyphase(self, _hashable(timing), len(symbols[0]), samples).modulate(symbols)
 
     def correlate(self, x: Tensor, count: int, timing: float | Tensor) -> Tensor:
         """The adjoint of modulate: complex64 [batch, samples] -> sum_n x(n) conj(h(n - centre)) at `count` symbols."""
-        bank = _polyphase(self, _hashable(timing), count, x.shape[1])
-        if self.channel:
-            blocks = torch.nn.functional.pad(x, (bank.lead, bank.tail)).unflatten(-1, (-1, self.samples_per_symbol))
-            return bank.shift_and_add(blocks @ bank.taps.mH.to(x.device), count)
-        parts = torch.nn.functional.pad(torch.view_as_real(x).movedim(-1, 0), (bank.lead, bank.tail))
-        z = parts.unflatten(-1, (-1, self.samples_per_symbol)) @ bank.taps.mT.to(x.device)     # [2, batch, blocks, reach]
-        return torch.complex(*bank.shift_and_add(z, count))
+        return _polyphase(self, _hashable(timing), count, x.shape[1]).correlate(x)
 
     def energy_inside(self, count: int, timing: float | Tensor, samples: int) -> Tensor:
         """How much of each pulse's energy lies in [0, samples): float32 [count], or [batch, count] with one timing per
@@ -243,7 +234,8 @@ class _Polyphase:
     """
 
     def __init__(self, signal: LinearModulation, timing: float | tuple[float, ...], count: int, samples: int) -> None:
-        sps, half = signal.samples_per_symbol, signal.half_length
+        self.sps = sps = int(signal.samples_per_symbol)
+        self.count, self.samples, half = count, samples, signal.half_length
         shared = isinstance(timing, float)
         when: npt.NDArray[np.float64] = np.array(timing)[..., None, None]
         # a shared timing has its blocks about the symbols, which reaches fewest; the rest begin a block at sample 0
@@ -264,21 +256,69 @@ class _Polyphase:
         self.symbol_pad = (early - first, last + late - count + 1)      # negative padding crops
         self.first, self.early, self.blocks = first, early, last - first + 1
         ones = torch.nn.functional.pad(torch.ones(samples), (self.lead, self.tail)).unflatten(-1, (-1, sps))
-        self.energy = self.shift_and_add(ones @ self.taps.mT.abs().square(), count)
+        self.energy = self._shift_and_add(ones @ self.taps.mT.abs().square())
 
-    def shift_and_add(self, z: Tensor, count: int) -> Tensor:
+    def modulate(self, symbols: Tensor) -> Tensor:
+        """See LinearModulation.modulate."""
+        taps, inside = self.taps.to(symbols.device), slice(self.lead, self.lead + self.samples)
+        if taps.is_complex():
+            blocks = torch.nn.functional.pad(symbols, self.symbol_pad).unfold(-1, self.reach, 1) @ taps
+            return blocks.flatten(1)[:, inside]
+        parts = torch.view_as_real(symbols).movedim(-1, 0)                             # real pulses: two real products
+        padded = torch.nn.functional.pad(parts, self.symbol_pad)
+        blocks = padded.unfold(-1, self.reach, 1) @ taps                               # [2, batch, blocks, sps]
+        return torch.complex(*blocks.flatten(2)[..., inside])
+
+    def correlate(self, x: Tensor) -> Tensor:
+        """See LinearModulation.correlate."""
+        taps, ends = self.taps.to(x.device), (self.lead, self.tail)
+        if taps.is_complex():
+            return self._shift_and_add(torch.nn.functional.pad(x, ends).unflatten(-1, (-1, self.sps)) @ taps.mH)
+        parts = torch.nn.functional.pad(torch.view_as_real(x).movedim(-1, 0), ends)
+        return torch.complex(*self._shift_and_add(parts.unflatten(-1, (-1, self.sps)) @ taps.mT))
+
+    def _shift_and_add(self, z: Tensor) -> Tensor:
         """z [..., blocks, reach] -> [..., count]: column c of block j belongs to symbol first + j - early + c."""
         reach = z.shape[-1]
         wide = z.new_zeros(*z.shape[:-2], self.blocks + reach - 1)
         for c in range(reach):
             wide[..., c:c + self.blocks] += z[..., c]
         begin = self.first - self.early                          # symbol number of wide[..., 0]
-        return torch.nn.functional.pad(wide, (begin, count - begin - wide.shape[-1]))
+        return torch.nn.functional.pad(wide, (begin, self.count - begin - wide.shape[-1]))
+
+
+class _Scattered:
+    """As _Polyphase, where samples_per_symbol is not whole: every symbol's pulse at instants of its own, complex or float32
+    [1 or batch, count, width], from the sample `start` int64 [1 or batch, count] on."""
+
+    def __init__(self, signal: LinearModulation, timing: float | tuple[float, ...], count: int, samples: int) -> None:
+        when = np.reshape(timing, (-1, 1)) + np.arange(count) * signal.samples_per_symbol
+        start = np.ceil(when - signal.half_length - 1e-9).astype(int)
+        n = start[..., None] + np.arange(signal.taps_count)
+        inside = (n >= 0) & (n < samples)
+        pulses = signal.pulse_at(n - when[..., None]) * inside
+        self.samples = samples
+        self.taps = torch.tensor(pulses, dtype=torch.complex64 if signal.channel else torch.float32)
+        self.where = torch.tensor(np.clip(n, 0, samples - 1)).flatten(1)
+        energy = self.taps.abs().square().sum(2)
+        self.energy = energy[0] if isinstance(timing, float) else energy
+
+    def modulate(self, symbols: Tensor) -> Tensor:
+        """See LinearModulation.modulate."""
+        parts = (symbols[..., None] * self.taps.to(symbols.device)).flatten(1)
+        where = self.where.to(symbols.device).expand(len(parts), -1)
+        return torch.zeros(len(parts), self.samples, dtype=parts.dtype, device=parts.device).scatter_add_(1, where, parts)
+
+    def correlate(self, x: Tensor) -> Tensor:
+        """See LinearModulation.correlate."""
+        seen = x.gather(1, self.where.to(x.device).expand(len(x), -1)).unflatten(1, self.taps.shape[1:])
+        return (seen * self.taps.to(x.device).conj()).sum(2)
 
 
 @lru_cache(maxsize=256)
-def _polyphase(signal: LinearModulation, timing: float | tuple[float, ...], count: int, samples: int) -> _Polyphase:
-    return _Polyphase(signal, timing, count, samples)
+def _polyphase(signal: LinearModulation, timing: float | tuple[float, ...], count: int, samples: int) -> _Polyphase | _Scattered:
+    whole = isinstance(signal.samples_per_symbol, int)
+    return (_Polyphase if whole else _Scattered)(signal, timing, count, samples)
 
 
 def _hashable(timing: float | Tensor) -> float | tuple[float, ...]:

@@ -157,6 +157,8 @@ class Source(ABC):
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
     linear: bool = False                # whether it has a linear model once its nuisances are known
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
+    any_rate: ClassVar[bool] = False    # whether its periods (Role.PERIOD) need not be whole numbers of samples
+    carrier_known_with: ClassVar[tuple[str, ...]] = ()  # a file without carrier_offset and one of these has an unknown one, not 0
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
@@ -191,6 +193,12 @@ class Source(ABC):
         """The same source in samples that were multiplied by `factor`."""
         gain = getattr(self, "gain", None)
         return self if gain is None or factor == 1 else dataclasses.replace(cast(Any, self), gain=gain * factor)
+
+    @classmethod
+    def oversampled(cls, table: dict[str, Any], factor: int, resampled: bool) -> dict[str, Any]:
+        """The keys of its file, given at the rate of Role.GRID, at `factor` times that rate. resampled: whether samples come from
+        a resampler, whose filter smears what is sharp."""
+        return table
 
     @abstractmethod
     def at(self, start: Number) -> Self:
@@ -291,8 +299,8 @@ class Source(ABC):
         return None
 
     @property
-    def symbol_period(self) -> int:
-        """Samples per symbol of a source with Structure.CHAIN, whose stream of symbols windows must tile; 0 of others."""
+    def symbol_period(self) -> float:
+        """Samples per symbol of a source with Structure.CHAIN; 0 of others. Where it is whole, an int, windows must tile them."""
         return 0
 
     @property

@@ -17,7 +17,7 @@ from ..signals import Gmsk as Signal
 from ..signals.carrier import carrier, rotation
 from . import laurent
 from .base import Noise, Number, Source
-from .keys import number, whole
+from .keys import frequency, instant, number, period, whole
 from .trellis import Trellis, TrellisDemodulator
 
 _GRID = 16          # values of each unknown nuisance that are tried at once
@@ -47,12 +47,12 @@ class Gmsk(Source):
 
     kind = "gmsk"
     keys = {
-        "samples_per_symbol": number("samples"),
+        "samples_per_symbol": period("samples", "symbol_rate"),
         "bandwidth_time": number("of the Gaussian filter: 3 dB bandwidth times the symbol's duration"),
         "span": whole("length of the frequency pulse, symbols"),
-        "timing": number("samples from the first sample to the centre of the first symbol"),
+        "timing": instant("samples from the first sample to the centre of the first symbol"),
         "phase": number("rad, at the first sample"),
-        "carrier_offset": number("cycles per sample"),
+        "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
         "symmetry": whole("the phase is known up to one turn over this"),
         "gain": number("amplitude as received; 1 is unit mean power"),
     }

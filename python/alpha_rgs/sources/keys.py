@@ -1,15 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys of prior files: their types, and what `alpha-rgs info` says of them."""
+"""Keys of prior files: their types, what `alpha-rgs info` says of them, and what a sample rate makes of them."""
+import enum
 from dataclasses import dataclass
+
+
+class Role(enum.Enum):
+    """How a value in samples follows another sample rate."""
+
+    FIXED = "fixed"             # not at all
+    PERIOD = "period"           # samples per something: proportional to the rate
+    INSTANT = "instant"         # a sample's number: proportional, and of the recording's first sample
+    FREQUENCY = "frequency"     # cycles per sample: inversely
+    GRID = "grid"               # the rate of which the source's own must be a multiple
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key. types: Python's, of the values that TOML has for it. called: these types in words. meaning: unit and meaning."""
+    """One key. types: Python's, of the values that TOML has for it. called: these types in words. meaning: unit and meaning.
+    role: see Role. hertz: the key that says the same in Hz or baud, "" where there is none; of Role.GRID the key is in Hz."""
 
     types: tuple[type, ...]
     called: str
     meaning: str
+    role: Role = Role.FIXED
+    hertz: str = ""
 
 
 def number(meaning: str) -> Key:
@@ -17,9 +31,29 @@ def number(meaning: str) -> Key:
     return Key((int, float), "a number", meaning)
 
 
-def whole(meaning: str) -> Key:
+def period(meaning: str, hertz: str) -> Key:
+    """Samples per something whose rate is `hertz`."""
+    return Key((int, float), "a number", meaning, Role.PERIOD, hertz)
+
+
+def instant(meaning: str) -> Key:
+    """A sample's number."""
+    return Key((int, float), "a number", meaning, Role.INSTANT)
+
+
+def frequency(meaning: str, hertz: str) -> Key:
+    """Cycles per sample; `hertz` says the same in Hz."""
+    return Key((int, float), "a number", meaning, Role.FREQUENCY, hertz)
+
+
+def grid(meaning: str) -> Key:
+    """Hz: the rate of the samples in which the other keys are."""
+    return Key((int, float), "a number", meaning, Role.GRID)
+
+
+def whole(meaning: str, role: Role = Role.FIXED) -> Key:
     """A whole number."""
-    return Key((int,), "a whole number", meaning)
+    return Key((int,), "a whole number", meaning, role)
 
 
 def text(meaning: str) -> Key:

@@ -16,9 +16,10 @@ from ..inference.linear_model import EVERY, LinearModel, as_complex, moments, so
 from ..inference.linear_pair import LinearPair
 from ..signals import LinearModulation as Signal
 from ..signals.carrier import carrier, column, rotation
+from ..signals.folding import fold
 from ..signals.linear import scrambled_symbols
 from .base import Demodulated, Noise, Number, Source, Structure
-from .keys import listed, number, text, whole
+from .keys import frequency, instant, listed, number, period, text, whole
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
 _SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
@@ -49,18 +50,20 @@ class LinearModulation(Source):
 
     kind = "linear-modulation"
     linear = True
+    any_rate = True
+    carrier_known_with = ("timing", "phase", "gain")        # 0 of a signal of which all else is known
     keys = {
         "constellation": text("alphabet of the symbols or carriers"),
-        "samples_per_symbol": number("samples"),
+        "samples_per_symbol": period("samples", "symbol_rate"),
         "pulse": text("rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long"),
         "rolloff": number("of the rrc pulse, 0 to 1"),
         "span": whole("length of the rrc pulse, symbols"),
         "taps": listed("of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre"),
         "radii": listed("of the outer rings, the innermost being 1"),
-        "timing": number("samples from the first sample to the centre of the first symbol"),
+        "timing": instant("samples from the first sample to the centre of the first symbol"),
         "phase": number("rad, at the first sample"),
         "gain": number("amplitude as received; 1 is unit mean power"),
-        "carrier_offset": number("cycles per sample"),
+        "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
         "symbols": whole("length of the burst, symbols"),
         "channel": listed("complex taps, one sample apart, that the pulse went through"),
         "channel_length": whole("taps of a channel that is to be estimated"),
@@ -140,9 +143,12 @@ class LinearModulation(Source):
     def centred_symbols(self, samples: int) -> tuple[Tensor, int]:
         """(first, count): the number of the first symbol whose centre lies in [0, samples), tensor [batch], and how many.
 
-        count is the same for every window; raises ParameterError where windows differ.
+        count is the same for every window; raises ParameterError where windows differ. Where samples_per_symbol is not whole, the
+        last symbol of a window may be left out.
         """
         first, sps = self._first(), self.signal.samples_per_symbol
+        if self.symbols is None and not isinstance(sps, int):
+            return first, int(samples / sps)                # windows may differ by one more
         stop = torch.ceil((samples - column(self.timing, torch.empty(0))[:, 0]) / sps - 1e-9).long()
         if self.symbols is not None:
             stop = stop.clamp(max=self.symbols)
@@ -273,8 +279,9 @@ class LinearModulation(Source):
             return self.signal.correlate(self.signal.modulate(v, samples, centre), count, centre) + level * v
 
         mean, _ = conjugate_gradients(apply, z, _EQUALISED)
-        pulse = self.signal.pulse_at(np.arange(-count * sps // 2, count * sps // 2))
-        gram = torch.as_tensor((abs(np.fft.fft(pulse)) ** 2).reshape(sps, -1).mean(0), dtype=torch.float32, device=z.device)
+        pulse = self.signal.pulse_at(np.arange(round(count * sps)) - round(count * sps) // 2)
+        folded = fold(abs(np.fft.fft(pulse)) ** 2, count) / sps
+        gram = torch.as_tensor(folded, dtype=torch.float32, device=z.device)
         var = (level / (gram + level)).mean(1, keepdim=True)
         return mean / (1 - var), var / (1 - var)
 
@@ -349,7 +356,7 @@ class LinearModulation(Source):
         return self.signal.taps_count
 
     @property
-    def symbol_period(self) -> int:
+    def symbol_period(self) -> float:
         """See Source.symbol_period."""
         return self.signal.samples_per_symbol
 

@@ -20,7 +20,7 @@ from ..errors import ParameterError
 from ..signals import Lora as Signal
 from ..signals.carrier import carrier, rotation
 from .base import Demodulated, Noise, Number, Source
-from .keys import number, whole
+from .keys import frequency, instant, number, period, whole
 
 _COARSE = 16        # candidates for the begin of a symbol, at first
 _FINE = 1 / 64      # of a sample: the last step
@@ -49,10 +49,10 @@ class Lora(Source):
     kind = "lora"
     keys = {
         "spreading_factor": whole("bits of a symbol, a chirp of 2**this chips"),
-        "samples_per_chip": number("sample rate over bandwidth"),
-        "timing": number("samples from the first sample to where a symbol begins"),
+        "samples_per_chip": period("sample rate over bandwidth", "bandwidth"),
+        "timing": instant("samples from the first sample to where a symbol begins"),
         "phase": number("rad, at the first sample"),
-        "carrier_offset": number("cycles per sample"),
+        "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
         "gain": number("amplitude as received; 1 is unit mean power"),
     }
     dc_free = True

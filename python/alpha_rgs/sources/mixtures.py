@@ -91,7 +91,7 @@ def draw(soi: Any, interference: Source, batch: int, samples: Any, sir_db: float
     if soi.symbols is None:     # continuous: symbols before and after the window too
         reach = soi.signal.span + 1
         timing = float(soi.timing) % soi.signal.samples_per_symbol - reach * soi.signal.samples_per_symbol
-        count = samples // soi.signal.samples_per_symbol + 2 * reach
+        count = int(samples // soi.signal.samples_per_symbol) + 2 * reach
     else:
         timing, count = float(soi.timing), soi.symbols
     bits = torch.randint(0, 2, (batch, count * soi.signal.alphabet.bits_per_symbol), generator=g)

@@ -18,8 +18,9 @@ from ..signals.carrier import carrier, column, rotation
 from ..signals.framing import FramePlan
 from ..signals.ofdm import ofdm_matrix
 from .base import Demodulated, Noise, Number, Source, Structure
-from .keys import flag, listed, number, text, whole
+from .keys import Role, flag, frequency, grid, listed, number, text, whole
 
+_SMEARED = 2            # samples of a prefix that a resampler's filter mixes with the frame before
 _LIMIT = 0.5            # of a carrier's amplitude: weaker ones say less of the phase
 _FINE = 8192            # frequencies of the other source's spectrum: 128 to a carrier of 64
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
@@ -63,14 +64,15 @@ class Ofdm(Source):
     kind = "ofdm"
     linear = True
     keys = {
+        "sample_rate": grid("Hz, in whose samples fft_size and cyclic_prefix are; default the recording's"),
         "fft_size": whole("carriers, samples of a frame without its prefix"),
         "cyclic_prefix": whole("samples"),
         "guards": listed("unused carriers at the lower and upper edge of the band"),
         "dc_null": flag("whether carrier 0 is unused"),
         "constellation": text("alphabet of the symbols or carriers"),
-        "frame_offset": whole("samples from the first sample to the first whole cyclic prefix"),
+        "frame_offset": whole("samples from the first sample to the first whole cyclic prefix", Role.INSTANT),
         "phase": number("rad, at the first sample"),
-        "carrier_offset": number("cycles per sample"),
+        "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
         "channel": listed("complex taps that act within the cyclic prefix"),
         "delay_spread": whole("samples at the head of each prefix that are not trusted"),
         "gain": number("amplitude as received; 1 is unit mean power"),
@@ -97,6 +99,21 @@ class Ofdm(Source):
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:
             raise ParameterError(f"carrier_offset: {self.carrier_offset} must lie within ±0.5 cycles per sample")
         self._plans: dict[Any, FramePlan] = {}
+
+    @classmethod
+    def oversampled(cls, table: dict[str, Any], factor: int, resampled: bool) -> dict[str, Any]:
+        """See Source.oversampled: the same carriers in a longer transform. A resampler smears the edges of frames, where they
+        differ from the model by -14 dB."""
+        given: Any = {key: table[key] for key in ("fft_size", "cyclic_prefix", "guards") if key in table}
+        signal = Signal(**given)
+        if len(table.get("channel", [])) > 1:
+            raise ParameterError("channel: is in samples of the recording; leave it out where sample_rate is another")
+        more = (factor - 1) * signal.fft_size
+        spread = {"delay_spread": factor * min(table.get("delay_spread", _SMEARED if resampled else 0), signal.cyclic_prefix)}
+        if not any(spread.values()):
+            spread = {}
+        return {**table, **spread, "fft_size": factor * signal.fft_size, "cyclic_prefix": factor * signal.cyclic_prefix,
+                "guards": [signal.guards[0] + more // 2, signal.guards[1] + more - more // 2]}
 
     @property
     def matrix(self) -> np.ndarray:

@@ -13,7 +13,9 @@ from ..errors import ParameterError
 from ..signals import preset
 from . import ofdm_bursts
 from .base import Source
+from .description import Description, check_hertz, hertz_keys
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
+from .keys import Role
 from .registry import KINDS
 
 
@@ -58,7 +60,7 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
         except (ParameterError, TypeError) as error:
             raise ParameterError(f"{source}: {error}") from None
     cls: Any = KINDS[kind]
-    keys = cls.keys
+    keys = {**cls.keys, **hertz_keys(cls)}
     for key, value in table.items():
         if key not in keys:
             near = difflib.get_close_matches(key, keys, 1)
@@ -72,39 +74,65 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
             raise ParameterError(f"{source}: {key}: {value!r} must be finite")
         if key in ("guards", "channel", "taps", "radii", "gains") and any(isinstance(v, (str, bool)) for v in _flat(value)):
             raise ParameterError(f"{source}: {key}: {value!r} must hold numbers")
-    try:
-        if "sources" in table:
-            table["sources"] = [_part(part, i, source, folder) for i, part in enumerate(table["sources"])]
-        if "signal" not in cls.__dataclass_fields__:
-            return cls(**table)
-        if "channel" in table:
-            table["channel"] = [complex(*tap) if isinstance(tap, list) else complex(tap) for tap in table["channel"]]
-            if not table["channel"]:
-                raise ParameterError("channel: give at least one tap that is not zero")
-        signal_type = cls.__dataclass_fields__["signal"].default_factory
-        names = {f.name for f in dataclasses.fields(signal_type)}
-        signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
-        rest = {k: v for k, v in table.items() if k not in names}
-        if kind == "linear-modulation" and not {"timing", "phase", "gain"} <= rest.keys():
-            rest.setdefault("carrier_offset", None)     # 0 of a signal of which all else is known
-        return cls(signal, **rest)
-    except ParameterError as error:
-        raise ParameterError(f"{source}: {error}") from None
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"{source}: {error}") from None
+    def made(keys: dict[str, Any]) -> Any:
+        try:
+            return _made(cls, keys, source, folder)
+        except (TypeError, ValueError) as error:            # a ParameterError is one
+            raise ParameterError(f"{source}: {error}") from None
+
+    if check_hertz(cls, table, source):
+        return Description(cls, table, source, made)
+    return made(table)
+
+
+def _made(cls: Any, table: dict[str, Any], source: str, folder: pathlib.Path | None) -> Any:
+    """The source of a class whose keys, all in samples, are known to be right in type."""
+    table = dict(table)
+    if "sources" in table:
+        table["sources"] = [_part(part, i, source, folder) for i, part in enumerate(table["sources"])]
+    if "signal" not in cls.__dataclass_fields__:
+        return cls(**table)
+    if "channel" in table:
+        table["channel"] = [complex(*tap) if isinstance(tap, list) else complex(tap) for tap in table["channel"]]
+        if not table["channel"]:
+            raise ParameterError("channel: give at least one tap that is not zero")
+    signal_type = cls.__dataclass_fields__["signal"].default_factory
+    names = {f.name for f in dataclasses.fields(signal_type)}
+    signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
+    rest = {k: v for k, v in table.items() if k not in names}
+    if not set(cls.carrier_known_with) <= rest.keys():
+        rest.setdefault("carrier_offset", None)
+    return cls(signal, **rest)
 
 
 def _part(part: Any, number: Any, source: Any, folder: Any) -> Any:
     """One of a sum's sources: a file's name, or a table."""
-    if isinstance(part, str):
-        return load(pathlib.Path(folder or ".") / part)
-    if isinstance(part, dict):
-        return from_dict(part, f"{source}: sources[{number}]", folder)
-    raise ParameterError(f"sources: {part!r} must be the name of a prior file, or a table of its keys")
+    if not isinstance(part, (str, dict)):
+        raise ParameterError(f"sources: {part!r} must be the name of a prior file, or a table of its keys")
+    made = load(pathlib.Path(folder or ".") / part) if isinstance(part, str) else from_dict(
+        part, f"{source}: sources[{number}]", folder)
+    if isinstance(made, Description):
+        raise ParameterError(f"sources[{number}]: gives rates in Hz, which a sum does not take; name each source by itself "
+                             "(--source), or give rates in samples")
+    return made
 
 
 def _flat(value: Any) -> list[bool | float | str]:
     return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
+
+
+def described(source: Source, sample_rate: float) -> Description | None:
+    """A source in samples of that rate, Hz, as a Description; None of one that knows no other rate (fitted, learned)."""
+    if KINDS.get(source.kind) is not type(source) or source.learned or source.parts != (source,):
+        return None
+    table: dict[str, Any] = {key: list(v) if isinstance(v, tuple) else v for key, v in known_values(source).items()}
+    for name, key in type(source).keys.items():
+        if key.role is Role.GRID:
+            table[name] = sample_rate
+        elif key.hertz and name in table:
+            value = table.pop(name)
+            table[key.hertz] = sample_rate / value if key.role is Role.PERIOD else value * sample_rate
+    return Description(type(source), table, source.kind, lambda keys: _made(type(source), keys, source.kind, None))
 
 
 def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
@@ -120,7 +148,7 @@ def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
     if getattr(prior, "kind", "") == "ofdm-bursts":
         return {"preset": "802.11"}
     if getattr(prior, "kind", "") == "sum":
-        out["sources"] = tuple({"kind": part.kind, **_known(part)} for part in prior.sources)
+        out["sources"] = tuple({"kind": part.kind, **known_values(part)} for part in prior.sources)
     if getattr(prior, "kind", "") == "gaussian":
         out = {"period": prior.period, "lags": prior.lags, **out}
         if prior.period == 1:
@@ -136,10 +164,10 @@ def to_toml(prior: Source, comment: str = "") -> str:
 def toml_lines(prior: Source) -> list[str]:
     """The lines of to_toml, without a comment."""
     kind = prior.kind.removesuffix("-bursts")
-    return [f'kind = "{kind}"', *(f"{key} = {text_of(value)}" for key, value in _known(prior).items())]
+    return [f'kind = "{kind}"', *(f"{key} = {text_of(value)}" for key, value in known_values(prior).items())]
 
 
-def _known(prior: Any) -> dict[str, float | str | tuple[int, int]]:
+def known_values(prior: Any) -> dict[str, float | str | tuple[int, int]]:
     """`values` less those that are unknown or say nothing."""
     return {key: value for key, value in values(prior).items() if not (
         value is None or (key == "channel" and value == (1,)) or (key == "symmetry" and value == 1)

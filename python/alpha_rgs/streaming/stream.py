@@ -18,6 +18,8 @@ from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
 from . import reliability
 from .engine import Engine
+from .resampling import inside, plan, restored
+from .tracker import symbols_before
 
 if TYPE_CHECKING:
     from .task import Task
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 
 def windows_for(sources: Any) -> Any:
     """(window, hop) that suit these sources: whole symbols of the trains of pulses, eight symbols or frames of any, and a
-    context on both sides of two of them."""
-    unit = math.lcm(*(source.symbol_period or 1 for source in sources))
-    longest = max((source.memory for source in sources), default=0)
+    context on both sides of two of them; of a train of pulses, whose half overlaps with the neighbours, half as much."""
+    unit = math.lcm(*(int(source.symbol_period) or 1 for source in sources if source.symbol_period == int(source.symbol_period)))
+    longest = max((source.memory // (2 if source.symbol_period else 1) for source in sources), default=0)
     context = -(-max((WINDOW - HOP) // 2, 2 * longest) // unit) * unit
     hop = -(-max(HOP, 8 * longest) // unit) * unit
     return hop + 2 * context, hop
@@ -96,27 +98,39 @@ class StreamResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def separate_stream(samples: np.ndarray, sources: Any, interference: Source | None = None, window: int | None = None,
+def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None, window: int | None = None,
                     hop: int | None = None, method: str = "auto", kappa: Any = None, noise_var: Any = None,
                     progress: Callable[..., Any] | None = None, engine: Engine | None = None, **options: Any) -> StreamResult:
     """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
 
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
-    total) is called in samples. window, hop: samples per window, and from one to the next; default 2560 and 2048 of a pair, of a
-    list what its sources need (windows_for). options: batch, windows of a job, default 64; the others go to the method. Returns a
-    StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the context (window - hop)/2 is no
-    multiple of samples_per_symbol.
+    total) is called in samples. window, hop: samples per window, and from one to the next; default what the sources need
+    (windows_for): 2560 and 2048, or more. options: sample_rate, Hz, where files give rates in Hz; then the samples are resampled
+    as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a job, default 64; the
+    others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
+    context (window - hop)/2 is no multiple of samples_per_symbol.
     """
-    batch = options.pop("batch", 64)
     samples = np.ascontiguousarray(samples, np.complex64)
     if len(samples) == 0:
         raise ParameterError("samples: there are none")
-    usual = windows_for(sources) if interference is None else (WINDOW, HOP)
+    given = list(sources) if interference is None else [sources, interference]
+    to = plan(given, options.pop("sample_rate", None))
+    first, second = (to.sources, None) if interference is None else (to.sources[0], to.sources[1])
+    noise_var = None if noise_var is None else noise_var * min(to.ratio, 1.0)
+    result = _separated(inside(samples, to), first, second, window, hop, progress, engine, method=method, kappa=kappa,
+                        noise_var=noise_var, **options)
+    return restored(result, samples, to)
+
+
+def _separated(samples: np.ndarray, sources: Any, interference: Source | None, window: int | None, hop: int | None,
+               progress: Callable[..., Any] | None, engine: Engine | None, batch: int = 64, **options: Any) -> StreamResult:
+    """separate_stream, of sources in samples."""
+    usual = windows_for(sources if interference is None else [sources, interference])
     window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
     flying: collections.deque[tuple[np.ndarray, Future]] = collections.deque()
     try:
-        task = own.task(sources, interference, method, kappa, noise_var, **options)
+        task = own.task(sources, interference, **options)
         windows_of(len(samples), window, hop)           # refuses what no window can be
         _check_window(task.soi, window, hop)
         stream = _Stream(samples, task, window, hop)
@@ -143,7 +157,8 @@ def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
     sps = soi.symbol_period
     if not sps:
         return
-    check_tiling(window, hop, sps)
+    if isinstance(sps, int):
+        check_tiling(window, hop, sps)
     if window < soi.signal.taps_count:
         raise ParameterError(f"window: {window} samples are shorter than the signal of interest's pulse, {soi.signal.taps_count} "
                              "samples")
@@ -173,6 +188,8 @@ class _Stream:
     def jobs(self, batch: int) -> list[np.ndarray]:
         """First samples of the windows of each job; a last window that the recording cuts goes by itself."""
         whole = self.starts[self.starts + self.window <= len(self.samples)]
+        if not isinstance(self.sps, int):       # together, windows are read as far as the one with fewest symbols
+            whole = whole[whole < self.starts[-1]]
         jobs = [whole[i:i + batch] for i in range(0, len(whole), batch)]
         return jobs + [self.starts[-1:]] if len(whole) < len(self.starts) else jobs
 
@@ -280,12 +297,13 @@ class _Stream:
         return out
 
 
-def _kept_symbols(soi: Any, count: int, start: int, low: int, high: int, sps: int,
+def _kept_symbols(soi: Any, count: int, start: int, low: int, high: int, sps: float,
                   slipped: int) -> np.ndarray | slice:
     """Which of a window's symbols have their centres in [low, high), a slice or bool [count]; slipped: by how many it was moved
     against the window before."""
     if soi.timing is None:                                      # aligned by a Tracker
-        return slice(max(0, -(-int(low) // sps) - slipped), -(-int(high) // sps))
+        before = symbols_before(start, sps)
+        return slice(max(0, symbols_before(start + low, sps) - before - slipped), symbols_before(start + high, sps) - before)
     here = soi.at(int(start))
     centre = float(here.timing) + sps * (int(here.centred_symbols(high)[0][0]) + np.arange(count))
     return (centre >= low - 1e-6) & (centre < high - 1e-6)

@@ -68,7 +68,7 @@ class Task:
             own = other.state_names.get(field)
             ambiguous = self.tracker and own in NUISANCES           # then it is the signal of interest's
             value = out.estimated.get(f"interference_{own}", None if ambiguous else out.estimated.get(own))
-            if own and value is not None:
+            if own and value is not None and (field == "phase" or float(value[row]).is_integer()):
                 values[own] = value[row].item()
         self.memory = (replace(other, **values).at(-start) if values else other, float(out.kappa[row]), float(out.noise_var[row]))
 

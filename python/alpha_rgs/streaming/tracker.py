@@ -40,6 +40,11 @@ _UNKNOWN = {"timing": 0.0, "phase": 0.0, "carrier_offset": 0.0, "gain": 1.0}    
 _WANDER, _OUT = 0.03, 5.0       # rad that a carrier's phase may wander in the time of a window; standard deviations of an outlier
 
 
+def symbols_before(sample: float, samples_per_symbol: float) -> int:
+    """The number of the first symbol whose period begins at that sample of a stream or later."""
+    return int(np.ceil(sample / samples_per_symbol - 1e-9))
+
+
 @dataclass
 class _Seen:
     """What windows reported, float64 [windows]. start: first sample; timing: of a symbol's centre, in the stream; phase: in the
@@ -78,7 +83,7 @@ class Tracker:
 
     def follow(self, out: Any, starts: list[int] | np.ndarray, again: Callable[..., Any] | None = None) -> Separation:
         """A Separation of numpy arrays whose windows begin at starts [n] -> the same, symbols and llrs aligned as the stream has
-        them: row i of a window is symbol start/samples_per_symbol + i. again(rows, known) -> such a Separation of some of the
+        them: row i of a window is symbol symbols_before(start) + i. again(rows, known) -> such a Separation of some of the
         windows once more, with `known` of the SOI (name -> float64 [rows], referring to the stream's first sample); None: as they
         are. Windows for which nothing was estimated had the SOI as predicted()."""
         starts, out = np.asarray(starts, np.int64), self._sound(out)
@@ -90,7 +95,7 @@ class Tracker:
         windows, before = [seen[k] for k in range(len(starts))], list(self._past)[-_NEIGHBOURS:]
         if self.last is None:       # windows before the first good one are placed by it
             self.last, sps = windows[int(believed.argmax())], self.soi.signal.samples_per_symbol
-            self.last.number = round((self.last.timing - (self.last.timing - self.last.start) % sps) / sps)
+            self.last.number = symbols_before(self.last.start, sps) + int(np.floor((self.last.timing - self.last.start) / sps))
             if self.soi.phase is not None:          # known at the stream's first sample, found up to the alphabet's turn
                 turn = 2 * np.pi / self.soi.signal.alphabet.symmetry
                 first = self.last.phase - 2 * np.pi * self.last.carrier_offset * self.last.middle
@@ -273,7 +278,7 @@ class Tracker:
         seen.number = last.number + round((seen.timing - last.timing) / period)
         run = 2 * np.pi * self._rate(seen if believed else None) * (seen.middle - last.middle)
         turns = round((seen.phase - last.phase - run) * order / (2 * np.pi))
-        move = int(seen.number) + first - start // sps - self.slips if soi.timing is None else 0
+        move = int(seen.number) + first - symbols_before(start, sps) - self.slips if soi.timing is None else 0
         if abs(move) >= _SLIPPED:
             step = int(np.sign(move))
             self.slips, move = self.slips + step, move - step

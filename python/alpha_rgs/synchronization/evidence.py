@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..inference.block_tridiagonal import block_tridiagonal
 from ..signals.wifi import ALPHABETS
 from ..sources.linear_modulation import LinearModulation
 
@@ -71,7 +72,7 @@ def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list
         timing = timing[best, rows]
     _, power, cavity = white.evidence(soi.signal, timing, offset)
     cavity = cavity[0] / power.sqrt()[:, None], cavity[1] / power[:, None]
-    lines = [line(soi, cavity, offset, timing, white.first, reach, rank) for rank in range(ranks)]
+    lines = line(soi, cavity, offset, timing, white.first, reach, ranks)
     filled = [{"timing": timing, "carrier_offset": f, "phase": phase, "gain": power.sqrt()} for f, phase in lines]
     return [replace(soi, **{key: value for key, value in found.items() if getattr(soi, key) is None}) for found in filled]
 
@@ -82,11 +83,11 @@ def spacing(soi: LinearModulation) -> float:
 
 
 def line(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first: Tensor, reach: float = _STEP,
-         rank: int = 0) -> tuple[Tensor, Tensor]:
+         ranks: int = 1) -> list[tuple[Tensor, Tensor]]:
     """(carrier offset, phase at sample 0), [batch] each, by the likelihood of the alphabet's points, given symbols' estimates
-    (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid, coarse, then fine.
-    reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as far as it is unambiguous). rank: how
-    many better peaks are passed over."""
+    (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid, coarse, then fine; and of
+    the next best peaks, `ranks` of them. reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as
+    far as it is unambiguous)."""
     mean, var = cavity
     alphabet, sps = soi.signal.alphabet, soi.signal.samples_per_symbol
     points, k = alphabet.points.to(torch.complex128), torch.arange(mean.shape[1]).double() - mean.shape[1] // 2
@@ -105,21 +106,22 @@ def line(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first:
         tried = [fit(about + float(step) / _LINE) for step in steps]
         return (torch.stack(column) for column in zip(*tried))
 
-    rows, about = torch.arange(len(mean)), torch.zeros(len(mean), dtype=torch.float64)
+    rows, none = torch.arange(len(mean)), torch.zeros(len(mean), dtype=torch.float64)
+    middle = timing + (first.double() + mean.shape[1] // 2) * sps
     count = 0 if soi.carrier_offset is not None else int(np.ceil(reach / alphabet.symmetry * _LINE / _COARSE))
     steps = _COARSE * torch.arange(-count, count + 1)
-    values, angles = table(about, steps)
-    for _ in range(min(rank, 2 * count)):
-        near = (steps[:, None] - steps[values.argmax(0)]).abs() <= _LINE / mean.shape[1]
-        values = torch.where(near, -torch.inf, values)
-    about = steps[values.argmax(0)].double() / _LINE
-    if count:
-        steps = torch.arange(1 - _COARSE, _COARSE)
-        values, angles = table(about, steps)
-        about = about + steps[values.argmax(0)].double() / _LINE
-    phase = angles[values.argmax(0), rows]
-    middle = timing + (first.double() + mean.shape[1] // 2) * sps
-    return offset + about / sps, phase - 2 * torch.pi * about / sps * middle
+    values, angles = table(none, steps)
+    out = []
+    for _ in range(min(ranks, 2 * count + 1)):
+        at = values.argmax(0)
+        about, phase = steps[at].double() / _LINE, angles[at, rows]
+        if count:
+            near = torch.arange(1 - _COARSE, _COARSE)
+            fine, turned = table(about, near)
+            about, phase = about + near[fine.argmax(0)].double() / _LINE, turned[fine.argmax(0), rows]
+        out.append((offset + about / sps, phase - 2 * torch.pi * about / sps * middle))
+        values = torch.where((steps[:, None] - steps[at]).abs() <= _LINE / mean.shape[1], -torch.inf, values)
+    return out
 
 
 class _White:
@@ -148,23 +150,52 @@ class _White:
         local = symbol - self.first[tiles.window]
         total = int(local.max()) + count
         gram, stat = pulses.mT @ (self.inverse @ pulses), (pulses.mT @ self.seen)[..., 0]
-        index = local[:, None] + torch.arange(count)
-        index = torch.cat([index, index + total], 1)            # real parts of all symbols, then imaginary parts
-        flat = (tiles.window[:, None, None] * 2 * total + index[:, :, None]) * 2 * total + index[:, None]
-        J = torch.zeros(tiles.batch * (2 * total) ** 2, dtype=torch.float64).index_add_(0, flat.flatten(), gram.flatten())
-        J = J.reshape(tiles.batch, 2 * total, 2 * total)
-        h = torch.zeros(tiles.batch * 2 * total, dtype=torch.float64).index_add_(
-            0, (tiles.window[:, None] * 2 * total + index).flatten(), stat.flatten()).reshape(tiles.batch, 2 * total)
-        own = J.diagonal(dim1=1, dim2=2)
-        power = (2 * (h.square() - own).sum(1) / J.square().sum((1, 2))).clamp_min(1e-6)        # E[hhᵀ] = g²/2·JJᵀ + J
-        chol = torch.linalg.cholesky(J + torch.diag_embed((2 / power)[:, None].expand(-1, 2 * total)))
-        cov = torch.cholesky_inverse(chol)
-        mean = (cov @ h[..., None])[..., 0]
-        log = ((h * mean).sum(1) - 2 * chol.diagonal(dim1=1, dim2=2).log().sum(1) - 2 * total * (power / 2).log()) / 2
-        var = cov.diagonal(dim1=1, dim2=2)
-        precision = (1 / var - 2 / power[:, None]).clamp_min(1e-9)
-        mean, var = (v.unflatten(1, (2, total)) for v in (mean / var / precision, 1 / precision))
+        chain = _RealChain(tiles.window, local, count, tiles.batch, total)
+        (main, side), h = chain.summed(gram), chain.gathered(stat)
+        own = main.diagonal(dim1=2, dim2=3)
+        energy = main.square().sum((1, 2, 3)) + 2 * side.square().sum((1, 2, 3))                # of the whole matrix J
+        power = (2 * (h.square() - own).sum((1, 2)) / energy).clamp_min(1e-6)                   # E[hhᵀ] = g²/2·JJᵀ + J
+        prior = (2 / power)[:, None, None].expand(h.shape)
+        mean, cov, _, log_determinant = block_tridiagonal(main + torch.diag_embed(prior), side, h)
+        log = ((h * mean).sum((1, 2)) - log_determinant - h[0].numel() * (power / 2).log()) / 2
+        var = cov.diagonal(dim1=2, dim2=3)
+        precision = (1 / var - prior).clamp_min(1e-9)
+        mean, var = (chain.parts(v) for v in (mean / var / precision, 1 / precision))
         return log, power, (torch.complex(mean[:, 0], mean[:, 1]), var.sum(1))
+
+
+class _RealChain:
+    """Real and imaginary parts of symbols, of which each tile couples `count` neighbours: in blocks of `count` symbols, real
+    parts first, their precision is block tridiagonal. window, local: of each tile, int64 [tiles], the window and its first
+    symbol's position among `total`."""
+
+    def __init__(self, window: Tensor, local: Tensor, count: int, batch: int, total: int) -> None:
+        self.batch, self.total, self.q, self.blocks = batch, total, 2 * count, -(-total // count)
+        k = local[:, None] + torch.arange(count)
+        block, row = (torch.cat([v, w], 1) for v, w in ((k // count, k // count), (k % count, k % count + count)))
+        self.place = (window[:, None] * self.blocks + block) * self.q + row             # of each unknown, [tiles, 2·count]
+        self.step = block[:, None] - block[:, :, None]                                  # from a row's block to a column's
+        self.entry = self.place[:, :, None] * self.q + row[:, None]
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """Sums over tiles of values [tiles, 2·count]: [batch, blocks, 2·count]."""
+        out = torch.zeros(self.batch * self.blocks * self.q, dtype=values.dtype)
+        return out.index_add_(0, self.place.flatten(), values.flatten()).reshape(self.batch, self.blocks, self.q)
+
+    def summed(self, gram: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over tiles of matrices [tiles, 2·count, 2·count]: (blocks with themselves, with the next ones)."""
+        out = []
+        for step in (0, 1):
+            here = self.step == step
+            part = torch.zeros(self.batch * self.blocks * self.q ** 2, dtype=gram.dtype)
+            part.index_add_(0, self.entry[here], gram[here])
+            out.append(part.reshape(self.batch, self.blocks, self.q, self.q))
+        return out[0], out[1][:, :-1]
+
+    def parts(self, values: Tensor) -> Tensor:
+        """Values [batch, blocks, 2·count] as real and imaginary parts of the symbols, [batch, 2, total]."""
+        both = values.unflatten(2, (2, -1)).movedim(2, 1)
+        return both.flatten(2)[..., :self.total]
 
 
 def _real(waves: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 interest is known: from prefixes, from what neither source can reach, and from the carriers that it does not reach."""
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,10 @@ from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
 from ..sources.ofdm import prefix_start
 from .levels import amplitude_std, scattered
+
+_ON_GRID = 1 / 32       # of a sample: frames that lie nearer to whole samples are left there, -27 dB at the band's edge
+_SURE = 0.2             # samples: a delay less certain than this is none
+_PAD = 64               # zeros beyond a window's ends
 
 
 def frame_offset(y: Any, soi: Any, ofdm: Any) -> Tensor:
@@ -51,6 +56,60 @@ def _whitener(signal: Any, order: int) -> np.ndarray:
     r = acf[:order + 1] + np.r_[1e-3, np.zeros(order)]
     toeplitz = r[abs(np.subtract.outer(np.arange(order), np.arange(order)))]
     return np.r_[1.0, -np.linalg.solve(toeplitz, r[1:])] if order else np.ones(1)
+
+
+def aligned(y: Tensor, soi: Any, ofdm: Any) -> tuple[Tensor, Any, Any, Tensor]:
+    """(y, SOI, OFDM, delay) so that frames begin on whole samples: y complex64 [batch, samples], moved by `delay`, float64
+    [batch], a fraction of a sample; the SOI as it is there; the OFDM with the frame offset that its prefixes and the slope of its
+    carriers' phases give. Nothing moves where the constellation is unknown, or where frames lie on whole samples as far as can
+    be seen."""
+    ofdm = replace(ofdm, frame_offset=frame_offset(y, soi, ofdm))
+    none = torch.zeros(len(y), dtype=torch.float64)
+    if not ofdm.decided:
+        return y, soi, ofdm, none
+    late, spread = _slope(y, soi, ofdm)
+    whole = torch.where(spread < _SURE, torch.round(late), 0.0)
+    if bool(whole.any()):
+        ofdm = replace(ofdm, frame_offset=(ofdm.frame_offset + whole.long()) % ofdm.signal.frame_length)
+    rest = late - whole
+    delay = torch.where((spread < _SURE) & (rest.abs() > torch.maximum(4 * spread, torch.tensor(_ON_GRID))), rest, 0.0)
+    return (y, soi, ofdm, none) if not bool(delay.any()) else (advanced(y, delay), soi.at(delay), ofdm, delay)
+
+
+def _slope(y: Tensor, soi: Any, ofdm: Any) -> tuple[Tensor, Tensor]:
+    """(by how many samples frames begin later than frame_offset, its standard deviation), float64 [batch]: from carriers of whole
+    frames, lifted to the alphabet's symmetry, whose phases fall by 2π·k·delay/fft_size. What the SOI covers weighs less."""
+    signal, symmetry = ofdm.signal, ofdm.signal.alphabet.symmetry
+    plan = ofdm.plan(y.shape)
+    frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())
+    whole = plan.inside.all(-1).to(y.device)
+    body = torch.tensor(ofdm.matrix[signal.cyclic_prefix:], dtype=torch.complex64, device=y.device)
+    z = (frames[..., signal.cyclic_prefix:] @ body.conj() / body.abs().square().sum(0)) * whole[..., None]
+    z = z.to(torch.complex128)
+    reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
+    lifted = (z / z.abs().clamp_min(1e-12)) ** symmetry * reference.conj() * whole[..., None]
+    total = lifted.sum(1)
+    clear = (total.abs() / whole.sum(1, keepdim=True).clamp_min(1)).square()        # of a carrier in noise 1/frames
+    k = torch.tensor(signal.carriers, dtype=torch.float64, device=y.device)
+    reach = signal.fft_size / symmetry / 4
+    late = torch.arange(-reach, reach, 1 / 16, dtype=torch.float64, device=y.device)
+    turn = torch.exp(2j * torch.pi * symmetry / signal.fft_size * late[:, None] * k)
+    table = ((clear * total) @ turn.mT.to(total)).abs()
+    peak = table.argmax(1).clamp(1, table.shape[1] - 2)
+    low, mid, high = (table.gather(1, (peak + d)[:, None])[:, 0] for d in (-1, 0, 1))
+    fine = (low - high) / (2 * (low - 2 * mid + high)).clamp(max=-1e-12)
+    scatter = (1 - clear.clamp(max=1)) / whole.sum(1, keepdim=True).clamp_min(1) / clear.clamp_min(1e-6)    # variance of an angle
+    curvature = (2 * torch.pi * symmetry / signal.fft_size * k).square()
+    spread = ((clear.square() * curvature * scatter).sum(1)).sqrt() / (clear * curvature).sum(1).clamp_min(1e-12)
+    return (late[peak] + fine / 16).cpu(), spread.cpu()
+
+
+def advanced(y: Tensor, delay: Tensor) -> Tensor:
+    """y(n + delay), complex64 [batch, samples], delay float64 [batch]: the few samples at the ends see zeros beyond."""
+    padded = torch.nn.functional.pad(y.to(torch.complex128), (_PAD, _PAD))
+    turn = 2 * torch.pi * torch.fft.fftfreq(padded.shape[1], dtype=torch.float64, device=y.device) * delay.to(y.device)[:, None]
+    moved = torch.fft.ifft(torch.fft.fft(padded) * torch.polar(torch.ones_like(turn), turn))
+    return moved[:, _PAD:-_PAD].to(y.dtype)
 
 
 def noise_variance(y: Tensor, soi: LinearModulation, ofdm: Source) -> Tensor:

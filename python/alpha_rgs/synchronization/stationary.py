@@ -26,6 +26,7 @@ from torch import Tensor
 from ..errors import AlphaRgsError, ParameterError
 from ..inference.frame_tiling import OfdmTiles
 from ..inference.gauss_newton import damped_step
+from ..signals.folding import fold, whole_symbols
 from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .channel_taps import Taps, absent, direct, fit_taps, received, strongest, through
@@ -119,7 +120,7 @@ def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
                 noise_var: Number | None) -> tuple[LinearModulation, np.ndarray]:
     """(SOI, its power, the interference's and the noise's)."""
     signal, sps = soi.signal, soi.signal.samples_per_symbol
-    samples = len(y) // sps * sps
+    samples = whole_symbols(len(y), sps)
     if samples < 16 * sps:
         raise ParameterError(f"timing: a window of {len(y)} samples is too short to find the signal of interest in it; "
                              f"{16 * sps} or more")
@@ -145,7 +146,8 @@ def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
     mean, var = model.cavity(timing)
     mean = mean * np.exp(-2j * np.pi * offsets[k] * (timing + sps * np.arange(len(mean))))
     cavity = tuple(torch.from_numpy(v)[None] for v in (mean / gain, var / gain ** 2))
-    f, phase = line(soi, cavity, torch.tensor([offsets[k]]), torch.tensor([timing]), torch.zeros(1, dtype=torch.int64), _AS_TOLD)
+    (f, phase), = line(soi, cavity, torch.tensor([offsets[k]]), torch.tensor([timing]), torch.zeros(1, dtype=torch.int64),
+                       _AS_TOLD)
     filled = {"timing": timing, "carrier_offset": float(f[0]), "phase": float(phase[0]), "gain": gain}
     return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None}), levels[k]
 
@@ -167,13 +169,14 @@ def _levels(x: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any) -> An
 class _Folded:
     """One hypothesis of the carrier offset: x, pulse: transforms [n]; noise: density [n]; power: of the SOI."""
 
-    def __init__(self, x: np.ndarray, pulse: np.ndarray, noise: np.ndarray, power: float, sps: int) -> None:
+    def __init__(self, x: np.ndarray, pulse: np.ndarray, noise: np.ndarray, power: float, sps: float) -> None:
         weight = pulse.conj() / noise
+        self.symbols = round(len(x) / sps)
         self.sps, self.n, self.power, self.matched = sps, len(x), power, x * weight
         self.gram = self._fold((pulse * weight).real)                     # eigenvalues of HᴴN⁻¹H, symbols a circle
 
     def _fold(self, v: np.ndarray) -> np.ndarray:
-        return v.reshape(self.sps, -1).sum(0) / self.sps
+        return fold(v, self.symbols) / self.sps
 
     def seen(self, timing: float) -> np.ndarray:
         """Transform of the whitened matched filter's outputs at the symbols' centres."""
@@ -182,7 +185,7 @@ class _Folded:
     def evidence(self, timing: float) -> float:
         """log p(x | timing) but for a constant."""
         gain = self.power / (1 + self.power * self.gram)
-        return (np.sum(abs(self.seen(timing)) ** 2 * gain) / (self.n // self.sps) - np.sum(np.log1p(self.power * self.gram)))
+        return (np.sum(abs(self.seen(timing)) ** 2 * gain) / self.symbols - np.sum(np.log1p(self.power * self.gram)))
 
     def peak(self) -> tuple[float, float]:
         """(timing, evidence there): periodic in the timing with hardly a second harmonic."""
