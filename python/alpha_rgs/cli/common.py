@@ -42,12 +42,25 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
 def prior_of(path: pathlib.Path) -> tuple[Any, set[str]]:
     """(prior, the keys that its file sets). Raises ParameterError."""
     from .. import sources
+    from ..sources import shipped
+    from ..sources.description import Description
     from ..streaming import report
 
+    path = shipped.found(path)
     if not path.exists():
-        raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, or a "
-                             "folder made by alpha-rgs fit")
-    return sources.load(path), report.given_keys(path)
+        raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, a folder made by "
+                             f"alpha-rgs fit, or one of {', '.join(shipped.names())}{shipped.hint(path)}")
+    prior, given = sources.load(path), report.given_keys(path)
+    if isinstance(prior, Description):
+        given |= {name for name, key in prior.source.keys.items() if key.hertz in given}
+    return prior, given
+
+
+def at_rate(prior: Any, sample_rate: float) -> Any:
+    """The source that a file describes, in samples of that rate, Hz. Raises ParameterError."""
+    from ..sources.description import Description
+
+    return prior.at_rate(sample_rate) if isinstance(prior, Description) else prior
 
 
 def levels(soi: Any, sir_db: float | None, snr_db: float | None) -> tuple[float | None, float | None]:

@@ -7,7 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ParameterError
 from .common import finite, levels, prior_of, write_json
@@ -43,18 +43,22 @@ def pair(options: Options, soi: pathlib.Path, interference: pathlib.Path, separa
     report, which is returned. Raises ParameterError, RecordingError, CapabilityError."""
     from ..io import recordings
     from ..streaming import report as words
+    from ..streaming.resampling import plan
 
     names = [*_sigmf("soi", "interference", "symbols", "soi.cleaned"), "soi.bits", "report.json"]
     with recordings.all_or_nothing(options.output, names, options.overwrite) as folder:
         (wanted, wanted_keys), (other, other_keys) = prior_of(soi), prior_of(interference)
+        mixture = _mixture(options, [(interference, other)])
+        given, to = (wanted, other), plan([wanted, other], mixture.sample_rate)
+        wanted, other = (cast(Any, source) for source in to.sources)
         method, reason = _method(options.method, wanted, other)
         if options.preset and method != "alpha_rgs":
             raise ParameterError(f"--preset: is for the method alpha_rgs, but the method is {method}; leave it out, or pass "
                                  "--method alpha_rgs")
         kappa, noise_var = levels(wanted, options.sir_db, options.snr_db)
-        mixture = _mixture(options, [(interference, other)])
-        result = separate(mixture.samples, wanted, other, window=options.window, hop=options.hop, method=method, kappa=kappa,
-                          noise_var=noise_var, **({"preset": options.preset} if options.preset else {}))
+        result = separate(mixture.samples, *given, window=options.window, hop=options.hop, method=method, kappa=kappa,
+                          noise_var=noise_var, sample_rate=mixture.sample_rate,
+                          **({"preset": options.preset} if options.preset else {}))
         report = {
             "input": str(options.mix), "soi_prior": str(soi), "interference_prior": str(interference),
             "method": result.method, "method_chosen": reason, **_course(result, mixture),
@@ -71,7 +75,7 @@ def pair(options: Options, soi: pathlib.Path, interference: pathlib.Path, separa
         keep.wave("soi", result.soi, "Signal of interest")
         keep.wave("interference", result.interference, "Interference")
         keep.wave("soi.cleaned", result.sources[0].cleaned, "Mixture less the interference")
-        keep.wave("symbols", result.symbols, "Soft symbols", wanted.symbol_period)
+        keep.wave("symbols", result.symbols, "Soft symbols", wanted.symbol_period / to.ratio)
         keep.bits("soi", result.sources[0])
         write_json(folder / "report.json", report)
     return report
@@ -83,19 +87,24 @@ def several(options: Options, paths: Sequence[pathlib.Path], separate: Separate)
     from ..io import recordings
     from ..separators.several import check_count
     from ..streaming import report as words
+    from ..streaming.resampling import plan
 
     check_count(paths)
     stems = unique_stems(paths)
     names = [name for stem in stems for name in (*_sigmf(stem, f"{stem}.cleaned", f"{stem}.symbols"), f"{stem}.bits")]
     with recordings.all_or_nothing(options.output, [*names, "report.json"], options.overwrite) as folder:
         read = [prior_of(path) for path in paths]
-        sources = [source for source, _ in read]
+        given = [source for source, _ in read]
+        mixture = _mixture(options, list(zip(paths, given)))
+        to = plan(given, mixture.sample_rate)
+        sources: list[Any] = list(to.sources)
+        read = [(source, keys) for source, (_, keys) in zip(sources, read)]
         if options.sir_db is not None:
             raise ParameterError("--sir-db: is a ratio of two powers; with --source give each source's gain in its file")
         noise_var = levels(sources[0], None, options.snr_db)[1]
-        mixture = _mixture(options, list(zip(paths, sources)))
-        result = separate(mixture.samples, sources, window=options.window, hop=options.hop, method=options.method,
-                          noise_var=noise_var, **({"preset": options.preset} if options.preset else {}))
+        result = separate(mixture.samples, given, window=options.window, hop=options.hop, method=options.method,
+                          noise_var=noise_var, sample_rate=mixture.sample_rate,
+                          **({"preset": options.preset} if options.preset else {}))
         rows = [_row(stem, path, source, one) for stem, path, source, one in zip(stems, paths, sources, result.sources)]
         report = {
             "input": str(options.mix), "sources": rows, "method": result.method,
@@ -111,7 +120,7 @@ def several(options: Options, paths: Sequence[pathlib.Path], separate: Separate)
             keep.wave(stem, one.waveform, f"{stem}, as received,")
             keep.wave(f"{stem}.cleaned", one.cleaned, f"Mixture less all sources but {stem},")
             if one.symbols is not None:
-                keep.wave(f"{stem}.symbols", one.symbols, f"Soft symbols of {stem}", source.symbol_period)
+                keep.wave(f"{stem}.symbols", one.symbols, f"Soft symbols of {stem}", source.symbol_period / to.ratio)
             keep.bits(stem, one)
         write_json(folder / "report.json", report)
     return report
@@ -136,7 +145,7 @@ class _Writer:
     def __init__(self, folder: pathlib.Path, mixture: Recording, method: str, name: str):
         self.folder, self.mixture, self.method, self.name = folder, mixture, method, name
 
-    def wave(self, stem: str, samples: Any, what: str, divider: int = 0) -> None:
+    def wave(self, stem: str, samples: Any, what: str, divider: float = 0) -> None:
         """Samples as SigMF; divider: samples of the recording to one of these, where that is known."""
         from ..io import recordings
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ParameterError
-from .common import Output, Overwrite, finite, levels, prior_of, write_json
+from .common import Output, Overwrite, at_rate, finite, levels, prior_of, write_json
 
 
 def simulate(
@@ -35,7 +35,7 @@ def simulate(
     with recordings.all_or_nothing(output, [*names, "soi.toml", "interference.toml", "truth.json"], overwrite) as folder:
         if not 0 < sample_rate < math.inf:
             raise ParameterError(f"--sample-rate: {sample_rate} must be a positive number of Hz")
-        soi_prior, interference_prior = _sources(soi, interference)
+        soi_prior, interference_prior = _sources(soi, interference, sample_rate)
         levels(soi_prior, sir_db, snr_db)
         try:
             drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
@@ -63,20 +63,20 @@ def simulate(
                f"--interference {output / 'interference.toml'} -o {output / 'separated'}")
 
 
-def _sources(soi: pathlib.Path | None, interference: pathlib.Path | None) -> tuple[Any, Any]:
+def _sources(soi: pathlib.Path | None, interference: pathlib.Path | None, sample_rate: float) -> tuple[Any, Any]:
     """Both sources, the paper's where no file is given. Raises ParameterError where one cannot be drawn."""
     from ..sources import mixtures
     from ..sources.base import Structure
 
     wanted, other = mixtures.paper_priors(symbols=None)
     if soi:
-        wanted = prior_of(soi)[0]
+        wanted = at_rate(prior_of(soi)[0], sample_rate)
         if wanted.structure is not Structure.CHAIN:
             raise ParameterError(f"{soi}: kind: {wanted.kind!r} cannot be simulated as the signal of interest yet; give a prior "
                                  "of kind 'linear-modulation'")
         _check_soi(soi, wanted)
     if interference:
-        other = prior_of(interference)[0]
+        other = at_rate(prior_of(interference)[0], sample_rate)
         if other.learned or other.fitted:
             raise ParameterError(f"{interference}: kind: {other.kind!r} cannot be simulated; give the TOML file of its structure")
     return wanted, other

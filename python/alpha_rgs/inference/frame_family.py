@@ -26,8 +26,8 @@ _MIN_VAR = 1e-5
 
 
 @lru_cache(maxsize=2000)
-def _class_tables(matrix_key: tuple[Any, tuple[complex]], cls: tuple[int, int, float, int, int],
-                  pulse_key: tuple[Any, int, float], near: tuple[Any, ...], clean: tuple[Any, ...], skip: int,
+def _class_tables(matrix_key: tuple[Any, tuple[complex]], cls: tuple[Any, ...],
+                  pulse_key: tuple[Any, int], near: tuple[Any, ...], clean: tuple[Any, ...], skip: int,
                   extra: float) -> list[Tensor]:
     """For one class of frames: (Uy [P, P], UT [P, d+K], UC [P, n], eigenvalues [P]).
 

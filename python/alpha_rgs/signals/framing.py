@@ -18,8 +18,8 @@ class FramePlan:
     soi: with signal, timing, symbols, carrier_offset as a LinearModulation prior has them; carrier_offset: of the frames, cycles
     per sample; row: numbers, int64 [batch], of windows the frames of which are not alike though they look so.
     Frames alike (the same samples present, the same symbol pattern) form a class and share their matrices.
-    classes: list of (low, high[, centre, first, stop]); index: class of each frame, int64 [batch, frames]; rows: of classes;
-    symbol: number of the first symbol that reaches each frame, int64 [batch, frames] (with soi).
+    classes: list of (low, high[, centre, first, stop, frequency]); index: class of each frame, int64 [batch, frames]; rows: of
+    classes; symbol: number of the first symbol that reaches each frame, int64 [batch, frames] (with soi).
     """
 
     def __init__(self, length: int, offset: int | Tensor, shape: Sequence[int], soi: Any = None,
@@ -34,7 +34,7 @@ class FramePlan:
         high = (self.samples - self.start).clamp(0, period)
         low = torch.minimum(low, high)
         rows = [low.double(), high.double()]
-        self.pulse_key: tuple[Any, int, float] | None = None
+        self.pulse_key: tuple[Any, int] | None = None
         if soi is not None:
             signal = soi.signal
             sps, half = signal.samples_per_symbol, signal.half_length
@@ -48,15 +48,17 @@ class FramePlan:
             if soi.symbols is not None:
                 first = (-self.symbol).clamp(0, self.count)
                 stop = torch.maximum((soi.symbols - self.symbol).clamp(0, self.count), first)
-            rows += [centre, first.double(), stop.double()]
-            self.pulse_key = (signal, self.count, float(soi.carrier_offset) - float(carrier_offset))
+            own, other = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1).cpu() for v in (soi.carrier_offset,
+                                                                                                 carrier_offset))
+            rows += [centre, first.double(), stop.double(), (own - other).expand_as(centre)]
+            self.pulse_key = (signal, self.count)
         alike = rows if row is None else [*rows, row[:, None].expand(self.batch, self.frames)]
         index, first = _alike(alike)
         self.rows = None if row is None else alike[-1].flatten()[first]
         self.index = index.reshape(self.batch, self.frames)
         chosen = torch.stack([row.flatten()[first] for row in rows], 1).tolist()
         self.classes: list[tuple[Any, ...]] = [
-            (int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4])] if len(r) > 2 else [])) for r in chosen]
+            (int(r[0]), int(r[1]), *([r[2], int(r[3]), int(r[4]), r[5]] if len(r) > 2 else [])) for r in chosen]
         self.order = torch.argsort(index, stable=True)
         self.sizes = torch.bincount(index, minlength=len(self.classes)).tolist()
         self.inverse = torch.argsort(self.order)
@@ -108,14 +110,14 @@ def _alike(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     return index, first
 
 
-def frame_pulses(pulse_key: tuple[Any, int, float], pattern: Sequence[Any], length: int) -> npt.NDArray[np.complex128]:
+def frame_pulses(pulse_key: tuple[Any, int], pattern: Sequence[Any], length: int) -> npt.NDArray[np.complex128]:
     """H of one frame: column k is the pulse of the k-th symbol that reaches it, complex128 [length, symbols].
 
-    pattern: (centre of the first symbol from the frame's first sample, first existing, one past the last existing).
-    pulse_key: (linear modulation, count of symbols, carrier offset between the two sources).
+    pattern: (centre of the first symbol from the frame's first sample, first existing, one past the last existing, carrier offset
+    between the two sources). pulse_key: (linear modulation, count of symbols).
     """
-    signal, count, frequency = pulse_key
-    centre, first, stop = pattern
+    signal, count = pulse_key
+    centre, first, stop, frequency = pattern
     tau = np.arange(length)[:, None] - (centre + signal.samples_per_symbol * np.arange(count))
     pulses: npt.NDArray[np.complex128] = signal.pulse_at(tau) * np.exp(2j * np.pi * frequency * tau)
     pulses[:, :first] = 0

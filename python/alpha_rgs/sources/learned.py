@@ -131,6 +131,8 @@ class LearnedGaussian(Learned, Gaussian):
 class LearnedOfdm(Learned, Ofdm):
     """network: an OfdmDenoiser of that numerology. It finds frames and phase itself, unless frame_offset is known."""
 
+    own_carrier = False
+
     network: Any = None
 
     def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:

@@ -82,7 +82,6 @@ class Ofdm(Source):
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
                    "channel": "channel"}
     estimable = synchronizes = needs = ("frame_offset", "phase")
-    own_carrier = False
 
     def __post_init__(self) -> None:
         self.channel = tuple(complex(tap) for tap in self.channel)
@@ -278,10 +277,11 @@ class Ofdm(Source):
         none is."""
         signal = other.signal
         spectrum = signal.power_spectrum(_FINE)
-        centre = self.signal.carriers / self.signal.fft_size + float(self.carrier_offset) - float(other.carrier_offset)
+        apart = torch.as_tensor(other.carrier_offset).double() - torch.as_tensor(self.carrier_offset).double()
+        centre = self.signal.carriers / self.signal.fft_size - np.unique(apart.reshape(-1).cpu().numpy())[:, None]
         edge = np.arange(-8, 9) / 8 * 1.5 / self.signal.fft_size        # a carrier sees its neighbourhood too
-        at = np.round((centre[:, None] + edge) * _FINE).astype(int) % _FINE
-        level = spectrum[at].mean(1) / spectrum.max()
+        at = np.round((centre[..., None] + edge) * _FINE).astype(int) % _FINE
+        level = (spectrum[at].mean(2) / spectrum.max()).max(0)          # clean in all windows
         weak = np.flatnonzero(level < _CLEAN)
         return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])
 

@@ -77,8 +77,8 @@ def _means(frames: Tensor, plan: FramePlan, prior: Any, given: tuple[Any, ...], 
 
 
 @lru_cache(maxsize=20000)
-def _tables(cls: tuple[int, int, float, int, int], matrix_key: Any, noise_var: float,
-            pulse_key: tuple[LinearModulation, int, float], floor: float, near: Any,
+def _tables(cls: tuple[Any, ...], matrix_key: Any, noise_var: float,
+            pulse_key: tuple[LinearModulation, int], floor: float, near: Any,
             clean: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For one class of frames: (F, var): clean + error of variance var = F·x; (T, R): z = T·(x - clean ones), energy |z - R·c|².
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ParameterError
 from ..signals import preset
-from . import ofdm_bursts
+from . import ofdm_bursts, shipped
 from .base import Source
 from .description import Description, check_hertz, hertz_keys
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
@@ -20,8 +20,9 @@ from .registry import KINDS
 
 
 def load(path: str | pathlib.Path) -> Any:
-    """The prior that a TOML file describes, or a folder holds (folder.py). Raises ParameterError naming the file and the key."""
-    path = pathlib.Path(path)
+    """The source that a TOML file describes, or a folder holds (folder.py), or a description that comes with the package, by its
+    name (shipped.py): a Source, or a Description where rates are in Hz. Raises ParameterError naming the file and the key."""
+    path = shipped.found(path)
     refuse_pickle(path)
     if path.name == HEADER and (path.parent / WEIGHTS).exists():       # file dialogues pick no folders
         path = path.parent
@@ -31,7 +32,7 @@ def load(path: str | pathlib.Path) -> Any:
         with open(path, "rb") as f:
             table = tomllib.load(f)
     except FileNotFoundError:
-        raise ParameterError(f"{path}: no such prior file") from None
+        raise ParameterError(f"{path}: no such prior file{shipped.hint(path)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: is not TOML: {error}") from None
     return from_dict(table, str(path), path.parent)

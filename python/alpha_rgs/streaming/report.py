@@ -13,6 +13,7 @@ import numpy as np
 from ..io.checks import clipped_share, peak_level
 from ..signals import PRESETS
 from ..sources.base import Source, Structure
+from ..sources.description import Description, hertz_keys
 from ..sources.linear_modulation import LinearModulation
 from ..sources.toml import to_toml, values
 from ..synchronization.evidence import OFFSETS
@@ -50,6 +51,8 @@ def given_keys(path: pathlib.Path) -> set[str]:
 def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, str, str]]:
     """Rows (key, value, meaning) of all keys of a prior, texts. given: the keys set by its file; the others are marked."""
     rows = [("kind", prior.kind, "what is known about the source")]
+    if isinstance(prior, Description):
+        return rows + _described(prior)
     if prior.learned:
         size = sum(p.numel() for p in prior.network.parameters())
         does = f"its denoiser: {'white and coloured noise' if prior.takes_basis else 'white noise only'}"
@@ -69,6 +72,14 @@ def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, st
             value = f"{_text(key, value)} (not given)"
         rows.append((key, _text(key, value), prior.keys[key].meaning if key in prior.keys else _MEANING.get(key, "")))
     return rows
+
+
+def _described(prior: Description) -> list[tuple[str, str, str]]:
+    """Rows of a source whose file gives rates in Hz."""
+    keys = {**prior.source.keys, **hertz_keys(prior.source)}
+    low, high = prior.band()
+    rows = [(name, _text(name, value), keys[name].meaning) for name, value in prior.table.items()]
+    return rows + [("band", f"{low:.9g} to {high:.9g} Hz", "that holds 99 % of its power, from the recording's frequency")]
 
 
 def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interference_given: Collection[str],

@@ -116,6 +116,7 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     given = list(sources) if interference is None else [sources, interference]
     to = plan(given, options.pop("sample_rate", None))
     first, second = (to.sources, None) if interference is None else (to.sources[0], to.sources[1])
+    window, hop = (None if v is None else round(v * to.ratio) for v in (window, hop))
     noise_var = None if noise_var is None else noise_var * min(to.ratio, 1.0)
     result = _separated(inside(samples, to), first, second, window, hop, progress, engine, method=method, kappa=kappa,
                         noise_var=noise_var, **options)

@@ -44,7 +44,7 @@ def frame_offset(y: Any, soi: Any, ofdm: Any) -> Tensor:
     if usable < 1:
         order, usable, x = 0, max(prefix - ofdm.delay_spread, 1), y
     a, b = x[:, :-signal.fft_size], x[:, signal.fft_size:]
-    turn = torch.exp(2j * torch.pi * (column(ofdm.carrier_offset, y) - soi.carrier_offset) * signal.fft_size).to(y)
+    turn = torch.exp(2j * torch.pi * (column(ofdm.carrier_offset, y) - column(soi.carrier_offset, y)) * signal.fft_size).to(y)
     product, energy = b * a.conj() * turn.conj(), (a.abs() ** 2 + b.abs() ** 2) / 2
     return (prefix_start(product, energy, usable, period, y.shape[1]) - ofdm.delay_spread) % period
 
@@ -135,8 +135,8 @@ def noise_level(y: Tensor, soi: LinearModulation, ofdm: Any) -> tuple[Tensor, Te
 
 
 @lru_cache(maxsize=4000)
-def _null_space(matrix_key: Any, cls: tuple[int, int, float, int, int],
-                pulse_key: tuple[LinearModulation, int, float], skip: int) -> Tensor:
+def _null_space(matrix_key: Any, cls: tuple[Any, ...],
+                pulse_key: tuple[LinearModulation, int], skip: int) -> Tensor:
     low, high, *pattern = cls
     period = matrix_key[0].frame_length
     low = max(low, skip)
