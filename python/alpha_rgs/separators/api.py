@@ -69,7 +69,7 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
-    if pair and given[0].structure is Structure.CHAIN:
+    if pair and given[0].structure is Structure.CHAIN and (len(given[1].parts) == 1 or not given[1].unknown_parts):
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
@@ -78,7 +78,7 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     else:
         if pair and kappa is not None:
             given[1] = given[1].with_state(gain=kappa)
-        out = separate_several(y, given, method, noise_var, _separate_pair, **options)
+        out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)
     return rescaled(out, scale)
 
 

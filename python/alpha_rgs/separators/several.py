@@ -17,21 +17,24 @@ from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Demodulated, Number, Source, State, Structure
+from ..sources.linear_modulation import NUISANCES
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation
 from .estimate import Estimate
 from .joint import joint
-from .joint_general import Part, denoised, joint_general, without
+from .joint_general import Part, joint_general, without
 from .probing import by_denoisers
+from .synchronizing import Synchronized, lacking, refined, synchronized
 
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
-_SYNCHRONIZATIONS = 2   # sweeps over the sources that estimate their own nuisances
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
+_SEARCH_ROUNDS = 3      # and nuisances that had to be found
 _SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated
 Pair = Callable[..., Separation]
 
 
-def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_var: Any, pair: Pair, **options: Any) -> Separation:
+def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_var: Any, pair: Pair, free: Sequence[str] = (),
+                     **options: Any) -> Separation:
     """A Separation whose `sources` holds one Estimate per source, in order.
 
     y: complex64 [batch, samples]; sources as these windows see them. method: "auto", "joint" or "alpha_rgs" of any sources;
@@ -41,24 +44,23 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
-    two = len(sources) == 2
+    two = len(sources) == 2 and not (_lacking(sources) and any(len(source.parts) > 1 for source in sources))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
-        return _by_pair(y, sources, chains[0], method, noise_var, pair, options)
+        return _by_pair(y, sources, chains[0], method, noise_var, pair, {**options, "free": free} if free else options)
     groups = [source.parts for source in sources]
     if any(len(group) > 1 for group in groups):
         flat = [part for group in groups for part in group]
         return _regrouped(y, sources, [len(group) for group in groups],
-                          separate_several(y, flat, method, noise_var, pair, **options))
+                          separate_several(y, flat, method, noise_var, pair, free, **options))
     if method not in ("auto", "joint", "alpha_rgs"):
         raise CapabilityError(f"{method}: separates one linear-modulation from one other source; here the sources are "
                               f"{_names(sources)}; use joint, alpha_rgs or auto")
-    for number, (source, lacking) in enumerate(zip(sources, map(_unknown, sources)), 1):
-        if lacking:
-            raise CapabilityError(f"source {number} ({source.kind}): {lacking[0]} is unknown; it is estimated only where two "
-                                  "sources are separated and one of them is a linear-modulation. Give "
-                                  f"{', '.join(lacking)} in its file")
+    for number, source in enumerate(sources, 1):
+        if missing := lacking(source):
+            raise CapabilityError(f"source {number} ({source.kind}): {missing[0]} is unknown, and no source of this kind "
+                                  f"estimates it. Give {', '.join(missing)} in its file")
     name = _chosen(method, sources)
-    return _known(y, sources, name, noise_var, options)
+    return _known(y, sources, name, noise_var, options, free)
 
 
 def check_count(sources: Sequence[Any]) -> None:
@@ -70,11 +72,6 @@ def check_count(sources: Sequence[Any]) -> None:
 
 def _names(sources: Sequence[Source]) -> str:
     return " and ".join(f"{'learned ' if source.learned else ''}{source.kind}" for source in sources)
-
-
-def _unknown(source: Source) -> tuple[str, ...]:
-    """Nuisances without which a source cannot take part: those that it does not estimate itself. A network may do without."""
-    return () if source.learned else tuple(name for name in source.unknown if name not in source.synchronizes)
 
 
 def _lacking(sources: Sequence[Source]) -> bool:
@@ -98,38 +95,63 @@ def _chosen(method: str, sources: Sequence[Source]) -> str:
 
 # ---- all nuisances known ---------------------------------------------------------------------------------------------------
 
-def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor) -> list[Source]:
-    """The sources with what they estimate themselves (Source.synchronize): the strongest first, each in what the means of the
-    others leave; and all once more."""
-    sources = [replace(cast(Any, s), carrier_offset=0.0) if "carrier_offset" in s.unknown else s for s in sources]
-    if not any(set(s.unknown) & set(s.synchronizes) for s in sources):
-        return sources
-    found, parts = list(sources), [Part(torch.zeros_like(y), g.square()) for g in gains]
-    for _ in range(_SYNCHRONIZATIONS):
-        for k in sorted(range(len(sources)), key=lambda k: -float(gains[k].mean())):
-            rest, level = without(y, parts, [k], noise)
-            scale = gains[k].clamp_min(1e-12)
-            found[k] = sources[k].synchronize(rest / scale[:, None].float(), (level / scale.square()).float())[0]
-            parts[k] = denoised(found[k], rest, gains[k], level)
-    return found
-
-
-def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict) -> Separation:
+def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,
+           free: Sequence[str] = ()) -> Separation:
+    """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined."""
     given = [source.state.gain for source in sources]
     gains, noise = _levels(y, sources, given, noise_var)
+    unknown = [k for k, g in enumerate(given) if g is None]
     with torch.inference_mode():
-        sources = _synchronized(y, sources, gains, noise)
-        for turn in range(_GAIN_ROUNDS + 1):
-            unknown = [k for k, g in enumerate(given) if g is None]
-            last = turn == _GAIN_ROUNDS or not (unknown or noise_var is None)
-            parts = (by_denoisers if last else joint_general)(y, sources, gains, noise, name == "joint", **options)
+        sync = synchronized(y, sources, gains, noise)
+        sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
+        if 0 in sought and free:
+            sought[0] = [key for key in NUISANCES if key in (*free, *sought[0])]
+        rounds = _SEARCH_ROUNDS if any(sync.found) or any(sought.values()) else _GAIN_ROUNDS
+        for turn in range(rounds + 1):
+            last = turn == rounds or not (unknown or noise_var is None or any(sync.found) or any(sought.values()))
+            parts = (by_denoisers if last else joint_general)(y, sync.sources, gains, noise, name == "joint", **options)
             if last:
                 break
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
                                            noise if noise_var is not None else None)
+            _refine(y, sources, sync, sought, parts, gains, noise, turn == 0)
         if name == "joint":
-            parts = _by_elimination(y, sources, parts, gains, noise)
-        return _result(y, sources, parts, gains, noise, name, given, noise_var is None)
+            parts = _by_elimination(y, sync.sources, parts, gains, noise)
+        out = _result(y, sync.sources, parts, gains, noise, name, given, noise_var is None)
+    return _reported(out, sources, sync, gains)
+
+
+def _refine(y: Tensor, sources: Sequence[Source], sync: Synchronized, sought: dict[int, list[str]], parts: Sequence[Part],
+            gains: Sequence[Tensor], noise: Tensor, again: bool) -> None:
+    """Better nuisances in `sync`, from what was separated: of trains of pulses `sought` (names), by Gauss-Newton; of the others,
+    where `again`, found anew in what all others leave."""
+    others = [k for k, source in enumerate(sources) if source.structure is not Structure.CHAIN and sync.found[k]]
+    if again and others:
+        given = [source if k in others else sync.sources[k] for k, source in enumerate(sources)]
+        new = synchronized(y, given, gains, noise, parts)
+        for k in others:
+            sync.sources[k], sync.found[k] = new.sources[k], new.found[k]
+    total = sum((part.waveform for part in parts), torch.zeros_like(y))
+    for k, names in sought.items():
+        if names and parts[k].demodulated is not None:
+            own = replace(cast(Any, sync.sources[k]), gain=gains[k])
+            moved, found = refined(y, own, names, parts[k], total - parts[k].waveform, gains[k])
+            sync.sources[k] = replace(moved, gain=cast(Any, sync.sources[k]).gain)
+            sync.found[k] = found
+
+
+def _reported(out: Separation, sources: Sequence[Source], sync: Synchronized, gains: Sequence[Tensor]) -> Separation:
+    """The Separation that reports what was found: of a first source that is a train of pulses by the names of its nuisances, of
+    others as name_2, name_3, ..."""
+    for k, found in enumerate(sync.found):
+        own = k == 0 and sources[0].structure is Structure.CHAIN
+        out.estimated |= {key if own else f"{key}_{k + 1}": value for key, value in found.items() if torch.is_tensor(value)}
+        if own and found and sources[0].state.gain is None:
+            out.estimated["gain"] = gains[0]
+    if any(sync.found):
+        for source, estimate in zip(sources, out.sources):
+            estimate.decided = estimate.decided and (not estimate.ambiguous or source.state.phase is not None)
+    return out
 
 
 def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gains: Sequence[Tensor],
@@ -256,7 +278,7 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
     other: Any = sources[1 - chain]
     out = pair(y, wanted, other, method=method, kappa=other.state.gain, noise_var=noise_var, **options)
     wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
-    if method == "auto" and not _fast(sources, chain) and not _unknown(other) and other.linear_model(y.shape) is not None:
+    if method == "auto" and not _fast(sources, chain) and not lacking(other) and other.linear_model(y.shape) is not None:
         known = [wanted, replace(cast(Any, other), gain=out.kappa.double())]
         known = known if chain == 0 else known[::-1]
         again = _known(y, known, _chosen("auto", known), out.noise_var.double(), {})
@@ -267,7 +289,7 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
     first = _chain_estimate(y, wanted, out, gain)
     left = gain.square() * 10 ** (-first.sinr_db.double() / 10)
     kappa, cleaned = out.kappa.double(), y - out.soi
-    readable = not _unknown(other) and not other.unknown
+    readable = not lacking(other) and not other.unknown
     read = _demodulated(other, cleaned, kappa.clamp_min(1e-9), out.noise_var.double() + left) if readable else None
     error = (cleaned - out.interference).abs().square().mean(1).double()
     sinr = 10 * torch.log10(kappa.square().clamp_min(1e-30) / error.clamp_min(1e-12 * kappa.square().clamp_min(1e-20)))

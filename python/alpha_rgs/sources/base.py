@@ -185,6 +185,11 @@ class Source(ABC):
         return tuple(own for own in self.state_names.values() if own != "gain" and getattr(self, own) is None)
 
     @property
+    def unknown_parts(self) -> bool:
+        """Whether a part of it lacks a nuisance that it needs."""
+        return any(set(part.unknown) & set(part.needs or part.synchronizes) for part in self.parts)
+
+    @property
     def parts(self) -> tuple[Source, ...]:
         """The sources whose sum it is, each with its own gain; itself where it is one."""
         return (self,)

@@ -46,7 +46,7 @@ class Task:
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest = 0
         self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
-        linear = soi.structure is Structure.CHAIN and len(self.sources) == 2
+        linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
@@ -110,10 +110,9 @@ class Task:
 
 
 def _order(sources: Any) -> Any:
-    """The place of each source in the engine's order: a train of pulses beside one other source comes first."""
-    if len(sources) == 2 and sources[0].structure is not Structure.CHAIN and sources[1].structure is Structure.CHAIN:
-        return [1, 0]
-    return list(range(len(sources)))
+    """The place of each source in the engine's order: the first train of pulses comes first."""
+    chain = next((k for k, source in enumerate(sources) if source.structure is Structure.CHAIN), 0)
+    return [0 if k == chain else k + 1 if k < chain else k for k in range(len(sources))]
 
 
 @dataclass(eq=False)     # jobs are compared by identity: arrays have no truth value

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nuisances of any number of sources, found in their mixture.
+
+The strongest source first: it is synchronized with all others as noise of their density, and its posterior mean is subtracted. So
+each source is synchronized in what those before it leave; then all once more, in what all others leave. A source finds its
+nuisances itself (Source.synchronize); trains of pulses are found by synchronization/stationary.py.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..errors import CapabilityError
+from ..sources.background import Background
+from ..sources.base import Noise, Source, Structure
+from ..sources.linear_modulation import NUISANCES, LinearModulation
+from ..synchronization.stationary import candidates, refine_sync
+from .joint_general import Part, denoised, without
+
+_SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
+_SEARCH_FLOOR = 0.03    # noise variance over the source's power, at least, while it is looked for (see synchronization/levels.py)
+
+
+@dataclass
+class Synchronized:
+    """sources: with their nuisances; found: for each source, name -> tensor [batch] of what was estimated."""
+
+    sources: list[Source]
+    found: list[dict[str, Tensor]]
+
+
+def lacking(source: Source) -> tuple[str, ...]:
+    """Nuisances without which a source cannot take part, and which nobody estimates. A network may do without."""
+    if source.learned or source.structure is Structure.CHAIN:
+        return ()
+    return tuple(name for name in source.unknown if name not in source.synchronizes and name != "carrier_offset")
+
+
+def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
+                 parts: Sequence[Part] | None = None) -> Synchronized:
+    """Sources whose unknown nuisances were found in windows y, complex64 [batch, samples]. gains, noise: [batch], about. parts:
+    what is known of each already, where that is so: then one sweep in what the others leave."""
+    task = _Mixture(y, sources, gains, noise, parts)
+    if task.searched:
+        for _ in range(1 if parts is not None else _SWEEPS):
+            for k in task.order:
+                task.find(k)
+    return Synchronized(task.found, task.reported)
+
+
+class _Mixture:
+    """Sources of windows y while they are found one after the other."""
+
+    def __init__(self, y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
+                 parts: Sequence[Part] | None) -> None:
+        self.y, self.gains, self.noise = y, [g.double() for g in gains], noise.double()
+        self.given = [_settled(source) for source in sources]
+        self.found = list(self.given)
+        self.searched = [k for k, source in enumerate(self.given) if self._looked_for(source)]
+        self.reported: list[dict[str, Tensor]] = [{} for _ in sources]
+        self.order = sorted(range(len(sources)), key=lambda k: -float(self.gains[k].mean()))
+        self.parts = list(parts) if parts is not None else [Part(torch.zeros_like(y), g.square()) for g in self.gains]
+        self.seen = set(range(len(sources))) if parts is not None else set()
+
+    def _looked_for(self, source: Source) -> bool:
+        return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
+
+    def _noise(self, k: int) -> Noise:
+        """What disturbs source k, in units of its power: white, and of the density of those that were not found yet."""
+        rest, n = [j for j in range(len(self.found)) if j != k], self.y.shape[1]
+        white = self.noise + sum((self.parts[j].variance for j in rest if j in self.seen), torch.zeros_like(self.noise))
+        psd = torch.zeros(len(self.y), n, dtype=torch.float64)
+        for j in rest:
+            if j in self.seen:
+                continue
+            try:
+                shape = torch.as_tensor(self.found[j].psd(n))
+            except CapabilityError:
+                shape = torch.ones(n, dtype=torch.float64)
+            psd = psd + self.gains[j].square()[:, None].cpu() * shape
+        power = self.gains[k].square().clamp_min(1e-30)
+        return Noise(torch.maximum(white / power, torch.full_like(power, _SEARCH_FLOOR)).cpu(), psd=psd / power[:, None].cpu())
+
+    def find(self, k: int) -> None:
+        """Synchronize source k in what the others leave, and subtract its mean from what they see."""
+        rest, _ = without(self.y, self.parts, [k], self.noise)
+        noise, scale = self._noise(k), self.gains[k].clamp_min(1e-12)
+        if k in self.searched:
+            x = rest / scale[:, None].float()
+            if self.given[k].structure is Structure.CHAIN:
+                self.found[k], self.reported[k] = _chain(x, cast(LinearModulation, self.given[k]), noise)
+            else:
+                self.found[k], self.reported[k] = self.given[k].synchronize(x, noise)
+        level = torch.as_tensor(noise.flat).to(scale) * scale.square()
+        self.parts[k] = denoised(self.found[k], rest, self.gains[k], level)
+        self.seen.add(k)
+
+
+def _settled(source: Source) -> Source:
+    """A carrier offset that nobody estimates is 0."""
+    finds = source.structure is Structure.CHAIN or "carrier_offset" in source.synchronizes
+    if "carrier_offset" in source.unknown and not finds:
+        return replace(cast(Any, source), carrier_offset=0.0)
+    return source
+
+
+def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModulation, dict[str, Tensor]]:
+    """A train of pulses at unit power in noise of known density, window by window."""
+    density, white = noise.density(x.shape[1]), torch.as_tensor(noise.white, dtype=torch.float64).reshape(-1).expand(len(x))
+    found: dict[str, list[float]] = {key: [] for key in NUISANCES if key in soi.unknown}
+    for row, window in enumerate(x):
+        index = slice(row, row + 1)
+        own = replace(soi.select(index), gain=1.0)
+        psd = (density[min(row, len(density) - 1)] - white[row]).clamp_min(0)
+        level = float(psd.mean())
+        best = next(candidates(window, own, Background(psd + 1e-12), max(level, 1e-12) ** 0.5, float(white[row])))
+        for key in found:
+            found[key].append(float(getattr(best, key)))
+    values = {key: torch.tensor(column, dtype=torch.float64) for key, column in found.items()}
+    return replace(cast(Any, soi), **values), values
+
+
+def refined(y: Tensor, source: LinearModulation, free: Sequence[str], part: Part, others: Tensor,
+            gain: Tensor) -> tuple[LinearModulation, dict[str, Tensor]]:
+    """A train of pulses after a separation: one Gauss-Newton step of its nuisances `free`, and the deviations, name_std. others:
+    what the other sources' means add up to."""
+    found: dict[str, list[float]] = {}
+    own_names = [name for name in free if name != "gain"]
+    for row in range(len(y)):
+        index = slice(row, row + 1)
+        own: Any = replace(source.select(index), gain=float(gain[row]))
+        own = replace(own, **{name: float(torch.as_tensor(getattr(own, name)).reshape(-1)[0]) for name in NUISANCES})
+        read: Any = part.demodulated
+        there = ~read.at[row].isnan()
+        variance: Any = part.symbol_variance
+        symbols, var = read.symbols[row, there][None], float(variance[row, there].mean())
+        out = SimpleNamespace(symbols=symbols, quality=-10 * torch.log10(torch.tensor(max(var, 1e-9))),
+                              interference=others[index], soi=part.waveform[index])
+        moved, spread = refine_sync(y[row], own, out, own_names)
+        for name in own_names:
+            found.setdefault(name, []).append(float(getattr(moved, name)))
+            found.setdefault(f"{name}_std", []).append(float(spread[name]))
+    values = {name: torch.tensor(column, dtype=torch.float64) for name, column in found.items()}
+    return replace(cast(Any, source), **{name: values[name] for name in own_names}), values
