@@ -157,6 +157,7 @@ class Source(ABC):
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
     linear: bool = False                # whether it has a linear model once its nuisances are known
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
+    own_levels: ClassVar[bool] = False  # whether synchronize settles its amplitudes too: its gain is then final, as it was divided by
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
