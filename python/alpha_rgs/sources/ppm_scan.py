@@ -21,6 +21,7 @@ STEPS = 4           # of the grid per chip: a chip between two of them loses 1.2
 THRESHOLD = 30.0    # nats: noise exceeds such a likelihood ratio with e^-30; 1e5 hypotheses a window leave 1e-8
 _LEAST = 1.5        # lowest λ that is tried: two bits in five are wrong there
 _FACTOR = 4.0       # from one λ to the next: between two of them 5 % of the likelihood is lost
+_LEVELS = 5         # that are tried at most: bursts beyond 384 (26 dB) are found with that
 _QUANTILE = 0.1     # of the chips' energies, by which the noise is measured: few of them are on
 _DYNAMIC = 1e-6     # of the greatest density, or of the window's power, the least that is believed (60 dB)
 
@@ -99,21 +100,21 @@ class Scan:
         self.head = len(self.signal.preamble) * STEPS
         self.reach = self.head + self.most * self.span              # and of the longest burst
         top = max(float(energy.max()), 2 * _LEAST)
-        count = min(8, 1 + math.ceil(math.log(top / _LEAST, _FACTOR)))
+        count = min(_LEVELS, 1 + math.ceil(math.log(top / _LEAST, _FACTOR)))
         self.levels = _LEAST * _FACTOR ** torch.arange(count, dtype=REAL)
-        root = 2 * (self.levels[:, None] * energy).sqrt()
-        gain = root + torch.log(torch.special.i0e(root)) - self.levels[:, None]
+        root = 2 * (self.levels[:, None] * energy).sqrt().float()
+        gain = root + torch.log(torch.special.i0e(root)) - self.levels[:, None].float()
         # beyond the window nothing is known: index i of the grid is i + reach here, and a burst may begin at any of them
         self.gain = torch.nn.functional.pad(gain, (self.reach, 2 * self.reach + self.span))
         self.begins = self.reach + len(grid.place)
         self._sum()
 
-    def _on(self, chips: str, count: int, offset: int = 0) -> Tensor:
+    def _on(self, chips: str, count: int) -> Tensor:
         """Sum of the gains of the chips that are on, for the first `count` begins of that word [levels, count]."""
-        out = torch.zeros(len(self.levels), count, dtype=REAL)
+        out = torch.zeros(len(self.levels), count)
         for k, chip in enumerate(chips):
             if chip == "1":
-                out = out + self.gain[:, offset + k * STEPS:offset + k * STEPS + count]
+                out = out + self.gain[:, k * STEPS:k * STEPS + count]
         return out
 
     def _sum(self) -> None:
@@ -167,7 +168,7 @@ class Scan:
         inside = (place >= 0) & (place < len(self.z))
         z = torch.where(inside, self.z[place.clamp(0, len(self.z) - 1)], 0)
         row = int((self.levels - level).abs().argmin())
-        gain = self.gain[row, self.reach + place][len(self.signal.preamble):].unflatten(0, (symbols, -1))
+        gain = self.gain[row, self.reach + place][len(self.signal.preamble):].unflatten(0, (symbols, -1)).double()
         table = self.signal.table()
         on = torch.softmax(gain @ table.T, 1) @ table
         return torch.cat([self.signal.heading(), on.flatten()]), z
