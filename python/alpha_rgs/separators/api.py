@@ -68,7 +68,7 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
-    if pair and given[0].structure is Structure.CHAIN:
+    if pair and given[0].structure is Structure.CHAIN and not (given[1].own_levels and given[1].unknown):
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain

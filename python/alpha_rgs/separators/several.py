@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
-from ..sources.base import Demodulated, Number, Source, State, Structure
+from ..sources import Gaussian
+from ..sources.base import Demodulated, Noise, Number, Source, State, Structure
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation
 from .estimate import Estimate
@@ -28,6 +29,7 @@ MOST = 6                # sources at once: memory and time grow with each, and t
 _SYNCHRONIZATIONS = 2   # sweeps over the sources that estimate their own nuisances
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
 _SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated
+_LAGS = 32              # samples: of the covariance that stands for bursts
 Pair = Callable[..., Separation]
 
 
@@ -101,7 +103,8 @@ def _chosen(method: str, sources: Sequence[Source]) -> str:
 def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor) -> list[Source]:
     """The sources with what they estimate themselves (Source.synchronize): the strongest first, each in what the means of the
     others leave; and all once more."""
-    sources = [replace(cast(Any, s), carrier_offset=0.0) if "carrier_offset" in s.unknown else s for s in sources]
+    sources = [replace(cast(Any, s), carrier_offset=0.0) if "carrier_offset" in set(s.unknown) - set(s.synchronizes) else s
+               for s in sources]
     if not any(set(s.unknown) & set(s.synchronizes) for s in sources):
         return sources
     found, parts = list(sources), [Part(torch.zeros_like(y), g.square()) for g in gains]
@@ -109,18 +112,33 @@ def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
         for k in sorted(range(len(sources)), key=lambda k: -float(gains[k].mean())):
             rest, level = without(y, parts, [k], noise)
             scale = gains[k].clamp_min(1e-12)
-            found[k] = sources[k].synchronize(rest / scale[:, None].float(), (level / scale.square()).float())[0]
+            around = _density(y, sources, parts, k, noise, scale) if sources[k].own_levels else (level / scale.square()).float()
+            found[k] = sources[k].synchronize(rest / scale[:, None].float(), around)[0]
             parts[k] = denoised(found[k], rest, gains[k], level)
     return found
 
 
-def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict) -> Separation:
+def _density(y: Tensor, sources: Sequence[Source], parts: Sequence[Part], k: int, noise: Tensor, scale: Tensor) -> Noise:
+    """What the other parts leave beside source k, and the noise, in units of its gain `scale` [batch]."""
+    psd = torch.zeros(len(y), y.shape[1], dtype=torch.float64)
+    for j, (source, part) in enumerate(zip(sources, parts)):
+        if j != k:
+            try:
+                shape = torch.from_numpy(source.psd(y.shape[1]))
+            except CapabilityError:
+                shape = torch.ones(y.shape[1], dtype=torch.float64)
+            psd += (part.variance / scale.square()).cpu()[:, None] * shape
+    return Noise((noise / scale.square()).cpu(), psd=psd)
+
+
+def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, levels: Any = None) -> Separation:
+    """levels: (gains, noise variance), float64 [batch] each, to begin with where they are not given; None: by their densities."""
     given = [source.state.gain for source in sources]
-    gains, noise = _levels(y, sources, given, noise_var)
+    gains, noise = levels or _levels(y, sources, given, noise_var)
     with torch.inference_mode():
         sources = _synchronized(y, sources, gains, noise)
         for turn in range(_GAIN_ROUNDS + 1):
-            unknown = [k for k, g in enumerate(given) if g is None]
+            unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
             last = turn == _GAIN_ROUNDS or not (unknown or noise_var is None)
             parts = (by_denoisers if last else joint_general)(y, sources, gains, noise, name == "joint", **options)
             if last:
@@ -254,6 +272,8 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
     leaves."""
     wanted: Any = sources[chain]
     other: Any = sources[1 - chain]
+    if other.own_levels and other.unknown:
+        return _among_bursts(y, sources, chain, method, noise_var, pair, options)
     out = pair(y, wanted, other, method=method, kappa=other.state.gain, noise_var=noise_var, **options)
     wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
     if method == "auto" and not _fast(sources, chain) and not _unknown(other) and other.linear_model(y.shape) is not None:
@@ -280,6 +300,37 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
         return replace(out, sources=estimates)
     swapped = separation(y, estimates, gain, out.noise_var, out.method, out.estimated)
     return replace(swapped, evaluations=out.evaluations)
+
+
+def _among_bursts(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number | None, pair: Pair,
+                  options: dict[str, Any]) -> Separation:
+    """A train of pulses beside bursts that are unknown: the bursts are looked for first, in the train's density; the train in what
+    they leave, all of it taken for stationary; then both with the train known."""
+    wanted, other = sources[chain], sources[1 - chain]
+    rest, levels = y, None
+    if wanted.unknown or wanted.state.gain is None:
+        gains, noise = _levels(y, sources, [None, None], noise_var)
+        parts = [Part(torch.zeros_like(y), g.square()) for g in gains]
+        scale = gains[1 - chain].clamp_min(1e-12)
+        found = other.synchronize(y / scale[:, None].float(), _density(y, sources, parts, 1 - chain, noise, scale))[0]
+        rest = y - denoised(found, y, scale, noise + parts[chain].variance).waveform
+        out = pair(rest, wanted, _stationary(other, y.shape[1]), noise_var=noise_var, **options)
+        wanted = resolved(wanted, out.estimated)
+        gains[chain] = torch.as_tensor(wanted.gain, dtype=torch.float64, device=y.device).reshape(-1).expand(len(y))
+        levels = gains, out.noise_var.double() if noise_var is None else noise
+    known = [wanted, other] if chain == 0 else [other, wanted]
+    again = _known(y, known, _chosen(method, known), noise_var, {}, levels)
+    if rest is y:
+        return again
+    return replace(again, estimated=again.estimated | out.estimated, sources=[
+        replace(e, decided=e.decided and (not e.ambiguous or s.state.phase is not None))
+        for e, s in zip(again.sources, sources)])
+
+
+def _stationary(source: Source, samples: int) -> Gaussian:
+    """A Gaussian source of the same mean density, as far as short lags tell it."""
+    lags = np.arange(min(_LAGS, samples))
+    return Gaussian((source.autocorrelation(lags) * (1 - lags / len(lags)))[None], 0)
 
 
 def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:

@@ -20,7 +20,7 @@ from .ppm_bursts import Burst
 from .ppm_scan import REAL, Weighted
 
 _COHERENT = 0.3     # share of the energy of chips that are on which one carrier must explain; of noise it does 5/chips
-_SEEN = 12.0        # and that share times the chips: noise exceeds it with 5e-6 per frequency
+_CHANCE = 15.0      # nats: noise of n chips is as coherent as c with (1 - c)^(n - 1), at one of a few hundred frequencies
 _OFF = 0.5          # energy of chips that are off, of those that are on, at most
 _EDGE = 0.05        # samples: the step of the derivative by the begin
 _FAR = 0.75         # chips that a fit may move a begin
@@ -132,6 +132,7 @@ class Fitter:
         inside = self.energy > 0.5 * self.energy.max()
         on, off = fit.chips * inside, (1 - fit.chips) * inside
         count, energy = float(on.sum()), float((on * z.abs().square()).sum())
-        coherent = float((on * z).sum().abs()) ** 2 / max(count * energy, 1e-30)
+        coherent = min(float((on * z).sum().abs()) ** 2 / max(count * energy, 1e-30), 1 - 1e-9)
         weak = float((off * z.abs().square()).sum() / off.sum().clamp_min(1e-9))
-        return coherent > max(_COHERENT, _SEEN / max(count, 1e-9)) and weak < _OFF * energy / max(count, 1e-9)
+        certain = -(count - 1) * math.log1p(-coherent) > _CHANCE
+        return certain and coherent > _COHERENT and weak < _OFF * energy / max(count, 1e-9)

@@ -21,7 +21,7 @@ STEPS = 4           # of the grid per chip: a chip between two of them loses 1.2
 THRESHOLD = 30.0    # nats: noise exceeds such a likelihood ratio with e^-30; 1e5 hypotheses a window leave 1e-8
 _LEAST = 1.5        # lowest λ that is tried: two bits in five are wrong there
 _FACTOR = 4.0       # from one λ to the next: between two of them 5 % of the likelihood is lost
-_LEVELS = 5         # that are tried at most: bursts beyond 384 (26 dB) are found with that
+_LEVELS = 9         # that are tried at most, up to 50 dB: far below its own a chip beside a pulse passes for one that is on
 _QUANTILE = 0.1     # of the chips' energies, by which the noise is measured: few of them are on
 _DYNAMIC = 1e-6     # of the greatest density, or of the window's power, the least that is believed (60 dB)
 
