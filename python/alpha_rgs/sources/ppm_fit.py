@@ -22,7 +22,7 @@ from .ppm_scan import REAL, Weighted
 _COHERENT = 0.3     # share of the energy of chips that are on which one carrier must explain; of noise it does 5/chips
 _CHANCE = 15.0      # nats: noise of n chips is as coherent as c with (1 - c)^(n - 1), at one of a few hundred frequencies
 _OFF = 0.5          # energy of chips that are off, of those that are on, at most
-_EDGE = 0.05        # samples: the step of the derivative by the begin
+_EDGE = 0.05        # samples: the step of the derivative by the begin, at last; a pulse's edge shows one sample far only
 _FAR = 0.75         # chips that a fit may move a begin
 _STILL = 2e-3       # samples and chips' probabilities: a fit that moves less is done
 _BESIDE = 32        # samples beside a burst that are looked at; four times as many where the noise has a colour
@@ -65,13 +65,13 @@ class Fitter:
         self.n = torch.arange(low, high, dtype=REAL)
         self.product = Weighted(resampled_density(density[None], high - low)[0], 0.0)
         self.table, self.heading = signal.table(), signal.heading()
-        self.later = torch.tensor([0.0, _EDGE, -_EDGE], dtype=REAL)
+        self.here = torch.zeros(1, dtype=REAL)
         self.chip_places = signal.chip * torch.arange(len(start.chips), dtype=REAL)
         self.energy = self.product.chip_energy(start.begin - low + self.chip_places, signal.chip)
 
     def wave(self, fit: Fit) -> Tensor:
         """complex128 [samples of the part]."""
-        return waveforms(self.signal, fit, self.n, self.later[:1])[0]
+        return waveforms(self.signal, fit, self.n, self.here)[0]
 
     def scaled(self, fit: Fit) -> Fit:
         """The fit with its amplitude by least squares."""
@@ -80,21 +80,22 @@ class Fitter:
         return replace(fit, amplitude=fit.amplitude * complex((weighted * self.x).sum())
                        / max(float((weighted * wave).sum().real), 1e-30))
 
-    def run(self, fit: Fit, steps: int) -> Fit:
-        """After some steps, or when it stands still."""
-        for _ in range(steps):
-            last, fit = fit, self._step(fit)
+    def run(self, fit: Fit, steps: int, apart: float = 0.0) -> Fit:
+        """After some steps, or when it stands still. apart: samples that the begin may be off at first."""
+        for number in range(steps):
+            edge = max(_EDGE, apart / 2 ** number)
+            last, fit = fit, self._step(fit, edge)
             fit = replace(fit, chips=self._decided(fit))
-            if abs(fit.begin - last.begin) < _STILL and float((fit.chips - last.chips).abs().max()) < _STILL:
+            if edge == _EDGE and abs(fit.begin - last.begin) < _STILL and float((fit.chips - last.chips).abs().max()) < _STILL:
                 break
         return fit
 
-    def _step(self, fit: Fit) -> Fit:
-        """One Gauss-Newton step."""
+    def _step(self, fit: Fit, edge: float) -> Fit:
+        """One Gauss-Newton step, the derivative by the begin taken over ±edge."""
         length, far = len(self.n), _FAR * self.signal.chip
-        wave, after, before = waveforms(self.signal, fit, self.n, self.later)
+        wave, after, before = waveforms(self.signal, fit, self.n, torch.tensor([0.0, edge, -edge], dtype=REAL))
         columns = torch.stack([wave, 1j * wave, 2j * math.pi / length * (self.n - fit.middle) * wave,
-                               (after - before) / (2 * _EDGE)])
+                               (after - before) / (2 * edge)])
         weighted = self.product(columns).conj()
         normal, right = (weighted @ columns.mT).real, (weighted @ (self.x - wave)).real
         normal = normal + torch.diag_embed(1e-6 * normal.diagonal() + 1e-30)
@@ -113,7 +114,7 @@ class Fitter:
 
     def _decided(self, fit: Fit) -> Tensor:
         """Each chip's probability to be on, the other symbols as they were."""
-        turn = waveforms(self.signal, fit, self.n, self.later[:1])[0]
+        turn = waveforms(self.signal, fit, self.n, self.here)[0]
         angle = -2 * math.pi * fit.carrier * (self.n - fit.middle)
         rest = torch.polar(torch.ones_like(angle), angle) * self.product(self.x - turn)
         along = (fit.amplitude.conjugate() * self._sums(rest, fit)).real

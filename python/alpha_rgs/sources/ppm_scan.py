@@ -23,6 +23,7 @@ _LEAST = 1.5        # lowest λ that is tried: two bits in five are wrong there
 _FACTOR = 4.0       # from one λ to the next: between two of them 5 % of the likelihood is lost
 _LEVELS = 9         # that are tried at most, up to 50 dB: far below its own a chip beside a pulse passes for one that is on
 _QUANTILE = 0.1     # of the chips' energies, by which the noise is measured: few of them are on
+_GAP = 15.0         # nats that symbols without a pulse may cost before a burst of any length is over: 21 of on-off keying
 _DYNAMIC = 1e-6     # of the greatest density, or of the window's power, the least that is believed (60 dB)
 
 
@@ -123,6 +124,7 @@ class Scan:
         self.gain = torch.nn.functional.pad(self.gain, (0, max(0, count + self.span - self.gain.shape[1])))
         words = torch.stack([self._on(word, count) for word in self.signal.patterns])
         symbol = words.logsumexp(0) - math.log(len(words))
+        self.symbol = symbol
         total = torch.nn.functional.pad(symbol.unflatten(1, (rows, self.span)).cumsum(1), (0, 0, 1, 0))
         flat = total.flatten(1)                     # total up to the symbol that begins there, of those a symbol apart
         first, best = self.head, None
@@ -151,15 +153,31 @@ class Scan:
     def best(self) -> tuple[int, int, float] | None:
         """(index on the grid, symbols, λ) of the likeliest burst left, or None; others that overlap with it are left out from
         then on."""
-        at = int(self.ratio.argmax())
-        if float(self.ratio[at]) < THRESHOLD:
-            return None
-        symbols, level = int(self.length[at]), float(self.level[at])
-        end = at + self.head + symbols * self.span
-        index = torch.arange(self.begins)
-        clash = (index < end) & (index + self.head + self.length * self.span > at)
-        self.ratio = torch.where(clash, -math.inf, self.ratio)
-        return at - self.reach, symbols, level
+        while float(self.ratio.max()) >= THRESHOLD:
+            at = int(self.ratio.argmax())
+            symbols, level = int(self.length[at]), float(self.level[at])
+            if not self.signal.symbols:
+                symbols, ratio = self._without_gaps(at, symbols, level)
+                if ratio < THRESHOLD:
+                    self.ratio[at] = ratio
+                    continue
+            end = at + self.head + symbols * self.span
+            index = torch.arange(self.begins)
+            clash = (index < end) & (index + self.head + self.length * self.span > at)
+            self.ratio = torch.where(clash, -math.inf, self.ratio)
+            return at - self.reach, symbols, level
+        return None
+
+    def _without_gaps(self, at: int, symbols: int, level: float) -> tuple[int, float]:
+        """Symbols up to the first long gap, and the likelihood ratio of these."""
+        row = self._row(level)
+        total = self.symbol[row, at + self.head + self.span * torch.arange(symbols)].cumsum(0)
+        over = torch.nonzero(total.cummax(0).values - total > _GAP)
+        symbols = 1 + int(total[:int(over[0])].argmax()) if len(over) and int(over[0]) else symbols
+        return symbols, float(total[symbols - 1] + self._on(self.signal.preamble, self.begins)[row, at])
+
+    def _row(self, level: float) -> int:
+        return int((self.levels - level).abs().argmin())
 
     def chips(self, index: int, symbols: int, level: float) -> tuple[Tensor, Tensor]:
         """Probabilities that the chips of a burst are on, float64 [chips], and their sums; 0 of those outside the window."""
@@ -167,7 +185,7 @@ class Scan:
         place = index + STEPS * torch.arange(count)
         inside = (place >= 0) & (place < len(self.z))
         z = torch.where(inside, self.z[place.clamp(0, len(self.z) - 1)], 0)
-        row = int((self.levels - level).abs().argmin())
+        row = self._row(level)
         gain = self.gain[row, self.reach + place][len(self.signal.preamble):].unflatten(0, (symbols, -1)).double()
         table = self.signal.table()
         on = torch.softmax(gain @ table.T, 1) @ table

@@ -18,7 +18,7 @@ NEAR = 0.005        # cycles per sample, of each burst's carrier about one that 
 _TURN = 0.25        # cycles that a carrier offset may turn within a chip of the scan: 0.9 dB
 _LEFT = 0.03        # of a burst's power (-15 dB) may be left where it was subtracted: rounded pulses
 _SCANS, _MOST = 3, 64       # of a window; bursts
-_FITS, _POLISH = 6, 3       # Gauss-Newton steps of a new burst, and of each that overlaps with others
+_FITS, _POLISH = 8, 3       # Gauss-Newton steps of a new burst, and of each that overlaps with others
 
 
 def find_bursts(signal: Ppm, x: Tensor, density: Tensor, carrier: float | None) -> list[Burst]:
@@ -86,7 +86,7 @@ class _Search:
         while len(found) < _MOST and (start := scan.best()) is not None:
             guess = self._guess(scan, *start)
             fitter = Fitter(self.signal, x, self.product.density, guess)
-            fit = fitter.run(fitter.scaled(guess), _FITS)
+            fit = fitter.run(fitter.scaled(guess), _FITS, self.grid.step / 2)
             if fitter.confirmed(fit):
                 found.append(fit)
         return found
