@@ -136,18 +136,55 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     given = [source.state.gain for source in sources]
     gains, noise = levels or _levels(y, sources, given, noise_var)
     with torch.inference_mode():
-        sources = _synchronized(y, sources, gains, noise)
+        asked, sources = sources, _synchronized(y, sources, gains, noise)
+        sources, gains, least = _levelled(y, sources, gains, given)
+        noise = torch.maximum(noise, least) if noise_var is None else noise
         for turn in range(_GAIN_ROUNDS + 1):
             unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
-            last = turn == _GAIN_ROUNDS or not (unknown or noise_var is None)
+            bursts = [k for k, source in enumerate(asked) if source.own_levels and source.unknown]
+            last = turn == _GAIN_ROUNDS or not (unknown or noise_var is None or bursts)
             parts = (by_denoisers if last else joint_general)(y, sources, gains, noise, name == "joint", **options)
             if last:
                 break
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
                                            noise if noise_var is not None else None)
+            if bursts:
+                sources, gains, noise = _again(y, asked, sources, parts, gains, noise, given, noise_var)
         if name == "joint":
             parts = _by_elimination(y, sources, parts, gains, noise)
         return _result(y, sources, parts, gains, noise, name, given, noise_var is None)
+
+
+def _again(y: Tensor, asked: Sequence[Source], sources: Sequence[Source], parts: Sequence[Part], gains: Sequence[Tensor],
+           noise: Tensor, given: Sequence[Any], noise_var: Any) -> tuple[list[Source], list[Tensor], Tensor]:
+    """Sources, gains and noise with those bursts looked for again that nobody knows, in what a detection leaves of the others."""
+    if noise_var is None:       # what is left over is noise, however much of it the variances claim
+        noise = torch.maximum(noise, (y - sum(p.waveform for p in parts)).abs().square().mean(1).double())
+    found = list(sources)
+    for k, source in enumerate(asked):
+        if source.own_levels and source.unknown:
+            rest, _ = without(y, parts, [k], noise)
+            scale = gains[k].clamp_min(1e-12)
+            found[k] = source.synchronize(rest / scale[:, None].float(), _density(y, sources, parts, k, noise, scale))[0]
+    sources, gains, _ = _levelled(y, found, gains, given)
+    return sources, gains, noise
+
+
+def _levelled(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
+              given: Sequence[Any]) -> tuple[list[Source], list[Tensor], Tensor]:
+    """The sources with amplitudes of their own at unit mean power and all gains to that, unless the gain is given; and what noise
+    is believed at least beside them, while it is estimated: bursts and noise share one density. float64 [batch]."""
+    sources, gains, least = list(sources), list(gains), torch.zeros_like(gains[0])
+    for k, source in enumerate(sources):
+        levelled, factor = source.levelled()
+        if factor is None:
+            continue
+        factor = factor.to(y.device).expand(len(y))
+        there = factor > 0
+        least = torch.maximum(least, _SEARCH_FLOOR * (gains[k] * factor).square())
+        if given[k] is None:        # a window without it has no waveform of any gain
+            sources[k], gains[k] = levelled, torch.where(there, gains[k] * factor, y.abs().square().mean(1).double().sqrt())
+    return sources, gains, least
 
 
 def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gains: Sequence[Tensor],
@@ -195,7 +232,8 @@ def _result(y: Tensor, sources: list[Source], parts: Sequence[Part], gains: list
     for source, part, gain in zip(sources, parts, gains):
         cleaned = y - (total - part.waveform)
         read = part.demodulated or _demodulated(source, cleaned, gain, noise + left - part.variance)
-        sinr = 10 * torch.log10(gain.square() / part.variance.clamp_min(1e-12 * gain.square())).float()
+        power = part.waveform.abs().square().mean(1).double() if source.own_levels else gain.square()
+        sinr = 10 * torch.log10(power.clamp_min(1e-12 * gain.square()) / part.variance.clamp_min(1e-12 * gain.square())).float()
         state = replace(source.state, gain=gain)
         estimates.append(_estimate(source, part.waveform, cleaned, sinr, read, state))
     rest = torch.stack([g.square() for g in gains[1:]]).sum(0)

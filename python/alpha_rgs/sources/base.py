@@ -157,7 +157,7 @@ class Source(ABC):
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
     linear: bool = False                # whether it has a linear model once its nuisances are known
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
-    own_levels: ClassVar[bool] = False  # whether synchronize settles its amplitudes too: its gain is then final, as it was divided by
+    own_levels: ClassVar[bool] = False  # whether synchronize finds its amplitudes too, so that its gain is not to be estimated
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
@@ -269,6 +269,11 @@ class Source(ABC):
         samples]. noise: a Noise, whose psd holds what else is in the mixture, or the variance of white noise, about. Default:
         estimates nothing."""
         return self, {}
+
+    def levelled(self) -> tuple[Self, Tensor | None]:
+        """Of a source with own_levels: the same one with amplitudes of unit mean power in each window, and the factor on its gain
+        float64 [batch] that this takes (0: a window holds nothing of it). (self, None) of others."""
+        return self, None
 
     def lines(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """(narrow lines in x, complex64 [batch, samples], their mean power [batch]) of a source that is known by its lines alone,

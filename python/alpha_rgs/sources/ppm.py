@@ -182,6 +182,15 @@ class Ppm(Source):
                               dtype=torch.float64)
         return replace(self, bursts=bursts, carrier_offset=offset), {"carrier_offset": offset}
 
+    def levelled(self) -> tuple[Self, Tensor | None]:
+        """See Source.levelled: the mean over a window's bursts."""
+        if self.bursts is None:
+            return self, None
+        powers = [float(np.mean([abs(b.amplitude) ** 2 for b in own])) if own else 0.0 for own in self.bursts]
+        bursts = tuple(tuple(replace(b, amplitude=b.amplitude / power ** 0.5) for b in own)
+                       for own, power in zip(self.bursts, powers))
+        return replace(self, bursts=bursts), torch.tensor(powers, dtype=torch.float64).sqrt()
+
     def _known(self, x: Tensor, noise: Noise | Number) -> tuple[Pulses, Tensor]:
         """The pulses in x and log P of their symbols."""
         noise_var = torch.as_tensor(self.white(noise), dtype=torch.float64, device=x.device)
