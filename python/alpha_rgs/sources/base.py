@@ -164,6 +164,7 @@ class Source(ABC):
     estimable: ClassVar[tuple[str, ...]] = ()           # nuisances that are estimated in a mixture where they are None
     needs: ClassVar[tuple[str, ...]] = ()               # nuisances without which it cannot be denoised
     synchronizes: ClassVar[tuple[str, ...]] = ()        # those of them that `synchronize` estimates
+    searched_without: ClassVar[tuple[str, ...]] = ()    # where a file lacks one of these, no carrier_offset means an unknown one
 
     # ---- state -----------------------------------------------------------------------------------------------------------
     @property

@@ -72,6 +72,7 @@ class LinearModulation(Source):
     state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}
     estimable = ("timing", "phase", "gain", "carrier_offset")
     needs = ("timing", "phase")
+    searched_without = ("timing", "phase", "gain")
     own_carrier = False
 
     @property

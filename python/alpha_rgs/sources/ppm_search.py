@@ -17,8 +17,9 @@ REACH = 0.02        # cycles per sample: an unknown carrier offset lies within, 
 NEAR = 0.005        # cycles per sample, of each burst's carrier about one that is known
 _TURN = 0.25        # cycles that a carrier offset may turn within a chip of the scan: 0.9 dB
 _LEFT = 0.03        # of a burst's power (-15 dB) may be left where it was subtracted: rounded pulses
-_SCANS, _MOST = 3, 64       # of a window; bursts
+_SCANS, _MOST = 4, 64       # of a window; bursts
 _FITS, _POLISH = 8, 3       # Gauss-Newton steps of a new burst, and of each that overlaps with others
+_TOGETHER = 3       # times that these are fitted in turn before a new one among them is judged
 
 
 def find_bursts(signal: Ppm, x: Tensor, density: Tensor, carrier: float | None) -> list[Burst]:
@@ -55,15 +56,16 @@ class _Search:
         self.grid = Grid(_short_chips(signal, self.parts), self.product, x)
 
     def run(self) -> list[Fit]:
-        """What is found, in no order."""
+        """What is found, in no order. A burst under a stronger one is looked for again, once that one is fitted beside it."""
         found: list[Fit] = []
-        for _ in range(_SCANS):
-            fresh = self._scanned(self.x - self._sum(found))[:_MOST - len(found)]
-            if not fresh:
+        for scan in range(_SCANS):
+            before = found
+            found = self._scanned(found)
+            if len(found) == len(before):
                 break
-            found = self._polished(found + fresh)
-            for fit in fresh:
-                self._raise(fit)
+            if scan < _SCANS - 1:
+                found = [fit for fit in found if not any(abs(other.amplitude) > abs(fit.amplitude)
+                                                         for other in self._near(fit, found))]
         return found
 
     def _wave(self, fit: Fit) -> Tensor:
@@ -75,20 +77,34 @@ class _Search:
     def _end(self, fit: Fit) -> float:
         return fit.begin + self.signal.length(fit.symbols)
 
-    def _raise(self, fit: Fit) -> None:
-        place = self.grid.place
-        inside = (place > fit.begin - self.signal.chip) & (place < self._end(fit))
-        self.grid.calm = self.grid.calm + _LEFT * abs(fit.amplitude) ** 2 * self.grid.unit * inside
+    def _near(self, fit: Fit, found: list[Fit]) -> list[Fit]:
+        """The others that overlap with it."""
+        return [other for other in found if other is not fit and other.begin < self._end(fit) and self._end(other) > fit.begin]
 
-    def _scanned(self, x: Tensor) -> list[Fit]:
-        """Bursts in x that the scan finds and the fit confirms; none of them overlap."""
-        scan, found = Scan(self.grid, x), []
+    def _raise(self, found: list[Fit]) -> None:
+        """Let the scan expect what those leave that are subtracted."""
+        place = self.grid.place
+        self.grid.calm = torch.ones_like(place)
+        for fit in found:
+            inside = (place > fit.begin - self.signal.chip) & (place < self._end(fit))
+            self.grid.calm = self.grid.calm + _LEFT * abs(fit.amplitude) ** 2 * self.grid.unit * inside
+
+    def _scanned(self, found: list[Fit]) -> list[Fit]:
+        """`found` and what a scan of the rest finds and the fit confirms; nothing new overlaps with other new."""
+        self._raise(found)
+        rest = self.x - self._sum(found)
+        scan = Scan(self.grid, rest)
         while len(found) < _MOST and (start := scan.best()) is not None:
             guess = self._guess(scan, *start)
-            fitter = Fitter(self.signal, x, self.product.density, guess)
+            fitter = Fitter(self.signal, rest, self.product.density, guess)
             fit = fitter.run(fitter.scaled(guess), _FITS, self.grid.step / 2)
+            others = found
+            if self._near(fit, found):
+                for _ in range(_TOGETHER):
+                    *others, fit = self._polished([*others, fit])
+                fitter = Fitter(self.signal, self.x - self._sum(others), self.product.density, fit)
             if fitter.confirmed(fit):
-                found.append(fit)
+                found = [*others, fit]
         return found
 
     def _guess(self, scan: Scan, index: int, symbols: int, level: float) -> Fit:
@@ -106,8 +122,7 @@ class _Search:
         """Those that overlap with others once more, each in what the others leave."""
         found = list(found)
         for k, fit in enumerate(found):
-            others = [other for j, other in enumerate(found) if j != k]
-            near = [other for other in others if other.begin < self._end(fit) and self._end(other) > fit.begin]
-            if near:
+            if self._near(fit, found):
+                others = found[:k] + found[k + 1:]
                 found[k] = Fitter(self.signal, self.x - self._sum(others), self.product.density, fit).run(fit, _POLISH)
         return found

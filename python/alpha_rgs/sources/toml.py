@@ -85,7 +85,7 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
         names = {f.name for f in dataclasses.fields(signal_type)}
         signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
         rest = {k: v for k, v in table.items() if k not in names}
-        if kind == "linear-modulation" and not {"timing", "phase", "gain"} <= rest.keys():
+        if cls.searched_without and not set(cls.searched_without) <= rest.keys():
             rest.setdefault("carrier_offset", None)     # 0 of a signal of which all else is known
         return cls(signal, **rest)
     except ParameterError as error:
@@ -113,9 +113,9 @@ def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
     for part in (getattr(prior, "signal", None), prior):
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
-                        if f.name not in ("signal", "table", "network")})
+                        if f.name not in ("signal", "table", "network", "bursts")})
     for key in ("taps", "radii", "channel", "channel_length", "preamble"):       # most linear modulations have none
-        if not out.get(key, True):
+        if not out.get(key, True) and not (key == "preamble" and hasattr(prior.signal, key)):
             del out[key]
     if getattr(prior, "kind", "") == "ofdm-bursts":
         return {"preset": "802.11"}
