@@ -29,7 +29,7 @@ _BESIDE = 32        # samples beside a burst that are looked at; four times as m
 _FLAT = 4.0         # of the greatest density and the least one: more is a colour
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """A burst as it is fitted. amplitude: of its chips, its phase at sample `middle`. chips: how likely on, float64 [n]."""
 

@@ -16,7 +16,9 @@ from .ppm_scan import COMPLEX, REAL, STEPS, Grid, Scan, Weighted
 REACH = 0.02        # cycles per sample: an unknown carrier offset lies within, or a quarter of a cycle per chip if that is more
 NEAR = 0.005        # cycles per sample, of each burst's carrier about one that is known
 _TURN = 0.25        # cycles that a carrier offset may turn within a chip of the scan: 0.9 dB
-_LEFT = 0.03        # of a burst's power (-15 dB) may be left where it was subtracted: rounded pulses
+_LEFT = 0.03        # of a burst's power (-15 dB) is expected at most where it was subtracted: rounded pulses
+_WEAK = 0.5         # amplitude (-6 dB) of what is left of a strong burst, at most
+_QUARTER, _UNEVEN = 0.25, 8.0       # as much as shows by the lower quartile of the energies there, times this: edges hold most
 _SCANS, _MOST = 4, 64       # of a window; bursts
 _FITS, _POLISH = 8, 3       # Gauss-Newton steps of a new burst, and of each that overlaps with others
 _TOGETHER = 3       # times that these are fitted in turn before a new one among them is judged
@@ -64,8 +66,7 @@ class _Search:
             if len(found) == len(before):
                 break
             if scan < _SCANS - 1:
-                found = [fit for fit in found if not any(abs(other.amplitude) > abs(fit.amplitude)
-                                                         for other in self._near(fit, found))]
+                found = self._leading(found)
         return found
 
     def _wave(self, fit: Fit) -> Tensor:
@@ -77,22 +78,41 @@ class _Search:
     def _end(self, fit: Fit) -> float:
         return fit.begin + self.signal.length(fit.symbols)
 
-    def _near(self, fit: Fit, found: list[Fit]) -> list[Fit]:
-        """The others that overlap with it."""
-        return [other for other in found if other is not fit and other.begin < self._end(fit) and self._end(other) > fit.begin]
+    def _near(self, fit: Fit, found: list[Fit], apart: float = 0.0) -> list[Fit]:
+        """The others that overlap with it, or are less than `apart` samples away."""
+        return [other for other in found if other is not fit and other.begin < self._end(fit) + apart
+                and self._end(other) + apart > fit.begin]
 
-    def _raise(self, found: list[Fit]) -> None:
-        """Let the scan expect what those leave that are subtracted."""
-        place = self.grid.place
-        self.grid.calm = torch.ones_like(place)
+    def _leading(self, found: list[Fit]) -> list[Fit]:
+        """The strongest of each heap: of what hides under another only the end may have been seen, as a burst of its own."""
+        out, left = [], sorted(found, key=lambda fit: -abs(fit.amplitude))
+        while left:
+            heap, grown = [left[0]], True
+            while grown:
+                beside = [fit for fit in left if fit not in heap and any(
+                    fit in self._near(own, left, self.signal.lead + self.signal.samples_per_symbol) for own in heap)]
+                heap, grown = heap + beside, bool(beside)
+            out.append(heap[0])
+            left = [fit for fit in left if fit not in heap]
+        return out
+
+    def _raise(self, found: list[Fit], rest: Tensor) -> None:
+        """Let the scan expect what those that are subtracted leave of themselves in `rest`."""
+        place, grid = self.grid.place, self.grid
+        grid.calm = calm = torch.ones_like(place)
+        energy = grid.energies(rest)[1] if found else calm
         for fit in found:
             inside = (place > fit.begin - self.signal.chip) & (place < self._end(fit))
-            self.grid.calm = self.grid.calm + _LEFT * abs(fit.amplitude) ** 2 * self.grid.unit * inside
+            if bool(inside.any()):
+                seen = float(torch.quantile(energy[inside], _QUARTER)) / -math.log1p(-_QUARTER)
+                most = _LEFT * abs(fit.amplitude) ** 2 * grid.unit
+                calm = calm + inside * most.clamp_max(_UNEVEN * max(0.0, seen - 1))
+        grid.calm = calm
 
     def _scanned(self, found: list[Fit]) -> list[Fit]:
         """`found` and what a scan of the rest finds and the fit confirms; nothing new overlaps with other new."""
-        self._raise(found)
         rest = self.x - self._sum(found)
+        self._raise(found, rest)
         scan = Scan(self.grid, rest)
         while len(found) < _MOST and (start := scan.best()) is not None:
             guess = self._guess(scan, *start)
@@ -103,9 +123,14 @@ class _Search:
                 for _ in range(_TOGETHER):
                     *others, fit = self._polished([*others, fit])
                 fitter = Fitter(self.signal, self.x - self._sum(others), self.product.density, fit)
-            if fitter.confirmed(fit):
+            if fitter.confirmed(fit) and not any(self._remnant(fit, other) for other in others):
                 found = [*others, fit]
         return found
+
+    def _remnant(self, fit: Fit, other: Fit) -> bool:
+        """Whether it may be what is left of another one, whose pulses are not rectangular: far weaker, at its carrier."""
+        shared = min(self._end(fit), self._end(other)) - max(fit.begin, other.begin)
+        return shared > 0 and abs(fit.amplitude) < _WEAK * abs(other.amplitude) and abs(fit.carrier - other.carrier) < 1 / shared
 
     def _guess(self, scan: Scan, index: int, symbols: int, level: float) -> Fit:
         """The carrier from a transform of the chips' sums, each as far as it is likely on."""
