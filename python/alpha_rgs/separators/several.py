@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
-from ..sources import Gaussian
-from ..sources.base import Demodulated, Noise, Number, Source, State, Structure
+from ..sources.base import Demodulated, Number, Source, State, Structure
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation
+from .bursts import density_beside, found_again, levelled, stationary
 from .estimate import Estimate
 from .joint import joint
 from .joint_general import Part, denoised, joint_general, without
@@ -29,7 +29,7 @@ MOST = 6                # sources at once: memory and time grow with each, and t
 _SYNCHRONIZATIONS = 2   # sweeps over the sources that estimate their own nuisances
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
 _SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated
-_LAGS = 32              # samples: of the covariance that stands for bursts
+_LOOK = 10              # passes of a detection after which bursts are looked for again
 Pair = Callable[..., Separation]
 
 
@@ -112,23 +112,12 @@ def _synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
         for k in sorted(range(len(sources)), key=lambda k: -float(gains[k].mean())):
             rest, level = without(y, parts, [k], noise)
             scale = gains[k].clamp_min(1e-12)
-            around = _density(y, sources, parts, k, noise, scale) if sources[k].own_levels else (level / scale.square()).float()
+            around: Any = (level / scale.square()).float()
+            if sources[k].own_levels:
+                around = density_beside(y, sources, parts, k, noise, scale)
             found[k] = sources[k].synchronize(rest / scale[:, None].float(), around)[0]
             parts[k] = denoised(found[k], rest, gains[k], level)
     return found
-
-
-def _density(y: Tensor, sources: Sequence[Source], parts: Sequence[Part], k: int, noise: Tensor, scale: Tensor) -> Noise:
-    """What the other parts leave beside source k, and the noise, in units of its gain `scale` [batch]."""
-    psd = torch.zeros(len(y), y.shape[1], dtype=torch.float64)
-    for j, (source, part) in enumerate(zip(sources, parts)):
-        if j != k:
-            try:
-                shape = torch.from_numpy(source.psd(y.shape[1]))
-            except CapabilityError:
-                shape = torch.ones(y.shape[1], dtype=torch.float64)
-            psd += (part.variance / scale.square()).cpu()[:, None] * shape
-    return Noise((noise / scale.square()).cpu(), psd=psd)
 
 
 def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, levels: Any = None) -> Separation:
@@ -137,54 +126,23 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     gains, noise = levels or _levels(y, sources, given, noise_var)
     with torch.inference_mode():
         asked, sources = sources, _synchronized(y, sources, gains, noise)
-        sources, gains, least = _levelled(y, sources, gains, given)
+        sources, gains, least = levelled(y, sources, gains, given)
         noise = torch.maximum(noise, least) if noise_var is None else noise
         for turn in range(_GAIN_ROUNDS + 1):
             unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
             bursts = [k for k, source in enumerate(asked) if source.own_levels and source.unknown]
             last = turn == _GAIN_ROUNDS or not (unknown or noise_var is None or bursts)
-            parts = (by_denoisers if last else joint_general)(y, sources, gains, noise, name == "joint", **options)
+            own = options if last or not bursts else {"passes": _LOOK, **options}
+            parts = (by_denoisers if last else joint_general)(y, sources, gains, noise, name == "joint", **own)
             if last:
                 break
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
                                            noise if noise_var is not None else None)
             if bursts:
-                sources, gains, noise = _again(y, asked, sources, parts, gains, noise, given, noise_var)
+                sources, gains, noise = found_again(y, asked, sources, parts, gains, noise, given, noise_var)
         if name == "joint":
             parts = _by_elimination(y, sources, parts, gains, noise)
         return _result(y, sources, parts, gains, noise, name, given, noise_var is None)
-
-
-def _again(y: Tensor, asked: Sequence[Source], sources: Sequence[Source], parts: Sequence[Part], gains: Sequence[Tensor],
-           noise: Tensor, given: Sequence[Any], noise_var: Any) -> tuple[list[Source], list[Tensor], Tensor]:
-    """Sources, gains and noise with those bursts looked for again that nobody knows, in what a detection leaves of the others."""
-    if noise_var is None:       # what is left over is noise, however much of it the variances claim
-        noise = torch.maximum(noise, (y - sum(p.waveform for p in parts)).abs().square().mean(1).double())
-    found = list(sources)
-    for k, source in enumerate(asked):
-        if source.own_levels and source.unknown:
-            rest, _ = without(y, parts, [k], noise)
-            scale = gains[k].clamp_min(1e-12)
-            found[k] = source.synchronize(rest / scale[:, None].float(), _density(y, sources, parts, k, noise, scale))[0]
-    sources, gains, _ = _levelled(y, found, gains, given)
-    return sources, gains, noise
-
-
-def _levelled(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
-              given: Sequence[Any]) -> tuple[list[Source], list[Tensor], Tensor]:
-    """The sources with amplitudes of their own at unit mean power and all gains to that, unless the gain is given; and what noise
-    is believed at least beside them, while it is estimated: bursts and noise share one density. float64 [batch]."""
-    sources, gains, least = list(sources), list(gains), torch.zeros_like(gains[0])
-    for k, source in enumerate(sources):
-        levelled, factor = source.levelled()
-        if factor is None:
-            continue
-        factor = factor.to(y.device).expand(len(y))
-        there = factor > 0
-        least = torch.maximum(least, _SEARCH_FLOOR * (gains[k] * factor).square())
-        if given[k] is None:        # a window without it has no waveform of any gain
-            sources[k], gains[k] = levelled, torch.where(there, gains[k] * factor, y.abs().square().mean(1).double().sqrt())
-    return sources, gains, least
 
 
 def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gains: Sequence[Tensor],
@@ -342,19 +300,19 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
 
 def _among_bursts(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number | None, pair: Pair,
                   options: dict[str, Any]) -> Separation:
-    """A train of pulses beside bursts that are unknown: the bursts are looked for first, in the train's density; the train in what
-    they leave, all of it taken for stationary; then both with the train known."""
+    """A train of pulses beside bursts that are unknown: the bursts are looked for first, in the train's density; the train in
+    what they leave, all of it taken for stationary; then both with the train known."""
     wanted, other = sources[chain], sources[1 - chain]
     rest, levels = y, None
     if wanted.unknown or wanted.state.gain is None:
         gains, noise = _levels(y, sources, [None, None], noise_var)
         parts = [Part(torch.zeros_like(y), g.square()) for g in gains]
         scale = gains[1 - chain].clamp_min(1e-12)
-        found = other.synchronize(y / scale[:, None].float(), _density(y, sources, parts, 1 - chain, noise, scale))[0]
+        found = other.synchronize(y / scale[:, None].float(), density_beside(y, sources, parts, 1 - chain, noise, scale))[0]
         rest = y - denoised(found, y, scale, noise + parts[chain].variance).waveform
-        out = pair(rest, wanted, _stationary(other, y.shape[1]), noise_var=noise_var, **options)
+        out = pair(rest, wanted, stationary(other, y.shape[1]), noise_var=noise_var, **options)
         wanted = resolved(wanted, out.estimated)
-        gains[chain] = torch.as_tensor(wanted.gain, dtype=torch.float64, device=y.device).reshape(-1).expand(len(y))
+        gains[chain] = torch.as_tensor(wanted.state.gain, dtype=torch.float64, device=y.device).reshape(-1).expand(len(y))
         levels = gains, out.noise_var.double() if noise_var is None else noise
     known = [wanted, other] if chain == 0 else [other, wanted]
     again = _known(y, known, _chosen(method, known), noise_var, {}, levels)
@@ -363,12 +321,6 @@ def _among_bursts(y: Tensor, sources: Any, chain: int, method: str, noise_var: N
     return replace(again, estimated=again.estimated | out.estimated, sources=[
         replace(e, decided=e.decided and (not e.ambiguous or s.state.phase is not None))
         for e, s in zip(again.sources, sources)])
-
-
-def _stationary(source: Source, samples: int) -> Gaussian:
-    """A Gaussian source of the same mean density, as far as short lags tell it."""
-    lags = np.arange(min(_LAGS, samples))
-    return Gaussian((source.autocorrelation(lags) * (1 - lags / len(lags)))[None], 0)
 
 
 def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:

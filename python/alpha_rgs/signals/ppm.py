@@ -107,8 +107,8 @@ class Ppm:
 
 
 def integrated(chips: Tensor, begin: Tensor, duration: float, samples: int) -> Tensor:
-    """Rectangular chips, real [..., n], of `duration` samples each, that begin at `begin`, float64 [...], as samples that are means
-    over [n, n + 1): float64 [..., samples]."""
+    """Rectangular chips, real [..., n], of `duration` samples each, that begin at `begin`, float64 [...], as samples that are
+    means over [n, n + 1): float64 [..., samples]."""
     total = torch.nn.functional.pad(chips.cumsum(-1), (1, 1))       # chips on before each edge; the last one is padding
     total[..., -1] = total[..., -2]
     edge = torch.arange(samples + 1, dtype=torch.float64, device=chips.device)

@@ -34,8 +34,8 @@ class Ppm(Source):
     t_b, complex amplitude a_b and carrier offset f_b, with arbitrary gaps.
 
     Unit mean power means the mean over the symbols' chips of a burst with |a_b| = 1, not over the gaps (PPM: its pulses are
-    sqrt(2) high). The amplitude of each burst is the source's own affair: `synchronize` returns amplitudes with which the source is
-    in x as it was passed in, so the gain that x was divided by stays as it is.
+    sqrt(2) high). The amplitude of each burst is the source's own affair: `synchronize` returns amplitudes with which the source
+    is in x as it was passed in, so the gain that x was divided by stays as it is.
 
     bursts: of each window its bursts (of one window: of all windows), in order of time; None: unknown, found by `separate` in the
     mixture, or by a denoiser that is asked without them. carrier_offset: cycles per sample; each burst's own lies within ±0.005;
@@ -199,8 +199,8 @@ class Ppm(Source):
         return pulses, pulses.posterior(x, noise_var)
 
     def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
-        """See Source.denoise: given the bursts the exact posterior mean, where they do not overlap; white noise alone. Bursts that
-        are unknown are found first (`synchronize`)."""
+        """See Source.denoise: given the bursts the exact posterior mean, where they do not overlap; white noise alone. Bursts
+        that are unknown are found first (`synchronize`)."""
         return self.posterior(x, noise).mean
 
     def posterior(self, x: Tensor, noise: Noise | Number) -> Posterior:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bursts of pulses that were found in windows: their waveforms, and the posterior of their symbols in white noise.
 
-Within a burst of known begin, amplitude and carrier, log p(x | symbols) = Σ_k ψ_k(s_k) + Σ_k φ_k(s_k, s_(k+1)): neighbours meet in
-one sample at most, where a chip's edge cuts it. Forward-backward over the symbols is exact. Bursts that overlap are cancelled
+Within a burst of known begin, amplitude and carrier, log p(x | symbols) = Σ_k ψ_k(s_k) + Σ_k φ_k(s_k, s_(k+1)): neighbours meet
+in one sample at most, where a chip's edge cuts it. Forward-backward over the symbols is exact. Bursts that overlap are cancelled
 from each other by their means.
 """
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One burst of pulses fitted to the samples about it, in noise of any density.
 
-Gauss-Newton steps on begin, carrier and complex amplitude (generalised least squares), between which each symbol is decided softly
-in what its neighbours leave. A fit is confirmed where what it explains is coherent over the burst, and chips that are off are
-weak: other signals have no such gaps.
+Gauss-Newton steps on begin, carrier and complex amplitude (generalised least squares), between which each symbol is decided
+softly in what its neighbours leave. A fit is confirmed where what it explains is coherent over the burst, and chips that are off
+are weak: other signals have no such gaps.
 """
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 """Where bursts of pulses may begin in a window of noise of any density: likelihood ratios on a grid, without any phase.
 
 Samples are divided by the noise density and summed over chips that begin on a grid of a quarter of a chip. A chip that is on, of
-energy e (mean 1 in noise), raises the log-likelihood by l(e) = log I0(2·sqrt(λ·e)) - λ, whatever its phase (λ: its energy to noise
-density), a symbol by log mean_p exp(sum of l over the chips that are on in pattern p). Sums over preamble and symbols make the
-likelihood ratio of a burst that begins there, for a few λ and every length. Carrier offsets do no harm: chips are cut so short
-that one turns by a quarter of a cycle at most within one.
+energy e (mean 1 in noise), raises the log-likelihood by l(e) = log I0(2·sqrt(λ·e)) - λ, whatever its phase (λ: its energy to
+noise density), a symbol by log mean_p exp(sum of l over the chips that are on in pattern p). Sums over preamble and symbols make
+the likelihood ratio of a burst that begins there, for a few λ and every length. Carrier offsets do no harm: chips are cut so
+short that one turns by a quarter of a cycle at most within one.
 """
 from __future__ import annotations
 
@@ -127,28 +127,21 @@ class Scan:
         self.symbol = symbol
         total = torch.nn.functional.pad(symbol.unflatten(1, (rows, self.span)).cumsum(1), (0, 0, 1, 0))
         flat = total.flatten(1)                     # total up to the symbol that begins there, of those a symbol apart
-        first, best = self.head, None
+        here = torch.arange(self.head, self.head + self.begins)
         if self.signal.symbols:
-            for length in self.signal.symbols:
-                ratio = flat[:, first + length * self.span:][:, :self.begins] - flat[:, first:first + self.begins]
-                best = self._greater(best, ratio, torch.full(ratio.shape, length))
+            length = torch.full((len(flat), self.begins), self.signal.symbols[0])
+            ratio = flat[:, here + self.signal.symbols[0] * self.span] - flat[:, here]
+            for longer in self.signal.symbols[1:]:
+                other = flat[:, here + longer * self.span] - flat[:, here]
+                length = torch.where(other >= ratio, longer, length)        # where the window does not tell, the longer one
+                ratio = torch.maximum(ratio, other)
         else:
             ahead, last = total.flip(1).cummax(1)
-            ahead, last = ahead.flip(1).flatten(1), (rows - last.flip(1)).flatten(1)
-            here = torch.arange(first, first + self.begins)
-            length = (last[:, here] - here // self.span).clamp_min(1)
-            best = ahead[:, here] - flat[:, here], length
-        ratio, length = best
+            length = ((rows - last.flip(1)).flatten(1)[:, here] - here // self.span).clamp_min(1)
+            ratio = ahead.flip(1).flatten(1)[:, here] - flat[:, here]
         ratio = ratio + self._on(self.signal.preamble, self.begins)
         self.ratio, level = ratio.max(0)
         self.level, self.length = self.levels[level], length.gather(0, level[None])[0]
-
-    @staticmethod
-    def _greater(best: tuple[Tensor, Tensor] | None, ratio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        if best is None:
-            return ratio, length
-        more = ratio >= best[0]         # of two that the window does not tell apart, the longer one
-        return torch.where(more, ratio, best[0]), torch.where(more, length, best[1])
 
     def best(self) -> tuple[int, int, float] | None:
         """(index on the grid, symbols, λ) of the likeliest burst left, or None; others that overlap with it are left out from
