@@ -4,6 +4,7 @@ there raised by what a rounded pulse leaves, and the window scanned again."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..signals.ppm import Ppm
 from .ppm_bursts import Burst
 from .ppm_fit import Fit, Fitter, waveforms
-from .ppm_scan import COMPLEX, REAL, STEPS, Grid, Scan, Weighted
+from .ppm_scan import COMPLEX, REAL, STEPS, THRESHOLD, Grid, Scan, Weighted
 
 REACH = 0.02        # cycles per sample: an unknown carrier offset lies within, or a quarter of a cycle per chip if that is more
 NEAR = 0.005        # cycles per sample, of each burst's carrier about one that is known
@@ -120,12 +121,31 @@ class _Search:
             fit = fitter.run(fitter.scaled(guess), _FITS, self.grid.step / 2)
             others = found
             if self._near(fit, found):
-                for _ in range(_TOGETHER):
-                    *others, fit = self._polished([*others, fit])
+                *others, fit = self._together(found, fit)
                 fitter = Fitter(self.signal, self.x - self._sum(others), self.product.density, fit)
             if fitter.confirmed(fit) and not any(self._remnant(fit, other) for other in others):
                 found = [*others, fit]
         return found
+
+    def _together(self, found: list[Fit], fit: Fit) -> list[Fit]:
+        """A new burst among those that it overlaps with, all fitted in turn. Its head or tail may hide under them: other lengths
+        with the same begin or end are tried, and kept where they leave clearly less."""
+        best: list[Fit] = []
+        least, mean = math.inf, self.signal.table().mean(0)
+        for count in (fit.symbols, *(k for k in self.signal.symbols if k != fit.symbols)):
+            for begin in {fit.begin, self._end(fit) - self.signal.length(count)}:
+                own = fit if count == fit.symbols else replace(fit, begin=begin, symbols=count, chips=torch.cat(
+                    [self.signal.heading(), mean.repeat(count)]))
+                trial = [*found, own]
+                for _ in range(_TOGETHER):
+                    trial = self._polished(trial)
+                rest = self.x - self._sum(trial)
+                left = float((rest.conj() * self.product(rest)).real.sum())
+                if left + (THRESHOLD if best else 0.0) < least:
+                    best, least = trial, left
+                if count == fit.symbols:
+                    break
+        return best
 
     def _remnant(self, fit: Fit, other: Fit) -> bool:
         """Whether it may be what is left of another one, whose pulses are not rectangular: far weaker, at its carrier."""
