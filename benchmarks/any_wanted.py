@@ -18,7 +18,8 @@ from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as LinearSignal
 from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
-from alpha_rgs.sources import Gmsk, LinearModulation, Lora, Ofdm, Source
+from alpha_rgs.signals import Ppm as PpmSignal
+from alpha_rgs.sources import Gmsk, LinearModulation, Lora, Ofdm, Ppm, Source
 from alpha_rgs.sources.base import Demodulated
 from alpha_rgs.sources.mixtures import alone, noise
 
@@ -49,6 +50,8 @@ CASES = {
     "GMSK under OFDM-QPSK": Case(_GMSK, (_OFDM,), (-10.0,), 2.0, (0.0, 1.0, 2.0, 3.0)),
     "GMSK under RRC-QPSK": Case(_GMSK, (_qpsk(4, 0.35),), (-10.0,), 2.0, (0.0, 1.0, 2.0, 3.0)),
     "OFDM-QPSK under RRC-QPSK": Case(_OFDM, (_qpsk(16, 0.5),), (-10.0,), 2.0, (7.0, 8.0, 9.0, 10.0)),
+    "PPM under RRC-QPSK": Case(Ppm(PpmSignal(4)), (_qpsk(8, 0.35),), (-10.0,), 3.0, (-3.0, -1.0, 1.0, 3.0)),
+    "PPM under OFDM-QPSK": Case(Ppm(PpmSignal(4)), (_OFDM,), (-10.0,), 3.0, (-3.0, -1.0, 1.0, 3.0)),
     "QPSK + OFDM + LoRa": Case(_qpsk(16, 0.5), (_OFDM, _LORA), (-5.0, -5.0), 3.0, (-3.0, -2.0, -1.0, 0.0)),
 }
 

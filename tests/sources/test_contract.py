@@ -11,11 +11,13 @@ from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
+from alpha_rgs.signals import Ppm as PpmSignal
 from alpha_rgs.signals.carrier import carrier
-from alpha_rgs.sources import Gaussian, Gfsk, Gmsk, LinearModulation, Lora, Ofdm, Source, Sum, Tones
+from alpha_rgs.sources import Gaussian, Gfsk, Gmsk, LinearModulation, Lora, Ofdm, Ppm, Source, Sum, Tones
 from alpha_rgs.sources.base import Noise, State, Structure
 from alpha_rgs.sources.mixtures import alone, noise
 from alpha_rgs.sources.ofdm_bursts import OfdmBursts
+from alpha_rgs.sources.ppm_bursts import Burst
 
 SAMPLES = 480
 OFDM = Ofdm(OfdmSignal(64, 16, (4, 3)), 37, 0.4, 1e-3, (1.0, 0.3j), gain=0.5)
@@ -27,6 +29,7 @@ SOURCES = {
     "gmsk": Gmsk(GmskSignal(4, 0.3, 3), 1.3, 0.4, 1e-3, gain=0.5),
     "gfsk": Gfsk(GfskSignal(4, 0.5, 3, 1 / 3), 1.3, 0.4, 1e-3, gain=0.5),
     "lora": Lora(LoraSignal(6, 1), 17.25, 0.4, 1e-3, gain=0.5),
+    "ppm": Ppm(PpmSignal(4), ((Burst(-61.25, 56, 1.1j, 1e-3), Burst(190.5, 112, 0.9, 2e-3)),), 1e-3, gain=0.5),
     "tones": Tones(2, gain=0.5),
     "gaussian": Gaussian(OFDM.autocorrelation(np.arange(80))[None] * np.ones((80, 1)), 17, gain=0.5),
     "sum": Sum((Gmsk(GmskSignal(4), 1.3, 0.4), replace(OFDM, gain=None)), (1.0, 0.5), gain=0.5),
@@ -76,8 +79,8 @@ def test_a_state_goes_through_with_state(name):
         assert type(changed) is type(source)
         lacking = source.with_state(**{field: None})
         assert (own in lacking.unknown) == (field != "gain") and own not in source.unknown
-    names = set(source.state_names.values())
-    assert set(source.estimable) | set(source.synchronizes) <= names
+    own = set(source.state_names.values()) | {"bursts"}         # of which State knows nothing
+    assert set(source.estimable) | set(source.synchronizes) <= own and all(hasattr(source, n) for n in source.synchronizes)
     for field in set(State().__dataclass_fields__) - set(source.state_names):
         with pytest.raises(CapabilityError, match=f"{source.kind}: has no {field}; it has .*gain"):
             source.with_state(**{field: 0.0})
@@ -222,7 +225,7 @@ def test_columns_and_remainder_of_gmsk_make_its_waveform(name, most):
 @per_kind
 def test_a_linear_model_of_some_windows_is_theirs(name):
     model = drawn(name)[1].linear_model((3, SAMPLES))
-    assert (model is None) == (name not in ("qpsk", "pi/4-dqpsk", "ofdm", "gmsk"))
+    assert (model is None) == (name not in ("qpsk", "pi/4-dqpsk", "ofdm", "gmsk", "ppm"))
     if model is None:
         return
     few, count = model.select(slice(1, 3)), model.start.shape[1]
@@ -232,6 +235,8 @@ def test_a_linear_model_of_some_windows_is_theirs(name):
         assert torch.equal(part.nan_to_num(), whole[1:].nan_to_num())
     unknowns = mean.sum(-1)
     assert torch.allclose(rebuilt(few, unknowns[1:], SAMPLES), rebuilt(model, unknowns, SAMPLES)[1:])
+    if model.constant is not None:
+        assert torch.equal(few.constant, model.constant[1:])
     if model.remainder:
         assert torch.equal(few.remainder(mean[1:]), model.remainder(mean)[1:])
 
@@ -284,7 +289,7 @@ def test_gmsk_and_gfsk_read_their_own_waveform(name):
     assert torch.equal(read.symbols.real[there] > 0, (own > 0)[there])
 
 
-@pytest.mark.parametrize("source", [replace(QPSK, phase=None), replace(OFDM, frame_offset=None), Gmsk(), Gfsk(timing=0.0)])
+@pytest.mark.parametrize("source", [replace(QPSK, phase=None), replace(OFDM, frame_offset=None), Gmsk(), Gfsk(timing=0.0), Ppm()])
 def test_what_a_demodulator_lacks_is_named(source):
     with pytest.raises(ParameterError, match=f"{source.kind}: {source.unknown[0]} is unknown"):
         source.demodulator()(torch.ones(1, 400, dtype=torch.complex64), 0.1)

@@ -52,6 +52,7 @@ class LinearMixture:
         precision = torch.where(self.void, 1.0, self.prior)
         self.sites = Sites(precision, torch.zeros_like(precision), ~(self.void | self.gaussian), _MIN_VAR, _MIN_SITE,
                            _MIN_PRECISION, 0.0)
+        self.known = self._constants()
         self.left_out = torch.zeros_like(self.y)
         self._missing = self._power_missing(1.0)
 
@@ -147,6 +148,11 @@ class LinearMixture:
         """What the linear maps leave out of all sources, times `share`, per sample [batch]."""
         return share * sum((g.square() * m.missing for m, g in zip(self.models, self.gains)), torch.zeros_like(self.noise))
 
+    def _constants(self) -> Tensor | None:
+        """What is known of the waveforms, complex128 [batch, samples]; None for nothing."""
+        parts = [g[:, None] * m.constant.to(self.y) for m, g in zip(self.models, self.gains) if m.constant is not None]
+        return sum(parts[1:], parts[0]) if parts else None
+
     def _remainders(self, out: list[Unknowns]) -> Tensor:
         return sum((g[:, None] * m.remainder(u.posterior) for m, g, u in zip(self.models, self.gains, out) if m.remainder),
                    torch.zeros_like(self.y))
@@ -170,7 +176,8 @@ class LinearMixture:
         """Means and variances of all slots [batch, slots], the noise per real dimension being `noise` [batch]."""
         d, c, S = self.local_slots, self.chain_slots, self.segments
         weight = 1 / noise[:, None, None, None]
-        stat = self.parts.mT @ self._segmented(self.y - self.left_out) * weight
+        rest = self.y - self.left_out if self.known is None else self.y - self.known - self.left_out
+        stat = self.parts.mT @ self._segmented(rest) * weight
         gram = self.gram * weight
         site, shift = (v[:, :S * d].unflatten(1, (S, d)) for v in (self.sites.precision, self.sites.shift))
         chain_site, chain_shift = (v[:, S * d:].unflatten(1, (S, c)) for v in (self.sites.precision, self.sites.shift))

@@ -21,7 +21,7 @@ def some(value: Tensor, rows: slice) -> Tensor:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """x(n) = Σ_k columns[k, n - start[k]]·u_k in the windows of a batch, of unit mean power.
+    """x(n) = constant(n) + Σ_k columns[k, n - start[k]]·u_k in the windows of a batch, of unit mean power.
 
     start: the sample on which each column begins, int64 [1 or batch, n], ascending; it may lie outside the window. columns:
     complex128 [1 or batch, n, width]. alphabet: of every u_k; a real one means a real unknown. exists: which unknowns are
@@ -29,7 +29,8 @@ class LinearModel:
     decode: (mean, variance) of the unknowns, real [rows, n, dimensions], and which rows of the batch these are -> (symbols, llrs,
     at) as in sources.base.Demodulated; None where the unknowns are no symbols. missing: mean power of the waveform that the map
     leaves out. remainder: posterior means of the unknowns, real [rows, n, dimensions], and the rows -> an estimate of what is
-    left out, complex128 [rows, samples]; None where nothing is.
+    left out, complex128 [rows, samples]; None where nothing is. constant: what is known of the waveform, complex128 [1 or batch,
+    samples]; None for nothing.
     """
 
     start: Tensor
@@ -40,13 +41,14 @@ class LinearModel:
     frame: tuple[int, Tensor] | None = None
     missing: float = 0.0
     remainder: Callable[..., Tensor] | None = None
+    constant: Tensor | None = None
 
     def select(self, rows: slice) -> LinearModel:
         """The same model in some windows of the batch."""
         frame = None if self.frame is None else (self.frame[0], some(self.frame[1], rows))
         remainder, decode = self.remainder, self.decode
         return replace(self, start=some(self.start, rows), columns=some(self.columns, rows), exists=some(self.exists, rows),
-                       frame=frame,
+                       frame=frame, constant=None if self.constant is None else some(self.constant, rows),
                        decode=None if decode is None else lambda mean, var: decode(mean, var, rows),
                        remainder=None if remainder is None else lambda mean: remainder(mean, rows))
 
@@ -56,7 +58,8 @@ class LinearModel:
         inside = (n >= 0) & (n < samples)
         wave = (self.columns.to(unknowns.device) * unknowns[..., None] * inside).flatten(1)
         out = torch.zeros(len(unknowns), samples, dtype=self.columns.dtype, device=unknowns.device)
-        return out.scatter_add_(1, n.clamp(0, samples - 1).flatten(1), wave)
+        out = out.scatter_add_(1, n.clamp(0, samples - 1).flatten(1), wave)
+        return out if self.constant is None else out + self.constant.to(out)
 
     @property
     def width(self) -> int:

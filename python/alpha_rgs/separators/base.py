@@ -59,7 +59,10 @@ class Separation:
     @property
     def error_rate(self) -> Tensor:
         """The bit error rate that the llrs expect of each window, mean of 1/(1 + exp|llr|), float32 [batch]: quality in other
-        words, which compare between alphabets. NaN without symbols."""
+        words, which compare between alphabets. Symbols that a window does not hold do not count. NaN without symbols."""
+        at = getattr(self.sources[0], "at", None) if self.sources else None
+        if at is not None and bool(torch.as_tensor(at).isnan().any()):
+            return self.sources[0].error_rate
         return torch.sigmoid(-torch.as_tensor(self.llrs).abs()).flatten(1).mean(1)
 
 
@@ -81,19 +84,27 @@ def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
 
 def joined(parts: list[Separation]) -> Separation:
     """Separations of parts of a batch, as one."""
-    def cat(values: list[Any]) -> Any:
+    def cat(values: list[Any], missing: float = 0.0) -> Any:
         first = values[0]
         if torch.is_tensor(first):
-            return torch.cat(values) if first.ndim else first
+            return torch.cat(_alike(values, missing)) if first.ndim else first
         if isinstance(first, dict):
             return {name: cat([v[name] for v in values]) for name in first if all(name in v for v in values)}
         if isinstance(first, list):
             return [cat(list(column)) for column in zip(*values)]
         if is_dataclass(first):
-            return replace(cast(Any, first), **{f.name: cat([getattr(v, f.name) for v in values]) for f in fields(first)})
+            return replace(cast(Any, first), **{f.name: cat([getattr(v, f.name) for v in values],
+                                                            math.nan if f.name == "at" else 0.0) for f in fields(first)})
         return first
 
     return cat(list(parts))
+
+
+def _alike(values: list[Tensor], missing: float) -> list[Tensor]:
+    """Tensors [batch, n, ...] of one n: windows with bursts hold more or fewer symbols."""
+    most = max(v.shape[1] if v.ndim > 1 else 0 for v in values)
+    return [v if v.ndim < 2 or v.shape[1] == most else torch.cat(
+        [v, torch.full((len(v), most - v.shape[1], *v.shape[2:]), missing, dtype=v.dtype, device=v.device)], 1) for v in values]
 
 
 def finite(out: Any) -> Separation:

@@ -20,6 +20,7 @@ from ..sources.base import Demodulated, Number, Source, State, Structure
 from ..sources.linear_modulation import NUISANCES
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation
+from .bursts import levelled
 from .estimate import Estimate
 from .joint import joint
 from .joint_general import Part, joint_general, without
@@ -44,7 +45,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
-    two = len(sources) == 2 and not (_lacking(sources) and any(len(source.parts) > 1 for source in sources))
+    two = len(sources) == 2 and not (_lacking(sources) and any(len(s.parts) > 1 or s.own_levels for s in sources))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
         return _by_pair(y, sources, chains[0], method, noise_var, pair, {**options, "free": free} if free else options)
     groups = [source.parts for source in sources]
@@ -100,9 +101,10 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined."""
     given = [source.state.gain for source in sources]
     gains, noise = _levels(y, sources, given, noise_var)
-    unknown = [k for k, g in enumerate(given) if g is None]
+    unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
     with torch.inference_mode():
         sync = synchronized(y, sources, gains, noise)
+        gains, noise = _levelled(y, sync, gains, noise, given, noise_var)
         sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
         if 0 in sought and free:
             sought[0] = [key for key in NUISANCES if key in (*free, *sought[0])]
@@ -115,6 +117,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
                                            noise if noise_var is not None else None)
             _refine(y, sources, sync, sought, parts, gains, noise, turn == 0)
+            gains, noise = _levelled(y, sync, gains, noise, given, noise_var, parts)
         if name == "joint":
             parts = _by_elimination(y, sync.sources, parts, gains, noise)
         out = _result(y, sync.sources, parts, gains, noise, name, given, noise_var is None)
@@ -125,8 +128,9 @@ def _refine(y: Tensor, sources: Sequence[Source], sync: Synchronized, sought: di
             gains: Sequence[Tensor], noise: Tensor, again: bool) -> None:
     """Better nuisances in `sync`, from what was separated: of trains of pulses `sought` (names), by Gauss-Newton; of the others,
     where `again`, found anew in what all others leave."""
-    others = [k for k, source in enumerate(sources) if source.structure is not Structure.CHAIN and sync.found[k]]
-    if again and others:
+    others = [k for k, source in enumerate(sources) if source.structure is not Structure.CHAIN and source.unknown
+              and (again and sync.found[k] or source.own_levels)]
+    if others:
         given = [source if k in others else sync.sources[k] for k, source in enumerate(sources)]
         new = synchronized(y, given, gains, noise, parts)
         for k in others:
@@ -138,6 +142,20 @@ def _refine(y: Tensor, sources: Sequence[Source], sync: Synchronized, sought: di
             moved, found = refined(y, own, names, parts[k], total - parts[k].waveform, gains[k])
             sync.sources[k] = replace(moved, gain=cast(Any, sync.sources[k]).gain)
             sync.found[k] = found
+
+
+def _levelled(y: Tensor, sync: Synchronized, gains: Sequence[Tensor], noise: Tensor, given: Sequence[Any], noise_var: Any,
+              parts: Sequence[Part] = ()) -> tuple[list[Tensor], Tensor]:
+    """(gains, noise) where sources find amplitudes of their own (bursts.py), which then are of unit power in `sync`. parts: of a
+    separation, beside such sources what it leaves is noise, however much of it the variances claim."""
+    if not any(source.own_levels for source in sync.sources):
+        return list(gains), noise
+    sync.sources, moved, least = levelled(y, sync.sources, gains, given)
+    if noise_var is not None:
+        return moved, noise
+    if parts:
+        least = torch.maximum(least, (y - sum(p.waveform for p in parts)).abs().square().mean(1).double())
+    return moved, torch.maximum(noise, least)
 
 
 def _reported(out: Separation, sources: Sequence[Source], sync: Synchronized, gains: Sequence[Tensor]) -> Separation:
@@ -199,7 +217,8 @@ def _result(y: Tensor, sources: list[Source], parts: Sequence[Part], gains: list
     for source, part, gain in zip(sources, parts, gains):
         cleaned = y - (total - part.waveform)
         read = part.demodulated or _demodulated(source, cleaned, gain, noise + left - part.variance)
-        sinr = 10 * torch.log10(gain.square() / part.variance.clamp_min(1e-12 * gain.square())).float()
+        power = part.waveform.abs().square().mean(1).double() if source.own_levels else gain.square()
+        sinr = 10 * torch.log10(power.clamp_min(1e-12 * gain.square()) / part.variance.clamp_min(1e-12 * gain.square())).float()
         state = replace(source.state, gain=gain)
         estimates.append(_estimate(source, part.waveform, cleaned, sinr, read, state))
     rest = torch.stack([g.square() for g in gains[1:]]).sum(0)

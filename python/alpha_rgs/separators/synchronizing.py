@@ -71,20 +71,20 @@ class _Mixture:
         return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
 
     def _noise(self, k: int) -> Noise:
-        """What disturbs source k, in units of its power: white, and of the density of those that were not found yet."""
-        rest, n = [j for j in range(len(self.found)) if j != k], self.y.shape[1]
-        white = self.noise + sum((self.parts[j].variance for j in rest if j in self.seen), torch.zeros_like(self.noise))
-        psd = torch.zeros(len(self.y), n, dtype=torch.float64)
-        for j in rest:
-            if j in self.seen:
+        """What disturbs source k, in units of its power: white noise, and the others, or what is left of them."""
+        psd = torch.zeros(len(self.y), self.y.shape[1], dtype=torch.float64)
+        for j in range(len(self.found)):
+            if j == k:
                 continue
             try:
-                shape = torch.as_tensor(self.found[j].psd(n))
+                shape = torch.as_tensor(self.found[j].psd(self.y.shape[1]))
             except CapabilityError:
-                shape = torch.ones(n, dtype=torch.float64)
-            psd = psd + self.gains[j].square()[:, None].cpu() * shape
-        power = self.gains[k].square().clamp_min(1e-30)
-        return Noise(torch.maximum(white / power, torch.full_like(power, _SEARCH_FLOOR)).cpu(), psd=psd / power[:, None].cpu())
+                shape = torch.ones(self.y.shape[1], dtype=torch.float64)
+            power = self.parts[j].variance if j in self.seen else self.gains[j].square()
+            psd = psd + power[:, None].cpu() * shape
+        own = self.gains[k].square().clamp_min(1e-30)
+        white = torch.maximum(self.noise / own, torch.full_like(own, _SEARCH_FLOOR))
+        return Noise(white.cpu(), psd=psd / own[:, None].cpu())
 
     def find(self, k: int) -> None:
         """Synchronize source k in what the others leave, and subtract its mean from what they see."""

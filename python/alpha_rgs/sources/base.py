@@ -159,6 +159,7 @@ class Source(ABC):
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
     any_rate: ClassVar[bool] = False    # whether its periods (Role.PERIOD) need not be whole numbers of samples
     carrier_known_with: ClassVar[tuple[str, ...]] = ()  # a file without carrier_offset and one of these has an unknown one, not 0
+    own_levels: ClassVar[bool] = False  # whether synchronize finds its amplitudes too, so that its gain is not to be estimated
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
@@ -281,6 +282,11 @@ class Source(ABC):
         samples]. noise: a Noise, whose psd holds what else is in the mixture, or the variance of white noise, about. Default:
         estimates nothing."""
         return self, {}
+
+    def levelled(self) -> tuple[Self, Tensor | None]:
+        """Of a source with own_levels: the same one with amplitudes of unit mean power in each window, and the factor on its gain
+        float64 [batch] that this takes (0: a window holds nothing of it). (self, None) of others."""
+        return self, None
 
     def lines(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """(narrow lines in x, complex64 [batch, samples], their mean power [batch]) of a source that is known by its lines alone,

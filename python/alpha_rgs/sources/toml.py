@@ -142,9 +142,9 @@ def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
     for part in (getattr(prior, "signal", None), prior):
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
-                        if f.name not in ("signal", "table", "network")})
+                        if f.name not in ("signal", "table", "network", "bursts")})
     for key in ("taps", "radii", "channel", "channel_length", "preamble"):       # most linear modulations have none
-        if not out.get(key, True):
+        if not out.get(key, True) and not (key == "preamble" and hasattr(prior.signal, key)):
             del out[key]
     if getattr(prior, "kind", "") == "ofdm-bursts":
         return {"preset": "802.11"}
