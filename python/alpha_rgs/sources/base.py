@@ -163,6 +163,7 @@ class Source(ABC):
     estimable: ClassVar[tuple[str, ...]] = ()           # nuisances that are estimated in a mixture where they are None
     needs: ClassVar[tuple[str, ...]] = ()               # nuisances without which it cannot be denoised
     synchronizes: ClassVar[tuple[str, ...]] = ()        # those of them that `synchronize` estimates
+    carrier_known_with: ClassVar[tuple[str, ...]] = ()  # a file without carrier_offset and one of these has an unknown one, not 0
 
     # ---- state -----------------------------------------------------------------------------------------------------------
     @property

@@ -72,6 +72,7 @@ class LinearModulation(Source):
     state_names = {"delay": "timing", "carrier_offset": "carrier_offset", "phase": "phase", "gain": "gain"}
     estimable = ("timing", "phase", "gain", "carrier_offset")
     needs = ("timing", "phase")
+    carrier_known_with = ("timing", "phase", "gain")        # 0 of a signal of which all else is known
     own_carrier = False
 
     @property
