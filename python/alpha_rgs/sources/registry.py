@@ -5,7 +5,8 @@ from .cpm import Gfsk, Gmsk
 from .linear_modulation import LinearModulation
 from .lora import Lora
 from .ofdm import Ofdm
+from .offset_qpsk import OffsetQpsk
 from .sum import Sum
 from .tones import Tones
 
-KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, Lora, Tones, Sum)}
+KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, OffsetQpsk, Lora, Tones, Sum)}

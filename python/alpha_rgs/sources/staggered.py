@@ -25,14 +25,16 @@ from .base import Noise, Number
 
 REACH = 0.02            # cycles per sample to each side: an unknown carrier offset lies within it
 _FLOOR = 0.01           # of the source's power: less noise is not believed, or lines of what the model leaves out would count
-_SPACING = 0.1          # of 1/T: steps of the coarse carrier, that matches the filter; between them 0.2 dB are lost at most
+_SPACING = 0.05         # of 1/T: steps of the coarse carrier, that matches the filter; lines of roll-off 0.2 live on 0.1/T
+_COARSE = 6             # coarse carriers of a window that are looked at, the likeliest by its density
+_DENSITY_FLOOR = 0.02   # of the peak of the source's density, where windows are compared with it: leakage, unmodelled parts
 _TAPER = 24             # samples at each end that fade: leakage of a strong neighbour
 _CANDIDATES = 3         # lines that are refined: at 10 dB under flat interference the second best is right in a few of 100
 _STEPS = 3              # of Gauss-Newton for each candidate, and as many for the best: the last moves the timing by 1e-3 symbols
 _LAGS = 48              # symbols that a whitened pulse reaches to each side
-_FINE = 64              # points of the pulse per sample, between which it is linear (error -90 dB)
+_FINE = 64              # points of the pulse per sample, about which it is linear (error -90 dB)
 _POINTS = 64            # timings that are tried within T where the phase is known
-_AT_ONCE = 16           # windows
+_AT_ONCE = 4            # windows: what they take stays in the cache
 _LIMITS = (0.1, 0.3, 0.1)       # of a step: of T; rad; of the reciprocal of the window's length
 
 
@@ -44,26 +46,29 @@ class Train:
     period: float
     reach: float
     shape: Callable[[np.ndarray], np.ndarray]
-    table: tuple[Tensor, Tensor] = field(init=False, repr=False, compare=False)
+    table: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        t = np.arange(-int(np.ceil(self.reach + 2)) * _FINE, int(np.ceil(self.reach + 2)) * _FINE + 1) / _FINE
+        t = np.arange(-self._margin * _FINE, self._margin * _FINE + 1) / _FINE
         value = np.asarray(self.shape(t), float)
-        object.__setattr__(self, "table", (torch.from_numpy(value), torch.from_numpy(np.gradient(value, 1 / _FINE))))
+        object.__setattr__(self, "table", torch.from_numpy(np.stack([value, np.gradient(value, 1 / _FINE)], 1)).float())
+
+    @property
+    def _margin(self) -> int:
+        return int(np.ceil(self.reach + 2))
 
     def at(self, tau: Tensor) -> tuple[Tensor, Tensor]:
-        """The pulse and its slope at tau, float64, within two samples of its reach."""
-        where = (tau + int(np.ceil(self.reach + 2))) * _FINE
-        low = where.floor().long().clamp(0, len(self.table[0]) - 2)
-        part = where - low
-        first, second = (v[low] + part * (v[low + 1] - v[low]) for v in self.table)
-        return first, second
+        """The pulse and its slope, float32, at tau, float64, within two samples of its reach."""
+        where = (tau + self._margin) * _FINE
+        near = torch.round(where).clamp(0, len(self.table) - 1)
+        value, slope = torch.nn.functional.embedding(near.long(), self.table).unbind(-1)
+        return value + ((where - near) / _FINE).float() * slope, slope
 
     def spectrum(self, samples: int, offset: Tensor) -> Tensor:
         """P at frequencies k/samples less the offset [b], cycles per sample: float64 [b, samples]."""
         half = int(np.ceil(self.reach))
         n = torch.arange(-half, half + 1)
-        wave = self.at(n.double())[0] * torch.polar(torch.ones(1, dtype=torch.float64), 2 * torch.pi * offset[:, None] * n)
+        wave = self.at(n.double())[0].double() * _turned(offset[:, None] * n)
         out = torch.zeros(len(offset), samples, dtype=wave.dtype)
         out.index_add_(1, n % samples, wave)
         return torch.fft.fft(out).real
@@ -165,14 +170,13 @@ def _acquired(x: Tensor, density: Tensor, train: Train, asked: Asked) -> tuple[F
         bins = torch.round(asked.carrier_offset * length).long()
         strength, timing, phase = _lines(x, density, train, asked, bins, asked.carrier_offset[:, None])
         return Found(timing[:, 0], phase[:, 0], asked.carrier_offset), torch.ones(batch, dtype=torch.bool)
-    count = max(1, int(np.ceil(2 * REACH * train.period / _SPACING)))
-    width = int(np.ceil(REACH * length / count))            # half of the bins that one coarse carrier takes
-    middle = width * (2 * torch.arange(count) - count + 1)
-    fine = torch.arange(-2 * width, 2 * width + 1, dtype=torch.float64) / (2 * length)
+    bins, likely, half = _coarse(x, density, train)
+    fine = torch.arange(-2 * half, 2 * half + 1, dtype=torch.float64) / (2 * length)
     parts = []
-    for bins in middle:
-        offset = (float(bins) / length + fine).expand(batch, -1)
-        parts.append((offset, *_lines(x, density, train, asked, bins.expand(batch), offset)))
+    for own, fit in zip(bins.T, likely.T):
+        offset = own[:, None].double() / length + fine
+        strength, timing, phase = _lines(x, density, train, asked, own, offset)
+        parts.append((offset, strength + fit[:, None], timing, phase))
     offset, strength, timing, phase = (torch.cat(part, 1) for part in zip(*parts))
     chosen = []
     for _ in range(_CANDIDATES):
@@ -184,9 +188,31 @@ def _acquired(x: Tensor, density: Tensor, train: Train, asked: Asked) -> tuple[F
     return Found(*(v.gather(1, at).flatten() for v in (timing, phase, offset))), (height > -torch.inf).flatten()
 
 
+def _coarse(x: Tensor, density: Tensor, train: Train) -> tuple[Tensor, Tensor, int]:
+    """(carriers, bins [batch, n]; log-likelihood of the window's periodogram with each, less what lines add on average; half the
+    bins from one to the next). x tapered. Whittle's likelihood: -Σ log D' + I/D' of D' = D + |P|²/T."""
+    samples, length, period = x.shape[1], density.shape[1], train.period
+    count = max(1, int(np.ceil(2 * REACH * period / _SPACING)))
+    half = int(np.ceil(REACH * length / count))
+    middle = half * (2 * torch.arange(count) - count + 1)
+    own = train.spectrum(length, torch.zeros(1, dtype=torch.float64))[0].square() / period
+    power = torch.fft.fft(x, length).abs().square() / samples
+    share, lines = samples / length, [round(side * length / (2 * period)) for side in (1, -1)]
+    fits = []
+    for bins in middle.tolist():
+        shifted = own.roll(bins)
+        total = density + shifted + _DENSITY_FLOOR * own.max()
+        match = own / (density.roll(-bins, 1) + own)
+        mean = sum((match * match.flip(1).roll(1 + line, 1)).sum(1) for line in lines)
+        fits.append(-share * ((total.log() + power / total).sum(1) + mean / 2))
+    likely = torch.stack(fits, 1)
+    best = likely.topk(min(_COARSE, count), 1)
+    return middle[best.indices], best.values, half
+
+
 def _lines(x: Tensor, density: Tensor, train: Train, asked: Asked, bins: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(strength, timing, phase), each [batch, offsets], of carrier offsets [batch, offsets]; the filter's is bins/length, bins
-    int64 [batch]."""
+    int64 [batch]. Strength: what the lines add to the log-likelihood, but for their mean."""
     samples, length, period = x.shape[1], density.shape[1], train.period
     turn = -2 * torch.pi * bins.double()[:, None] / length * torch.arange(samples)
     spectrum = torch.fft.fft(x * torch.polar(torch.ones_like(turn), turn), length)
@@ -203,12 +229,13 @@ def _lines(x: Tensor, density: Tensor, train: Train, asked: Asked, bins: Tensor,
         line = torch.fft.fft(square * torch.polar(torch.ones_like(shift), shift), 2 * length) / 2
         place = torch.round(2 * (offset - bins[:, None] / length) * length).long() % (2 * length)
         lines.append(line.gather(1, place))
-    return _fitted(lines[0], lines[1], period, asked)
+    strength, timing, phase = _fitted(lines[0], lines[1], period, asked)
+    return strength / period, timing, phase
 
 
 def _fitted(upper: Tensor, lower: Tensor, period: float, asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
-    """(strength, timing, phase) of lines A+ and A-, [batch, offsets]: strength is what they add to the log-likelihood, up to a
-    factor, with the best of what is not known."""
+    """(strength, timing, phase) of lines A+ and A-, [batch, offsets]: strength is their sum, with the best of what
+    is not known."""
     if asked.timing is None and asked.phase is None:
         timing = -torch.angle(upper * lower.conj()) * period / (2 * torch.pi)
         phase = torch.angle(upper) / 2 + torch.pi * timing / (2 * period)
@@ -243,10 +270,10 @@ class _Refinement:
     """Steps of timing, phase and carrier offset of each candidate, on whitened samples; x complex128 [batch, samples]."""
 
     def __init__(self, x: Tensor, taper: Tensor, density: Tensor, train: Train, asked: Asked) -> None:
-        self.train, self.asked, self.taper, self.density = train, asked, taper, density
+        self.train, self.taper, self.density = train, taper.float(), density.float()
         self.samples = x.shape[1]
-        self.x = x * taper
-        self.white = self._whitened(self.x) * taper
+        self.x = (x * taper).to(torch.complex64)
+        self.white = self._whitened(self.x) * self.taper
         period = train.period
         self.free = [k for k, v in enumerate((asked.timing, asked.phase, asked.carrier_offset)) if v is None]
         self.limits = torch.tensor([_LIMITS[0] * period, _LIMITS[1], _LIMITS[2] / self.samples], dtype=torch.float64)[self.free]
@@ -270,40 +297,40 @@ class _Refinement:
         return Found(timing, phase - 2 * torch.pi * offset * self.middle, offset), self._fit(value)
 
     def _columns(self, value: Tensor) -> tuple[Tensor, ...]:
-        """(exp(j(φ + 2πfn)) [batch, samples], j^k [batch, count], pulses and slopes [batch, count, width], their samples, which
-        of these lie inside)."""
+        """(exp(j(φ + 2πfn)) [batch, samples], j^k [batch, count], pulses and slopes [batch, count, width] inside the window,
+        their samples)."""
         timing, phase, offset = (v[:, None] for v in value.T)
         period, train = self.train.period, self.train
-        first = torch.ceil((-train.reach - timing) / period)
-        number = first + torch.arange(self.count)
+        number = torch.ceil((-train.reach - timing) / period) + torch.arange(self.count)
         centre = timing + number * period
         start = torch.ceil(centre - train.reach - 1e-9)
-        where = start[..., None] + torch.arange(self.width)
-        pulse, slope = train.at(where - centre[..., None])
-        where = where.long()
+        step = torch.arange(self.width)
+        some = slice(1) if period == int(period) else slice(None)       # a whole period: all symbols lie alike between samples
+        pulse, slope = train.at((start - centre)[:, some, None] + step)
+        where = start.long()[..., None] + step
         inside = (where >= 0) & (where < self.samples)
         angle = phase + 2 * torch.pi * offset * (self.n - self.middle)
-        return (torch.polar(torch.ones_like(angle), angle), _turned(number % 4 / 4), pulse, slope,
-                where.clamp(0, self.samples - 1), inside)
+        carried, turns = (v.to(torch.complex64) for v in (torch.polar(torch.ones_like(angle), angle), _turned(number % 4 / 4)))
+        return carried, turns, pulse * inside, slope * inside, where.clamp(0, self.samples - 1)
 
     def _gram(self, offset: Tensor) -> Tensor:
         """The transform of G, float64 [batch, count + 2·_LAGS], at carrier offsets [batch], which hardly move it."""
         length, lags = self.density.shape[1], torch.arange(_LAGS)
-        power = self.train.spectrum(length, offset).square() / self.density / length
+        power = self.train.spectrum(length, offset).square() / self.density.double() / length
         table = _turned(torch.fft.fftfreq(length, dtype=torch.float64)[:, None] * (lags * self.train.period))
         response = (power.to(table.dtype) @ table) * _turned(-offset[:, None] * lags * self.train.period - lags % 4 / 4)
         total = self.count + 2 * _LAGS
         gram = torch.zeros(len(offset), total, dtype=torch.float64)
         gram[:, :_LAGS] = response.real
         gram[:, total - _LAGS + 1:] = response.real[:, 1:].flip(1)
-        return torch.fft.fft(gram).real.clamp_min(0)
+        return torch.fft.fft(gram).real.clamp_min(0).float()
 
     def _soft(self, value: Tensor, columns: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """(E[r], y), both [batch, count]."""
-        carried, turns, pulse, _, where, inside = columns
+        carried, turns, pulse, _, where = columns
         base = self.white * carried.conj()
         seen = base.gather(1, where.flatten(1)).view(where.shape)
-        y = ((seen * (pulse * inside)).sum(-1) * turns.conj()).real
+        y = ((seen * pulse).sum(-1) * turns.conj()).real
         gram, total = self.gram, self.gram.shape[1]
         gain = 2 * gram / (2 * gram + 1)
         linear = torch.fft.ifft(torch.fft.fft(2 * y, total) / (2 * gram + 1)).real[:, :self.count]
@@ -312,8 +339,8 @@ class _Refinement:
 
     def _wave(self, r: Tensor, pulse: Tensor, columns: tuple[Tensor, ...]) -> Tensor:
         """Σ_k r_k·j^k·pulse, times the carrier and the taper."""
-        carried, turns, _, _, where, inside = columns
-        values = ((r * turns)[..., None] * (pulse * inside)).flatten(1)
+        carried, turns, _, _, where = columns
+        values = ((r * turns)[..., None] * pulse).flatten(1)
         out = torch.zeros(len(r), self.samples, dtype=values.dtype)
         return out.scatter_add_(1, where.flatten(1), values) * carried * self.taper
 
@@ -330,7 +357,7 @@ class _Refinement:
         rest = self.x - level[:, None] * wave
         gram = (slope.conj() @ white.mT).real
         right = (white.conj() * rest[:, None]).sum(-1).real
-        return damped_step(gram, right, self.limits)[0]
+        return damped_step(gram.double(), right.double(), self.limits)[0]
 
     def _fit(self, value: Tensor) -> Tensor:
         """What soft decisions explain: 2·yᵀr - rᵀGr, the reduction of the residual."""
