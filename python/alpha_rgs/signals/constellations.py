@@ -139,8 +139,8 @@ class DifferentialPsk(Constellation):
     """Phase shift keying whose bits are in the phase steps from one symbol to the next; points, means and variances are the
     alphabet's, and symbols are independent.
 
-    A step is `rotation` and q times 2π/M, the bits of which are the Gray code of q: M = 4, 00 by 0, 01 by π/2, 11 by π, 10 by -π/2
-    (IEEE 802.11-2020, 15.4.6.4). π/4-DQPSK has rotation π/4: symbol k is exp(jπk/4) times a QPSK point; that factor is removed by
+    A step is `rotation` and q times 2π/M, the bits of which are the Gray code of q: M = 4, 00 by 0, 01 by π/2, 11 by π, 10 by
+    -π/2 (IEEE 802.11-2020, 15.4.6.4). π/4-DQPSK has rotation π/4: symbol k is exp(jπk/4) times a QPSK point; that factor is removed by
     the linear modulation, and 00 steps by π/4, 01 by 3π/4, 11 by -3π/4, 10 by -π/4, as in TETRA (ETSI EN 300 392-2, 5.5.2.3).
 
     map, slice and llrs take the symbols along the last axis as neighbours in time; before the first one stands the point of bits
@@ -263,8 +263,8 @@ def points_of(name: str) -> Tensor:
 def constellation(name: str, radii: tuple[float, ...] = (), differential: bool = False) -> "Constellation | Gaussian":
     """The alphabet called `name`: a Constellation, or the Gaussian. Raises ParameterError naming the known ones.
 
-    radii: of the outer rings of 16apsk (one) or 32apsk (two), the innermost being 1; () for RADII. differential: a DifferentialPsk
-    of bpsk, qpsk or 8psk.
+    radii: of the outer rings of 16apsk (one) or 32apsk (two), the innermost being 1; () for RADII. differential: a
+    DifferentialPsk of bpsk, qpsk or 8psk.
     """
     if differential and name not in DIFFERENTIAL:
         raise ParameterError(f"differential: bits are in phase steps of {', '.join(DIFFERENTIAL)}; {name!r} "
