@@ -140,8 +140,9 @@ class DifferentialPsk(Constellation):
     alphabet's, and symbols are independent.
 
     A step is `rotation` and q times 2π/M, the bits of which are the Gray code of q: M = 4, 00 by 0, 01 by π/2, 11 by π, 10 by
-    -π/2 (IEEE 802.11-2020, 15.4.6.4). π/4-DQPSK has rotation π/4: symbol k is exp(jπk/4) times a QPSK point; that factor is removed by
-    the linear modulation, and 00 steps by π/4, 01 by 3π/4, 11 by -3π/4, 10 by -π/4, as in TETRA (ETSI EN 300 392-2, 5.5.2.3).
+    -π/2 (IEEE 802.11-2020, 15.4.6.4). π/4-DQPSK has rotation π/4: symbol k is exp(jπk/4) times a QPSK point; that factor is
+    removed by the linear modulation, and 00 steps by π/4, 01 by 3π/4, 11 by -3π/4, 10 by -π/4, as in TETRA (ETSI EN 300 392-2,
+    5.5.2.3).
 
     map, slice and llrs take the symbols along the last axis as neighbours in time; before the first one stands the point of bits
     0. So a burst from its first symbol on has all bits right, and of a stretch cut out of a stream the first symbol's bits say
