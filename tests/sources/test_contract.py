@@ -11,9 +11,10 @@ from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
+from alpha_rgs.signals import OffsetQpsk as OffsetSignal
 from alpha_rgs.signals import Ppm as PpmSignal
 from alpha_rgs.signals.carrier import carrier
-from alpha_rgs.sources import Gaussian, Gfsk, Gmsk, LinearModulation, Lora, Ofdm, Ppm, Source, Sum, Tones
+from alpha_rgs.sources import Gaussian, Gfsk, Gmsk, LinearModulation, Lora, Ofdm, OffsetQpsk, Ppm, Source, Sum, Tones
 from alpha_rgs.sources.base import Noise, State, Structure
 from alpha_rgs.sources.mixtures import alone, noise
 from alpha_rgs.sources.ofdm_bursts import OfdmBursts
@@ -28,6 +29,8 @@ SOURCES = {
     "ofdm": OFDM,
     "gmsk": Gmsk(GmskSignal(4, 0.3, 3), 1.3, 0.4, 1e-3, gain=0.5),
     "gfsk": Gfsk(GfskSignal(4, 0.5, 3, 1 / 3), 1.3, 0.4, 1e-3, gain=0.5),
+    "oqpsk": OffsetQpsk(OffsetSignal(6.4, "rrc", 0.5, 6), 2.3, 0.4, 1e-3, gain=0.5),
+    "msk": OffsetQpsk(OffsetSignal(4, "half-sine"), 2.3, 0.4, 1e-3, gain=0.5),
     "lora": Lora(LoraSignal(6, 1), 17.25, 0.4, 1e-3, gain=0.5),
     "ppm": Ppm(PpmSignal(4), ((Burst(-61.25, 56, 1.1j, 1e-3), Burst(190.5, 112, 0.9, 2e-3)),), 1e-3, gain=0.5),
     "tones": Tones(2, gain=0.5),
@@ -225,7 +228,7 @@ def test_columns_and_remainder_of_gmsk_make_its_waveform(name, most):
 @per_kind
 def test_a_linear_model_of_some_windows_is_theirs(name):
     model = drawn(name)[1].linear_model((3, SAMPLES))
-    assert (model is None) == (name not in ("qpsk", "pi/4-dqpsk", "ofdm", "gmsk", "ppm"))
+    assert (model is None) == (name not in ("qpsk", "pi/4-dqpsk", "ofdm", "gmsk", "oqpsk", "msk", "ppm"))
     if model is None:
         return
     few, count = model.select(slice(1, 3)), model.start.shape[1]
@@ -289,7 +292,8 @@ def test_gmsk_and_gfsk_read_their_own_waveform(name):
     assert torch.equal(read.symbols.real[there] > 0, (own > 0)[there])
 
 
-@pytest.mark.parametrize("source", [replace(QPSK, phase=None), replace(OFDM, frame_offset=None), Gmsk(), Gfsk(timing=0.0), Ppm()])
+@pytest.mark.parametrize("source", [replace(QPSK, phase=None), replace(OFDM, frame_offset=None), Gmsk(), Gfsk(timing=0.0), Ppm(),
+                                    OffsetQpsk(phase=0.0)])
 def test_what_a_demodulator_lacks_is_named(source):
     with pytest.raises(ParameterError, match=f"{source.kind}: {source.unknown[0]} is unknown"):
         source.demodulator()(torch.ones(1, 400, dtype=torch.complex64), 0.1)

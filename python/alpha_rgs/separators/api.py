@@ -85,7 +85,8 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
 def _apart(interference: Source) -> bool:
     """Whether an interference is found with the signal of interest and not before it: a sum that lacks nuisances, or bursts
     whose amplitudes are their own."""
-    return (len(interference.parts) > 1 and interference.unknown_parts) or (interference.own_levels and bool(interference.unknown))
+    bursts = interference.own_levels and bool(interference.unknown)
+    return bursts or (len(interference.parts) > 1 and interference.unknown_parts)
 
 
 def choose(method: str, soi: LinearModulation, interference: Source) -> str:

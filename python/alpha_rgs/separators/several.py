@@ -340,7 +340,7 @@ def _chain_estimate(y: Tensor, wanted: Any, out: Separation, gain: Tensor) -> Es
     estimate = _estimate(wanted, out.soi, y - out.interference, sinr.float(),
                          Demodulated(out.symbols, out.llrs, at.to(y.device).expand(len(y), -1)), wanted.state)
     deviations = {field: out.estimated.get(f"{own}_std") for field, own in wanted.state_names.items()}
-    decided = estimate.decided and "phase" not in out.estimated
+    decided = estimate.decided and (not estimate.ambiguous or "phase" not in out.estimated)
     return replace(estimate, state_std=State(**deviations), decided=decided, symbol_sinr_db=out.quality)
 
 

@@ -37,6 +37,7 @@ class Constellation:
     """
 
     rotation = 0.0
+    differential = False        # whether its bits are in the steps from symbol to symbol
 
     def __init__(self, name: str, points: npt.ArrayLike, symmetry: int) -> None:
         points = np.asarray(points, np.complex128)
@@ -134,49 +135,56 @@ class Constellation:
         return (x[..., None] - self.points.to(x.device, x.dtype)).abs().square()
 
 
-class DifferentialQpsk(Constellation):
-    """π/4-DQPSK: the bits are in the phase step from one symbol to the next, which is π/4 + that of QPSK points.
+class DifferentialPsk(Constellation):
+    """Phase shift keying whose bits are in the phase steps from one symbol to the next; points, means and variances are the
+    alphabet's, and symbols are independent.
 
-    Symbol k is exp(jπk/4) times a QPSK point; that factor is removed by the linear modulation (`rotation`), so that points,
-    means and variances are QPSK's and symbols are independent. A pair of bits (first, second) steps the phase as in TETRA (ETSI
-    EN 300 392-2, 5.5.2.3): 00 by π/4, 01 by 3π/4, 11 by -3π/4, 10 by -π/4. map, slice and llrs take the symbols along the last
-    axis as neighbours in time; before the first one stands the point of bits 00. So a burst from its first symbol on has all bits
-    right, and of a stretch cut out of a stream the first symbol's two bits say nothing.
+    A step is `rotation` and q times 2π/M, the bits of which are the Gray code of q: M = 4, 00 by 0, 01 by π/2, 11 by π, 10 by
+    -π/2 (IEEE 802.11-2020, 15.4.6.4). π/4-DQPSK has rotation π/4: symbol k is exp(jπk/4) times a QPSK point; that factor is
+    removed by the linear modulation, and 00 steps by π/4, 01 by 3π/4, 11 by -3π/4, 10 by -π/4, as in TETRA (ETSI EN 300 392-2,
+    5.5.2.3).
+
+    map, slice and llrs take the symbols along the last axis as neighbours in time; before the first one stands the point of bits
+    0. So a burst from its first symbol on has all bits right, and of a stretch cut out of a stream the first symbol's bits say
+    nothing. A turn of all symbols that leaves the alphabet as it is moves no other bit.
     """
 
-    rotation = np.pi / 4
+    differential = True
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, _qam(2), 4)
-        quarter = torch.tensor([0, 1, 3, 2])                # steps of bits 00, 01, 10, 11, quarters beyond π/4
-        self._at = torch.tensor([0, 3, 1, 2])               # quarters from point 00 to point k
-        self._point, self._bits = torch.argsort(self._at), torch.argsort(quarter)
-        self._quarter = quarter
+    def __init__(self, name: str, points: npt.ArrayLike, symmetry: int, rotation: float = 0.0) -> None:
+        super().__init__(name, points, symmetry)
+        self.rotation = rotation
+        number = torch.arange(symmetry)
+        turned = (self.points / self.points[0]).to(torch.complex128).angle() * symmetry / (2 * np.pi)
+        self._at = torch.round(turned).long() % symmetry            # steps from point 0 to point k
+        self._point, self._code = torch.argsort(self._at), number ^ number >> 1
+        self._step = torch.argsort(self._code)              # of bits 0, 1, ... as numbers
 
     def map(self, bits: Tensor | npt.ArrayLike) -> Tensor:
-        """bits [..., 2n] -> symbols complex64 [..., n]."""
+        """bits [..., n*bits_per_symbol] -> symbols complex64 [..., n]."""
         bits = torch.as_tensor(bits).long()
-        bits = bits.reshape(*bits.shape[:-1], -1, 2)
-        return self.points[self._point[self._quarter[2 * bits[..., 0] + bits[..., 1]].cumsum(-1) % 4]]
+        bits = bits.reshape(*bits.shape[:-1], -1, self.bits_per_symbol)
+        weights = 2 ** torch.arange(self.bits_per_symbol - 1, -1, -1)
+        return self.points[self._point[self._step[(bits * weights).sum(-1)].cumsum(-1) % self.symmetry]]
 
     def slice(self, symbols: Tensor) -> Tensor:
-        """Hard decisions of the phase steps: symbols complex [..., n] -> bits uint8 [..., 2n]."""
-        sign = super().slice(symbols).long().unflatten(-1, (-1, 2))
-        at = self._at.to(symbols.device)[2 * sign[..., 0] + sign[..., 1]]
-        code = self._bits.to(symbols.device)[torch.diff(at, dim=-1, prepend=torch.zeros_like(at[..., :1])) % 4]
-        return torch.stack([code >> 1, code & 1], -1).flatten(-2).to(torch.uint8)
+        """Hard decisions of the phase steps: symbols complex [..., n] -> bits uint8 [..., n*bits_per_symbol]."""
+        weights = 2 ** torch.arange(self.bits_per_symbol - 1, -1, -1, device=symbols.device)
+        label = (super().slice(symbols).long().unflatten(-1, (-1, self.bits_per_symbol)) * weights).sum(-1)
+        at = self._at.to(symbols.device)[label]
+        code = self._code.to(symbols.device)[torch.diff(at, dim=-1, prepend=torch.zeros_like(at[..., :1])) % self.symmetry]
+        return (code[..., None] // weights % 2).flatten(-2).to(torch.uint8)
 
     def llrs(self, x: Tensor, var: float | Tensor) -> Tensor:
         """As Constellation.llrs, of the phase steps: P(step q) = Σ_a P(a_k = q·a)·P(a_{k-1} = a), symbols independent given x."""
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
-        log = torch.log_softmax(-self._distance(x) / var[..., None], -1)[..., self._point.to(x.device)]     # by quarters
+        log = torch.log_softmax(-self._distance(x) / var[..., None], -1)[..., self._point.to(x.device)]     # by steps
         known = torch.full_like(log[..., :1, :], -torch.inf)
         known[..., 0] = 0
         before = torch.cat([known, log[..., :-1, :]], -2)
-        turn = torch.stack([(log.roll(-q, -1) + before).logsumexp(-1) for q in range(4)], -1)
-        code = turn[..., self._quarter.to(x.device)]        # by bits 00, 01, 10, 11
-        first = code[..., :2].logsumexp(-1) - code[..., 2:].logsumexp(-1)
-        return torch.stack([first, code[..., ::2].logsumexp(-1) - code[..., 1::2].logsumexp(-1)], -1)
+        turn = torch.stack([(log.roll(-q, -1) + before).logsumexp(-1) for q in range(self.symmetry)], -1)
+        code, labels = turn[..., self._step.to(x.device)], self.labels.to(x.device)             # by bits
+        return torch.stack([code[..., ~one].logsumexp(-1) - code[..., one].logsumexp(-1) for one in labels.T], -1)
 
 
 class Gaussian:
@@ -240,6 +248,7 @@ _TABLE: dict[str, tuple[Callable[..., npt.NDArray[Any]], int]] = {
     "16apsk": (_apsk16, 4),
     "32apsk": (_apsk32, 4),
 }
+DIFFERENTIAL = ("bpsk", "qpsk", "8psk")
 NAMES = (*_TABLE, "pi/4-dqpsk", "gaussian")
 
 
@@ -252,19 +261,23 @@ def points_of(name: str) -> Tensor:
 
 
 @lru_cache
-def constellation(name: str, radii: tuple[float, ...] = ()) -> "Constellation | Gaussian":
+def constellation(name: str, radii: tuple[float, ...] = (), differential: bool = False) -> "Constellation | Gaussian":
     """The alphabet called `name`: a Constellation, or the Gaussian. Raises ParameterError naming the known ones.
 
-    radii: of the outer rings of 16apsk (one) or 32apsk (two), the innermost being 1; () for RADII.
+    radii: of the outer rings of 16apsk (one) or 32apsk (two), the innermost being 1; () for RADII. differential: a
+    DifferentialPsk of bpsk, qpsk or 8psk.
     """
+    if differential and name not in DIFFERENTIAL:
+        raise ParameterError(f"differential: bits are in phase steps of {', '.join(DIFFERENTIAL)}; {name!r} "
+                             f"{'has them there anyway' if name == 'pi/4-dqpsk' else 'is none of them'}, leave the key out")
     if radii and (len(radii) != len(RADII.get(name, ())) or not all(b > a for a, b in zip((1, *radii), radii))):
         raise ParameterError(f"radii: {list(radii)} must be increasing numbers above 1, one for 16apsk and two for 32apsk; other "
                              "constellations have none")
     if name == "gaussian":
         return Gaussian()
     if name == "pi/4-dqpsk":
-        return DifferentialQpsk(name)
+        return DifferentialPsk(name, _qam(2), 4, np.pi / 4)
     if name not in _TABLE:
         raise ParameterError(f"constellation: {name!r} is not known; one of {', '.join(NAMES)}")
     points, symmetry = _TABLE[name]
-    return Constellation(name, points(*radii), symmetry)
+    return (DifferentialPsk if differential else Constellation)(name, points(*radii), symmetry)

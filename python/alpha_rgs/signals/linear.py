@@ -84,6 +84,7 @@ class LinearModulation:
         through them (error -50 dB for a pulse that fills half the band, and less the more it is oversampled). The matched
         filter presumes pulses that are orthogonal a symbol apart, as all methods but `joint` and `lmmse` do.
     radii: of the outer rings of 16apsk and 32apsk, relative to the innermost; () for DVB-S2's at rates 2/3 and 3/4.
+    differential: the bits of bpsk, qpsk or 8psk are in the phase steps from symbol to symbol (constellations.DifferentialPsk).
     channel: complex taps, one sample apart, that the pulse has gone through; the centre of a symbol stays where its first tap has
         it. All that is said here of the pulse is then true of the two together, (pulse * channel) scaled to the pulse's energy:
         unit power, and symbols a period apart that are not orthogonal. () is (1,): none.
@@ -97,6 +98,7 @@ class LinearModulation:
     taps: tuple[float, ...] = ()
     radii: tuple[float, ...] = ()
     channel: tuple[complex, ...] = ()
+    differential: bool = False
 
     def __post_init__(self) -> None:
         sps = self.samples_per_symbol
@@ -123,13 +125,13 @@ class LinearModulation:
         if self.taps and (len(self.taps) % 2 == 0 or not any(self.taps)):
             raise ParameterError(f"taps: {len(self.taps)} must be an odd number of them, the middle one the symbol's centre, not "
                                  "all zero")
-        if constellation(self.constellation, self.radii).bits_per_symbol == 0:
+        if constellation(self.constellation, self.radii, self.differential).bits_per_symbol == 0:
             raise ParameterError("constellation: 'gaussian' is for OFDM carriers; a linear modulation needs an alphabet")
 
     @property
     def alphabet(self) -> Constellation:
         """The Constellation."""
-        return cast(Constellation, constellation(self.constellation, self.radii))
+        return cast(Constellation, constellation(self.constellation, self.radii, self.differential))
 
     def turns(self, first: int | Tensor, count: int) -> Tensor | None:
         """exp(j·rotation·m) of symbols first ... first+count-1, which the waveform carries and the alphabet does not: complex64

@@ -8,10 +8,11 @@ from .learned import with_network
 from .linear_modulation import LinearModulation
 from .lora import Lora
 from .ofdm import Ofdm
+from .offset_qpsk import OffsetQpsk
 from .ppm import Ppm
 from .sum import Sum
 from .toml import from_dict, load
 from .tones import Tones
 
-__all__ = ["Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "Ppm", "Source", "Sum", "Tones", "from_dict",
-           "load", "save", "with_network"]
+__all__ = ["Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "OffsetQpsk", "Ppm", "Source", "Sum", "Tones",
+           "from_dict", "load", "save", "with_network"]

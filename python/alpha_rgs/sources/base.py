@@ -151,6 +151,7 @@ class Source(ABC):
     integrates_nuisances: bool = False  # whether denoise is the posterior mean where timing and phase are unknown too
     supervised: bool = False            # whether its network was trained on mixtures, for one pass over them
     alphabet_rotation: float = 0.0      # rad by which its alphabet rotates from symbol to symbol
+    differential: bool = False          # whether its bits are in steps from symbol to symbol, which a turn of all does not move
     own_carrier: ClassVar[bool] = True  # whether windows of one batch may differ in the carrier offset of its noise's basis
     learned: bool = False               # whether denoise asks a trained network
     takes_basis: bool = True            # whether denoise takes a Noise with a basis

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ParameterError
+from ..errors import CapabilityError, ParameterError
 from ..signals import Gfsk as GfskSignal
 from ..signals import Gmsk as Signal
 from ..signals.carrier import carrier, rotation
-from . import laurent
+from . import laurent, staggered
 from .base import Noise, Number, Source
 from .keys import frequency, instant, number, period, whole
 from .trellis import Trellis, TrellisDemodulator
@@ -33,15 +33,15 @@ class Gmsk(Source):
 
     timing: samples from the first sample to the centre of symbol 0's pulse (any symbol may be called 0). phase: rad, at sample 0,
     of what came before symbol `first`: the signal's own phase there less the shares of the span symbols under way.
-    carrier_offset: cycles per sample. symmetry: the phase is known up to one turn over this: 1; 2, all that can be known of it
-    later in a stream (see at); or 4. Of a timing or phase that is None, any value is as likely as any other: `separate`
-    finds it in the mixture, a denoiser that is asked without it integrates over it.
+    carrier_offset: cycles per sample; None: unknown, within ±staggered.REACH. symmetry: the phase is known up to one turn over
+    this: 1; 2, all that can be known of it later in a stream (see at); or 4. Of a timing or phase that is None, any value is as
+    likely as any other: `separate` finds it in the mixture, a denoiser that is asked without it integrates over it.
     """
 
     signal: Signal = field(default_factory=Signal)
     timing: float | torch.Tensor | None = None
     phase: float | torch.Tensor | None = None
-    carrier_offset: float | torch.Tensor = 0.0
+    carrier_offset: float | torch.Tensor | None = 0.0
     symmetry: int = 1
     gain: float | torch.Tensor | None = None
 
@@ -59,7 +59,9 @@ class Gmsk(Source):
     dc_free = True
     decided = True
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
-    estimable = synchronizes = ("timing", "phase")
+    estimable: ClassVar[tuple[str, ...]] = ("timing", "phase", "carrier_offset")
+    synchronizes: ClassVar[tuple[str, ...]] = estimable
+    carrier_known_with: ClassVar[tuple[str, ...]] = ("timing",)
     takes_basis = False
 
     def __post_init__(self) -> None:
@@ -105,6 +107,8 @@ class Gmsk(Source):
         out = replace(self, timing=None if timing is None else timing - moved)
         if phase is None:
             return out
+        if self.carrier_offset is None:
+            return replace(out, phase=None)
         phase = phase + 2 * np.pi * self.carrier_offset * moved
         if timing is None:                      # how many symbols are over is not known
             return replace(out, phase=_plain(phase), symmetry=self._unordered)
@@ -122,8 +126,8 @@ class Gmsk(Source):
         return out * carrier(self.phase, self.carrier_offset, out)
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
-        """Windows of random symbols, complex64 [batch, samples], and the prior as it truly is: timing (within one symbol) and
-        phase drawn per window where they are None."""
+        """Windows of random symbols, complex64 [batch, samples], and the prior as it truly is: timing (within one symbol),
+        phase and carrier offset drawn per window where they are None."""
         def known(value: Any, scale: float) -> Tensor:
             drawn = scale * torch.rand(batch, generator=generator, dtype=torch.float64)
             return drawn if value is None else torch.as_tensor(value, dtype=torch.float64).expand(batch)
@@ -131,7 +135,8 @@ class Gmsk(Source):
         timing, phase = known(self.timing, self.signal.samples_per_symbol), known(self.phase, 2 * torch.pi)
         if self.phase is not None and self.symmetry > 1:
             phase = phase + 2 * torch.pi / self.symmetry * torch.randint(self.symmetry, (batch,), generator=generator)
-        truth = replace(self, timing=timing, phase=phase, symmetry=1)
+        offset = known(None, 2 * staggered.REACH) - staggered.REACH if self.carrier_offset is None else self.carrier_offset
+        truth = replace(self, timing=timing, phase=phase, carrier_offset=offset, symmetry=1)
         count = samples // self.signal.samples_per_symbol + self.signal.span + 2
         return truth.modulate(2 * torch.randint(0, 2, (batch, count), generator=generator) - 1, samples), truth
 
@@ -150,11 +155,12 @@ class Gmsk(Source):
         distance = abs(np.asarray(lags))
         more = np.maximum(distance - reach, -1) // sps + 1          # symbols beyond the table
         each = np.cos(np.pi * float(self.signal.index)) if self.signal.index.denominator != 2 else 0.0
-        return table[distance - more * sps] * each ** more * rotation(self.carrier_offset, lags)
+        return table[distance - more * sps] * each ** more * rotation(
+            0.0 if self.carrier_offset is None else self.carrier_offset, lags)
 
     def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: Laurent's pulses, of modulation index 1/2."""
-        if self.signal.index != Fraction(1, 2) or self.timing is None or self.phase is None:
+        if self.signal.index != Fraction(1, 2) or self.unknown:
             return None
         return laurent.linear_model(self, shape)
 
@@ -172,8 +178,10 @@ class Gmsk(Source):
 
         An unknown timing and phase, constant over the window, are integrated over: on a grid, made finer about the values that
         the samples leave possible (_hypotheses). 16 windows of 2560 samples take 0.05 s on one core, 3 to 7 s with timing and
-        phase unknown.
+        phase unknown. An unknown carrier offset is estimated first (`synchronize`).
         """
+        if self.carrier_offset is None:
+            return self.synchronize(x, noise)[0].denoise(x, noise)
         noise_var = torch.as_tensor(self.white(noise), dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
         turn = carrier(0.0, self.carrier_offset, x)
         x = x.to(torch.complex128) * turn.conj()
@@ -186,10 +194,15 @@ class Gmsk(Source):
         return mean.to(torch.complex64) * turn
 
     def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
-        """See Source.synchronize: of timing and phase those that are None, the likeliest."""
-        noise_var = Noise.of(noise).flat
-        if self.timing is not None and self.phase is not None:
+        """See Source.synchronize: of timing, phase and carrier offset those that are None, the likeliest; the carrier offset at
+        modulation index 1/2 only. Raises CapabilityError."""
+        if not self.unknown:
             return self, {}
+        if self.signal.index == Fraction(1, 2):
+            return laurent.synchronize(self, x, noise)
+        if self.carrier_offset is None:
+            raise CapabilityError(f"carrier_offset: of {self.kind} it is estimated at modulation index 1/2 only; give it")
+        noise_var = Noise.of(noise).flat
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
         window, weight, *nuisances = self._hypotheses((x * carrier(0.0, self.carrier_offset, x).conj()).to(torch.complex128),
                                                       noise_var)
@@ -283,6 +296,8 @@ class Gfsk(Gmsk):
     signal: GfskSignal = field(default_factory=GfskSignal)
 
     kind = "gfsk"
+    estimable = synchronizes = ("timing", "phase")
+    carrier_known_with = ()
     keys = {**Gmsk.keys, "modulation_index": number("a symbol turns the phase by this times half a turn")}
 
 

@@ -8,6 +8,7 @@ s(n) = Σ_k j^k·r_k·c0(n - kT) + j^(k-1)·r_k·r_(k-1)·r_(k-2)·c1(n - kT) + 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from ..inference.linear_model import EVERY, LinearModel, some
 from ..signals import constellation
+from . import staggered
+from .base import Noise, Number
 
 if TYPE_CHECKING:
     from .cpm import Gmsk
@@ -46,6 +49,39 @@ def pulse(signal: Any, t: np.ndarray, order: int) -> np.ndarray:
         out = out * arc(t + (i + span * (order == 1 and i == 1)) * period)
     length = (span + 1 if order == 0 else span - 1) * period
     return np.where((t < 0) | (t > length), 0.0, out)
+
+
+@lru_cache(maxsize=32)
+def train(signal: Any) -> staggered.Train:
+    """c0, about its middle."""
+    reach = (signal.span + 1) * signal.samples_per_symbol / 2
+    return staggered.Train(signal.samples_per_symbol, reach, lambda t: pulse(signal, t + reach, 0))
+
+
+def synchronize(source: Any, x: Tensor, noise: Noise | Number) -> tuple[Any, dict[str, Tensor]]:
+    """(the source with timing, phase and carrier offset where they were None, what was found), see Source.synchronize.
+
+    The unknown r of symbol `first` - 1 has the phase that the source states, and its c0 is centred half a symbol after that
+    symbol's frequency pulse; the sign of all r is of no account, so the phase is known up to half a turn (symmetry 2).
+    """
+    period = source.signal.samples_per_symbol
+    half = period / 2
+    low = -source.signal.half_length - half             # of the centre of that c0, which moves by less than a symbol
+    timing = source.timing
+    if timing is not None:
+        timing = torch.as_tensor(timing, dtype=torch.float64).reshape(-1) + half + (source.first() - 1) * period
+    found = staggered.synchronize(x, noise, train(source.signal), staggered.Asked.of(
+        len(x), timing, source.phase, source.carrier_offset, low, 4 if source.symmetry > 2 else 2))
+    values: dict[str, Any] = {"phase": found.phase, "carrier_offset": found.carrier_offset}
+    if timing is None:
+        values["timing"] = (found.timing - half) % period
+        first = replace(source, timing=values["timing"]).first()
+        later = torch.round((values["timing"] + half + (first - 1) * period - found.timing) / period)
+        values["phase"] = found.phase + torch.pi / 2 * later
+    known = source.phase is not None and source.symmetry <= 2
+    values["phase"] = source.phase if known else values["phase"] % torch.pi
+    out = {name: value for name, value in values.items() if getattr(source, name) is None}
+    return replace(source, **{**out, "phase": values["phase"]}, symmetry=source.symmetry if known else 2), out
 
 
 def linear_model(source: Gmsk, shape: Sequence[int]) -> LinearModel:

@@ -19,7 +19,7 @@ from ..signals.carrier import carrier, column, rotation
 from ..signals.folding import fold
 from ..signals.linear import scrambled_symbols
 from .base import Demodulated, Noise, Number, Source, Structure
-from .keys import frequency, instant, listed, number, period, text, whole
+from .keys import flag, frequency, instant, listed, number, period, text, whole
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
 _SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
@@ -59,6 +59,7 @@ class LinearModulation(Source):
         "rolloff": number("of the rrc pulse, 0 to 1"),
         "span": whole("length of the rrc pulse, symbols"),
         "taps": listed("of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre"),
+        "differential": flag("bits are in the phase steps from symbol to symbol"),
         "radii": listed("of the outer rings, the innermost being 1"),
         "timing": instant("samples from the first sample to the centre of the first symbol"),
         "phase": number("rad, at the first sample"),
@@ -81,6 +82,11 @@ class LinearModulation(Source):
     def alphabet_rotation(self) -> float:
         """See Source.alphabet_rotation."""
         return self.signal.alphabet.rotation
+
+    @property
+    def differential(self) -> bool:
+        """See Source.differential."""
+        return self.signal.alphabet.differential
 
     @property
     def takes_basis(self) -> bool:
@@ -115,6 +121,8 @@ class LinearModulation(Source):
         if alphabet.rotation:
             raise CapabilityError(f"preamble: constellation {self.signal.constellation!r} turns from symbol to symbol; leave the "
                                   "preamble out")
+        if alphabet.differential:
+            raise CapabilityError("preamble: differential bits do not depend on the phase; leave the preamble out")
         count, rest = divmod(len(self.preamble), alphabet.bits_per_symbol)
         least = _WORD * (2 if alphabet.symmetry == 2 else 1)
         if rest or count < least:
@@ -376,7 +384,7 @@ class MatchedFilterDemodulator:
     coherent = True
 
     def __init__(self, source: LinearModulation) -> None:
-        self.source, self.ambiguity = source, source.signal.alphabet.symmetry
+        self.source, self.ambiguity = source, 1 if source.differential else source.signal.alphabet.symmetry
 
     def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
         """See sources.base.Demodulator. Raises ParameterError where timing or phase are unknown."""

@@ -5,8 +5,10 @@ from .cpm import Gfsk, Gmsk
 from .linear_modulation import LinearModulation
 from .lora import Lora
 from .ofdm import Ofdm
+from .offset_qpsk import OffsetQpsk
 from .ppm import Ppm
 from .sum import Sum
 from .tones import Tones
 
-KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, Lora, Ppm, Tones, Sum)}
+KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, OffsetQpsk, Lora, Ppm, Tones,
+                                                            Sum)}

@@ -143,7 +143,7 @@ def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
                         if f.name not in ("signal", "table", "network", "bursts")})
-    for key in ("taps", "radii", "channel", "channel_length", "preamble"):       # most linear modulations have none
+    for key in ("taps", "radii", "channel", "channel_length", "preamble", "differential"):     # most linear modulations have none
         if not out.get(key, True) and not (key == "preamble" and hasattr(prior.signal, key)):
             del out[key]
     if getattr(prior, "kind", "") == "ofdm-bursts":

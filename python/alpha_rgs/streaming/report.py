@@ -102,7 +102,7 @@ def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interfe
     if "phase" in estimated and alphabet is not None and alphabet.symmetry:
         turn = _TURN.get(alphabet.symmetry, f"turn by 1/{alphabet.symmetry}")
         out.append(f"phase of the interference: known only up to the symmetry of its alphabet, {alphabet.name} (a {turn})")
-    if soi.structure is Structure.CHAIN and soi.phase is None:
+    if soi.structure is Structure.CHAIN and soi.phase is None and not soi.differential:
         turn = _TURN.get(soi.signal.alphabet.symmetry, f"turn by 1/{soi.signal.alphabet.symmetry}")
         out.append(f"phase of the signal of interest: {_PHASE[settled]}".format(turn=turn))
     if soi.structure is Structure.CHAIN and soi.symbols is None:

@@ -281,10 +281,15 @@ class _Stream:
             one = StreamSource(wave, self.samples - (total - wave))
             if number == 0 and self.symbols:
                 one.symbols, one.llrs = symbols, np.concatenate(self.llrs)
-                if settled or (settled is None and source.state.phase is not None):
+                if source.differential:         # each step from two symbols of one window
+                    one.llrs[:1] = 0.0          # before the first symbol of all nothing is known
+                    one.bits = (one.llrs < 0).astype(np.uint8).reshape(-1)
+                elif settled or (settled is None and source.state.phase is not None):
                     one.bits = source.signal.alphabet.slice(torch.from_numpy(symbols)).numpy()
             elif self.read[number]:
                 one.symbols, one.llrs, one.at = (np.concatenate(part) for part in zip(*self.read[number]))
+                if source.differential:
+                    one.llrs[:1] = 0.0
                 if all(r.sources[number].decided for r in self.results) and one.llrs.shape[1]:
                     one.bits = (one.llrs < 0).astype(np.uint8).reshape(-1)
             estimates = [r.sources[number] for r in self.results] if all(r.sources for r in self.results) else []

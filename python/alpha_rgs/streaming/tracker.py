@@ -310,7 +310,7 @@ class Tracker:
 
     def _turned(self, llrs: np.ndarray, symbols: np.ndarray, turned: np.ndarray, quality: Any) -> np.ndarray:
         """LLRs [symbols, bits] after the symbols were turned: QPSK's turn with them, others are made anew, as sure as before."""
-        if np.array_equal(symbols, turned):
+        if np.array_equal(symbols, turned) or self.soi.differential:
             return llrs
         alphabet = self.soi.signal.alphabet
         if alphabet.name == "qpsk":
