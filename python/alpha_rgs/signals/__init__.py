@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waveforms: linear maps of symbols, GMSK and GFSK, chirps."""
+"""Waveforms: linear maps of symbols, continuous-phase modulations, chirps."""
 from .constellations import Constellation, Gaussian, constellation
 from .cpm import Gfsk, Gmsk
+from .fsk import Fsk
 from .linear import LinearModulation, root_raised_cosine
 from .lora import Lora
 from .ofdm import PRESETS, Ofdm, preset
 
-__all__ = ["PRESETS", "Constellation", "Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "constellation",
+__all__ = ["PRESETS", "Constellation", "Fsk", "Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "constellation",
            "preset", "root_raised_cosine"]

@@ -2,10 +2,11 @@
 """The kinds of sources that prior files describe. A new kind is one line here, and a module of its own."""
 from .base import Source
 from .cpm import Gfsk, Gmsk
+from .fsk import Fsk
 from .linear_modulation import LinearModulation
 from .lora import Lora
 from .ofdm import Ofdm
 from .sum import Sum
 from .tones import Tones
 
-KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, Lora, Tones, Sum)}
+KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, Fsk, Lora, Tones, Sum)}
