@@ -24,7 +24,7 @@ class ContinuousPhase:
     """
 
     levels: ClassVar[int] = 2
-    samples_per_symbol: int
+    samples_per_symbol: float
     span: int
 
     @property
@@ -66,9 +66,9 @@ class ContinuousPhase:
         """q in the waveform."""
         return self.phase_pulse(tau)
 
-    def turned(self, symbols: Tensor, samples: int, timing: float | Tensor, tails: bool = False) -> Tensor:
-        """sum_k a_k q(n - timing - k*samples_per_symbol), float64 [batch, samples], of symbols float64 [batch, n]. tails: of the
-        waveform's q less the trellis' one instead."""
+    def turned(self, symbols: Tensor, samples: int, timing: float | Tensor, tails: int = 0) -> Tensor:
+        """sum_k a_k q(n - timing - k*samples_per_symbol), float64 [batch, samples], of symbols float64 [batch, n]. tails: of what
+        the trellis' q leaves of the waveform's one instead, to that power, 1 or 2."""
         batch, count = symbols.shape
         timing = torch.as_tensor(timing, dtype=torch.float64, device=symbols.device).reshape(-1, 1)
         age = (torch.arange(samples, device=symbols.device) - timing) / self.samples_per_symbol + self.length / 2
@@ -78,7 +78,7 @@ class ContinuousPhase:
         turn = total.gather(1, (latest - self.length + 1).clamp(0, count)) if not tails else torch.zeros_like(age)
         for j in range(self.length):
             tau = (since + j) * self.samples_per_symbol - self.length * self.samples_per_symbol / 2
-            share = self.full_pulse(tau) - self.phase_pulse(tau) if tails else self.full_pulse(tau)
+            share = (self.full_pulse(tau) - self.phase_pulse(tau)) ** tails if tails else self.full_pulse(tau)
             turn = turn + a.gather(1, (latest - j + 1).clamp(0, count + 1)) * share
         return turn
 
@@ -94,14 +94,14 @@ class ContinuousPhase:
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
-def check_symbols(sps: float, span: int, most: int) -> int:
-    """The span as an int. Raises ParameterError naming what is wrong with the samples per symbol or the span."""
-    if isinstance(sps, bool) or sps != int(sps) or sps < 1:
-        raise ParameterError(f"samples_per_symbol: {sps} must be a whole number, 1 or more; resample the recording first, "
+def check_symbols(sps: float, span: int, most: int) -> tuple[float, int]:
+    """Samples per symbol, an int where it is whole, and the span as an int. Raises ParameterError naming what is wrong with the samples per symbol or the span."""
+    if isinstance(sps, bool) or sps < 1 or (sps != int(sps) and sps < 2):
+        raise ParameterError(f"samples_per_symbol: {sps} must be 2 or more, or the whole number 1; resample the recording first, "
                              "for instance with GNU Radio's Polyphase Arbitrary Resampler (filter.pfb.arb_resampler_ccf)")
     if isinstance(span, bool) or span != int(span) or not 1 <= span <= most:
         raise ParameterError(f"span: {span} must be a whole number of symbols, 1 to {most} (levels**span waveforms a symbol)")
-    return int(span)
+    return int(sps) if sps == int(sps) else float(sps), int(span)
 
 
 def gaussian_pulse(t: Tensor, bandwidth_time: float, span: int) -> Tensor:
@@ -128,18 +128,19 @@ def check_bandwidth_time(value: float) -> None:
 class Gmsk(ContinuousPhase):
     """Frequency shift keying of modulation index 1/2 behind a Gaussian filter: constant modulus, a quarter turn a symbol.
 
-    samples_per_symbol: whole number, 1 or more. bandwidth_time: 3 dB bandwidth of the filter times the symbol's duration (GSM:
+    samples_per_symbol: 1, or any number from 2 on. bandwidth_time: 3 dB bandwidth of the filter times the symbol's duration (GSM:
     0.3, 3GPP TS 45.004, 2.5). span: length of the frequency pulse in symbols, 1 to 8, of the Gaussian filter's response to one
     symbol; it is cut off there (at 4 and 0.3 1e-4 of its area is lost) and scaled to a quarter turn again.
     """
 
-    samples_per_symbol: int = 4
+    samples_per_symbol: float = 4
     bandwidth_time: float = 0.3
     span: int = 4
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "span", check_symbols(self.samples_per_symbol, self.span, 8))
-        object.__setattr__(self, "samples_per_symbol", int(self.samples_per_symbol))
+        sps, span = check_symbols(self.samples_per_symbol, self.span, 8)
+        object.__setattr__(self, "samples_per_symbol", sps)
+        object.__setattr__(self, "span", span)
         check_bandwidth_time(self.bandwidth_time)
 
     @property

@@ -33,7 +33,7 @@ _WORDS = {2: 8, 4: 4}   # levels -> the longest span: at most 256 waveforms a sy
 class Fsk(ContinuousPhase):
     """Frequency shift keying of `levels` symbols, ±1 or ±1 and ±3, constant modulus.
 
-    samples_per_symbol: 1 or more, a whole number. levels: 2 or 4. modulation_index: a symbol of +1 turns the phase by this times
+    samples_per_symbol: 1, or any number from 2 on. levels: 2 or 4. modulation_index: a symbol of +1 turns the phase by this times
     half a turn, so it is twice the deviation of +1 over the symbol rate (P25: 2·600/4800 = 0.25; DMR: 2·648/4800 = 0.27). pulse:
     see above. bandwidth_time: of "gaussian". rolloff: of "rc" and "rrc". span: symbols that are at once under way in the
     trellis, whose cost grows as levels**span: by default 3 (rect: 1); at most 8, or 4 where there are four levels.
@@ -52,12 +52,11 @@ class Fsk(ContinuousPhase):
             raise ParameterError(f"levels: {self.levels} must be 2 or 4")
         if self.pulse not in PULSES:
             raise ParameterError(f"pulse: {self.pulse!r} must be one of {', '.join(PULSES)}")
-        span = check_symbols(self.samples_per_symbol, self.span or PULSES[self.pulse], _WORDS[self.levels])
+        sps, span = check_symbols(self.samples_per_symbol, self.span or PULSES[self.pulse], _WORDS[self.levels])
         if self.pulse == "rect" and span != 1:
             raise ParameterError(f"span: {span} must be 1 where pulse is rect, whose symbols do not overlap")
         object.__setattr__(self, "span", span)
-        if self.samples_per_symbol == int(self.samples_per_symbol):
-            object.__setattr__(self, "samples_per_symbol", int(self.samples_per_symbol))
+        object.__setattr__(self, "samples_per_symbol", sps)
         check_bandwidth_time(self.bandwidth_time)
         if not 0 < self.rolloff <= 1:
             raise ParameterError(f"rolloff: {self.rolloff} must lie above 0 and not above 1; 0.2 in P25 and DMR")
@@ -99,7 +98,7 @@ class Fsk(ContinuousPhase):
 
     def full_pulse(self, tau: Tensor) -> Tensor:
         """See ContinuousPhase.full_pulse."""
-        return self._tabled(tau / self.samples_per_symbol) if self.length > self.span else self.phase_pulse(tau)
+        return self._tabled(tau.double() / self.samples_per_symbol) if self.length > self.span else self.phase_pulse(tau)
 
     def _tabled(self, t: Tensor) -> Tensor:
         table = _table(self.pulse, self.rolloff).to(t.device)

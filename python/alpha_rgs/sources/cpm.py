@@ -2,6 +2,7 @@
 """GMSK and GFSK of unknown symbols: the exact posterior mean in white noise, by forward-backward, see trellis.py."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -94,7 +95,8 @@ class Gmsk(Source):
     @property
     def pseudo_period(self) -> int | None:
         """See Source.pseudo_period: two symbols at modulation index 1/2."""
-        return 2 * self.signal.samples_per_symbol if self._half else None
+        twice = 2 * self.signal.samples_per_symbol
+        return int(twice) if self._half and twice == int(twice) else None
 
     def first(self) -> Any:
         """The number of the first symbol whose pulse is not over at sample 0, int64 [batch] (or [1]); the timing is known."""
@@ -154,6 +156,8 @@ class Gmsk(Source):
         timing = torch.as_tensor(np.nan if self.timing is None else self.timing, dtype=torch.float64)
         fractions = (torch.arange(8) + 0.5) / 8 if timing.numel() != 1 or self.timing is None else -timing.reshape(1) % 1
         n = (torch.arange(sps) + fractions.double()[:, None]).flatten()
+        if not isinstance(sps, int):            # samples fall anywhere in a symbol
+            n = (torch.arange(64).double() + 0.5) * sps / 64
         reach = (length + 1) * sps
         centre = sps * torch.arange(-length, 2 * length + 3)[:, None, None]
         distance = abs(np.asarray(lags))
@@ -175,7 +179,7 @@ class Gmsk(Source):
     @property
     def memory(self) -> int:
         """See Source.memory."""
-        return (self.signal.span + 1) * self.signal.samples_per_symbol
+        return math.ceil((self.signal.span + 1) * self.signal.samples_per_symbol)
 
     def demodulator(self) -> Any:
         """See Source.demodulator: maximum a posteriori bits from the trellis, timing and phase known."""
@@ -219,8 +223,10 @@ class Gmsk(Source):
         return 1 if self.phase is not None and self.symmetry == 1 else self.signal.index.denominator
 
     def _parts(self, count: int, samples: int) -> list[slice]:
-        words = self.signal.index.denominator * self.signal.levels ** self.signal.span
-        size = max(1, _ELEMENTS // (int(samples // self.signal.samples_per_symbol + 2) * words))
+        sps, words = self.signal.samples_per_symbol, self.signal.index.denominator * self.signal.levels ** self.signal.span
+        if not isinstance(sps, int):            # each block has waveforms of its own
+            words = max(words, 4 * math.ceil(sps) * self.signal.levels ** self.signal.span)
+        size = max(1, _ELEMENTS // (int(samples // sps + 2) * words))
         return [slice(k, k + size) for k in range(0, count, size)]
 
     def _evidence(self, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor) -> Tensor:

@@ -69,23 +69,26 @@ def detected(signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: T
     """(Trellis of x less the phase of its pulses' tails, that phase float64 [k, samples] or None where pulses have none).
 
     Tails are a small phase that many symbols share. It is subtracted as the mean of the symbols says, in a few passes; what the
-    symbols leave open of it is taken for noise.
+    symbols leave open of it, and all of those beyond the window, is taken for noise.
     """
     if signal.length == signal.span:
         return Trellis(signal, x, noise_var, timing, phase, starts), None
-    lost = tail_power(signal)
-    level, tail, here = noise_var + lost, torch.zeros_like(x.real), x
+    lost, noise_var, half = tail_power(signal), noise_var[:, None], math.pi * signal.half_turns
+    alike = max(1.0, _ALIKE * signal.samples_per_symbol)
+    level, tail, here = noise_var + alike * lost, torch.zeros_like(x.real), x
     for _ in range(_PASSES):
         trellis = Trellis(signal, here, level, timing, phase, starts)
         weight = trellis.odds().softmax(-1)
         mean = weight @ trellis.alphabet
-        open_ = 1 - mean.square().mean(1) / signal.alphabet_power
+        settled = mean.square() - weight @ trellis.alphabet.square() + signal.alphabet_power
         first = timing + trellis.numbers(timing)[:, 0] * signal.samples_per_symbol
-        tail = torch.pi * signal.half_turns * signal.turned(mean, x.shape[1], first, tails=True)
-        here, level = x * torch.polar(torch.ones_like(tail), -tail), noise_var + lost * open_.clamp_min(0)
+        tail = half * signal.turned(mean, x.shape[1], first, tails=1)
+        known = half ** 2 * signal.turned(settled, x.shape[1], first, tails=2)
+        here, level = x * torch.polar(torch.ones_like(tail), -tail), noise_var + alike * (lost - known).clamp_min(0)
     return Trellis(signal, here, level, timing, phase, starts), tail
 
 
+_ALIKE = 0.5    # symbols: so long an unknown tail is about the same, and its samples say so only once
 _PASSES = 2     # with the tails of the symbols so far; errors of the first are few, and a third one changes no more
 
 
@@ -99,7 +102,8 @@ def tail_power(signal: Any) -> float:
 
 
 class Trellis:
-    """Forward-backward for hypotheses that each have samples x complex128 [k, samples], noise_var, timing, phase [k].
+    """Forward-backward for hypotheses that each have samples x complex128 [k, samples], timing, phase [k], noise_var [k] or [k,
+    samples].
 
     A word's digit j (to the base of levels) is the symbol j before the newest. alpha, beta: log-probabilities [k, root, word of
     the last span - 1 symbols]; float64, so they need no scaling. starts: 1 where the trellis starts at the phase, q where each
@@ -107,35 +111,66 @@ class Trellis:
     """
 
     def __init__(self, signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor, starts: int) -> None:
-        sps, span, index = signal.samples_per_symbol, signal.span, signal.index
+        sps, index = signal.samples_per_symbol, signal.index
         self.signal, self.starts, self.samples, self.levels = signal, starts, x.shape[1], signal.levels
-        self.states = self.levels ** (span - 1)
+        self.states = self.levels ** (signal.span - 1)
         self.p, self.q, self.drift = index.numerator, index.denominator, math.pi * signal.drift
         self.real = self.q <= 2 and not self.drift          # roots ±1: real parts will do
         turns = 2 * torch.pi * torch.arange(self.q, dtype=torch.float64, device=x.device) / self.q
         self.roots = torch.polar(torch.ones_like(turns), turns)[:, None]
         self.alphabet = 2 * torch.arange(self.levels, device=x.device).double() - (self.levels - 1)
+        x = x * (2 / noise_var.reshape(len(x), -1))
         begin = timing - signal.half_length                 # of the first block: the last begin of a pulse up to sample 0
         begin = begin - sps * torch.ceil(begin / sps - 1e-9)
-        blocks = -(-(self.samples + sps - 1) // sps)
+        blocks = math.ceil((self.samples + sps - 1) / sps)
         tilt = -(self.levels - 1) * torch.pi / self.q * (torch.arange(blocks, device=x.device) * self.p % (2 * self.q)).double()
         self.tilt = torch.polar(torch.ones_like(tilt), tilt)[:, None]
+        if isinstance(sps, int):
+            self._whole(x, begin, blocks, phase)
+        else:
+            self._fractional(x, begin, blocks, phase)
+
+    def _waves(self, since: Tensor, phase: Tensor) -> Tensor:
+        """Waveforms of all words at times `since` the begin of a block, [..., n] -> complex [..., words, n]."""
+        signal, sps = self.signal, self.signal.samples_per_symbol
+        late = torch.arange(signal.span, device=since.device)[:, None]
+        share = signal.phase_pulse(since[..., None, :] + late * sps - signal.half_length)           # [..., span, n]
+        digit = torch.arange(self.levels * self.states, device=since.device)[:, None] // self.levels ** late.T % self.levels
+        angle = torch.pi * signal.half_turns * ((2 * digit - (self.levels - 1)).double() @ share) + phase
+        return torch.polar(torch.ones_like(angle), angle)
+
+    def _whole(self, x: Tensor, begin: Tensor, blocks: int, phase: Tensor) -> None:
+        """The fit of each block to each word, where all blocks have the same waveforms."""
+        sps = self.signal.samples_per_symbol
         lead = -torch.ceil(begin - 1e-9)
-        since = (-lead - begin).clamp_min(0)[:, None, None] + torch.arange(sps, device=x.device)
-        late = torch.arange(span, device=x.device)[:, None]
-        share = signal.phase_pulse(since + late * sps - signal.half_length)                     # [k, span, sps]
-        digit = torch.arange(self.levels * self.states, device=x.device)[:, None] // self.levels ** late.T % self.levels
-        angle = torch.pi * signal.half_turns * ((2 * digit - (self.levels - 1)).double() @ share) + phase[:, None, None]
-        self.waves = torch.polar(torch.ones_like(angle), angle)                                 # [k, words, sps]
+        since = (-lead - begin).clamp_min(0)[:, None] + torch.arange(sps, device=x.device)
+        self.waves = self._waves(since, phase[:, None, None])                                   # [k, words, sps]
         x = torch.nn.functional.pad(x, (sps - 1, blocks * sps - self.samples))
-        self.where = (sps - 1 - lead).long()[:, None] + torch.arange(blocks * sps, device=x.device)
+        where = (sps - 1 - lead).long()[:, None] + torch.arange(blocks * sps, device=x.device)
         self.inside = lead.long()[:, None] + torch.arange(self.samples, device=x.device)
-        x = x.gather(1, self.where).unflatten(1, (blocks, sps)) * self.tilt.conj() * (2 / noise_var)[:, None, None]
+        x = x.gather(1, where).unflatten(1, (blocks, sps)) * self.tilt.conj()
         if self.real:
             fit = torch.view_as_real(x).flatten(2) @ torch.view_as_real(self.waves).flatten(2).mT       # [k, blocks, words]
         else:
             fit = x @ self.waves.mH
         self.fit = fit.movedim(1, 0).contiguous()
+
+    def _fractional(self, x: Tensor, begin: Tensor, blocks: int, phase: Tensor) -> None:
+        """The same, where samples lie elsewhere in each block, and one of them more in some."""
+        sps, width = self.signal.samples_per_symbol, math.ceil(self.signal.samples_per_symbol)
+        start = begin[:, None] + sps * torch.arange(blocks + 1, device=x.device)                # [k, blocks + 1]
+        first = torch.ceil(start - 1e-9).long()
+        n = first[:, :-1, None] + torch.arange(width, device=x.device)
+        there = (n < first[:, 1:, None]) & (n >= 0) & (n < self.samples)
+        since = (n - start[:, :-1, None]).clamp_min(0)
+        self.waves = self._waves(since, phase[:, None, None, None])                             # [k, blocks, words, width]
+        x = x.gather(1, n.clamp(0, self.samples - 1).flatten(1)).unflatten(1, (blocks, width)) * there
+        x = x * self.tilt.conj()
+        fit = (self.waves.conj() @ x[..., None])[..., 0]
+        self.fit = (fit.real if self.real else fit).movedim(1, 0).contiguous()
+        sample = torch.arange(self.samples, device=x.device)
+        block = torch.searchsorted(first, sample.expand(len(x), -1).contiguous(), right=True) - 1
+        self.inside = block * width + sample - first.gather(1, block)
 
     def numbers(self, timing: Tensor) -> Tensor:
         """Numbers of the symbols that begin in the blocks, [k, blocks]: the first is the last whose pulse began up to sample 0."""
@@ -224,5 +259,6 @@ class Trellis:
             else:
                 signed[block] = (p.unflatten(2, (self.states, self.levels)) * self.phasors(done)[..., None]).sum(1).flatten(1)
             beta = functools.reduce(torch.logaddexp, pairs.unbind(-1))
-        out = (signed.movedim(0, 1).to(self.waves.dtype) @ self.waves) * self.tilt
+        weight = signed.movedim(0, 1).to(self.waves.dtype)
+        out = (weight @ self.waves if self.waves.ndim == 3 else (weight[:, :, None] @ self.waves)[:, :, 0]) * self.tilt
         return out.flatten(1).gather(1, self.inside)
