@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,14 +17,15 @@ DENOMINATOR = 16        # of a modulation index, at most: so many phases does th
 class ContinuousPhase:
     """What all continuous-phase modulations share. A symbol's phase pulse q rises from 0 to 1.
 
-    levels: how many symbols, ±1, ±3, ... . span: symbols at once under way in the trellis. index: the fraction p/q whose q phases
-    the trellis has. length: symbols that the pulse takes in the waveform; where that is more than span, the trellis takes the tails
-    for a small known phase, see sources/trellis.py.
+    levels: how many symbols, ±1, ±3, ... . span: symbols at once under way in the trellis. index: the fraction p/q whose q
+    phases the trellis has. length: symbols that the pulse takes in the waveform; where that is more than span, the trellis takes
+    the tails for a small known phase, see sources/trellis.py.
     """
 
-    levels: ClassVar[int] = 2
     samples_per_symbol: float
     span: int
+
+    levels = 2
 
     @property
     def index(self) -> Fraction:
@@ -95,7 +95,7 @@ class ContinuousPhase:
 
 
 def check_symbols(sps: float, span: int, most: int) -> tuple[float, int]:
-    """Samples per symbol, an int where it is whole, and the span as an int. Raises ParameterError naming what is wrong with the samples per symbol or the span."""
+    """Samples per symbol, an int where it is whole, and the span as an int. Raises ParameterError naming what is wrong."""
     if isinstance(sps, bool) or sps < 1 or (sps != int(sps) and sps < 2):
         raise ParameterError(f"samples_per_symbol: {sps} must be 2 or more, or the whole number 1; resample the recording first, "
                              "for instance with GNU Radio's Polyphase Arbitrary Resampler (filter.pfb.arb_resampler_ccf)")

@@ -61,8 +61,8 @@ class Fsk(ContinuousPhase):
         if not 0 < self.rolloff <= 1:
             raise ParameterError(f"rolloff: {self.rolloff} must lie above 0 and not above 1; 0.2 in P25 and DMR")
         if not 0 < self.modulation_index <= 4:
-            raise ParameterError(f"modulation_index: {self.modulation_index} must lie above 0 and not above 4; 0.25 in P25, 0.27 in "
-                                 "DMR")
+            raise ParameterError(f"modulation_index: {self.modulation_index} must lie above 0 and not above 4; 0.25 in P25, "
+                                 "0.27 in DMR")
 
     @property
     def index(self) -> Fraction:
@@ -86,8 +86,8 @@ class Fsk(ContinuousPhase):
         return self.span if self.pulse in ("gaussian", "rect") else _LENGTH
 
     def phase_pulse(self, tau: float | Tensor) -> Tensor:
-        """See ContinuousPhase.phase_pulse. Where the waveform's pulse is longer, it is 0 before and 1 after `span` symbols: no other
-        pulse of that length leaves less."""
+        """See ContinuousPhase.phase_pulse. Where the waveform's pulse is longer, it is 0 before and 1 after `span` symbols: no
+        other pulse of that length leaves less."""
         t = torch.as_tensor(tau, dtype=torch.float64) / self.samples_per_symbol
         if self.pulse == "gaussian":
             return gaussian_pulse(t, self.bandwidth_time, self.span)
@@ -111,7 +111,7 @@ class Fsk(ContinuousPhase):
 def _table(pulse: str, rolloff: float) -> Tensor:
     """q at multiples of 1/_STEPS of a symbol, from -_LENGTH/2 to _LENGTH/2 of them: 1/2 plus the integral of the frequency pulse
     from its centre on, 2·∫ G(f)·sin(2·pi·f·t)/(2·pi·f) df."""
-    nodes, weights = np.polynomial.legendre.leggauss(64)
+    nodes, weights = np.polynomial.legendre.leggauss(64)      # type: ignore[no-untyped-call]
     q = np.full(_LENGTH * _STEPS // 2 + 1, 0.5)
     t = np.arange(len(q)) / _STEPS
     for low, high in ((0.0, (1 - rolloff) / 2), ((1 - rolloff) / 2, (1 + rolloff) / 2)):

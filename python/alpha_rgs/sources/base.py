@@ -161,6 +161,7 @@ class Source(ABC):
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
     estimable: ClassVar[tuple[str, ...]] = ()           # nuisances that are estimated in a mixture where they are None
+    searches_carrier: ClassVar[bool] = False            # whether a carrier offset that its file leaves out is unknown, not zero
     needs: ClassVar[tuple[str, ...]] = ()               # nuisances without which it cannot be denoised
     synchronizes: ClassVar[tuple[str, ...]] = ()        # those of them that `synchronize` estimates
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from ..errors import ParameterError
 from ..signals import Gfsk as GfskSignal
 from ..signals import Gmsk as Signal
 from ..signals.carrier import carrier, rotation
+from ..signals.cpm import ContinuousPhase
 from . import laurent
 from .base import Noise, Number, Source
+from .cpm_synchronizer import synchronized
 from .keys import number, whole
 from .trellis import Trellis, TrellisDemodulator, detected
 
@@ -39,7 +41,7 @@ class Gmsk(Source):
     finds it in the mixture, a denoiser that is asked without it integrates over it.
     """
 
-    signal: Signal = field(default_factory=Signal)
+    signal: ContinuousPhase = field(default_factory=Signal)
     timing: float | torch.Tensor | None = None
     phase: float | torch.Tensor | None = None
     carrier_offset: float | torch.Tensor = 0.0
@@ -60,7 +62,8 @@ class Gmsk(Source):
     dc_free = True
     decided = True
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
-    estimable = synchronizes = ("timing", "phase")
+    estimable: ClassVar[tuple[str, ...]] = ("timing", "phase")
+    synchronizes: ClassVar[tuple[str, ...]] = ("timing", "phase")
     takes_basis = False
 
     def __post_init__(self) -> None:
@@ -143,7 +146,8 @@ class Gmsk(Source):
         if self.phase is not None and self.symmetry > 1:
             phase = phase + 2 * torch.pi / self.symmetry * torch.randint(self.symmetry, (batch,), generator=generator)
         truth = replace(self, timing=timing, phase=phase, symmetry=1)
-        signal, earlier = self.signal, (self.signal.length - self.signal.span) // 2 + 1 if self.signal.length > self.signal.span else 0
+        signal, tail = self.signal, self.signal.length - self.signal.span
+        earlier = tail // 2 + 1 if tail else 0
         count = int(samples // signal.samples_per_symbol) + signal.span + 2 + 2 * earlier
         symbols = 2 * torch.randint(0, signal.levels, (batch, count), generator=generator) - (signal.levels - 1)
         return truth._modulated(symbols, samples, earlier), truth
@@ -165,7 +169,7 @@ class Gmsk(Source):
         near, place = np.unique(distance - more * sps, return_inverse=True)
         turn = signal.full_pulse(n + torch.as_tensor(near)[:, None] - centre) - signal.full_pulse(n - centre)
         positive = range(1, signal.levels, 2)
-        each = sum(torch.cos(torch.pi * signal.half_turns * a * turn) for a in positive) / len(positive)
+        each = torch.stack([torch.cos(torch.pi * signal.half_turns * a * turn) for a in positive]).mean(0)
         later = sum(np.cos(np.pi * signal.half_turns * a) for a in positive) / len(positive)
         table = each.prod(0).mean(1).numpy()[place].reshape(distance.shape)
         return table * (0.0 if self._half else later) ** more * rotation(self.carrier_offset, lags)
@@ -306,6 +310,10 @@ class Gfsk(Gmsk):
 
     kind = "gfsk"
     keys = {**Gmsk.keys, "modulation_index": number("a symbol turns the phase by this times half a turn")}
+
+    def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
+        """See Source.synchronize; by its symbols (cpm_synchronizer.py) where the modulation index is not 1/2."""
+        return super().synchronize(x, noise) if self._half else synchronized(self, x, noise)
 
 
 def _plain(value: Any) -> Number:

@@ -3,8 +3,8 @@
 hypothesis.
 
 The mixture goes through a filter g that makes the noise white, of variance 1. Each state, the last symbols, keeps its likeliest
-past: the waveform's last samples, which g still holds, its phase, and A, the sum of <g*s, g*x> over the last `coherence` symbols or
-so (per-survivor processing: Raheli, Polydoros, Tzou, 1995; the phase by I0, log I0(2|A|) ~ 2|A|: Colavolpe, Raheli, IEEE Trans.
+past: the waveform's last samples, which g still holds, its phase, and A, the sum of <g*s, g*x> over the last `coherence`
+symbols or so (per-survivor processing: Raheli, Polydoros, Tzou, 1995; the phase by I0, log I0(2|A|) ~ 2|A|: Colavolpe, Raheli, IEEE Trans.
 Commun. 47, 1999). A symbol's branch adds 2(|A'| - forget*|A|) - |g*s|².
 """
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_TAPS = 64              # of the whitening filter, at most
+TAPS = 64              # of the whitening filter, at most
 _NEGLIGIBLE = 1e-4      # of its energy: what its last taps may hold together and still be cut off
 # Symbols that a state tells apart, at least the pulse's span less one: with two levels five, since the whitening filter ties more
 # symbols together than the pulse does.
+_TABLED = 32            # of a sample: so finely are waveforms tabled where samples lie elsewhere in each symbol
 _STATE = {2: 5, 4: 2}
 
 
@@ -45,7 +46,7 @@ def whitened(x: Tensor, density: Tensor) -> Whitened:
     fold[0], fold[1:(n + 1) // 2] = 1, 2
     if n % 2 == 0:
         fold[n // 2] = 1
-    taps = torch.fft.ifft(torch.fft.fft(cepstrum * fold).exp())[:, :_TAPS]
+    taps = torch.fft.ifft(torch.fft.fft(cepstrum * fold).exp())[:, :TAPS]
     energy = taps.abs().square()
     rest = energy.flip(1).cumsum(1).flip(1) / energy.sum(1, keepdim=True)
     taps = taps[:, :max(1, int((rest > _NEGLIGIBLE).sum(1).amax()))]
@@ -81,13 +82,19 @@ class Detection:
         self._prepare(seen, carrier)
         self._run()
 
+    def _table(self) -> Tensor:
+        """Waveforms of all words where a sample lies at multiples of 1/_TABLED of a sample, [_TABLED + 1, words, width]."""
+        since = torch.arange(_TABLED + 1, dtype=torch.float64, device=self.since.device) / _TABLED
+        return self._waves(since, torch.zeros_like(since))
+
     def _waves(self, since: Tensor, carrier: Tensor) -> Tensor:
         """Waveforms of all words, complex64 [k, words, width], whose first sample is `since` [k] into the block."""
         signal, device = self.signal, since.device
         j = torch.arange(self.digits, device=device)
         tau = since[:, None, None] + torch.arange(self.width, device=device) + j[:, None] * signal.samples_per_symbol
         digit = torch.arange(self.levels * self.states, device=device)[:, None] // self.levels ** j % self.levels
-        angle = math.pi * signal.half_turns * ((2 * digit - (self.levels - 1)).double() @ signal.phase_pulse(tau - signal.half_length))
+        share = signal.phase_pulse(tau - signal.half_length)
+        angle = math.pi * signal.half_turns * ((2 * digit - (self.levels - 1)).double() @ share)
         angle = angle + 2 * math.pi * carrier[:, None, None] * torch.arange(self.width, device=device)
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
@@ -99,7 +106,7 @@ class Detection:
         self.there = (n < self.edges[:, 1:, None]) & (n >= count - 1) & (n < seen.x.shape[1])
         self.z = seen.x.gather(1, n.clamp(0, seen.x.shape[1] - 1).flatten(1)).unflatten(1, n.shape[1:]) * self.there
         lag = i - torch.arange(-count + 1, width, device=device)[:, None]        # of a sample before or in the block to one in it
-        mix = torch.where((lag >= 0) & (lag < count), taps[:, lag.clamp(0, count - 1)], 0)           # [k, count - 1 + width, width]
+        mix = torch.where((lag >= 0) & (lag < count), taps[:, lag.clamp(0, count - 1)], 0)      # [k, count - 1 + width, width]
         self.past, self.now = mix[:, :count - 1], mix[:, count - 1:]
         self.carrier = carrier
         turn = 2 * math.pi * carrier[:, None] * self.edges.diff(dim=1)
@@ -117,10 +124,15 @@ class Detection:
         whole = isinstance(self.signal.samples_per_symbol, int)
         lengths = self.edges.diff(dim=1)
         back = []
-        waves = branch = torch.empty(0)
+        waves = branch = table = turns = torch.empty(0)
+        if not whole:
+            table = self._table()
+            angle = 2 * math.pi * self.carrier[:, None] * torch.arange(self.width, device=device)
+            turns = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)[:, None]
         for block in range(blocks):
             if block == 0 or not whole:
-                waves = self._waves(self.since[:, block], self.carrier).unflatten(1, shape[1:] + (self.levels,))
+                waves = (self._waves(self.since[:, 0], self.carrier) if whole else
+                         table[(self.since[:, block] * _TABLED).round().long()] * turns).unflatten(1, shape[1:] + (self.levels,))
                 branch = waves @ self.now[:, None]
             s = phase[..., None, None] * branch
             if past.shape[2]:

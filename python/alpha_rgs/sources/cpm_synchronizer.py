@@ -10,13 +10,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import ParameterError
 from ..inference.gauss_newton import damped_step
 from .base import Noise, Number
+from .cpm_detection import TAPS as _TAPS
 from .cpm_detection import Detection, Whitened, whitened
 
 REACH = 0.02            # cycles per sample: how far an unknown carrier offset may lie from zero
@@ -29,6 +32,7 @@ _KEPT = 4               # points of the grid that are looked at more closely
 # Symbols that detection remembers the phase of; symbols of a stretch of one phase, of steps (0: the window); how many of the
 # candidates go on.
 _STAGES = ((5, 12, 3), (12, 40, 1), (32, 0, 1))
+_PHASES = 2             # corrections of the phase by the posterior mean
 _MEMORY = 4             # symbols that the phase is remembered where carrier offsets are searched
 _FINE = 0.05            # cycles over these, between carrier offsets
 _PART = 100             # symbols of the window that are searched
@@ -40,9 +44,38 @@ _TURN = 0.25            # cycles over a stretch: the longest step of the carrier
 _ELEMENTS = 2 ** 22     # fits that are held at once
 
 
-def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any, carrier: Any) -> tuple[Tensor, Tensor, Detection]:
-    """(timing in samples, carrier offset in cycles per sample, float64 [batch], the symbols found) of x complex64 [batch,
-    samples], of unit power plus noise. timing, carrier: as known, a number or [batch], or None."""
+def synchronized(source: Any, x: Tensor, noise: Noise | Number) -> tuple[Any, dict[str, Tensor]]:
+    """(a continuous-phase source with what it lacks estimated, name -> tensor [batch] of that), see Source.synchronize. Raises
+    ParameterError where the window is too short."""
+    signal, samples = source.signal, x.shape[1]
+    missing = source.unknown
+    if not missing:
+        return source, {}
+    least = math.ceil((_BLOCK[signal.levels] + _HOP + 1) * signal.samples_per_symbol) + _TAPS
+    if samples < least:
+        raise ParameterError(f"{source.kind}: {', '.join(missing)} of a window of {samples} samples cannot be estimated; give "
+                             f"{least} samples or more")
+    timing, carrier, found, seen = synchronize(signal, x, noise, source.timing, source.carrier_offset)
+    values = {"timing": timing.cpu(), "carrier_offset": carrier.cpu()}
+    here = replace(source, **{name: values[name] for name in missing if name != "phase"})
+    if "phase" in missing:
+        s, z = _filtered(seen, waveform(signal, found, timing, carrier, samples)[0][:, None])
+        phase = torch.angle((s[:, 0].conj() * z).sum(1)).double()
+        number = found.first[:, None] + torch.arange(found.symbols.shape[1], device=x.device)
+        over = (found.symbols * (number < here.first().to(x.device)[:, None])).sum(1)       # symbols before the source's first
+        values["phase"] = (phase + math.pi * signal.half_turns * over).cpu()
+        here = replace(here, phase=values["phase"], symmetry=signal.index.denominator)
+        for _ in range(_PHASES if signal.drift else 0):     # a symbol found wrong has left another phase than the trellis knows
+            error = torch.angle((here.denoise(x, Noise.of(noise).flat).conj() * x).sum(1)).double()
+            values["phase"] = values["phase"] + error.cpu()
+            here = replace(here, phase=values["phase"])
+    return here, {name: values[name] for name in missing}
+
+
+def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
+                carrier: Any) -> tuple[Tensor, Tensor, Detection, Whitened]:
+    """(timing in samples, carrier offset in cycles per sample, float64 [batch], the symbols found, x made white) of x complex64
+    [batch, samples], of unit power plus noise. timing, carrier: as known, a number or [batch], or None."""
     batch, samples = x.shape
     density = Noise.of(noise).density(samples).to(x.device).clamp_min(_FLOOR).expand(batch, -1)
     known = [None if v is None else torch.as_tensor(v, dtype=torch.float64, device=x.device).reshape(-1).expand(batch)
@@ -68,12 +101,12 @@ def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any, carr
         limit[1] = _TURN / span if carrier is None else 1e-12
         for _ in range(_STEPS):
             tau, f = stepped(signal, here, found, tau, f, int(span), limit)
-    return tau, f, found
+    return tau, f, found, seen
 
 
 def _carriers(signal: Any, seen: Whitened, timings: Tensor) -> tuple[Tensor, Tensor]:
-    """Timings and carrier offsets, float64 [batch, _GOING]: the likeliest of a fine grid of carrier offsets, at the first two of the
-    timings that differ, in a part of the window."""
+    """Timings and carrier offsets, float64 [batch, _GOING]: the likeliest of a fine grid of carrier offsets, at the first two of
+    the timings that differ, in a part of the window."""
     batch, samples, sps = len(timings), seen.x.shape[1], signal.samples_per_symbol
     apart = (timings - timings[:, :1]) / sps
     other = ((apart - torch.round(apart)).abs() > _APART).int().argmax(1, keepdim=True)         # 0: there is none
@@ -87,8 +120,9 @@ def _carriers(signal: Any, seen: Whitened, timings: Tensor) -> tuple[Tensor, Ten
     tau, f = two[:, :, None].expand(shape).flatten(), grid.expand(shape).flatten()
     rows = torch.arange(batch, device=two.device).repeat_interleave(2 * len(grid))
     size = max(1, _ELEMENTS // (length * signal.levels ** max(2, signal.span)))
-    metric = torch.cat([Detection(signal, part.select(rows[some]), tau[some] - low, f[some], _MEMORY, _BRIEF[signal.levels]).metric
-                        for some in torch.arange(len(rows), device=two.device).split(size)]).reshape(shape)
+    state, every = _BRIEF[signal.levels], torch.arange(len(rows), device=two.device)
+    metric = torch.cat([Detection(signal, part.select(rows[some]), tau[some] - low, f[some], _MEMORY, state).metric
+                        for some in every.split(size)]).reshape(shape)
     metric[:, 1][other[:, 0] == 0] = -torch.inf
     edge = torch.full_like(metric[..., :1], -torch.inf)
     peak = (metric >= torch.cat([metric[..., 1:], edge], 2)) & (metric >= torch.cat([edge, metric[..., :-1]], 2))
@@ -136,7 +170,7 @@ def _peaks(log: Tensor, timings: Tensor, carriers: Tensor, sps: float, cyclic: b
     row, column = best.div(log.shape[2], rounding_mode="floor"), best % log.shape[2]
     step = (carriers[:, -1:] - carriers[:, :1]) / max(carriers.shape[1] - 1, 1)
     f = carriers.gather(1, row) + vertex(down, up) * step
-    return timings.gather(1, column) + vertex(left, right) * sps / log.shape[2], f.clamp(-REACH, REACH) if len(step) else f
+    return timings.gather(1, column) + vertex(left, right) * sps / log.shape[2], f.clamp(carriers[:, :1], carriers[:, -1:])
 
 
 def _metric(signal: Any, x: Tensor, density: Tensor, places: Tensor, carriers: Tensor, fractions: int) -> Tensor:
@@ -190,25 +224,30 @@ def _words(signal: Any, length: int, width: int, late: float) -> Tensor:
 
 
 def waveform(signal: Any, found: Detection, tau: Tensor, f: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """(waveform complex64 [k, samples] of the symbols found, of phase 0 before the first of them; its phase's slope against time)."""
+    """(waveform complex64 [k, samples] of the symbols found, of phase 0 before the first; its phase's slope against time)."""
     angle = math.pi * signal.half_turns * signal.turned(found.symbols, samples, tau + found.first * signal.samples_per_symbol)
     slope = torch.gradient(angle, dim=1)[0].float()
     angle = angle + 2 * math.pi * f[:, None] * torch.arange(samples, device=tau.device)
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64), slope
 
 
+def _filtered(seen: Whitened, s: Tensor) -> tuple[Tensor, Tensor]:
+    """s complex64 [k, m, samples] through the whitening filter, and the mixture so, where both are whole."""
+    samples, lost = s.shape[-1], seen.taps.shape[1] - 1
+    size = samples + lost
+    out = torch.fft.ifft(torch.fft.fft(s, size) * torch.fft.fft(seen.taps, size)[:, None])
+    return out[..., lost:samples], seen.x[:, lost:]
+
+
 def stepped(signal: Any, seen: Whitened, found: Detection, tau: Tensor, f: Tensor, span: int,
             limit: Tensor) -> tuple[Tensor, Tensor]:
     """tau and f after one Gauss-Newton step on the symbols found, the phase of each `span` samples being its own. limit: of the
     step, samples and cycles per sample, [2]."""
-    samples, lost = seen.x.shape[1], seen.taps.shape[1] - 1
+    samples = seen.x.shape[1]
     s, slope = waveform(signal, found, tau, f, samples)
-    size = samples + lost
-    taps = torch.fft.fft(seen.taps, size)[:, None]
-    both = torch.fft.ifft(torch.fft.fft(torch.stack([s, -1j * slope * s], 1), size) * taps)[..., lost:samples]
+    both, z = _filtered(seen, torch.stack([s, -1j * slope * s], 1))
     model, by_tau = both[:, 0], both[:, 1]
-    z = seen.x[:, lost:]
-    n = torch.arange(lost, samples, device=z.device) - samples / 2
+    n = torch.arange(samples - z.shape[1], samples, device=z.device) - samples / 2
     count = max(1, round(len(n) / span))
     edges = torch.linspace(0, len(n), count + 1, device=z.device).round().long().tolist()
     gram = torch.zeros(len(z), 2, 2, dtype=torch.float64, device=z.device)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..signals import Fsk as Signal
-from .base import Number
+from .base import Noise, Number
 from .cpm import Gmsk
+from .cpm_synchronizer import REACH, synchronized
 from .keys import number, text, whole
 
 
@@ -36,8 +38,41 @@ class Fsk(Gmsk):
         **{key: value for key, value in Gmsk.keys.items() if key not in ("samples_per_symbol", "bandwidth_time")},
     }
 
+    estimable = ("timing", "phase", "carrier_offset")
+    synchronizes = estimable
+    searches_carrier = True
+
+    @property
+    def integrates_nuisances(self) -> bool:
+        """See Source.integrates_nuisances: unknown ones are decided first."""
+        return False
+
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
+        """See Gmsk.denoise; of nuisances that are None the likeliest values are taken."""
+        here = synchronized(self, x, Noise(self.white(noise)))[0]
+        return super(Fsk, here).denoise(x, noise)
+
+    def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
+        """See Source.synchronize: by its symbols, see cpm_synchronizer.py. A carrier offset of None is searched within ±0.02 cycles
+        per sample."""
+        return synchronized(self, x, noise)
+
+    def autocorrelation(self, lags: Any) -> np.ndarray:
+        """See Gmsk.autocorrelation; of an unknown carrier offset as if it were zero."""
+        return super(Fsk, replace(self, carrier_offset=0.0) if self.carrier_offset is None else self).autocorrelation(lags)
+
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
+        """See Gmsk.draw; an unknown carrier offset is drawn within ±0.02 cycles per sample."""
+        if self.carrier_offset is not None:
+            return super().draw(batch, samples, generator)
+        drawn = REACH * (2 * torch.rand(batch, generator=generator, dtype=torch.float64) - 1)
+        return super(Fsk, replace(self, carrier_offset=drawn)).draw(batch, samples, generator)
+
     def at(self, start: Number) -> Self:
         """See Gmsk.at."""
+        if self.carrier_offset is None:         # then no phase stays known
+            moved = replace(self, carrier_offset=0.0, phase=None).at(start)
+            return replace(moved, carrier_offset=None)
         out = super().at(start)
         if not self.signal.drift or self.phase is None or self.timing is None:
             return out if not self.signal.drift or self.phase is None else replace(out, phase=None, symmetry=1)

@@ -48,6 +48,7 @@ class LinearModulation(Source):
     preamble: str = ""
 
     kind = "linear-modulation"
+    searches_carrier = True
     linear = True
     keys = {
         "constellation": text("alphabet of the symbols or carriers"),

@@ -85,7 +85,7 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
         names = {f.name for f in dataclasses.fields(signal_type)}
         signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
         rest = {k: v for k, v in table.items() if k not in names}
-        if kind == "linear-modulation" and not {"timing", "phase", "gain"} <= rest.keys():
+        if cls.searches_carrier and not {"timing", "phase", "gain"} <= rest.keys():
             rest.setdefault("carrier_offset", None)     # 0 of a signal of which all else is known
         return cls(signal, **rest)
     except ParameterError as error:

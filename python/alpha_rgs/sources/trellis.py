@@ -62,10 +62,13 @@ class TrellisDemodulator:
         odds = trellis.odds()
         llrs = bit_llrs(odds)
         soft = -torch.tanh(llrs[..., 0] / 2) if signal.levels == 2 else odds.softmax(-1) @ trellis.alphabet
-        return Demodulated(soft.to(torch.complex64), llrs.float(), torch.where((at >= 0) & (at < x.shape[1]), at, torch.nan))
+        # where pulses have tails, the last symbol of a window may be told by what looks like later ones' tails
+        end = x.shape[1] - (signal.samples_per_symbol if signal.length > signal.span else 0)
+        return Demodulated(soft.to(torch.complex64), llrs.float(), torch.where((at >= 0) & (at < end), at, torch.nan))
 
 
-def detected(signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor, starts: int) -> tuple[Trellis, Tensor | None]:
+def detected(signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor,
+             starts: int) -> tuple[Trellis, Tensor | None]:
     """(Trellis of x less the phase of its pulses' tails, that phase float64 [k, samples] or None where pulses have none).
 
     Tails are a small phase that many symbols share. It is subtracted as the mean of the symbols says, in a few passes; what the
@@ -173,7 +176,7 @@ class Trellis:
         self.inside = block * width + sample - first.gather(1, block)
 
     def numbers(self, timing: Tensor) -> Tensor:
-        """Numbers of the symbols that begin in the blocks, [k, blocks]: the first is the last whose pulse began up to sample 0."""
+        """Numbers of the symbols that begin in the blocks, [k, blocks]: the first is the last one begun at sample 0."""
         begin = timing - self.signal.half_length
         newest = torch.floor(-begin / self.signal.samples_per_symbol + 1e-9).long()
         return newest[:, None] + torch.arange(len(self.fit), device=timing.device)
