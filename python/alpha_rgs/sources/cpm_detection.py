@@ -4,8 +4,8 @@ hypothesis.
 
 The mixture goes through a filter g that makes the noise white, of variance 1. Each state, the last symbols, keeps its likeliest
 past: the waveform's last samples, which g still holds, its phase, and A, the sum of <g*s, g*x> over the last `coherence`
-symbols or so (per-survivor processing: Raheli, Polydoros, Tzou, 1995; the phase by I0, log I0(2|A|) ~ 2|A|: Colavolpe, Raheli, IEEE Trans.
-Commun. 47, 1999). A symbol's branch adds 2(|A'| - forget*|A|) - |g*s|².
+symbols or so (per-survivor processing: Raheli, Polydoros, Tzou, 1995; the phase by I0, log I0(2|A|) ~ 2|A|: Colavolpe, Raheli,
+IEEE Trans. Commun. 47, 1999). A symbol's branch adds 2(|A'| - forget*|A|) - |g*s|².
 """
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _STATE = {2: 5, 4: 2}
 
 @dataclass(frozen=True)
 class Whitened:
-    """x: through the whitening filter, complex64 [k, samples]. taps: complex64 [k, g]. The first g - 1 samples are worth nothing."""
+    """x: through the whitening filter, complex64 [k, samples]. taps: complex64 [k, g]. The first g - 1 samples are
+    worth nothing."""
 
     x: Tensor
     taps: Tensor

@@ -53,8 +53,8 @@ class Fsk(Gmsk):
         return super(Fsk, here).denoise(x, noise)
 
     def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
-        """See Source.synchronize: by its symbols, see cpm_synchronizer.py. A carrier offset of None is searched within ±0.02 cycles
-        per sample."""
+        """See Source.synchronize: by its symbols, see cpm_synchronizer.py. A carrier offset of None is searched within ±0.02
+        cycles per sample."""
         return synchronized(self, x, noise)
 
     def autocorrelation(self, lags: Any) -> np.ndarray:

@@ -3,8 +3,8 @@
 
 The signal's modulus is constant, so log p(x | s) is 2/noise_var*Re<s, x> up to a constant. In the stretch of one symbol (a block)
 from where symbol m's pulse begins, the waveform depends on the last `span` symbols (levels**span words) and on the phase that all
-earlier ones have left. With a modulation index h = p/q and symbols -(levels - 1), ..., levels - 1 each has turned it by that times
-pi*h: by -(levels - 1)*pi*h, and the i-th symbol by 2*pi*i*p/q more. So, with c symbols done since the window's start, it is
+earlier ones have left. With a modulation index h = p/q and symbols -(levels - 1), ..., levels - 1 each has turned it by that
+times pi*h: by -(levels - 1)*pi*h, and the i-th symbol by 2*pi*i*p/q more. So, with c symbols done since the window's start, it is
 exp(-j*(levels - 1)*pi*h*c) times one of the q-th roots of one (GMSK: (-j)**c times ±1), and the trellis has q*levels**(span - 1)
 states (Anderson, Aulin, Sundberg, Digital Phase Modulation, ch. 7; the recursions: Bahl, Cocke, Jelinek, Raviv, 1974). The i-th
 symbol that is done leads i*p roots on.
