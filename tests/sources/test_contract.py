@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs.errors import CapabilityError, ParameterError
+from alpha_rgs.signals import Fsk as FskSignal
 from alpha_rgs.signals import Gfsk as GfskSignal
 from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as Signal
@@ -14,7 +15,7 @@ from alpha_rgs.signals import Ofdm as OfdmSignal
 from alpha_rgs.signals import OffsetQpsk as OffsetSignal
 from alpha_rgs.signals import Ppm as PpmSignal
 from alpha_rgs.signals.carrier import carrier
-from alpha_rgs.sources import Gaussian, Gfsk, Gmsk, LinearModulation, Lora, Ofdm, OffsetQpsk, Ppm, Source, Sum, Tones
+from alpha_rgs.sources import Fsk, Gaussian, Gfsk, Gmsk, LinearModulation, Lora, Ofdm, OffsetQpsk, Ppm, Source, Sum, Tones
 from alpha_rgs.sources.base import Noise, State, Structure
 from alpha_rgs.sources.mixtures import alone, noise
 from alpha_rgs.sources.ofdm_bursts import OfdmBursts
@@ -31,6 +32,7 @@ SOURCES = {
     "gfsk": Gfsk(GfskSignal(4, 0.5, 3, 1 / 3), 1.3, 0.4, 1e-3, gain=0.5),
     "oqpsk": OffsetQpsk(OffsetSignal(6.4, "rrc", 0.5, 6), 2.3, 0.4, 1e-3, gain=0.5),
     "msk": OffsetQpsk(OffsetSignal(4, "half-sine"), 2.3, 0.4, 1e-3, gain=0.5),
+    "fsk": Fsk(FskSignal(4, 4, 0.25, "rc"), 1.3, 0.4, 1e-3, gain=0.5),
     "lora": Lora(LoraSignal(6, 1), 17.25, 0.4, 1e-3, gain=0.5),
     "ppm": Ppm(PpmSignal(4), ((Burst(-61.25, 56, 1.1j, 1e-3), Burst(190.5, 112, 0.9, 2e-3)),), 1e-3, gain=0.5),
     "tones": Tones(2, gain=0.5),
@@ -44,7 +46,8 @@ LINEAR = {name: SOURCES[name] for name in ("qpsk", "pi/4-dqpsk")} | {
     "burst": replace(QPSK, timing=40.5, symbols=30)}
 OFDMS = {"ofdm": OFDM, "null": Ofdm(OfdmSignal(32, 8, (2, 1), True, "bpsk"), 0, 0.0), "late": replace(OFDM, frame_offset=79)}
 PHASES = {"gmsk": SOURCES["gmsk"], "wide": Gmsk(GmskSignal(8, 0.5, 2), 0.7, -1.0),
-          "narrow": Gmsk(GmskSignal(5, 0.25, 4), 4.2, 2.0), "gfsk": SOURCES["gfsk"], "bluetooth": Gfsk(GfskSignal(8), 3.0, 0.5)}
+          "narrow": Gmsk(GmskSignal(5, 0.25, 4), 4.2, 2.0), "gfsk": SOURCES["gfsk"], "bluetooth": Gfsk(GfskSignal(8), 3.0, 0.5),
+          "fsk": Fsk(FskSignal(4.4, 2, 0.35), 3.0, 0.5, 1e-3)}
 per_kind = pytest.mark.parametrize("name", SOURCES)
 
 
@@ -182,7 +185,7 @@ def sent_ofdm(source, batch=2, samples=SAMPLES):
 
 def sent_phases(source, batch=2, samples=SAMPLES):
     """(waveform, symbols ±1 from source.first() on)."""
-    count = (samples - 1) // source.signal.samples_per_symbol + source.signal.span + 2
+    count = int((samples - 1) // source.signal.samples_per_symbol) + source.signal.span + 2
     symbols = 2 * torch.randint(0, 2, (batch, count), generator=generator()) - 1
     return source.modulate(symbols, samples), symbols
 
@@ -293,7 +296,7 @@ def test_gmsk_and_gfsk_read_their_own_waveform(name):
 
 
 @pytest.mark.parametrize("source", [replace(QPSK, phase=None), replace(OFDM, frame_offset=None), Gmsk(), Gfsk(timing=0.0), Ppm(),
-                                    OffsetQpsk(phase=0.0)])
+                                    OffsetQpsk(phase=0.0), Fsk(timing=0.0)])
 def test_what_a_demodulator_lacks_is_named(source):
     with pytest.raises(ParameterError, match=f"{source.kind}: {source.unknown[0]} is unknown"):
         source.demodulator()(torch.ones(1, 400, dtype=torch.complex64), 0.1)

@@ -182,7 +182,7 @@ def test_a_prior_file_says_gmsk(tmp_path):
     ({"rolloff": 0.3}, ["'rolloff'", "gmsk", "bandwidth_time"]),
     ({"bandwidth": 0.3}, ["did you mean 'bandwidth_time'"]),
     ({"bandwidth_time": 0.0}, ["bandwidth_time", "0.05"]),
-    ({"samples_per_symbol": 3.7}, ["samples_per_symbol", "3.7", "GNU Radio", "whole"]),
+    ({"samples_per_symbol": 1.7}, ["samples_per_symbol", "1.7", "GNU Radio", "whole"]),
     ({"samples_per_symbol": 0}, ["samples_per_symbol"]),
     ({"span": 0}, ["span", "1 to 8"]),
     ({"span": 9}, ["span", "1 to 8"]),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gaussian frequency shift keying: s(n) = exp(j*pi*h*sum_k a_k q(n - timing - k*samples_per_symbol)), a_k = ±1, of modulation
-index h; GMSK is h = 1/2."""
+"""Continuous-phase modulation: s(n) = exp(j*pi*h*sum_k a_k q(n - timing - k*samples_per_symbol)) of modulation index h. Gaussian
+frequency shift keying has a_k = ±1; GMSK is h = 1/2. Others: fsk.py."""
+from __future__ import annotations
+
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,73 +11,147 @@ from torch import Tensor
 
 from ..errors import ParameterError
 
-_DENOMINATOR = 16       # of a modulation index, at most: so many phases does the trellis have
+DENOMINATOR = 16        # of a modulation index, at most: so many phases does the trellis have
+
+
+class ContinuousPhase:
+    """What all continuous-phase modulations share. A symbol's phase pulse q rises from 0 to 1.
+
+    levels: how many symbols, ±1, ±3, ... . span: symbols at once under way in the trellis. index: the fraction p/q whose q
+    phases the trellis has. length: symbols that the pulse takes in the waveform; where that is more than span, the trellis takes
+    the tails for a small known phase, see sources/trellis.py.
+    """
+
+    samples_per_symbol: float
+    span: int
+
+    levels = 2
+
+    @property
+    def index(self) -> Fraction:
+        """The fraction that the trellis takes for the modulation index."""
+        raise NotImplementedError
+
+    @property
+    def half_turns(self) -> float:
+        """The modulation index: a symbol of +1 turns the phase by so many half turns."""
+        return float(self.index)
+
+    @property
+    def drift(self) -> float:
+        """By how many half turns a symbol of +1 turns the phase further than `index` says; 0 where that is all."""
+        return 0.0
+
+    @property
+    def length(self) -> int:
+        """Length of the pulse in the waveform, symbols."""
+        return self.span
+
+    @property
+    def alphabet_power(self) -> float:
+        """Mean square of a symbol."""
+        return (self.levels ** 2 - 1) / 3
+
+    @property
+    def half_length(self) -> float:
+        """How far the trellis' frequency pulse reaches from its centre, samples."""
+        return self.span * self.samples_per_symbol / 2
+
+    def phase_pulse(self, tau: float | Tensor) -> Tensor:
+        """q in the trellis: the share of its turn that a symbol has made `tau` samples after its pulse's centre, 0 ... 1, float64
+        tensor of the same shape."""
+        raise NotImplementedError
+
+    def full_pulse(self, tau: Tensor) -> Tensor:
+        """q in the waveform."""
+        return self.phase_pulse(tau)
+
+    def turned(self, symbols: Tensor, samples: int, timing: float | Tensor, tails: int = 0) -> Tensor:
+        """sum_k a_k q(n - timing - k*samples_per_symbol), float64 [batch, samples], of symbols float64 [batch, n]. tails: of what
+        the trellis' q leaves of the waveform's one instead, to that power, 1 or 2."""
+        batch, count = symbols.shape
+        timing = torch.as_tensor(timing, dtype=torch.float64, device=symbols.device).reshape(-1, 1)
+        age = (torch.arange(samples, device=symbols.device) - timing) / self.samples_per_symbol + self.length / 2
+        latest = torch.floor(age).long().expand(batch, samples)         # the symbol whose pulse began last, `since` symbols ago
+        since = age - torch.floor(age)
+        a, total = torch.nn.functional.pad(symbols, (1, 1)), torch.nn.functional.pad(symbols.cumsum(1), (1, 0))
+        turn = total.gather(1, (latest - self.length + 1).clamp(0, count)) if not tails else torch.zeros_like(age)
+        for j in range(self.length):
+            tau = (since + j) * self.samples_per_symbol - self.length * self.samples_per_symbol / 2
+            share = (self.full_pulse(tau) - self.phase_pulse(tau)) ** tails if tails else self.full_pulse(tau)
+            turn = turn + a.gather(1, (latest - j + 1).clamp(0, count + 1)) * share
+        return turn
+
+    def modulate(self, symbols: Tensor, samples: int, timing: float | Tensor, earlier: int = 0) -> Tensor:
+        """symbols ±1, ±3, ..., real [batch, n] -> complex64 [batch, samples] of unit modulus; the pulse of symbol 0 is centred on
+        sample `timing`, any real number or one per window, [batch]. Phase 0 before symbol 0, or, where symbols `earlier` than the
+        one called 0 are given, once the turns of these are over; it stands still after the last symbol."""
+        a = torch.as_tensor(symbols, dtype=torch.float64)
+        turn = self.turned(a, samples, timing - earlier * self.samples_per_symbol)
+        if earlier:
+            turn = turn - a[:, :earlier].sum(1, keepdim=True)
+        angle = torch.pi * self.half_turns * (turn if self.drift else turn % (2 * self.index.denominator))
+        return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def check_symbols(sps: float, span: int, most: int) -> tuple[float, int]:
+    """Samples per symbol, an int where it is whole, and the span as an int. Raises ParameterError naming what is wrong."""
+    if isinstance(sps, bool) or sps < 1 or (sps != int(sps) and sps < 2):
+        raise ParameterError(f"samples_per_symbol: {sps} must be 2 or more, or the whole number 1; resample the recording first, "
+                             "for instance with GNU Radio's Polyphase Arbitrary Resampler (filter.pfb.arb_resampler_ccf)")
+    if isinstance(span, bool) or span != int(span) or not 1 <= span <= most:
+        raise ParameterError(f"span: {span} must be a whole number of symbols, 1 to {most} (levels**span waveforms a symbol)")
+    return int(sps) if sps == int(sps) else float(sps), int(span)
+
+
+def gaussian_pulse(t: Tensor, bandwidth_time: float, span: int) -> Tensor:
+    """Phase pulse of a rectangle of one symbol through a Gaussian filter, t symbols after its centre, cut off at `span` symbols
+    and scaled to 1 again."""
+    sigma = 0.6931471805599453 ** 0.5 / (2 * torch.pi * bandwidth_time)       # symbols
+
+    def integral(u: Tensor) -> Tensor:        # of the Gaussian's distribution function
+        return u * torch.special.ndtr(u / sigma) + sigma * torch.exp(-(u / sigma) ** 2 / 2) / (2 * torch.pi) ** 0.5
+
+    half = torch.tensor(span / 2, dtype=torch.float64)
+    t = t.clamp(-span / 2, span / 2)
+    q, low, high = (integral(u + 0.5) - integral(u - 0.5) for u in (t, -half.to(t.device), half.to(t.device)))
+    return (q - low) / (high - low)
+
+
+def check_bandwidth_time(value: float) -> None:
+    """Raises ParameterError."""
+    if not 0.05 <= value <= 10:
+        raise ParameterError(f"bandwidth_time: {value} must lie between 0.05 and 10; 0.3 in GSM")
 
 
 @dataclass(frozen=True)
-class Gmsk:
+class Gmsk(ContinuousPhase):
     """Frequency shift keying of modulation index 1/2 behind a Gaussian filter: constant modulus, a quarter turn a symbol.
 
-    samples_per_symbol: whole number, 1 or more. bandwidth_time: 3 dB bandwidth of the filter times the symbol's duration (GSM:
+    samples_per_symbol: 1, or any number from 2 on. bandwidth_time: 3 dB bandwidth of the filter times the symbol's duration (GSM:
     0.3, 3GPP TS 45.004, 2.5). span: length of the frequency pulse in symbols, 1 to 8, of the Gaussian filter's response to one
     symbol; it is cut off there (at 4 and 0.3 1e-4 of its area is lost) and scaled to a quarter turn again.
     """
 
-    samples_per_symbol: int = 4
+    samples_per_symbol: float = 4
     bandwidth_time: float = 0.3
     span: int = 4
 
     def __post_init__(self) -> None:
-        sps = self.samples_per_symbol
-        if isinstance(sps, bool) or sps != int(sps) or sps < 1:
-            raise ParameterError(f"samples_per_symbol: {sps} must be a whole number, 1 or more; resample the recording first, "
-                                 "for instance with GNU Radio's Polyphase Arbitrary Resampler (filter.pfb.arb_resampler_ccf)")
-        object.__setattr__(self, "samples_per_symbol", int(sps))
-        if not 0.05 <= self.bandwidth_time <= 10:
-            raise ParameterError(f"bandwidth_time: {self.bandwidth_time} must lie between 0.05 and 10; 0.3 in GSM")
-        if isinstance(self.span, bool) or self.span != int(self.span) or not 1 <= self.span <= 8:
-            raise ParameterError(f"span: {self.span} must be a whole number of symbols, 1 to 8 (2**span waveforms a symbol)")
-        object.__setattr__(self, "span", int(self.span))
+        sps, span = check_symbols(self.samples_per_symbol, self.span, 8)
+        object.__setattr__(self, "samples_per_symbol", sps)
+        object.__setattr__(self, "span", span)
+        check_bandwidth_time(self.bandwidth_time)
 
     @property
     def index(self) -> Fraction:
         """The modulation index, a Fraction: a symbol turns the phase by this times half a turn."""
         return Fraction(1, 2)
 
-    @property
-    def half_length(self) -> float:
-        """How far the frequency pulse reaches from its centre, samples."""
-        return self.span * self.samples_per_symbol / 2
-
     def phase_pulse(self, tau: float | Tensor) -> Tensor:
         """q: the share of its turn that a symbol has made `tau` samples after its pulse's centre, 0 ... 1, float64 tensor of the
         same shape. A rectangle of one symbol through the Gaussian filter, integrated."""
-        sigma = 0.6931471805599453 ** 0.5 / (2 * torch.pi * self.bandwidth_time)       # symbols
-
-        def integral(u: Tensor) -> Tensor:        # of the Gaussian's distribution function
-            return u * torch.special.ndtr(u / sigma) + sigma * torch.exp(-(u / sigma) ** 2 / 2) / (2 * torch.pi) ** 0.5
-
-        half = torch.tensor(self.span / 2, dtype=torch.float64)
-        t = (torch.as_tensor(tau, dtype=torch.float64) / self.samples_per_symbol).clamp(-self.span / 2, self.span / 2)
-        q, low, high = (integral(u + 0.5) - integral(u - 0.5) for u in (t, -half.to(t.device), half.to(t.device)))
-        return (q - low) / (high - low)
-
-    def modulate(self, symbols: Tensor, samples: int, timing: float | Tensor) -> Tensor:
-        """symbols ±1, real [batch, n] -> complex64 [batch, samples] of unit modulus; the pulse of symbol 0 is centred on sample
-        `timing`, any real number or one per window, [batch]. Phase 0 before symbol 0; it stands still after the last symbol."""
-        a = torch.as_tensor(symbols, dtype=torch.float64)
-        batch, count = a.shape
-        timing = torch.as_tensor(timing, dtype=torch.float64, device=a.device).reshape(-1, 1)
-        age = (torch.arange(samples, device=a.device) - timing) / self.samples_per_symbol + self.span / 2
-        latest = torch.floor(age).long().expand(batch, samples)         # the symbol whose pulse began last, `since` symbols ago
-        since = age - torch.floor(age)
-        a, total = torch.nn.functional.pad(a, (1, 1)), torch.nn.functional.pad(a.cumsum(1), (1, 0))
-        turn = total.gather(1, (latest - self.span + 1).clamp(0, count))
-        for j in range(self.span):
-            share = self.phase_pulse((since + j) * self.samples_per_symbol - self.half_length)
-            turn = turn + a.gather(1, (latest - j + 1).clamp(0, count + 1)) * share
-        angle = torch.pi * float(self.index) * (turn % (2 * self.index.denominator))
-        return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+        return gaussian_pulse(torch.as_tensor(tau, dtype=torch.float64) / self.samples_per_symbol, self.bandwidth_time, self.span)
 
 
 @dataclass(frozen=True)
@@ -98,9 +174,9 @@ class Gfsk(Gmsk):
         near = self.index
         if abs(near - self.modulation_index) > 1e-4:
             raise ParameterError(f"modulation_index: {self.modulation_index} must be a fraction whose denominator is at most "
-                                 f"{_DENOMINATOR}, within 1e-4: the nearest is {near} = {float(near):.6g}")
+                                 f"{DENOMINATOR}, within 1e-4: the nearest is {near} = {float(near):.6g}")
 
     @property
     def index(self) -> Fraction:
         """See Gmsk.index."""
-        return Fraction(self.modulation_index).limit_denominator(_DENOMINATOR)
+        return Fraction(self.modulation_index).limit_denominator(DENOMINATOR)

@@ -3,6 +3,7 @@
 from .base import Source
 from .cpm import Gfsk, Gmsk
 from .folder import save
+from .fsk import Fsk
 from .gaussian import Gaussian
 from .learned import with_network
 from .linear_modulation import LinearModulation
@@ -14,5 +15,5 @@ from .sum import Sum
 from .toml import from_dict, load
 from .tones import Tones
 
-__all__ = ["Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "OffsetQpsk", "Ppm", "Source", "Sum", "Tones",
+__all__ = ["Fsk", "Gaussian", "Gfsk", "Gmsk", "LinearModulation", "Lora", "Ofdm", "OffsetQpsk", "Ppm", "Source", "Sum", "Tones",
            "from_dict", "load", "save", "with_network"]

@@ -2,6 +2,7 @@
 """GMSK and GFSK of unknown symbols: the exact posterior mean in white noise, by forward-backward, see trellis.py."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -11,14 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import CapabilityError, ParameterError
+from ..errors import ParameterError
 from ..signals import Gfsk as GfskSignal
 from ..signals import Gmsk as Signal
 from ..signals.carrier import carrier, rotation
+from ..signals.cpm import ContinuousPhase
 from . import laurent, staggered
 from .base import Noise, Number, Source
+from .cpm_synchronizer import synchronized
 from .keys import frequency, instant, number, period, whole
-from .trellis import Trellis, TrellisDemodulator
+from .trellis import Trellis, TrellisDemodulator, detected
 
 _GRID = 16          # values of each unknown nuisance that are tried at once
 _NATS = 12.0        # hypotheses this far below the best one are left out
@@ -38,7 +41,7 @@ class Gmsk(Source):
     likely as any other: `separate` finds it in the mixture, a denoiser that is asked without it integrates over it.
     """
 
-    signal: Signal = field(default_factory=Signal)
+    signal: ContinuousPhase = field(default_factory=Signal)
     timing: float | torch.Tensor | None = None
     phase: float | torch.Tensor | None = None
     carrier_offset: float | torch.Tensor | None = 0.0
@@ -46,6 +49,7 @@ class Gmsk(Source):
     gain: float | torch.Tensor | None = None
 
     kind = "gmsk"
+    any_rate = True
     keys = {
         "samples_per_symbol": period("samples", "symbol_rate"),
         "bandwidth_time": number("of the Gaussian filter: 3 dB bandwidth times the symbol's duration"),
@@ -79,19 +83,25 @@ class Gmsk(Source):
         return self.signal.index.denominator * (1 + self.signal.index.numerator % 2)
 
     @property
+    def _half(self) -> bool:
+        """Whether the modulation index is 1/2."""
+        return self.signal.index == Fraction(1, 2) and not self.signal.drift
+
+    @property
     def linear(self) -> bool:
-        """See Source.linear: Laurent's pulses, of modulation index 1/2."""
-        return self.signal.index == Fraction(1, 2)
+        """See Source.linear: Laurent's pulses, of two levels and modulation index 1/2."""
+        return self._half and self.signal.levels == 2
 
     @property
     def integrates_nuisances(self) -> bool:
         """See Source.integrates_nuisances."""
-        return self.signal.index == Fraction(1, 2)
+        return self._half
 
     @property
     def pseudo_period(self) -> int | None:
         """See Source.pseudo_period: two symbols at modulation index 1/2."""
-        return 2 * self.signal.samples_per_symbol if self.signal.index == Fraction(1, 2) else None
+        twice = 2 * self.signal.samples_per_symbol
+        return int(twice) if self._half and twice == int(twice) else None
 
     def first(self) -> Any:
         """The number of the first symbol whose pulse is not over at sample 0, int64 [batch] (or [1]); the timing is known."""
@@ -122,7 +132,11 @@ class Gmsk(Source):
     def modulate(self, symbols: Any, samples: Any) -> Any:
         """Symbols first, first + 1, ... (real ±1 [batch, n]) to the waveform complex64 [batch, samples]; timing and phase are
         known."""
-        out = self.signal.modulate(symbols, samples, self.timing + self.first() * self.signal.samples_per_symbol)
+        return self._modulated(symbols, samples, 0)
+
+    def _modulated(self, symbols: Any, samples: Any, earlier: int) -> Any:
+        """As modulate, of symbols first - earlier, ..."""
+        out = self.signal.modulate(symbols, samples, self.timing + self.first() * self.signal.samples_per_symbol, earlier)
         return out * carrier(self.phase, self.carrier_offset, out)
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
@@ -137,37 +151,45 @@ class Gmsk(Source):
             phase = phase + 2 * torch.pi / self.symmetry * torch.randint(self.symmetry, (batch,), generator=generator)
         offset = known(None, 2 * staggered.REACH) - staggered.REACH if self.carrier_offset is None else self.carrier_offset
         truth = replace(self, timing=timing, phase=phase, carrier_offset=offset, symmetry=1)
-        count = samples // self.signal.samples_per_symbol + self.signal.span + 2
-        return truth.modulate(2 * torch.randint(0, 2, (batch, count), generator=generator) - 1, samples), truth
+        signal, tail = self.signal, self.signal.length - self.signal.span
+        earlier = tail // 2 + 1 if tail else 0
+        count = int(samples // signal.samples_per_symbol) + signal.span + 2 + 2 * earlier
+        symbols = 2 * torch.randint(0, signal.levels, (batch, count), generator=generator) - (signal.levels - 1)
+        return truth._modulated(symbols, samples, earlier), truth
 
     def autocorrelation(self, lags: Any) -> np.ndarray:
-        """See Source.autocorrelation: the mean over symbols, prod_k cos(pi*h*(q_k(n + l) - q_k(n))), averaged over n in one
-        symbol; over fractions of a sample too where the timing is not one number. From span + 1 symbols on each symbol more
-        is a factor cos(pi*h): zero for GMSK."""
-        sps, span = self.signal.samples_per_symbol, self.signal.span
+        """See Source.autocorrelation: the mean over symbols, prod_k E[cos(pi*h*a*(q_k(n + l) - q_k(n)))], averaged over n in one
+        symbol; over fractions of a sample too where the timing is not one number. From the pulse's length and a symbol on each
+        symbol more is a factor E[cos(pi*h*a)]: zero for GMSK."""
+        signal, sps, length = self.signal, self.signal.samples_per_symbol, self.signal.length
         timing = torch.as_tensor(np.nan if self.timing is None else self.timing, dtype=torch.float64)
         fractions = (torch.arange(8) + 0.5) / 8 if timing.numel() != 1 or self.timing is None else -timing.reshape(1) % 1
         n = (torch.arange(sps) + fractions.double()[:, None]).flatten()
-        reach = (span + 1) * sps
-        centre = sps * torch.arange(-span, 2 * span + 3)[:, None, None]
-        turn = self.signal.phase_pulse(n + torch.arange(reach + 1)[:, None] - centre) - self.signal.phase_pulse(n - centre)
-        table = torch.cos(torch.pi * float(self.signal.index) * turn).prod(0).mean(1).numpy()
+        if not isinstance(sps, int):            # samples fall anywhere in a symbol
+            n = (torch.arange(64).double() + 0.5) * sps / 64
+        reach = (length + 1) * sps
+        centre = sps * torch.arange(-length, 2 * length + 3)[:, None, None]
         distance = abs(np.asarray(lags))
         more = np.maximum(distance - reach, -1) // sps + 1          # symbols beyond the table
-        each = np.cos(np.pi * float(self.signal.index)) if self.signal.index.denominator != 2 else 0.0
-        return table[distance - more * sps] * each ** more * rotation(
-            0.0 if self.carrier_offset is None else self.carrier_offset, lags)
+        near, place = np.unique(distance - more * sps, return_inverse=True)
+        turn = signal.full_pulse(n + torch.as_tensor(near)[:, None] - centre) - signal.full_pulse(n - centre)
+        positive = range(1, signal.levels, 2)
+        each = torch.stack([torch.cos(torch.pi * signal.half_turns * a * turn) for a in positive]).mean(0)
+        later = sum(np.cos(np.pi * signal.half_turns * a) for a in positive) / len(positive)
+        offset = 0.0 if self.carrier_offset is None else self.carrier_offset
+        table = each.prod(0).mean(1).numpy()[place].reshape(distance.shape)
+        return table * (0.0 if self._half else later) ** more * rotation(offset, lags)
 
     def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: Laurent's pulses, of modulation index 1/2."""
-        if self.signal.index != Fraction(1, 2) or self.unknown:
+        if not self.linear or self.unknown:
             return None
         return laurent.linear_model(self, shape)
 
     @property
     def memory(self) -> int:
         """See Source.memory."""
-        return (self.signal.span + 1) * self.signal.samples_per_symbol
+        return math.ceil((self.signal.span + 1) * self.signal.samples_per_symbol)
 
     def demodulator(self) -> Any:
         """See Source.demodulator: maximum a posteriori bits from the trellis, timing and phase known."""
@@ -189,35 +211,28 @@ class Gmsk(Source):
         window, weight, *nuisances = self._hypotheses(x, noise_var)
         for part in self._parts(len(window), x.shape[1]):
             rows, (timing, phase) = window[part], (v[part] for v in nuisances)
-            trellis = Trellis(self.signal, x[rows], noise_var[rows], timing, phase, self._starts)
-            mean.index_add_(0, rows, weight[part, None] * trellis.mean())
+            trellis, tail = detected(self.signal, x[rows], noise_var[rows], timing, phase, self.starts)
+            s = trellis.mean() if tail is None else trellis.mean() * torch.polar(torch.ones_like(tail), tail)
+            mean.index_add_(0, rows, weight[part, None] * s)
         return mean.to(torch.complex64) * turn
 
     def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
-        """See Source.synchronize: of timing, phase and carrier offset those that are None, the likeliest; the carrier offset at
-        modulation index 1/2 only. Raises CapabilityError."""
+        """See Source.synchronize: of timing, phase and carrier offset those that are None, the likeliest; by the lines of its
+        square at modulation index 1/2 (staggered.py), else by its symbols (cpm_synchronizer.py)."""
         if not self.unknown:
             return self, {}
-        if self.signal.index == Fraction(1, 2):
-            return laurent.synchronize(self, x, noise)
-        if self.carrier_offset is None:
-            raise CapabilityError(f"carrier_offset: of {self.kind} it is estimated at modulation index 1/2 only; give it")
-        noise_var = Noise.of(noise).flat
-        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
-        window, weight, *nuisances = self._hypotheses((x * carrier(0.0, self.carrier_offset, x).conj()).to(torch.complex128),
-                                                      noise_var)
-        best = torch.stack([torch.where(window == k, weight, -1).argmax() for k in range(len(x))])
-        found = {name: v[best].cpu() for name, v in zip(("timing", "phase"), nuisances) if getattr(self, name) is None}
-        symmetry = self.signal.index.denominator if "phase" in found else self.symmetry
-        return replace(self, **found, symmetry=symmetry), found
+        return laurent.synchronize(self, x, noise) if self.linear else synchronized(self, x, noise)
 
     @property
-    def _starts(self) -> int:
+    def starts(self) -> int:
+        """At how many phases the trellis may start."""
         return 1 if self.phase is not None and self.symmetry == 1 else self.signal.index.denominator
 
     def _parts(self, count: int, samples: int) -> list[slice]:
-        words = self.signal.index.denominator * 2 ** self.signal.span
-        size = max(1, _ELEMENTS // ((samples // self.signal.samples_per_symbol + 2) * words))
+        sps, words = self.signal.samples_per_symbol, self.signal.index.denominator * self.signal.levels ** self.signal.span
+        if not isinstance(sps, int):            # each block has waveforms of its own
+            words = max(words, 4 * math.ceil(sps) * self.signal.levels ** self.signal.span)
+        size = max(1, _ELEMENTS // (int(samples // sps + 2) * words))
         return [slice(k, k + size) for k in range(0, count, size)]
 
     def _evidence(self, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor) -> Tensor:
@@ -226,7 +241,7 @@ class Gmsk(Source):
         window = torch.arange(len(x), device=x.device).repeat_interleave(per)
         timing, phase = timing.flatten(), phase.flatten()
         return torch.cat([Trellis(self.signal, x[window[part]], noise_var[window[part]], timing[part], phase[part],
-                                   self._starts).evidence() for part in self._parts(len(window), x.shape[1])]).reshape(shape)
+                                   self.starts).evidence() for part in self._parts(len(window), x.shape[1])]).reshape(shape)
 
     def _hypotheses(self, x: Tensor, noise_var: Tensor) -> Any:
         """Nuisances and their posterior probabilities: window int64, weight, timing, phase float64, all [hypotheses].

@@ -7,6 +7,7 @@ s(n) = Σ_k j^k·r_k·c0(n - kT) + j^(k-1)·r_k·r_(k-1)·r_(k-2)·c1(n - kT) + 
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -31,7 +32,7 @@ _COMPLEX = torch.complex128
 def _missing(signal: Any) -> float:
     """Mean power of what c0 leaves out: 1 less its energy per symbol, over fractions of a sample."""
     steps = 16
-    t = np.arange((signal.span + 1) * signal.samples_per_symbol * steps) / steps
+    t = np.arange(math.ceil((signal.span + 1) * signal.samples_per_symbol * steps)) / steps
     return max(1 - float(np.sum(pulse(signal, t, 0) ** 2)) / steps / signal.samples_per_symbol, 0.0)
 
 
@@ -89,7 +90,7 @@ def linear_model(source: Gmsk, shape: Sequence[int]) -> LinearModel:
     signal, samples = source.signal, shape[1]
     period = signal.samples_per_symbol
     first = source.first() - 1                          # one symbol before: its c0 still reaches the window
-    count = (samples - 1) // period + signal.span + 3
+    count = int((samples - 1) // period) + signal.span + 3
     number = first[:, None] + torch.arange(count)
     centre = torch.as_tensor(source.timing, dtype=torch.float64).reshape(-1, 1) + number * period
     begin = centre - signal.half_length
@@ -98,7 +99,7 @@ def linear_model(source: Gmsk, shape: Sequence[int]) -> LinearModel:
 
     def columns(order: int, turn: Tensor) -> tuple[Tensor, Tensor]:
         start = torch.ceil(begin - 1e-9).long()
-        width = (signal.span + 1 if order == 0 else signal.span - 1) * period
+        width = math.ceil((signal.span + 1 if order == 0 else signal.span - 1) * period)
         n = start[..., None] + torch.arange(width)
         wave = torch.as_tensor(pulse(signal, (n - begin[..., None]).numpy(), order)) * turn[..., None]
         if torch.is_tensor(source.carrier_offset) or source.carrier_offset:

@@ -2,6 +2,7 @@
 """The kinds of sources that prior files describe. A new kind is one line here, and a module of its own."""
 from .base import Source
 from .cpm import Gfsk, Gmsk
+from .fsk import Fsk
 from .linear_modulation import LinearModulation
 from .lora import Lora
 from .ofdm import Ofdm
@@ -10,5 +11,5 @@ from .ppm import Ppm
 from .sum import Sum
 from .tones import Tones
 
-KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, OffsetQpsk, Lora, Ppm, Tones,
-                                                            Sum)}
+KINDS: dict[str, type[Source]] = {cls.kind: cls for cls in (LinearModulation, Ofdm, Gmsk, Gfsk, Fsk, OffsetQpsk, Lora, Ppm,
+                                                            Tones, Sum)}

@@ -2,14 +2,20 @@
 """The trellis of a continuous-phase modulation, and its forward-backward algorithm.
 
 The signal's modulus is constant, so log p(x | s) is 2/noise_var*Re<s, x> up to a constant. In the stretch of one symbol (a block)
-from where symbol m's pulse begins, the waveform depends on the last `span` symbols (2**span words) and on the phase that all
-earlier ones have left. With a modulation index h = p/q each has turned it by ±pi*h: by -pi*h, and the +1 symbols by 2*pi*p/q
-more. So, with c symbols done since the window's start, it is exp(-j*pi*h*c) times one of the q-th roots of one (GMSK: (-j)**c
-times ±1), and the trellis has q*2**(span - 1) states (Anderson, Aulin, Sundberg, Digital Phase Modulation, ch. 7; the recursions:
-Bahl, Cocke, Jelinek, Raviv, 1974). A +1 symbol that is done leads p roots on.
+from where symbol m's pulse begins, the waveform depends on the last `span` symbols (levels**span words) and on the phase that all
+earlier ones have left. With a modulation index h = p/q and symbols -(levels - 1), ..., levels - 1 each has turned it by that
+times pi*h: by -(levels - 1)*pi*h, and the i-th symbol by 2*pi*i*p/q more. So, with c symbols done since the window's start, it is
+exp(-j*(levels - 1)*pi*h*c) times one of the q-th roots of one (GMSK: (-j)**c times ±1), and the trellis has q*levels**(span - 1)
+states (Anderson, Aulin, Sundberg, Digital Phase Modulation, ch. 7; the recursions: Bahl, Cocke, Jelinek, Raviv, 1974). The i-th
+symbol that is done leads i*p roots on.
+
+A modulation index that is no such fraction turns further by `drift` half turns a symbol: each state keeps the sum of the symbols
+of its likeliest past, and its phase by it (per-survivor processing: Raheli, Polydoros, Tzou, IEEE Trans. Commun. 43, 1995).
 """
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import torch
@@ -19,9 +25,24 @@ from ..errors import ParameterError
 from ..signals.carrier import carrier
 from .base import Demodulated, Number
 
+# Dibits of the symbols -3, -1, +1, +3. ETSI TS 102 361-1, table 10.3: 01 is +3 (1.944 kHz), 00 is +1 (0.648 kHz), 10 is -1, 11 is
+# -3. TIA-102.BAAA, C4FM: the same, of 1.8 and 0.6 kHz. The first bit is the sign, the second one the size.
+_DIBITS = ((1, 1), (1, 0), (0, 0), (0, 1))
+BITS = {2: ((0,), (1,)), 4: _DIBITS}        # levels -> bits of each symbol, the lowest frequency first
+
+
+def bit_llrs(odds: Tensor) -> Tensor:
+    """log P(0)/P(1) [..., bits] of log-probabilities [..., levels] of symbols."""
+    bits = BITS[odds.shape[-1]]
+    if len(bits) == 2:
+        return odds[..., :1] - odds[..., 1:]
+    return torch.stack([odds[..., [i for i, b in enumerate(bits) if not b[k]]].logsumexp(-1)
+                        - odds[..., [i for i, b in enumerate(bits) if b[k]]].logsumexp(-1) for k in range(len(bits[0]))], -1)
+
 
 class TrellisDemodulator:
-    """Bits of a CPM source (bit 1: symbol +1, the higher frequency) by forward-backward, see sources.base.Demodulator."""
+    """Bits of a CPM source by forward-backward, see sources.base.Demodulator. Of two levels bit 1 is the symbol +1, the higher
+    frequency; of four the dibits 01, 00, 10, 11 are the symbols +3, +1, -1, -3. Soft symbols are these numbers' means."""
 
     coherent, ambiguity = False, 1      # a common phase within the trellis' symmetry moves no bit
 
@@ -36,109 +57,211 @@ class TrellisDemodulator:
         like = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         noise_var, timing, phase = (like + torch.as_tensor(v, device=x.device) for v in (noise_var, own.timing, own.phase))
         turned = (x * carrier(0.0, own.carrier_offset, x).conj()).to(torch.complex128)
-        trellis = Trellis(signal, turned, noise_var.clamp_min(1e-6), timing, phase, own._starts)
-        # of the first block: the last symbol whose pulse began up to sample 0
-        begin = timing - signal.half_length
-        newest = torch.floor(-begin / signal.samples_per_symbol + 1e-9).long()
-        at = timing[:, None] + (newest[:, None] + torch.arange(len(trellis.fit), device=x.device)) * signal.samples_per_symbol
-        llrs = trellis.bits()
-        return Demodulated(-torch.tanh(llrs / 2).to(torch.complex64), llrs[..., None].float(),
-                           torch.where((at >= 0) & (at < x.shape[1]), at, torch.nan))
+        trellis = detected(signal, turned, noise_var.clamp_min(1e-6), timing, phase, own.starts)[0]
+        at = timing[:, None] + trellis.numbers(timing) * signal.samples_per_symbol
+        odds = trellis.odds()
+        llrs = bit_llrs(odds)
+        soft = -torch.tanh(llrs[..., 0] / 2) if signal.levels == 2 else odds.softmax(-1) @ trellis.alphabet
+        # where pulses have tails, the last symbol of a window may be told by what looks like later ones' tails
+        end = x.shape[1] - (signal.samples_per_symbol if signal.length > signal.span else 0)
+        return Demodulated(soft.to(torch.complex64), llrs.float(), torch.where((at >= 0) & (at < end), at, torch.nan))
+
+
+def detected(signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor,
+             starts: int) -> tuple[Trellis, Tensor | None]:
+    """(Trellis of x less the phase of its pulses' tails, that phase float64 [k, samples] or None where pulses have none).
+
+    Tails are a small phase that many symbols share. It is subtracted as the mean of the symbols says, in a few passes; what the
+    symbols leave open of it, and all of those beyond the window, is taken for noise.
+    """
+    if signal.length == signal.span:
+        return Trellis(signal, x, noise_var, timing, phase, starts), None
+    lost, noise_var, half = tail_power(signal), noise_var[:, None], math.pi * signal.half_turns
+    alike = max(1.0, _ALIKE * signal.samples_per_symbol)
+    level, tail, here = noise_var + alike * lost, torch.zeros_like(x.real), x
+    for _ in range(_PASSES):
+        trellis = Trellis(signal, here, level, timing, phase, starts)
+        weight = trellis.odds().softmax(-1)
+        mean = weight @ trellis.alphabet
+        settled = mean.square() - weight @ trellis.alphabet.square() + signal.alphabet_power
+        first = timing + trellis.numbers(timing)[:, 0] * signal.samples_per_symbol
+        tail = half * signal.turned(mean, x.shape[1], first, tails=1)
+        known = half ** 2 * signal.turned(settled, x.shape[1], first, tails=2)
+        here, level = x * torch.polar(torch.ones_like(tail), -tail), noise_var + alike * (lost - known).clamp_min(0)
+    return Trellis(signal, here, level, timing, phase, starts), tail
+
+
+_ALIKE = 0.5    # symbols: so long an unknown tail is about the same, and its samples say so only once
+_PASSES = 2     # with the tails of the symbols so far; errors of the first are few, and a third one changes no more
+
+
+@functools.lru_cache(maxsize=32)
+def tail_power(signal: Any) -> float:
+    """Mean power of what is wrong of the waveform where the tails of pulses are left out."""
+    sps, steps = signal.samples_per_symbol, 64
+    tau = (torch.arange(signal.length * steps, dtype=torch.float64) + 0.5) / steps * sps - signal.length * sps / 2
+    rest = (signal.full_pulse(tau) - signal.phase_pulse(tau)).square().sum() / steps
+    return float((math.pi * signal.half_turns) ** 2 * signal.alphabet_power * rest)
 
 
 class Trellis:
-    """Forward-backward for hypotheses that each have samples x complex128 [k, samples], noise_var, timing, phase [k].
+    """Forward-backward for hypotheses that each have samples x complex128 [k, samples], timing, phase [k], noise_var [k] or [k,
+    samples].
 
-    A word's bit j says whether the symbol j before the newest is +1. alpha, beta: log-probabilities [k, root, word of the last
-    span - 1 symbols]; float64, so they need no scaling. starts: 1 where the trellis starts at the phase, q where each root of one
-    times that is as likely. Samples outside the window weigh nothing.
+    A word's digit j (to the base of levels) is the symbol j before the newest. alpha, beta: log-probabilities [k, root, word of
+    the last span - 1 symbols]; float64, so they need no scaling. starts: 1 where the trellis starts at the phase, q where each
+    root of one times that is as likely. Samples outside the window weigh nothing.
     """
 
     def __init__(self, signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: Tensor, starts: int) -> None:
-        sps, span, index = signal.samples_per_symbol, signal.span, signal.index
-        self.starts, self.samples, self.states = starts, x.shape[1], 2 ** (span - 1)
-        self.p, self.q = index.numerator, index.denominator
+        sps, index = signal.samples_per_symbol, signal.index
+        self.signal, self.starts, self.samples, self.levels = signal, starts, x.shape[1], signal.levels
+        self.states = self.levels ** (signal.span - 1)
+        self.p, self.q, self.drift = index.numerator, index.denominator, math.pi * signal.drift
+        self.real = self.q <= 2 and not self.drift          # roots ±1: real parts will do
         turns = 2 * torch.pi * torch.arange(self.q, dtype=torch.float64, device=x.device) / self.q
         self.roots = torch.polar(torch.ones_like(turns), turns)[:, None]
+        self.alphabet = 2 * torch.arange(self.levels, device=x.device).double() - (self.levels - 1)
+        x = x * (2 / noise_var.reshape(len(x), -1))
         begin = timing - signal.half_length                 # of the first block: the last begin of a pulse up to sample 0
         begin = begin - sps * torch.ceil(begin / sps - 1e-9)
+        blocks = math.ceil((self.samples + sps - 1) / sps)
+        tilt = -(self.levels - 1) * torch.pi / self.q * (torch.arange(blocks, device=x.device) * self.p % (2 * self.q)).double()
+        self.tilt = torch.polar(torch.ones_like(tilt), tilt)[:, None]
+        if isinstance(sps, int):
+            self._whole(x, begin, blocks, phase)
+        else:
+            self._fractional(x, begin, blocks, phase)
+
+    def _waves(self, since: Tensor, phase: Tensor) -> Tensor:
+        """Waveforms of all words at times `since` the begin of a block, [..., n] -> complex [..., words, n]."""
+        signal, sps = self.signal, self.signal.samples_per_symbol
+        late = torch.arange(signal.span, device=since.device)[:, None]
+        share = signal.phase_pulse(since[..., None, :] + late * sps - signal.half_length)           # [..., span, n]
+        digit = torch.arange(self.levels * self.states, device=since.device)[:, None] // self.levels ** late.T % self.levels
+        angle = torch.pi * signal.half_turns * ((2 * digit - (self.levels - 1)).double() @ share) + phase
+        return torch.polar(torch.ones_like(angle), angle)
+
+    def _whole(self, x: Tensor, begin: Tensor, blocks: int, phase: Tensor) -> None:
+        """The fit of each block to each word, where all blocks have the same waveforms."""
+        sps = self.signal.samples_per_symbol
         lead = -torch.ceil(begin - 1e-9)
-        since = (-lead - begin).clamp_min(0)[:, None, None] + torch.arange(sps, device=x.device)
-        late = torch.arange(span, device=x.device)[:, None]
-        share = signal.phase_pulse(since + late * sps - signal.half_length)                     # [k, span, sps]
-        symbol = 2 * (torch.arange(2 * self.states, device=x.device)[:, None] >> late.T & 1) - 1
-        angle = torch.pi * float(index) * (symbol.double() @ share) + phase[:, None, None]
-        self.waves = torch.polar(torch.ones_like(angle), angle)                                 # [k, words, sps]
-        blocks = -(-(self.samples + sps - 1) // sps)
+        since = (-lead - begin).clamp_min(0)[:, None] + torch.arange(sps, device=x.device)
+        self.waves = self._waves(since, phase[:, None, None])                                   # [k, words, sps]
         x = torch.nn.functional.pad(x, (sps - 1, blocks * sps - self.samples))
-        self.where = (sps - 1 - lead).long()[:, None] + torch.arange(blocks * sps, device=x.device)
+        where = (sps - 1 - lead).long()[:, None] + torch.arange(blocks * sps, device=x.device)
         self.inside = lead.long()[:, None] + torch.arange(self.samples, device=x.device)
-        tilt = -torch.pi / self.q * (torch.arange(blocks, device=x.device) * self.p % (2 * self.q)).double()[:, None]
-        self.tilt = torch.polar(torch.ones_like(tilt), tilt)
-        x = x.gather(1, self.where).unflatten(1, (blocks, sps)) * self.tilt.conj() * (2 / noise_var)[:, None, None]
-        if self.q <= 2:         # roots ±1: real parts will do
+        x = x.gather(1, where).unflatten(1, (blocks, sps)) * self.tilt.conj()
+        if self.real:
             fit = torch.view_as_real(x).flatten(2) @ torch.view_as_real(self.waves).flatten(2).mT       # [k, blocks, words]
         else:
             fit = x @ self.waves.mH
         self.fit = fit.movedim(1, 0).contiguous()
 
-    def start(self) -> Tensor:
-        """The first alpha: every state alike, or of root 1 alone."""
+    def _fractional(self, x: Tensor, begin: Tensor, blocks: int, phase: Tensor) -> None:
+        """The same, where samples lie elsewhere in each block, and one of them more in some."""
+        sps, width = self.signal.samples_per_symbol, math.ceil(self.signal.samples_per_symbol)
+        start = begin[:, None] + sps * torch.arange(blocks + 1, device=x.device)                # [k, blocks + 1]
+        first = torch.ceil(start - 1e-9).long()
+        n = first[:, :-1, None] + torch.arange(width, device=x.device)
+        there = (n < first[:, 1:, None]) & (n >= 0) & (n < self.samples)
+        since = (n - start[:, :-1, None]).clamp_min(0)
+        self.waves = self._waves(since, phase[:, None, None, None])                             # [k, blocks, words, width]
+        x = x.gather(1, n.clamp(0, self.samples - 1).flatten(1)).unflatten(1, (blocks, width)) * there
+        x = x * self.tilt.conj()
+        fit = (self.waves.conj() @ x[..., None])[..., 0]
+        self.fit = (fit.real if self.real else fit).movedim(1, 0).contiguous()
+        sample = torch.arange(self.samples, device=x.device)
+        block = torch.searchsorted(first, sample.expand(len(x), -1).contiguous(), right=True) - 1
+        self.inside = block * width + sample - first.gather(1, block)
+
+    def numbers(self, timing: Tensor) -> Tensor:
+        """Numbers of the symbols that begin in the blocks, [k, blocks]: the first is the last one begun at sample 0."""
+        begin = timing - self.signal.half_length
+        newest = torch.floor(-begin / self.signal.samples_per_symbol + 1e-9).long()
+        return newest[:, None] + torch.arange(len(self.fit), device=timing.device)
+
+    def start(self) -> tuple[Tensor, Tensor | None]:
+        """The first alpha: every state alike, or of root 1 alone; the sums of symbols done, all 0, where there is a drift."""
         alpha = self.fit.real.new_zeros(self.fit.shape[1], self.q, self.states)
+        done = torch.zeros_like(alpha) if self.drift else None
         if self.starts == 1:
             alpha[:, 1:] = -torch.inf
-        return alpha
+        return alpha, done
 
-    def turned(self, fit: Tensor) -> Tensor:
+    def turned(self, fit: Tensor, done: Tensor | None) -> Tensor:
         """A block's fit [k, words] of each root: real [k, root, words]."""
-        if self.q <= 2:
+        if self.real:
             return torch.stack([fit, -fit][:self.q], 1)
-        return (fit[:, None] * self.roots.conj()).real
+        if done is None:
+            return (fit[:, None] * self.roots.conj()).real
+        return (fit.unflatten(1, (1, self.states, self.levels)) * self.phasors(done).conj()[..., None]).real.flatten(2)
 
-    def branches(self, state: Tensor, fit: Tensor) -> Tensor:
-        """What follows a state [k, root, states] and a new symbol: [k, root, oldest symbol of the word, the rest]."""
-        fit = self.turned(fit).unflatten(2, (self.states, 2))
-        return (state[..., None] + fit).reshape(len(state), self.q, 2, self.states)
+    def phasors(self, done: Tensor) -> Tensor:
+        """Phase of each state, complex [k, root, states], from the sums of the symbols that are done."""
+        return self.roots * torch.polar(torch.ones_like(done), self.drift * done)
 
-    def step(self, alpha: Tensor, fit: Tensor) -> Tensor:
-        """alpha after one more block: the oldest symbol is done."""
-        b = self.branches(alpha, fit)
-        return torch.logaddexp(b[:, :, 0], b[:, :, 1].roll(self.p, 1))
+    def step(self, alpha: Tensor, done: Tensor | None, fit: Tensor) -> tuple[Tensor, Tensor | None]:
+        """alpha and the sums after one more block: the oldest symbol is done."""
+        fit = self.turned(fit, done).unflatten(2, (self.states, self.levels))
+        b = (alpha[..., None] + fit).reshape(len(alpha), self.q, self.levels, self.states)
+        ways = [b[:, :, i].roll(i * self.p, 1) if i else b[:, :, 0] for i in range(self.levels)]
+        out = functools.reduce(torch.logaddexp, ways)
+        if done is None:
+            return out, None
+        total = done.repeat_interleave(self.levels, -1).unflatten(2, (self.levels, self.states)) + self.alphabet[:, None]
+        total = torch.stack([total[:, :, i].roll(i * self.p, 1) for i in range(self.levels)], 2)
+        return out, total.gather(2, torch.stack(ways, 2).argmax(2, keepdim=True))[:, :, 0]
 
     def evidence(self) -> Tensor:
         """log p(x) up to what is the same for all hypotheses, [k]."""
-        alpha = self.start()
+        alpha, done = self.start()
         for fit in self.fit:
-            alpha = self.step(alpha, fit)
+            alpha, done = self.step(alpha, done, fit)
         return alpha.flatten(1).logsumexp(1)
 
-    def bits(self) -> Tensor:
-        """log P(-1)/P(+1) of the symbol that begins in each block, float64 [k, blocks]."""
-        alphas = [self.start()]
+    def forward(self) -> tuple[list[Tensor], list[Tensor | None]]:
+        """alphas and sums before each block, and after the last."""
+        alpha, done = self.start()
+        alphas, sums = [alpha], [done]
         for fit in self.fit:
-            alphas.append(self.step(alphas[-1], fit))
+            alpha, done = self.step(alpha, done, fit)
+            alphas.append(alpha)
+            sums.append(done)
+        return alphas, sums
+
+    def after(self, beta: Tensor, done: Tensor | None, block: int) -> Tensor:
+        """log p(a block's and all later samples | root, state, newest symbol), [k, root, states, levels]."""
+        following = torch.stack([beta.roll(-i * self.p, 1) if i else beta for i in range(self.levels)], 2).flatten(2)
+        return (following + self.turned(self.fit[block], done)).unflatten(2, (self.states, self.levels))
+
+    def odds(self) -> Tensor:
+        """Log-probabilities, up to a constant, of the values of the symbol that begins in each block, float64 [k, blocks,
+        levels]."""
+        alphas, sums = self.forward()
         beta, out = torch.zeros_like(alphas.pop()), []
         for block in range(len(self.fit) - 1, -1, -1):
-            after = torch.stack([beta, beta.roll(-self.p, 1)], 2).flatten(2) + self.turned(self.fit[block])
-            pairs = after.unflatten(2, (self.states, 2))
-            word = (alphas[block][..., None] + pairs).flatten(1, 2).logsumexp(1)
-            out.append(word[:, 0] - word[:, 1])
-            beta = torch.logaddexp(pairs[..., 0], pairs[..., 1])
+            pairs = self.after(beta, sums[block], block)
+            out.append((alphas[block][..., None] + pairs).flatten(1, 2).logsumexp(1))
+            beta = functools.reduce(torch.logaddexp, pairs.unbind(-1))
         return torch.stack(out[::-1], 1)
 
     def mean(self) -> Tensor:
         """E[s | x], complex128 [k, samples]."""
-        alphas = [self.start()]
-        for fit in self.fit:
-            alphas.append(self.step(alphas[-1], fit))
+        alphas, sums = self.forward()
         total = alphas.pop().flatten(1).logsumexp(1)[:, None]
         beta = torch.zeros_like(alphas[0])
         signed = torch.empty_like(self.fit)         # sum over roots of root·P(word, root)
         for block in range(len(self.fit) - 1, -1, -1):
-            after = torch.stack([beta, beta.roll(-self.p, 1)], 2).flatten(2) + self.turned(self.fit[block])    # [k, root, word]
-            pairs = after.unflatten(2, (self.states, 2))
+            pairs, done = self.after(beta, sums[block], block), sums[block]             # [k, root, states, levels]
             p = torch.exp((alphas[block][..., None] + pairs).flatten(2) - total[..., None])
-            signed[block] = p[:, 0] - p[:, 1] if self.q == 2 else p[:, 0] if self.q == 1 else (p * self.roots).sum(1)
-            beta = torch.logaddexp(pairs[..., 0], pairs[..., 1])
-        out = (signed.movedim(0, 1).to(self.waves.dtype) @ self.waves) * self.tilt
+            if self.real:
+                signed[block] = p[:, 0] - p[:, 1] if self.q == 2 else p[:, 0]
+            elif done is None:
+                signed[block] = p[:, 0] if self.q == 1 else (p * self.roots).sum(1)
+            else:
+                signed[block] = (p.unflatten(2, (self.states, self.levels)) * self.phasors(done)[..., None]).sum(1).flatten(1)
+            beta = functools.reduce(torch.logaddexp, pairs.unbind(-1))
+        weight = signed.movedim(0, 1).to(self.waves.dtype)
+        out = (weight @ self.waves if self.waves.ndim == 3 else (weight[:, :, None] @ self.waves)[:, :, 0]) * self.tilt
         return out.flatten(1).gather(1, self.inside)
