@@ -46,13 +46,15 @@ _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_sp
 @dataclass(frozen=True)
 class Options:
     """Of `joint`. passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the
-    list, 0 for none; default 32 (0 where the carriers are Gaussian). undecided: whether symbols stay Gaussian while carriers are
+    list, 0 for none; default 32 (0 where the carriers are Gaussian). thorough: whether all windows are searched, not only those whose
+    decisions leave more than noise. undecided: whether symbols stay Gaussian while carriers are
     decided, for an SOI whose phase and exact carrier offset are not known yet; `estimated` then has symbol_variance. fits: under
     bursts, how often what was found of the SOI is fitted anew to what was decided; free: the names of that, None for all."""
 
     passes: int | None = None
     damping: float | None = None
     search: int | None = None
+    thorough: bool = False
     undecided: bool = False
     fits: int = 0
     free: Sequence[str] | None = None
@@ -73,7 +75,7 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
     known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback,
-                  settings.undecided)
+                  settings.undecided, settings.thorough)
 
 
 def lmmse(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
@@ -90,7 +92,8 @@ def lmmse(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor,
 
 
 def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_var: Tensor, passes: int, damping: float,
-           search: int, method: str, callback: Callable[..., Any] | None, undecided: bool = False) -> Separation:
+           search: int, method: str, callback: Callable[..., Any] | None, undecided: bool = False,
+           thorough: bool = False) -> Separation:
     require(soi, Structure.CHAIN, "signal of interest", method)
     require(ofdm, Structure.FRAMES, "interference", method)
     problem = _Problem(y, soi, ofdm, kappa, noise_var, undecided)
@@ -99,14 +102,14 @@ def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_
         if callback:
             callback(turn.number, *problem.cavity)
     if search:
-        _refine(problem, search, damping, lambda step, *cavity: callback and callback(passes + step, *cavity))
+        _refine(problem, search, damping, thorough, lambda step, *cavity: callback and callback(passes + step, *cavity))
     return problem.result(linear=method == "lmmse")
 
 
-def _refine(problem: Any, width: int, damping: float, callback: Callable[..., Any]) -> None:
+def _refine(problem: Any, width: int, damping: float, thorough: bool, callback: Callable[..., Any]) -> None:
     """Search the windows whose decisions do not fit, and go on from what was found there; once more those that changed. The
     others stay as they were: more passes without a reason make some of them worse, and no window may depend on its batch."""
-    doubtful = problem.misfit() > problem.tolerance()
+    doubtful = problem.misfit() > (_FITS if thorough else problem.tolerance())
     for turn in range(_ROUNDS):
         if not bool(doubtful.any()):
             return

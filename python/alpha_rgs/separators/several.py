@@ -61,7 +61,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
             raise CapabilityError(f"source {number} ({source.kind}): {missing[0]} is unknown, and no source of this kind "
                                   f"estimates it. Give {', '.join(missing)} in its file")
     name = _chosen(method, sources)
-    return _known(y, sources, name, noise_var, options, free)
+    return _known(y, sources, name, noise_var, options, free, pair)
 
 
 def check_count(sources: Sequence[Any]) -> None:
@@ -96,14 +96,16 @@ def _chosen(method: str, sources: Sequence[Source]) -> str:
 
 # ---- all nuisances known ---------------------------------------------------------------------------------------------------
 
-def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,
-           free: Sequence[str] = ()) -> Separation:
-    """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined."""
+def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str] = (),
+           pair: Pair | None = None) -> Separation:
+    """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined. pair: see
+    separate_several."""
     given = [source.state.gain for source in sources]
     gains, noise = _levels(y, sources, given, noise_var)
     unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
+    lines = [k for k in unknown if sources[k].lines(y) is not None]
     with torch.inference_mode():
-        sync = synchronized(y, sources, gains, noise)
+        sync = synchronized(y, sources, gains, noise, pair=pair)
         gains, noise = _levelled(y, sync, gains, noise, given, noise_var)
         sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
         if 0 in sought and free:
@@ -116,6 +118,10 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
                 break
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
                                            noise if noise_var is not None else None)
+            for k in lines:         # a waveform of lines has the amplitude that they have, whatever the gain
+                gains[k] = parts[k].waveform.abs().square().mean(1).double().clamp_min(1e-12).sqrt()
+            if noise_var is None and any(sync.found):
+                noise = torch.maximum(noise, _SEARCH_FLOOR * torch.stack([g.square() for g in gains]).amin(0))
             _refine(y, sources, sync, sought, parts, gains, noise, turn == 0)
             gains, noise = _levelled(y, sync, gains, noise, given, noise_var, parts)
         if name == "joint":
@@ -129,7 +135,7 @@ def _refine(y: Tensor, sources: Sequence[Source], sync: Synchronized, sought: di
     """Better nuisances in `sync`, from what was separated: of trains of pulses `sought` (names), by Gauss-Newton; of the others,
     where `again`, found anew in what all others leave."""
     others = [k for k, source in enumerate(sources) if source.structure is not Structure.CHAIN and source.unknown
-              and (again and sync.found[k] or source.own_levels)]
+              and (again and sync.found[k] and k not in (sync.core or ()) or source.own_levels)]
     if others:
         given = [source if k in others else sync.sources[k] for k, source in enumerate(sources)]
         new = synchronized(y, given, gains, noise, parts)
@@ -184,7 +190,7 @@ def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gai
         return parts
     rest, level = without(y, parts, pair, noise)
     wanted = replace(cast(Any, sources[chain]), gain=gains[chain])
-    out = joint(rest, wanted, sources[frames], gains[frames].float(), level.float())
+    out = joint(rest, wanted, sources[frames], gains[frames].float(), level.float(), thorough=True)
     estimate: Any = _chain_estimate(rest, wanted, out, gains[chain])
     read = Demodulated(out.symbols, out.llrs, estimate.at)
     left = gains[chain].square() * 10 ** (-estimate.sinr_db.double() / 10)

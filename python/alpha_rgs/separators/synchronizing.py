@@ -3,11 +3,12 @@
 
 The strongest source first: it is synchronized with all others as noise of their density, and its posterior mean is subtracted. So
 each source is synchronized in what those before it leave; then all once more, in what all others leave. A source finds its
-nuisances itself (Source.synchronize); trains of pulses are found by synchronization/stationary.py.
+nuisances itself (Source.synchronize); trains of pulses are found by synchronization/stationary.py, or with one other source by
+the search of such a pair (blind.py), in what the rest leaves.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +21,7 @@ from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.stationary import candidates, refine_sync
+from .base import Separation
 from .joint_general import Part, denoised, without
 
 _SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
@@ -28,10 +30,12 @@ _SEARCH_FLOOR = 0.03    # noise variance over the source's power, at least, whil
 
 @dataclass
 class Synchronized:
-    """sources: with their nuisances; found: for each source, name -> tensor [batch] of what was estimated."""
+    """sources: with their nuisances; found: for each source, name -> tensor [batch] of what was estimated. core: the train of
+    pulses and the other source that were searched as a pair, or None."""
 
     sources: list[Source]
     found: list[dict[str, Tensor]]
+    core: tuple[int, int] | None = None
 
 
 def lacking(source: Source) -> tuple[str, ...]:
@@ -42,15 +46,20 @@ def lacking(source: Source) -> tuple[str, ...]:
 
 
 def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
-                 parts: Sequence[Part] | None = None) -> Synchronized:
+                 parts: Sequence[Part] | None = None, pair: Callable[..., Separation] | None = None) -> Synchronized:
     """Sources whose unknown nuisances were found in windows y, complex64 [batch, samples]. gains, noise: [batch], about. parts:
-    what is known of each already, where that is so: then one sweep in what the others leave."""
+    what is known of each already, where that is so: then one sweep in what the others leave. pair(y, chain, other): separates a
+    train of pulses from one other source, what both lack being unknown."""
     task = _Mixture(y, sources, gains, noise, parts)
+    core = task.core() if pair is not None and parts is None else None
     if task.searched:
-        for _ in range(1 if parts is not None else _SWEEPS):
+        for sweep in range(1 if parts is not None else _SWEEPS):
             for k in task.order:
-                task.find(k)
-    return Synchronized(task.found, task.reported)
+                if core is None or k not in core:
+                    task.find(k)
+            if core is not None and pair is not None and sweep == 0:
+                task.find_pair(*core, pair)
+    return Synchronized(task.found, task.reported, core)
 
 
 class _Mixture:
@@ -69,6 +78,30 @@ class _Mixture:
 
     def _looked_for(self, source: Source) -> bool:
         return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
+
+    def core(self) -> tuple[int, int] | None:
+        """(train of pulses that lacks something, the source that is best searched with it: frames, else the strongest that is
+        more than lines); None where there is no such pair."""
+        chain = next((k for k in self.searched if self.given[k].structure is Structure.CHAIN), None)
+        if chain is None or len(self.given) < 3:
+            return None
+        others = [k for k in self.order if k != chain and not self.given[k].own_levels]
+        framed = [k for k in others if self.given[k].structure is Structure.FRAMES]
+        shaped = [k for k in others if self.given[k].structure is not Structure.CHAIN and self.given[k].memory > 0]
+        return None if not framed + shaped else (chain, (framed + shaped)[0])
+
+    def find_pair(self, chain: int, other: int, pair: Callable[..., Separation]) -> None:
+        """Find a train of pulses and another source together in what the rest leaves."""
+        rest, _ = without(self.y, self.parts, [chain, other], self.noise)
+        out = pair(rest, self.given[chain], self.given[other])
+        for k, wave, role in ((chain, out.soi, ""), (other, out.interference, "interference_")):
+            own = [n for n in self.given[k].unknown if f"{role}{n}" in out.estimated or (role and n in out.estimated)]
+            values = {n: out.estimated.get(f"{role}{n}", out.estimated.get(n)) for n in own}
+            self.found[k] = replace(cast(Any, self.given[k]), **values)
+            self.reported[k] = {n: v for n, v in values.items() if v is not None}
+            left = (rest - out.soi - out.interference).abs().square().mean(1).double()
+            self.parts[k] = Part(wave, left / 2)
+            self.seen.add(k)
 
     def _noise(self, k: int) -> Noise:
         """What disturbs source k, in units of its power: white noise, and the others, or what is left of them."""
