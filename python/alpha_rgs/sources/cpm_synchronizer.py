@@ -31,11 +31,12 @@ _HOP = 2                # symbols from block to block: half a sine over three or
 _KEPT = 4               # points of the grid that are looked at more closely
 # Symbols that detection remembers the phase of; symbols of a stretch of one phase, of steps (0: the window); how many of the
 # candidates go on.
-_STAGES = ((5, 12, 3), (12, 40, 1), (32, 0, 1))
+_STAGES = ((5, 12, 3), (12, 40, 2), (32, 0, 1))
+_STRETCH = 16           # symbols of one phase, where the phase is read off at last
 _PHASES = 2             # corrections of the phase by the posterior mean
 _MEMORY = 4             # symbols that the phase is remembered where carrier offsets are searched
 _FINE = 0.05            # cycles over these, between carrier offsets
-_PART = 100             # symbols of the window that are searched
+_PART = 160             # symbols of the window that are searched
 _APART = 0.15           # symbols: timings that differ
 _GOING = 3              # points that go on from there
 _BRIEF = {2: 3, 4: 2}   # levels -> symbols of a state there
@@ -60,12 +61,15 @@ def synchronized(source: Any, x: Tensor, noise: Noise | Number) -> tuple[Any, di
     here = replace(source, **{name: values[name] for name in missing if name != "phase"})
     if "phase" in missing:
         s, z = _filtered(seen, waveform(signal, found, timing, carrier, samples)[0][:, None])
-        phase = torch.angle((s[:, 0].conj() * z).sum(1)).double()
+        # a symbol found wrong turns all that follows by a root of one: the power by which roots do not show
+        parts = torch.stack([p.sum(1) for p in (s[:, 0].conj() * z).split(math.ceil(_STRETCH * signal.samples_per_symbol), 1)], 1)
+        order = signal.index.denominator
+        phase = torch.angle((parts.abs() * torch.sgn(parts) ** order).sum(1)).double() / order
         number = found.first[:, None] + torch.arange(found.symbols.shape[1], device=x.device)
         over = (found.symbols * (number < here.first().to(x.device)[:, None])).sum(1)       # symbols before the source's first
         values["phase"] = (phase + math.pi * signal.half_turns * over).cpu()
         here = replace(here, phase=values["phase"], symmetry=signal.index.denominator)
-        for _ in range(_PHASES if signal.drift else 0):     # a symbol found wrong has left another phase than the trellis knows
+        for _ in range(_PHASES):
             error = torch.angle((here.denoise(x, Noise.of(noise).flat).conj() * x).sum(1)).double()
             values["phase"] = values["phase"] + error.cpu()
             here = replace(here, phase=values["phase"])
