@@ -195,8 +195,6 @@ def test_what_cannot_be_separated_is_refused_by_name():
         separate(y, [lora, Tones(1, gain=1.0)], method="joint", noise_var=0.1)
     with pytest.raises(CapabilityError, match="lmmse: separates one linear-modulation .*ofdm and gmsk"):
         separate(y, [ofdm, gmsk], method="lmmse")
-    with pytest.raises(CapabilityError, match="source 1 .linear-modulation.: timing is unknown; .*Give timing in its file"):
-        separate(y, [replace(QPSK, timing=None), gmsk, lora], noise_var=0.1)
     with pytest.raises(CapabilityError, match="flat: this source gives no autocorrelation"):
         separate(y, [ofdm, Flat()], noise_var=0.1)          # its gain is unknown
 

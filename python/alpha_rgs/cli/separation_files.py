@@ -165,9 +165,10 @@ def _sigmf(*stems: str) -> list[str]:
 def _method(asked: str, soi: Any, interference: Any) -> tuple[str, str]:
     """(name, why)."""
     from ..separators import choose
+    from ..separators.api import found_together
     from ..sources.base import Structure
 
-    if soi.structure is not Structure.CHAIN:
+    if soi.structure is not Structure.CHAIN or found_together(interference):
         return asked, "as asked" if asked != "auto" else f"auto: {_kind(soi)} under {_kind(interference)}"
     name = choose(asked, soi, interference)
     if asked != "auto":

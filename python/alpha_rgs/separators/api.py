@@ -69,7 +69,7 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
-    if pair and given[0].structure is Structure.CHAIN and not _apart(given[1]):
+    if pair and given[0].structure is Structure.CHAIN and not found_together(given[1]):
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
@@ -82,7 +82,7 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     return rescaled(out, scale)
 
 
-def _apart(interference: Source) -> bool:
+def found_together(interference: Source) -> bool:
     """Whether an interference is found with the signal of interest and not before it: a sum that lacks nuisances, or bursts
     whose amplitudes are their own."""
     bursts = interference.own_levels and bool(interference.unknown)

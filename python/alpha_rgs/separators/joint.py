@@ -45,11 +45,11 @@ _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_sp
 
 @dataclass(frozen=True)
 class Options:
-    """Of `joint`. passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of the
-    list, 0 for none; default 32 (0 where the carriers are Gaussian). thorough: whether all windows are searched, not only those whose
-    decisions leave more than noise. undecided: whether symbols stay Gaussian while carriers are
-    decided, for an SOI whose phase and exact carrier offset are not known yet; `estimated` then has symbol_variance. fits: under
-    bursts, how often what was found of the SOI is fitted anew to what was decided; free: the names of that, None for all."""
+    """Of `joint`. passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of
+    the list, 0 for none; default 32 (0 where the carriers are Gaussian). thorough: whether all windows are searched, not only
+    those whose decisions leave more than noise. undecided: whether symbols stay Gaussian while carriers are decided, for an SOI
+    whose phase and exact carrier offset are not known yet; `estimated` then has symbol_variance. fits: under bursts, how often
+    what was found of the SOI is fitted anew to what was decided; free: the names of that, None for all."""
 
     passes: int | None = None
     damping: float | None = None

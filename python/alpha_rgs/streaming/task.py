@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..separators import choose, separate
+from ..separators.api import found_together
 from ..separators.base import Separation
 from ..separators.several import check_count
 from ..sources.base import Source, Structure
@@ -41,7 +42,7 @@ class Task:
         soi, other = self.sources[0], self.sources[1]
         self.soi: Any = soi
         self.interference: Any = other
-        pair = not self.several and soi.structure is Structure.CHAIN
+        pair = not self.several and soi.structure is Structure.CHAIN and not found_together(other)
         self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest = 0
