@@ -30,6 +30,7 @@ from .synchronizing import Synchronized, lacking, refined, synchronized
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
 _SEARCH_ROUNDS = 3      # and nuisances that had to be found
+_LOOK = 10              # passes of each of these: half of what a result takes
 _SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated
 Pair = Callable[..., Separation]
 
@@ -45,7 +46,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
-    two = len(sources) == 2 and not (_lacking(sources) and any(len(s.parts) > 1 or s.own_levels for s in sources))
+    two = len(sources) == 2 and not (_lacking(sources) and any(_by_itself(source) for source in sources))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
         return _by_pair(y, sources, chains[0], method, noise_var, pair, {**options, "free": free} if free else options)
     groups = [source.parts for source in sources]
@@ -73,6 +74,12 @@ def check_count(sources: Sequence[Any]) -> None:
 
 def _names(sources: Sequence[Source]) -> str:
     return " and ".join(f"{'learned ' if source.learned else ''}{source.kind}" for source in sources)
+
+
+def _by_itself(source: Source) -> bool:
+    """Whether a source is synchronized by itself also beside a train of pulses, and not by the search of such a pair: a sum, or
+    one that finds its nuisances in noise of any density and then is detected jointly."""
+    return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear)
 
 
 def _lacking(sources: Sequence[Source]) -> bool:
@@ -110,10 +117,12 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
         sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
         if 0 in sought and free:
             sought[0] = [key for key in NUISANCES if key in (*free, *sought[0])]
-        rounds = _SEARCH_ROUNDS if any(sync.found) or any(sought.values()) else _GAIN_ROUNDS
+        searched = any(sync.found) or any(sought.values())
+        rounds = _SEARCH_ROUNDS if searched else _GAIN_ROUNDS
         for turn in range(rounds + 1):
-            last = turn == rounds or not (unknown or noise_var is None or any(sync.found) or any(sought.values()))
-            parts = (by_denoisers if last else joint_general)(y, sync.sources, gains, noise, name == "joint", **options)
+            last = turn == rounds or not (unknown or noise_var is None or searched)
+            own = options if last or not searched else {"passes": _LOOK, **options}
+            parts = (by_denoisers if last else joint_general)(y, sync.sources, gains, noise, name == "joint", **own)
             if last:
                 break
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
