@@ -55,6 +55,8 @@ def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
     used; False: denoisers alone. models: LinearModels to use instead. callback(pass, parts). Raises CapabilityError where a
     source has neither."""
     models = models or [source.linear_model(y.shape) if linear else None for source in sources]
+    if sum(model is not None for model in models) == 1 and len(models) > 1:
+        models = [None] * len(sources)          # with nothing to be eliminated beside it a denoiser does as well, and faster
     chosen, powers = [k for k, model in enumerate(models) if model is not None], [g.square() for g in gains]
     noise = torch.maximum(noise_var, NOISE_FLOOR * torch.stack(powers).amin(0))
     parts = [Part(torch.zeros_like(y), power) for power in powers]

@@ -39,6 +39,7 @@ from .whittle import BinnedPeriodogram, fit_powers
 _STEPS = 60             # multiplicative steps of the powers
 _AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how far a line is looked for
 _RANKS = 4              # of lines that are tried, one after the other, while none is clear
+_STRONGER = 3.0         # times the power of OFDM, from which a signal is looked for by densities first
 _FAINT = 1e-3           # of the power: a weaker SOI counts as absent
 _LONGEST = 160          # samples of an OFDM frame, whose covariance is inverted
 _NATS = 3.0             # by which a later first tap may fit worse
@@ -51,7 +52,10 @@ def candidates(y: Tensor, soi: LinearModulation, interference: Source, kappa: Nu
     [samples], one window. Phase up to the alphabet's symmetry. Raises ParameterError (window too short), CapabilityError (the
     interference has no density)."""
     if _framed(interference):
-        (first,), levels = _among_frames(y, soi, interference, kappa, noise_var, 1)
+        plain, levels = _stationary(y, soi, interference, kappa, noise_var)
+        if levels[0] > _STRONGER * levels[1]:           # seen well enough without the frames, which take twenty times as long
+            yield plain
+        (first,), levels = _among_frames(y, soi, interference, kappa, noise_var, 1, initial=levels)
         yield first
         ranks = _RANKS if soi.carrier_offset is None else 1
         yield from _among_frames(y, soi, interference, kappa, noise_var, ranks, first, levels)[0]
@@ -72,16 +76,17 @@ def _framed(interference: Any) -> bool:
 
 
 def _among_frames(y: Tensor, soi: Any, ofdm: Any, kappa: Number | None, noise_var: Number | None, ranks: int,
-                  about: LinearModulation | None = None, levels: Any = None) -> tuple[list[LinearModulation], np.ndarray]:
+                  about: LinearModulation | None = None, levels: Any = None,
+                  initial: Any = None) -> tuple[list[LinearModulation], np.ndarray]:
     """([SOI] of the likeliest lines, powers) by the evidence of OFDM frames; about, levels: from a first round, for what depends
-    on the SOI."""
+    on the SOI; initial: powers by densities, for the first round."""
     here = about or replace(soi, carrier_offset=0.0 if soi.carrier_offset is None else soi.carrier_offset)
     offset = ofdm.frame_offset
     if offset is None:
         offset = frame_offset(y[None], here, ofdm)
     ofdm = replace(ofdm, frame_offset=offset, phase=0.0)
     if levels is None:
-        _, levels = _stationary(y, soi, ofdm, kappa, noise_var)
+        levels = initial
     elif noise_var is None:
         noise = max(float(noise_variance(y[None], here, ofdm)[0]), NOISE_FLOOR * min(levels[0], levels[1]))
         levels = np.array([levels[0], max(float(y.abs().square().mean()) - levels[0] - noise, 1e-2 * levels[1]), noise])
