@@ -38,6 +38,7 @@ _MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... e
 _CUT_DAMPING = 0.6       # cut frames leave carriers underdetermined: their sites commit too soon otherwise
 _POLISH, _ROUNDS = 3, 2  # passes after a search, searches
 _FITS = 0.1              # of the noise allowed for: a decision that leaves less than this in every frame is not searched
+_HOPELESS = 0.1          # share of wrong bits from which a list of decisions holds no right one
 _STRONG, _EXCEEDS = 2.5e-3, 2.0      # Es/N0 above 26 dB: a wrong decision leaves three times the noise in a frame
 _SPREAD = 2.0          # see together: measured at -5 … -15 dB, Es/N0 as low as 8 dB
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
@@ -109,7 +110,7 @@ def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_
 def _refine(problem: Any, width: int, damping: float, thorough: bool, callback: Callable[..., Any]) -> None:
     """Search the windows whose decisions do not fit, and go on from what was found there; once more those that changed. The
     others stay as they were: more passes without a reason make some of them worse, and no window may depend on its batch."""
-    doubtful = problem.misfit() > (_FITS if thorough else problem.tolerance())
+    doubtful = (problem.misfit() > (_FITS if thorough else problem.tolerance())) & (problem.expected_errors() < _HOPELESS)
     for turn in range(_ROUNDS):
         if not bool(doubtful.any()):
             return
@@ -198,6 +199,12 @@ class _Problem:
                 left = f.misfit(symbols) / self.plan.length
                 out.scatter_reduce_(0, f.window, left, "amax")
         return out
+
+    def expected_errors(self) -> Tensor:
+        """The share of wrong bits that the cavities expect, [batch]."""
+        soft, var = self.cavity[0] * self.rotation.conj(), self.cavity[1]
+        llrs = self.soi.signal.alphabet.llrs(soft.to(torch.complex64), var.float().clamp_min(1e-6))
+        return torch.sigmoid(-llrs.abs()).mean((1, 2))
 
     def tolerance(self) -> Tensor:
         """The misfit above which a window is searched [batch]. In a stream, where other windows see the edges of this one in
