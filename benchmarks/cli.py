@@ -72,6 +72,19 @@ def any_wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 20480 sam
     _stream_rows(save, (row for _, row in rows))
 
 
+@app.command("kinds-wanted")
+def kinds_wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 10752 samples, of each case.")] = 2, seed: Seed = 1,
+                 case: Annotated[str, typer.Option(help="One of the cases, or fractional; default all.")] = "",
+                 save: Save = None) -> None:
+    """Any kind wanted, nothing known but the kinds: how many dB each loses against a receiver without interference; and QPSK at
+    any number of samples per symbol under OFDM of another rate."""
+    from . import wanted as study
+
+    names = [name for name in study.CASES if case in ("", name)]
+    rows = (row for name in names for row in study.rows(name, recordings, seed))
+    _stream_rows(save, rows if names else study.fractional(seed=seed))
+
+
 @app.command("any-learned")
 def any_learned(gmsk: Annotated[pathlib.Path, typer.Option(help="Source of GMSK.")] = pathlib.Path("priors/gmsk.prior"),
                 ofdm: Annotated[pathlib.Path, typer.Option(help="Source of OFDM.")] = pathlib.Path("priors/ofdm-qpsk.prior"),

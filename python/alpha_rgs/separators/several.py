@@ -21,9 +21,9 @@ from ..sources.linear_modulation import NUISANCES
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation
 from .bursts import levelled
+from .core import by_core, pair_of
 from .estimate import Estimate
-from .joint import joint
-from .joint_general import Part, joint_general, without
+from .joint_general import Part, joint_general
 from .probing import by_denoisers
 from .synchronizing import Synchronized, lacking, refined, synchronized
 
@@ -117,12 +117,14 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
         sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
         if 0 in sought and free:
             sought[0] = [key for key in NUISANCES if key in (*free, *sought[0])]
+        core = pair_of(sync.sources) if name == "joint" and not options else None
         searched = any(sync.found) or any(sought.values())
         rounds = _SEARCH_ROUNDS if searched else _GAIN_ROUNDS
         for turn in range(rounds + 1):
             last = turn == rounds or not (unknown or noise_var is None or searched)
             own = options if last or not searched else {"passes": _LOOK, **options}
-            parts = (by_denoisers if last else joint_general)(y, sync.sources, gains, noise, name == "joint", **own)
+            parts = by_core(y, sync.sources, gains, noise, core, last) if core else (by_denoisers if last else joint_general)(
+                y, sync.sources, gains, noise, name == "joint", **own)
             if last:
                 break
             gains, noise = regressed_gains(y, [p.waveform for p in parts], [p.variance for p in parts], gains, unknown,
@@ -133,8 +135,6 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
                 noise = torch.maximum(noise, _SEARCH_FLOOR * torch.stack([g.square() for g in gains]).amin(0))
             _refine(y, sources, sync, sought, parts, gains, noise, turn == 0)
             gains, noise = _levelled(y, sync, gains, noise, given, noise_var, parts)
-        if name == "joint":
-            parts = _by_elimination(y, sync.sources, parts, gains, noise)
         out = _result(y, sync.sources, parts, gains, noise, name, given, noise_var is None)
     return _reported(out, sources, sync, gains)
 
@@ -185,28 +185,6 @@ def _reported(out: Separation, sources: Sequence[Source], sync: Synchronized, ga
         for source, estimate in zip(sources, out.sources):
             estimate.decided = estimate.decided and (not estimate.ambiguous or source.state.phase is not None)
     return out
-
-
-def _by_elimination(y: Tensor, sources: Sequence[Source], parts: list[Part], gains: Sequence[Tensor],
-                    noise: Tensor) -> list[Part]:
-    """The Parts, where the linear sources are a train of pulses and frames of carriers: these two once more by the elimination of
-    their own, whose list search makes a tenth of the errors in noise, in what the others leave."""
-    pair = [k for k, part in enumerate(parts) if part.demodulated is not None]
-    if [sources[k].structure for k in pair] not in ([Structure.CHAIN, Structure.FRAMES], [Structure.FRAMES, Structure.CHAIN]):
-        return parts
-    chain, frames = sorted(pair, key=lambda k: sources[k].structure is Structure.FRAMES)
-    if sources[chain].alphabet_rotation or not sources[frames].decided:
-        return parts
-    rest, level = without(y, parts, pair, noise)
-    wanted = replace(cast(Any, sources[chain]), gain=gains[chain])
-    out = joint(rest, wanted, sources[frames], gains[frames].float(), level.float(), thorough=True)
-    estimate: Any = _chain_estimate(rest, wanted, out, gains[chain])
-    read = Demodulated(out.symbols, out.llrs, estimate.at)
-    left = gains[chain].square() * 10 ** (-estimate.sinr_db.double() / 10)
-    moved = list(parts)
-    moved[chain] = Part(out.soi, left, read)
-    moved[frames] = Part(out.interference, parts[frames].variance)
-    return moved
 
 
 def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_var: Any) -> tuple[list[Tensor], Tensor]:
