@@ -152,6 +152,7 @@ def joint_pair(y: Tensor, soi: LinearModulation, interference: Source, kappa: Te
     parts = joint_general(y, [soi, interference], gains, noise_var.double(), **options)
     own: Any = parts[0]         # read by its linear model
     there, count = ~own.demodulated.at.isnan(), soi.centred_symbols(y.shape[1])[1]
+    there = there & (there.cumsum(1) <= count)          # a window of a fractional rate may hold one more
     symbols, var = (v[there].view(len(y), count) for v in (own.demodulated.symbols, own.symbol_variance))
     if callback:
         callback(0, symbols, var)

@@ -19,7 +19,7 @@ from ..errors import CapabilityError, ParameterError
 from ..sources.base import Demodulated, Number, Source, State, Structure
 from ..sources.linear_modulation import NUISANCES
 from ..synchronization.powers import estimate_powers, regressed_gains
-from .base import Separation
+from .base import Separation, joined, mapped
 from .bursts import levelled
 from .core import by_core, pair_of
 from .estimate import Estimate
@@ -30,6 +30,9 @@ from .synchronizing import Synchronized, lacking, refined, synchronized
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
 _SEARCH_ROUNDS = 3      # and nuisances that had to be found
+_UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
+_MUCH, _ALIKE = 0.1, 6.0    # noise over the weakest source's power that is worth a second look, where powers differ by less
+_BETTER = 0.9           # of what is left, at most, for a second look to replace a first
 _LOOK = 10              # passes of each of these: half of what a result takes
 _SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated
 Pair = Callable[..., Separation]
@@ -106,13 +109,47 @@ def _chosen(method: str, sources: Sequence[Source]) -> str:
 def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str] = (),
            pair: Pair | None = None) -> Separation:
     """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined. pair: see
-    separate_several."""
+    separate_several. Windows in which a source that was looked for stays undecided are looked through once more in the opposite
+    order: where spectra are alike, they do not tell which source is the stronger one."""
+    out = _attempt(y, sources, name, noise_var, options, free, pair)
+    rows = _doubtful(out, sources)
+    if not len(rows):
+        return out
+    some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
+    other = _attempt(y[rows], [source.select(rows) for source in sources], name, some, options, free, pair, backwards=True)
+    ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
+    better = _left(y[rows], other) < _BETTER * _left(y[rows], mapped(out, lambda t: t[rows]))
+    place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
+    return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
+                   for row in range(len(y))]) if place else out
+
+
+def _doubtful(out: Separation, sources: Sequence[Source]) -> Tensor:
+    """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power."""
+    sought = [e for e, s in zip(out.sources, sources) if s.linear and s.decided and s.unknown]
+    if len(sought) < 2:
+        return torch.zeros(0, dtype=torch.int64)
+    powers = torch.stack([torch.as_tensor(e.state.gain).double().square() for e in sought])
+    weakest, strongest = powers.amin(0), powers.amax(0)
+    unclear = torch.stack([e.sinr_db < _UNDECIDED for e in sought]).any(0)
+    return torch.nonzero(unclear | ((out.noise_var > _MUCH * weakest) & (strongest < _ALIKE * weakest)))[:, 0]
+
+
+def _left(y: Tensor, out: Separation) -> Tensor:
+    """Power that no source of a Separation explains, and what its estimates may be wrong by, [batch]."""
+    error = sum((e.waveform.abs().square().mean(1) * 10 ** (-e.sinr_db / 10) for e in out.sources), torch.zeros(len(y)))
+    return (y - sum((e.waveform for e in out.sources), torch.zeros_like(y))).abs().square().mean(1) + error
+
+
+def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str],
+             pair: Pair | None, backwards: bool = False) -> Separation:
+    """_known, once. backwards: the weakest source is looked for first."""
     given = [source.state.gain for source in sources]
     gains, noise = _levels(y, sources, given, noise_var)
     unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
     lines = [k for k in unknown if sources[k].lines(y) is not None]
     with torch.inference_mode():
-        sync = synchronized(y, sources, gains, noise, pair=pair)
+        sync = synchronized(y, sources, gains, noise, pair=pair, backwards=backwards)
         gains, noise = _levelled(y, sync, gains, noise, given, noise_var)
         sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
         if 0 in sought and free:
@@ -191,14 +228,19 @@ def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_va
     """Gains [batch] of each source, and the noise variance [batch], estimated where None by their power spectral densities."""
     each: list[Any] = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
             for v in (*given, noise_var)]
+    rest, dense = y, list(range(len(sources)))
     for k, source in enumerate(sources):        # a flat density passes for noise; lines stand out
         if each[k] is None and (lines := source.lines(y)) is not None:
-            each[k] = lines[1].cpu().double().clamp_min(1e-12).sqrt()
+            each[k], rest = lines[1].cpu().double().clamp_min(1e-12).sqrt(), rest - lines[0]
+            dense.remove(k)
     if any(v is None for v in each):
-        powers = estimate_powers(y, sources, [None if v is None else v.square() for v in each[:-1]], each[-1])
-        floor = _SEARCH_FLOOR * torch.stack(powers[:-1]).amin(0)
-        each = [p.sqrt() if v is None else v for v, p in zip(each[:-1], powers)] + [
-            torch.maximum(powers[-1], floor) if each[-1] is None else each[-1]]
+        known = [None if each[k] is None else each[k].square() for k in dense]
+        powers = estimate_powers(rest, [sources[k] for k in dense], known, each[-1])
+        least = [*powers[:-1], *(each[k].square() for k in range(len(sources)) if k not in dense)]
+        floor = _SEARCH_FLOOR * torch.stack(least).amin(0)
+        for k, power in zip(dense, powers):
+            each[k] = power.sqrt() if each[k] is None else each[k]
+        each[-1] = torch.maximum(powers[-1], floor) if each[-1] is None else each[-1]
     return [v.to(y.device) for v in each[:-1]], each[-1].to(y.device)
 
 

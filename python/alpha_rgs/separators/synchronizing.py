@@ -46,11 +46,14 @@ def lacking(source: Source) -> tuple[str, ...]:
 
 
 def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
-                 parts: Sequence[Part] | None = None, pair: Callable[..., Separation] | None = None) -> Synchronized:
+                 parts: Sequence[Part] | None = None, pair: Callable[..., Separation] | None = None,
+                 backwards: bool = False) -> Synchronized:
     """Sources whose unknown nuisances were found in windows y, complex64 [batch, samples]. gains, noise: [batch], about. parts:
     what is known of each already, where that is so: then one sweep in what the others leave. pair(y, chain, other): separates a
-    train of pulses from one other source, what both lack being unknown."""
+    train of pulses from one other source, what both lack being unknown. backwards: the weakest source first."""
     task = _Mixture(y, sources, gains, noise, parts)
+    if backwards:
+        task.order.reverse()
     core = task.core() if pair is not None and parts is None else None
     if task.searched:
         for sweep in range(1 if parts is not None else _SWEEPS):
@@ -80,15 +83,12 @@ class _Mixture:
         return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
 
     def core(self) -> tuple[int, int] | None:
-        """(train of pulses that lacks something, the source that is best searched with it: frames, else the strongest that is
-        more than lines); None where there is no such pair."""
+        """(train of pulses that lacks something, frames that are best searched with it); None where there is no such pair."""
         chain = next((k for k in self.searched if self.given[k].structure is Structure.CHAIN), None)
         if chain is None or len(self.given) < 3:
             return None
-        others = [k for k in self.order if k != chain and not self.given[k].own_levels]
-        framed = [k for k in others if self.given[k].structure is Structure.FRAMES]
-        shaped = [k for k in others if self.given[k].structure is not Structure.CHAIN and self.given[k].memory > 0]
-        return None if not framed + shaped else (chain, (framed + shaped)[0])
+        framed = [k for k in self.order if self.given[k].structure is Structure.FRAMES]
+        return (chain, framed[0]) if framed else None
 
     def find_pair(self, chain: int, other: int, pair: Callable[..., Separation]) -> None:
         """Find a train of pulses and another source together in what the rest leaves."""

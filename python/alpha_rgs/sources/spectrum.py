@@ -8,12 +8,12 @@ from ..errors import CapabilityError
 from .base import Source
 
 _BINS = 1024
-_OUTSIDE = 5e-3     # of the power that may lie outside the band on each side: 23 dB down, as occupied bandwidths are defined
+_OUTSIDE = 1e-3     # of the power that may lie outside the band on each side: a resampler's filter may take that away
 
 
 def occupied(source: Source) -> tuple[float, float]:
-    """The band that holds all but 0.5 % of its power on each side (ITU-R SM.328: occupied bandwidth), (low, high) in cycles per
-    sample, by its density seen around its carrier; (nan, nan) where it has none."""
+    """The band that holds all but 0.1 % of its power on each side, (low, high) in cycles per sample, by its density seen around
+    its carrier; (nan, nan) where it has none."""
     parts = source.parts
     if len(parts) > 1:
         bands = [occupied(part) for part in parts]
