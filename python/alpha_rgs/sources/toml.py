@@ -38,6 +38,14 @@ def load(path: str | pathlib.Path) -> Any:
     return from_dict(table, str(path), path.parent)
 
 
+def load_in_samples(path: str | pathlib.Path) -> Any:
+    """As load, but a Description is refused (ParameterError)."""
+    prior = load(path)
+    if isinstance(prior, Description):
+        raise ParameterError(f"{path}: gives rates in Hz; give a file in samples here (samples_per_symbol, fft_size, ...)")
+    return prior
+
+
 def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path | None = None) -> Any:
     """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError).
 
