@@ -41,8 +41,9 @@ def _describe(file: pathlib.Path) -> None:
     from ..streaming import report
 
     prior, given = prior_of(file)
-    if file.name in shipped.names() and shipped.found(file) != file:
-        typer.echo(f"{file}: {shipped.summary(file.name)}")
+    name = shipped.called(shipped.found(file))
+    if name in shipped.names():
+        typer.echo(f"{name}: {shipped.summary(name)}")
     print_table(report.prior_table(prior, given), str(file))
 
 

@@ -33,6 +33,11 @@ def found(path: str | pathlib.Path) -> pathlib.Path:
     return own if own.is_file() else shipped if shipped.is_file() else path
 
 
+def called(path: pathlib.Path) -> str:
+    """How messages call a file: a description by its name."""
+    return path.stem if path.parent == _FOLDER else str(path)
+
+
 def hint(path: str | pathlib.Path) -> str:
     """What a name may have meant, as the end of a message; of a bare name nothing is near, where to find all of them; else
     empty."""
@@ -40,4 +45,5 @@ def hint(path: str | pathlib.Path) -> str:
     near = difflib.get_close_matches(path.name.lower().removesuffix(".toml"), names(), 1)
     if near:
         return f"; did you mean the description {near[0]!r}?"
-    return "; alpha-rgs info --list names the descriptions that come with it" if path.name == str(path) and not path.suffix else ""
+    bare = path.name == str(path) and not path.suffix
+    return "; alpha-rgs info --list names the descriptions that come with it" if bare else ""

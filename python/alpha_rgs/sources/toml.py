@@ -35,7 +35,7 @@ def load(path: str | pathlib.Path) -> Any:
         raise ParameterError(f"{path}: no such prior file{shipped.hint(path)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: is not TOML: {error}") from None
-    return from_dict(table, str(path), path.parent)
+    return from_dict(table, shipped.called(path), path.parent)
 
 
 def load_in_samples(path: str | pathlib.Path) -> Any:
