@@ -5,7 +5,7 @@
 
 from types import SimpleNamespace
 
-from .settings import engine_settings, prior_table
+from .settings import at_rate, check_rate, engine_settings, prior_table, resampler
 from .window_job import SOI_AND_INTERFERENCE
 from .windowed import check_hop, check_overload, check_source, windowed
 
@@ -19,7 +19,9 @@ class separator(windowed):
     stay unconnected. A tag leaves output 2 on the first symbol centred at or after its sample; after the last centre there
     is none. Message out `stats`: the dictionary of stats(), a few times a second and at the end.
 
-    soi, interference: paths of prior files (TOML), or priors of alpha_rgs. Their nuisances refer to the stream's first sample.
+    soi, interference: paths of prior files (TOML), names of descriptions ("ais"), or priors of alpha_rgs. Their nuisances refer
+    to the stream's first sample. samp_rate: of the stream, Hz, for files and descriptions that give rates in Hz; nothing is
+    resampled here, so it must suit them. 0: all are in samples.
     window, hop: samples; see stream_to_windows. With a linear modulation, window, hop and (window - hop)/2 must be multiples
     of samples_per_symbol. method: of alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources)
     sends windows through unseparated that find the queue full: SOI = mixture, interference and symbols 0, with a tag
@@ -30,12 +32,14 @@ class separator(windowed):
     """
 
     def __init__(self, soi, interference, window=2560, hop=2048, method="auto", on_overload="wait", engine="default",
-                 sir_db=None, snr_db=None, **options):
+                 sir_db=None, snr_db=None, samp_rate=0, **options):
         soi, interference = check_source("separator", "soi", soi), check_source("separator", "interference", interference)
-        sps = samples_per_symbol(soi)
+        check_rate("separator", samp_rate)
+        sps = samples_per_symbol(soi, samp_rate)
         check_windows(window, hop, sps)
         check_overload("separator", on_overload)
-        known = SimpleNamespace(method=method, engine=engine, sir_db=sir_db, snr_db=snr_db, options=options)
+        known = SimpleNamespace(method=method, engine=engine, sir_db=sir_db, snr_db=snr_db, samp_rate=samp_rate,
+                                options=options)
         windowed.__init__(self, "separator", _Tasks(soi, interference, known), SOI_AND_INTERFERENCE[: 3 if sps else 2], window,
                           hop, outputs=3, required=1, samples_per_symbol=sps, on_overload=on_overload)
 
@@ -47,12 +51,11 @@ class _Tasks:
         self.priors, self.known = (soi, interference), known
 
     def __call__(self):
-        from alpha_rgs import sources as priors
         from alpha_rgs.signals.levels import amplitude, noise_variance
         from alpha_rgs.streaming import Engine
 
         known = self.known
-        soi, interference = (priors.load(p) if isinstance(p, str) else p for p in self.priors)
+        soi, interference = (at_rate(prior, known.samp_rate) for prior in self.priors)
         gain = getattr(soi, "gain", None)
         gain = 1.0 if gain is None else float(gain)
         kappa, noise_var = amplitude(gain, known.sir_db), noise_variance(gain, known.snr_db)
@@ -60,16 +63,23 @@ class _Tasks:
         return engine.task(soi, interference, method=known.method, kappa=kappa, noise_var=noise_var, **known.options)
 
 
-def samples_per_symbol(soi):
-    """Of a prior, or of the prior file at a path; 0 for one that is no linear modulation."""
-    if isinstance(soi, str):
-        table = prior_table(soi)
-        sps = table.get("samples_per_symbol", 16) if table.get("kind") == "linear-modulation" else 0
+def samples_per_symbol(soi, samp_rate=0):
+    """Of a prior, or of the prior file at a path, at a sample rate in Hz; 0 for one that is no linear modulation."""
+    table = prior_table(soi) if isinstance(soi, str) else getattr(soi, "table", {})
+    remedy = "resample the recording first, for instance with GNU Radio's Rational Resampler or Polyphase Arbitrary Resampler"
+    if isinstance(soi, str) or hasattr(soi, "at_rate"):
+        kind, rate = table.get("kind", getattr(soi, "kind", "")), table.get("symbol_rate")
+        sps = table.get("samples_per_symbol", 16) if kind == "linear-modulation" else 0
+        if sps and isinstance(rate, (int, float)) and rate > 0:
+            if not samp_rate:
+                raise ValueError(f"{soi if isinstance(soi, str) else soi.name}: symbol_rate: is in Hz; set samp_rate, the sample "
+                                 "rate of the stream")
+            sps, remedy = samp_rate / rate, resampler(samp_rate, rate)
+            sps = round(sps) if abs(sps - round(sps)) < 1e-6 * sps else sps
     else:
         sps = soi.symbol_period
     if isinstance(sps, bool) or not isinstance(sps, (int, float)) or sps != int(sps) or sps < 0:
-        raise ValueError(f"{soi}: samples_per_symbol: {sps!r} must be a whole number; resample the recording first, for "
-                         "instance with GNU Radio's Rational Resampler or Polyphase Arbitrary Resampler")
+        raise ValueError(f"{soi}: samples_per_symbol: {sps!r} must be a whole number; {remedy}")
     return int(sps)
 
 

@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What GNU Radio Companion's variables for priors and engines stand for. Nothing here loads the engine (torch)."""
 
+import difflib
+import importlib.util
+import math
 import os
 import sys
 import tomllib
@@ -14,7 +17,8 @@ def prior(path):
     """The path of a prior file, or of a folder that holds prior.toml, checked to be there; `path` itself where it is a prior.
 
     A relative path is looked for in the working directory, then beside the running script, then among the installed
-    examples, where the trained priors (priors/*.prior) lie too. Raises ValueError where the file is nowhere, or is no TOML.
+    examples, where the trained priors (priors/*.prior) lie too, then among the descriptions of well-known signals ("ais",
+    "wifi": `alpha-rgs info --list`). Raises ValueError where the file is nowhere, or is no TOML.
     """
     if not isinstance(path, (str, os.PathLike)):
         return path
@@ -25,8 +29,50 @@ def prior(path):
         candidate = os.path.join(folder, path)
         if path and (os.path.isfile(candidate) or os.path.isfile(os.path.join(candidate, "prior.toml"))):
             return candidate if folder != os.curdir else path
+    described = descriptions()
+    if path.lower() in described:
+        return described[path.lower()]
+    near = difflib.get_close_matches(path.lower(), described, 1)
+    meant = f"; did you mean the description {near[0]!r}?" if near else ""
     raise ValueError(f"{path or 'prior'}: no such prior file; give the path of a TOML file or of a prior's folder (looked in "
-                     f"{', '.join(os.path.abspath(folder) for folder in folders)})")
+                     f"{', '.join(os.path.abspath(folder) for folder in folders)}), or a description's name{meant}")
+
+
+def descriptions():
+    """Paths of the descriptions that come with the engine, by name."""
+    engine_package = importlib.util.find_spec("alpha_rgs")  # does not load it
+    folders = engine_package.submodule_search_locations if engine_package else []
+    found = [(folder, file) for folder in (os.path.join(root, "sources", "shipped") for root in folders)
+             if os.path.isdir(folder) for file in os.listdir(folder)]
+    return {file.removesuffix(".toml"): os.path.join(folder, file) for folder, file in found if file.endswith(".toml")}
+
+
+def check_rate(block, samp_rate):
+    """Raise ValueError where it is no sample rate."""
+    if isinstance(samp_rate, bool) or not isinstance(samp_rate, (int, float)) or not 0 <= samp_rate < math.inf:
+        raise ValueError(f"{block}: samp_rate: {samp_rate!r} must be the stream's sample rate in Hz, or 0 where priors are in "
+                         "samples")
+
+
+def at_rate(prior, samp_rate):
+    """A prior, or the one in the file at a path, in samples of a rate, Hz. Raises ValueError where it needs another one."""
+    from alpha_rgs import sources
+
+    prior = sources.load(prior) if isinstance(prior, str) else prior
+    if not hasattr(prior, "at_rate"):
+        return prior
+    if not samp_rate:
+        raise ValueError(f"{prior.name}: gives rates in Hz; set samp_rate, the sample rate of the stream")
+    try:
+        return prior.at_rate(samp_rate)
+    except ValueError as error:
+        raise ValueError(f"{error}. {resampler(samp_rate, float(prior.grid_rate or prior.symbol_rate or samp_rate))}") from None
+
+
+def resampler(samp_rate, unit):
+    """A sentence that names a rate, a multiple of `unit` Hz, and the block that makes it."""
+    good = unit * max(2, math.ceil(samp_rate / unit))
+    return f"Put GNU Radio's Rational Resampler in front of the separator: {good:.9g} Hz would do, for instance"
 
 
 def prior_table(path):

@@ -43,13 +43,24 @@ def test_bit_zero_is_the_positive_side_in_phase_first():
 
 
 @pytest.mark.parametrize("timing", [8.0, 0.0, -37.3, 100.25])
-@pytest.mark.parametrize("pulse", ["rrc", "rect"])
+@pytest.mark.parametrize("pulse", ["rrc", "rc", "rect"])
 def test_modulation_is_the_sum_of_shifted_pulses(timing, pulse):
     signal = LinearModulation("qpsk", 8, pulse, 0.35, 6)
     a, _ = symbols(20)
     n = np.arange(150)
     expected = sum(np.outer(a[:, m].numpy(), signal.pulse_at(n - timing - 8 * m)) for m in range(20))
     assert np.allclose(signal.modulate(a, 150, timing).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sps", [8, 5.3])
+def test_a_raised_cosine_is_zero_at_all_other_symbols(sps):
+    """And of unit power; its spectrum is the square of the root's."""
+    signal = LinearModulation("8psk", sps, "rc", 0.6, 16)
+    pulse = signal.pulse_at(sps * np.arange(-7, 8))
+    assert np.allclose(pulse / pulse[7], np.arange(15) == 7, atol=1e-6)
+    spectrum, root = (s.power_spectrum(4096) for s in (signal, LinearModulation("8psk", sps, "rrc", 0.6, 16)))
+    assert abs(spectrum.mean() - 1) < 1e-3
+    assert np.allclose(spectrum / spectrum[0], (root / root[0]) ** 2, atol=0.01)
 
 
 def test_correlate_is_the_adjoint_of_modulate():

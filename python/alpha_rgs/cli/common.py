@@ -49,7 +49,7 @@ def prior_of(path: pathlib.Path) -> tuple[Any, set[str]]:
     path = shipped.found(path)
     if not path.exists():
         raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, a folder made by "
-                             f"alpha-rgs fit, or one of {', '.join(shipped.names())}{shipped.hint(path)}")
+                             f"alpha-rgs fit or train, or the name of a description{shipped.hint(path)}")
     prior, given = sources.load(path), report.given_keys(path)
     if isinstance(prior, Description):
         given |= {name for name, key in prior.source.keys.items() if key.hertz in given}

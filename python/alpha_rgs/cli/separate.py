@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 def separate(
     mix: Annotated[pathlib.Path, typer.Argument(metavar="MIX", help="SigMF recording (.sigmf-meta, .sigmf) or raw file.")],
     output: Output,
-    soi: Annotated[pathlib.Path | None, typer.Option(metavar="SOI.toml", help="Source of the signal of interest.")] = None,
+    soi: Annotated[pathlib.Path | None, typer.Option(metavar="SOI.toml", help="Source of the signal of interest: TOML, "
+                                                            "or a name of `alpha-rgs info --list`.")] = None,
     interference: Annotated[pathlib.Path | None, typer.Option(metavar="INT.toml",
-                                                              help="Source of the interference: TOML, or a folder.")] = None,
-    source: Annotated[list[pathlib.Path] | None, typer.Option(metavar="A.toml", help="Source of one source; give it two to six "
-                                                              "times, in place of --soi and --interference.")] = None,
+                                                              help="Source of the interference: TOML, a folder, or a "
+                                                                   "name.")] = None,
+    source: Annotated[list[pathlib.Path] | None, typer.Option(metavar="A.toml", help="One source: TOML, a folder, or a name; "
+                                                              "give it two to six times, in place of --soi and "
+                                                              "--interference.")] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(OFFERED)}.")] = "auto",
     preset: Annotated[str | None, typer.Option(help="Of alpha_rgs: fast, white or paper; default fast, white where the "
                                                     "interference's network takes white noise only.")] = None,

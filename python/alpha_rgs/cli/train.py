@@ -205,14 +205,14 @@ def _untrained(options: Options, data: "DatasetBuilder") -> tuple[Any, str]:
 def _against(options: Options) -> tuple[Any, str]:
     """(what is drawn as noise, or None for Gaussian noise, and a text that says what it is)."""
     from ..nets import SUPERVISED
-    from ..sources import load
     from ..sources.base import Structure
+    from ..sources.toml import load_in_samples
     from ..training import datasets
     from ..training.dataset_builder import Mixtures
 
     if options.against is None:
         return None, ""
-    sir, prior = _range("--sir-db", options.sir_db), load(options.against)
+    sir, prior = _range("--sir-db", options.sir_db), load_in_samples(options.against)
     if prior.structure is not Structure.CHAIN:
         raise ParameterError(f"{options.against}: kind: {prior.kind!r} must be 'linear-modulation' to train against")
     if options.network in SUPERVISED:

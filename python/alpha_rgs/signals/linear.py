@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from .constellations import Constellation, constellation
 
 MOST_SAMPLES = 1 << 16          # per symbol: a pulse of a few symbols still fits in memory
-PULSES = ("rrc", "rect", "barker", "taps")
+PULSES = ("rrc", "rc", "rect", "barker", "taps")
 BARKER = (1, -1, 1, 1, -1, 1, 1, 1, -1, -1, -1)     # the spreading code of IEEE 802.11-2020, 15.4.6.5
 
 
@@ -38,6 +38,14 @@ def root_raised_cosine(t: npt.ArrayLike, rolloff: float) -> npt.NDArray[np.float
         a = np.pi / (4 * b)
         out[pole] = b / np.sqrt(2) * ((1 + 2 / np.pi) * np.sin(a) + (1 - 2 / np.pi) * np.cos(a))
     return out
+
+
+def raised_cosine(t: npt.ArrayLike, rolloff: float) -> npt.NDArray[np.float64]:
+    """The raised-cosine impulse response at t (symbols), 1 at 0; Proakis, Digital Communications, eq. 9.2-27."""
+    t = np.asarray(t, float)
+    edge = 1 - (2 * rolloff * t) ** 2
+    pole = abs(edge) < 1e-9         # cos(pi/2)/0 there, whose limit is pi/4
+    return np.sinc(t) * np.where(pole, np.pi / 4, np.cos(np.pi * rolloff * t) / np.where(pole, 1, edge))
 
 
 def barker_pulse(tau: npt.NDArray[np.float64], samples_per_symbol: float) -> npt.NDArray[np.float64]:
@@ -75,14 +83,15 @@ class LinearModulation:
     constellation: a name known to `signals.constellation`.
     samples_per_symbol: an int, or a float where it is not whole; >= 2 for rrc, >= 11 for barker (25: 802.11b at 1 Mb/s,
         sampled at 25 MS/s).
-    pulse: "rrc" (root raised cosine), "rect" (one symbol long) or "barker" (direct-sequence spreading, one symbol long), or
-        "taps": as `taps` gives it.
-    rolloff: of the rrc pulse, 0 to 1.
-    span: length of the rrc pulse in symbols; the taps reach span/2 symbols to each side of the centre.
+    pulse: "rrc" (root raised cosine), "rc" (raised cosine, where the transmitter's filter is all there is: VDL mode 2), "rect"
+        (one symbol long) or "barker" (direct-sequence spreading, one symbol long), or "taps": as `taps` gives it.
+    rolloff: of the rrc and rc pulses, 0 to 1.
+    span: length of these pulses in symbols; the taps reach span/2 symbols to each side of the centre.
     taps: of any given pulse, real, an odd number of them, samples_per_symbol to a symbol; the middle one is the symbol's centre.
         They are scaled to energy samples_per_symbol, and are zero beyond their ends; between samples the pulse is a cubic spline
         through them (error -50 dB for a pulse that fills half the band, and less the more it is oversampled). The matched
-        filter presumes pulses that are orthogonal a symbol apart, as all methods but `joint` and `lmmse` do.
+        filter presumes pulses that are orthogonal a symbol apart, which rc pulses are not either, as all methods but `joint` and
+        `lmmse` do.
     radii: of the outer rings of 16apsk and 32apsk, relative to the innermost; () for DVB-S2's at rates 2/3 and 3/4.
     differential: the bits of bpsk, qpsk or 8psk are in the phase steps from symbol to symbol (constellations.DifferentialPsk).
     channel: complex taps, one sample apart, that the pulse has gone through; the centre of a symbol stays where its first tap has
@@ -146,7 +155,7 @@ class LinearModulation:
     def half_length(self) -> float:
         """How far the pulse reaches from its centre, samples; with a channel the early side ends in zeros."""
         sps = self.samples_per_symbol
-        return {"rrc": self.span * sps / 2, "rect": (sps - 1) / 2, "barker": (sps + 1) / 2,
+        return {"rrc": self.span * sps / 2, "rc": self.span * sps / 2, "rect": (sps - 1) / 2, "barker": (sps + 1) / 2,
                 "taps": (len(self.taps) + 1) / 2}[self.pulse] + max(len(self.channel) - 1, 0)
 
     @property
@@ -179,8 +188,9 @@ class LinearModulation:
         if self.pulse == "taps":
             return _spline(self.taps, sps)(np.where(inside, tau, self.half_length)) * inside
         grid = np.arange(-np.floor(self.half_length), np.floor(self.half_length) + 1)
-        scale = np.sqrt(sps / np.sum(root_raised_cosine(grid / sps, self.rolloff) ** 2))
-        return scale * root_raised_cosine(tau / sps, self.rolloff) * inside
+        shape = raised_cosine if self.pulse == "rc" else root_raised_cosine
+        scale = np.sqrt(sps / np.sum(shape(grid / sps, self.rolloff) ** 2))
+        return scale * shape(tau / sps, self.rolloff) * inside
 
     @property
     def scaled_channel(self) -> tuple[complex, ...]:

@@ -98,11 +98,15 @@ class Ofdm:
         waves: npt.NDArray[np.complex128] = np.exp(2j * np.pi * np.outer(n, self.carriers) / self.fft_size)
         return waves / np.sqrt(len(self.carriers))
 
+    def gains(self, channel: tuple[complex, ...]) -> npt.NDArray[np.complex128]:
+        """The channel's gain on each carrier, complex128 [carriers], of unit mean power."""
+        k = self.carriers[:, None] * np.arange(len(channel))
+        gain: npt.NDArray[np.complex128] = np.exp(-2j * np.pi * k / self.fft_size) @ np.array(channel)
+        return gain / np.sqrt(np.mean(abs(gain) ** 2))
+
     def through(self, channel: tuple[complex, ...]) -> npt.NDArray[np.complex128]:
         """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
-        k = self.carriers[:, None] * np.arange(len(channel))
-        gain = np.exp(-2j * np.pi * k / self.fft_size) @ np.array(channel)
-        scaled: npt.NDArray[np.complex128] = self.matrix * gain / np.sqrt(np.mean(abs(gain) ** 2))
+        scaled: npt.NDArray[np.complex128] = self.matrix * self.gains(channel)
         return scaled
 
     def modulate(self, symbols: Tensor) -> Tensor:

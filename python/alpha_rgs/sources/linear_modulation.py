@@ -55,9 +55,9 @@ class LinearModulation(Source):
     keys = {
         "constellation": text("alphabet of the symbols or carriers"),
         "samples_per_symbol": period("samples", "symbol_rate"),
-        "pulse": text("rrc: root raised cosine; rect: one symbol long; barker: 11 chips, one symbol long"),
-        "rolloff": number("of the rrc pulse, 0 to 1"),
-        "span": whole("length of the rrc pulse, symbols"),
+        "pulse": text("rrc or rc: (root) raised cosine; rect: one symbol long; barker: 11 chips, one symbol long"),
+        "rolloff": number("of the rrc or rc pulse, 0 to 1"),
+        "span": whole("length of the rrc or rc pulse, symbols"),
         "taps": listed("of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre"),
         "differential": flag("bits are in the phase steps from symbol to symbol"),
         "radii": listed("of the outer rings, the innermost being 1"),

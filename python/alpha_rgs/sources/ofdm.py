@@ -260,12 +260,12 @@ class Ofdm(Source):
         return None if self.signal.alphabet.symmetry is None else CarrierDemodulator(self)
 
     def autocorrelation(self, lags: Any) -> np.ndarray:
-        """See Source.autocorrelation: diagonals of A·Aᴴ, averaged over the position in the frame."""
-        period, lags = self.signal.frame_length, np.asarray(lags)
-        covariance = self.matrix @ self.matrix.conj().T
-        table = np.array([np.trace(covariance, offset=-lag) for lag in range(1 - period, period)]) / period
-        inside = abs(lags) < period
-        return np.where(inside, table[np.where(inside, lags, 0) + period - 1], 0) * rotation(self.carrier_offset, lags)
+        """See Source.autocorrelation: A·Aᴴ is a Toeplitz matrix, whose diagonals shorten as 1 - |lag|/frame."""
+        period, size, lags = self.signal.frame_length, self.signal.fft_size, np.asarray(lags)
+        power = np.zeros(size)
+        power[self.signal.carriers % size] = abs(self.signal.gains(self.channel)) ** 2 / len(self.signal.carriers)
+        along = size * np.fft.ifft(power)
+        return (1 - abs(lags) / period).clip(0) * along[lags % size] * rotation(self.carrier_offset, lags)
 
     def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Source.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""

@@ -35,7 +35,15 @@ def load(path: str | pathlib.Path) -> Any:
         raise ParameterError(f"{path}: no such prior file{shipped.hint(path)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: is not TOML: {error}") from None
-    return from_dict(table, str(path), path.parent)
+    return from_dict(table, shipped.called(path), path.parent)
+
+
+def load_in_samples(path: str | pathlib.Path) -> Any:
+    """As load, but a Description is refused (ParameterError)."""
+    prior = load(path)
+    if isinstance(prior, Description):
+        raise ParameterError(f"{path}: gives rates in Hz; give a file in samples here (samples_per_symbol, fft_size, ...)")
+    return prior
 
 
 def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path | None = None) -> Any:

@@ -93,7 +93,7 @@ def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interfe
         for key, value in values(prior).items():
             if key in given or value is None or key in ("delay_spread", "symmetry"):
                 continue
-            if key in ("rolloff", "span") and getattr(prior.signal, "pulse", "rrc") != "rrc":
+            if key in ("rolloff", "span") and getattr(prior.signal, "pulse", "rrc") not in ("rrc", "rc"):
                 continue
             if key == "channel":
                 value = "flat"

@@ -16,9 +16,10 @@ from ..io import recordings as files
 from ..io.checks import source_warnings
 from ..nets import SUPERVISED, build
 from ..nets.alignment import improper, pseudo_covariance
-from ..sources import load, mixtures, with_network
+from ..sources import mixtures, with_network
 from ..sources.base import Structure
 from ..sources.ofdm_bursts import LENGTH
+from ..sources.toml import load_in_samples
 from . import covariance_fit, datasets
 
 CLEAR = 10.0                    # energy of a complementary covariance, in units of chance's, below which there is none: of QPSK
@@ -72,7 +73,7 @@ class DatasetBuilder:
             self._draw(self._window(window))
 
     def _describe(self, path: pathlib.Path) -> None:
-        self.structure = load(path)
+        self.structure = load_in_samples(path)
         self.names, self.about = [path.name], repr(self.structure)
         if self.structure.learned or self.structure.fitted:
             raise ParameterError(f"{path}: describes no signal that could be drawn; give a TOML file of kind "
