@@ -222,8 +222,8 @@ def test_bad_files_are_named_and_nothing_is_written(simulated, tmp_path):
     x.tofile(tmp_path / "nan.cf32")
     fails(separate(simulated, out, "--sample-rate", 1, mix=tmp_path / "nan.cf32"), "nan.cf32", "sample 1234", left=out)
     odd = tmp_path / "odd.toml"
-    odd.write_text((simulated / "soi.toml").read_text().replace("= 16", "= 16.2"))
-    fails(separate(simulated, out, soi=odd), "odd.toml", "samples_per_symbol", "Resampler", left=out)
+    odd.write_text((simulated / "soi.toml").read_text().replace("= 16", "= 0.2"))
+    fails(separate(simulated, out, soi=odd), "odd.toml", "samples_per_symbol", "between 1 and", left=out)
 
 
 def test_any_number_of_sources_in_any_order(simulated, tmp_path):

@@ -79,6 +79,8 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
         if pair and kappa is not None:
             given[1] = given[1].with_state(gain=kappa)
         out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)
+        if pair and given[1].state.gain is None:
+            out.estimated.setdefault("kappa", out.kappa)
     return rescaled(out, scale)
 
 
@@ -147,7 +149,7 @@ def _separate_pair(y: Tensor, soi: LinearModulation, interference: Any, method: 
     _check(name, y, soi, interference, options)
     _check_channel(name, soi, interference, options)
     missing = [key for key in NUISANCES if getattr(soi, key) is None]
-    if "carrier_offset" in interference.unknown:
+    if "carrier_offset" in set(interference.unknown) - set(interference.synchronizes):
         interference = replace(interference, carrier_offset=0.0)            # not looked for
     if missing == ["carrier_offset"]:
         soi, missing = replace(soi, carrier_offset=0.0), []

@@ -8,11 +8,11 @@ from ..errors import CapabilityError
 from .base import Source
 
 _BINS = 1024
-_OUTSIDE = 1e-3     # of the power that may lie outside the band on each side: a resampler's filter may take that away
+_OUTSIDE = 5e-3     # of the power that may lie outside the band on each side: more would take in the sidelobes of OFDM
 
 
 def occupied(source: Source) -> tuple[float, float]:
-    """The band that holds all but 0.1 % of its power on each side, (low, high) in cycles per sample, by its density seen around
+    """The band that holds all but 0.5 % of its power on each side, (low, high) in cycles per sample, by its density seen around
     its carrier; (nan, nan) where it has none."""
     parts = source.parts
     if len(parts) > 1:

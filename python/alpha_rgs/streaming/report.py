@@ -79,7 +79,7 @@ def _described(prior: Description) -> list[tuple[str, str, str]]:
     keys = {**prior.source.keys, **hertz_keys(prior.source)}
     low, high = prior.band()
     rows = [(name, _text(name, value), keys[name].meaning) for name, value in prior.table.items()]
-    return rows + [("band", f"{low:.9g} to {high:.9g} Hz", "that holds 99.8 % of its power, from the recording's frequency")]
+    return rows + [("band", f"{low:.9g} to {high:.9g} Hz", "that holds 99 % of its power, from the recording's frequency")]
 
 
 def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interference_given: Collection[str],

@@ -47,7 +47,8 @@ def acquire(y: Tensor, soi: Any, interference: Any, kappa: Number | None = None,
     """
     if interference.structure is Structure.BURSTS:
         return _bursts(y, soi, interference, noise_var)
-    soi, interference = (replace(p, carrier_offset=0.0) if "carrier_offset" in p.unknown else p for p in (soi, interference))
+    soi, interference = (replace(p, carrier_offset=0.0) if "carrier_offset" in set(p.unknown) - set(p.synchronizes) else p
+                         for p in (soi, interference))
     for key in soi.estimable:
         if getattr(soi, key) is None:
             raise ParameterError(f"signal of interest: {key} is missing")

@@ -18,7 +18,7 @@ from scipy.linalg import toeplitz
 from torch import Tensor
 
 from ..errors import ParameterError
-from ..sources.base import Number, Source
+from ..sources.base import Noise, Number, Source
 from ..sources.gaussian import period_offset
 from ..sources.linear_modulation import LinearModulation
 from .whittle import FLOOR, fit_powers, power_deviations
@@ -81,10 +81,13 @@ def _acquired(y: Tensor, soi: LinearModulation, prior: Source, power: Any, noise
     gain = torch.as_tensor(soi.gain, dtype=torch.float32, device=y.device).reshape(-1, 1)
     power, rest, left, reported = power.clamp_min(1e-9), y, gain.square()[:, 0], dict(found)
     density = noise
+    alike = torch.as_tensor(soi.carrier_offset).unique().numel() == 1
+    shape = torch.from_numpy(soi.psd(y.shape[1])) if alike else torch.ones(y.shape[1], dtype=torch.float64)
     for step in range(_ROUNDS + 1):
         scale = power.sqrt()[:, None]
         level = ((left + noise) / power).clamp_min(1e-6)
-        new, more = prior.synchronize(rest / scale, level)
+        coloured = (left / power).double().cpu()[:, None] * shape
+        new, more = prior.synchronize(rest / scale, Noise((noise / power).double().cpu().clamp_min(1e-6), psd=coloured))
         if not more:
             return prior, found
         if step == _ROUNDS:
