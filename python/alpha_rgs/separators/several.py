@@ -21,7 +21,7 @@ from ..sources.linear_modulation import NUISANCES
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation, joined, mapped
 from .bursts import levelled
-from .core import by_core, pair_of
+from .core import by_core, by_elimination, pair_of
 from .estimate import Estimate
 from .joint_general import Part, joint_general
 from .probing import by_denoisers
@@ -154,8 +154,8 @@ def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, op
         sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
         if 0 in sought and free:
             sought[0] = [key for key in NUISANCES if key in (*free, *sought[0])]
-        core = pair_of(sync.sources) if name == "joint" and not options else None
         searched = any(sync.found) or any(sought.values())
+        core = pair_of(sync.sources) if searched and name == "joint" and not options else None
         rounds = _SEARCH_ROUNDS if searched else _GAIN_ROUNDS
         for turn in range(rounds + 1):
             last = turn == rounds or not (unknown or noise_var is None or searched)
@@ -172,6 +172,8 @@ def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, op
                 noise = torch.maximum(noise, _SEARCH_FLOOR * torch.stack([g.square() for g in gains]).amin(0))
             _refine(y, sources, sync, sought, parts, gains, noise, turn == 0)
             gains, noise = _levelled(y, sync, gains, noise, given, noise_var, parts)
+        if name == "joint" and core is None:
+            parts = by_elimination(y, sync.sources, parts, gains, noise)
         out = _result(y, sync.sources, parts, gains, noise, name, given, noise_var is None)
     return _reported(out, sources, sync, gains)
 
