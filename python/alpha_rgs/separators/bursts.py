@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ..sources.base import Source
-
-_SEARCH_FLOOR = 0.03    # of the bursts' power: no less noise is believed at first, while it is estimated
+from ..synchronization.levels import NOISE_FLOOR
 
 
 def levelled(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
@@ -28,7 +27,7 @@ def levelled(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
             continue
         factor = factor.to(y.device).expand(len(y))
         there = factor > 0
-        least = torch.maximum(least, _SEARCH_FLOOR * (gains[k] * factor).square())
+        least = torch.maximum(least, NOISE_FLOOR * (gains[k] * factor).square())
         if given[k] is None:        # a window without it has no waveform of any gain
             sources[k], gains[k] = unit, torch.where(there, gains[k] * factor, y.abs().square().mean(1).double().sqrt())
     return sources, gains, least

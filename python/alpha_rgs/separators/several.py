@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """separate(mixture, [source, source, ...]): any source in any place, two or more of them.
 
-Nuisances that a source lacks are estimated where a synchronizer for the pair exists: beside one other source, one of both being a
-train of pulses (Structure.CHAIN). Gains and noise are estimated always. With all nuisances known, sources are detected jointly
-(joint_general.py), by the elimination of a pair where there is one, or by their denoisers alone.
+Gains and noise are estimated always, and so are the nuisances that a source lacks (synchronizing.py; a train of pulses beside one
+other source by the search of such a pair, blind.py). With all of them known, sources are detected jointly (joint_general.py), by
+the elimination of a pair where there is one (core.py), or by their denoisers alone (probing.py).
 """
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Demodulated, Number, Source, State, Structure
 from ..sources.linear_modulation import NUISANCES
+from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.powers import estimate_powers, regressed_gains
 from .base import Separation, joined, mapped
 from .bursts import levelled
@@ -30,11 +31,10 @@ from .synchronizing import Synchronized, lacking, refined, synchronized
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
 _SEARCH_ROUNDS = 3      # and nuisances that had to be found
+_LOOK = 10              # passes of each of these: half of what a result takes
 _UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
 _MUCH, _ALIKE = 0.1, 6.0    # noise over the weakest source's power that is worth a second look, where powers differ by less
 _BETTER = 0.9           # of what is left, at most, for a second look to replace a first
-_LOOK = 10              # passes of each of these: half of what a result takes
-_SEARCH_FLOOR = 0.03    # of the weakest source's power: no less noise is believed while gains are estimated
 Pair = Callable[..., Separation]
 
 
@@ -104,7 +104,7 @@ def _chosen(method: str, sources: Sequence[Source]) -> str:
     return "joint" if any(linear) else "alpha_rgs"
 
 
-# ---- all nuisances known ---------------------------------------------------------------------------------------------------
+# ---- by synchronization and joint detection --------------------------------------------------------------------------------
 
 def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str] = (),
            pair: Pair | None = None) -> Separation:
@@ -137,7 +137,8 @@ def _doubtful(out: Separation, sources: Sequence[Source]) -> Tensor:
 
 def _left(y: Tensor, out: Separation) -> Tensor:
     """Power that no source of a Separation explains, and what its estimates may be wrong by, [batch]."""
-    error = sum((e.waveform.abs().square().mean(1) * 10 ** (-e.sinr_db / 10) for e in out.sources), torch.zeros(len(y)))
+    error = sum((e.waveform.abs().square().mean(1) * 10 ** (-e.sinr_db / 10) for e in out.sources),
+                torch.zeros_like(y.real[:, 0]))
     return (y - sum((e.waveform for e in out.sources), torch.zeros_like(y))).abs().square().mean(1) + error
 
 
@@ -169,7 +170,7 @@ def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, op
             for k in lines:         # a waveform of lines has the amplitude that they have, whatever the gain
                 gains[k] = parts[k].waveform.abs().square().mean(1).double().clamp_min(1e-12).sqrt()
             if noise_var is None and any(sync.found):
-                noise = torch.maximum(noise, _SEARCH_FLOOR * torch.stack([g.square() for g in gains]).amin(0))
+                noise = torch.maximum(noise, NOISE_FLOOR * torch.stack([g.square() for g in gains]).amin(0))
             _refine(y, sources, sync, sought, parts, gains, noise, turn == 0)
             gains, noise = _levelled(y, sync, gains, noise, given, noise_var, parts)
         if name == "joint" and core is None:
@@ -239,7 +240,7 @@ def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_va
         known = [None if each[k] is None else each[k].square() for k in dense]
         powers = estimate_powers(rest, [sources[k] for k in dense], known, each[-1])
         least = [*powers[:-1], *(each[k].square() for k in range(len(sources)) if k not in dense)]
-        floor = _SEARCH_FLOOR * torch.stack(least).amin(0)
+        floor = NOISE_FLOOR * torch.stack(least).amin(0)
         for k, power in zip(dense, powers):
             each[k] = power.sqrt() if each[k] is None else each[k]
         each[-1] = torch.maximum(powers[-1], floor) if each[-1] is None else each[-1]

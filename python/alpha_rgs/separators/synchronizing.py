@@ -20,12 +20,12 @@ from ..errors import CapabilityError
 from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
+from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.stationary import candidates, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
 
 _SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
-_SEARCH_FLOOR = 0.03    # noise variance over the source's power, at least, while it is looked for (see synchronization/levels.py)
 
 
 @dataclass
@@ -116,7 +116,7 @@ class _Mixture:
             power = self.parts[j].variance if j in self.seen else self.gains[j].square()
             psd = psd + power[:, None].cpu() * shape
         own = self.gains[k].square().clamp_min(1e-30)
-        white = torch.maximum(self.noise / own, torch.full_like(own, _SEARCH_FLOOR))
+        white = torch.maximum(self.noise / own, torch.full_like(own, NOISE_FLOOR))
         return Noise(white.cpu(), psd=psd / own[:, None].cpu())
 
     def find(self, k: int) -> None:

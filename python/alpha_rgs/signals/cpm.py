@@ -3,6 +3,7 @@
 frequency shift keying has a_k = ±1; GMSK is h = 1/2. Others: fsk.py."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,7 +15,7 @@ from ..errors import ParameterError
 DENOMINATOR = 16        # of a modulation index, at most: so many phases does the trellis have
 
 
-class ContinuousPhase:
+class ContinuousPhase(ABC):
     """What all continuous-phase modulations share. A symbol's phase pulse q rises from 0 to 1.
 
     levels: how many symbols, ±1, ±3, ... . span: symbols at once under way in the trellis. index: the fraction p/q whose q
@@ -28,9 +29,9 @@ class ContinuousPhase:
     levels = 2
 
     @property
+    @abstractmethod
     def index(self) -> Fraction:
         """The fraction that the trellis takes for the modulation index."""
-        raise NotImplementedError
 
     @property
     def half_turns(self) -> float:
@@ -57,10 +58,10 @@ class ContinuousPhase:
         """How far the trellis' frequency pulse reaches from its centre, samples."""
         return self.span * self.samples_per_symbol / 2
 
+    @abstractmethod
     def phase_pulse(self, tau: float | Tensor) -> Tensor:
         """q in the trellis: the share of its turn that a symbol has made `tau` samples after its pulse's centre, 0 ... 1, float64
         tensor of the same shape."""
-        raise NotImplementedError
 
     def full_pulse(self, tau: Tensor) -> Tensor:
         """q in the waveform."""
