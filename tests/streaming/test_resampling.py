@@ -23,6 +23,7 @@ def rate_inside(tables, sample_rate):
     ((QPSK, OFDM), 2.4e6, 2.0e6),               # frames choose
     ((QPSK, OFDM), 4.0e6, 4.0e6),               # a multiple already
     ((QPSK, LORA), 2.4e6, 1.375e6),             # eleven times 125 kHz holds what QPSK takes
+    (({"kind": "gmsk", "symbol_rate": 270e3}, LORA), 2e6, 625e3),       # five times 125 kHz is two samples per GMSK symbol
     ((QPSK, {"kind": "gmsk", "symbol_rate": 0.9e6}), 2.4e6, 2.4e6),     # no source needs a grid
     (({"kind": "gmsk", "symbol_rate": 9600}, {"kind": "oqpsk", "symbol_rate": 7e3}), 1e6, 19200.0),     # decimated
 ])

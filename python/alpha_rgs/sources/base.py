@@ -158,6 +158,7 @@ class Source(ABC):
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
     linear: bool = False                # whether it has a linear model once its nuisances are known
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
+    least_period: ClassVar[float] = 1.0 # samples that its period (Role.PERIOD) takes at least
     any_rate: ClassVar[bool] = False    # whether its periods (Role.PERIOD) need not be whole numbers of samples
     carrier_known_with: ClassVar[tuple[str, ...]] = ()  # a file without carrier_offset and one of these has an unknown one, not 0
     own_levels: ClassVar[bool] = False  # whether synchronize finds its amplitudes too, so that its gain is not to be estimated

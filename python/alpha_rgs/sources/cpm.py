@@ -50,6 +50,7 @@ class Gmsk(Source):
 
     kind = "gmsk"
     any_rate = True
+    least_period = 2.0
     keys = {
         "samples_per_symbol": period("samples", "symbol_rate"),
         "bandwidth_time": number("of the Gaussian filter: 3 dB bandwidth times the symbol's duration"),

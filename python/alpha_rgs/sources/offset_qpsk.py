@@ -46,6 +46,7 @@ class OffsetQpsk(Source):
 
     kind = "oqpsk"
     any_rate = True
+    least_period = 2.0
     keys = {
         "samples_per_symbol": period("samples of a QPSK symbol, two bits long; need not be whole", "symbol_rate"),
         "pulse": text("rrc: root raised cosine; half-sine: minimum shift keying, as in IEEE 802.15.4"),

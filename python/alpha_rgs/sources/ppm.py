@@ -49,6 +49,7 @@ class Ppm(Source):
 
     kind = "ppm"
     any_rate = True
+    least_period = 2.0
     keys = {
         "samples_per_symbol": period("samples", "symbol_rate"),
         "preamble": text("chips before the first symbol, 1 on and 0 off"),

@@ -112,6 +112,7 @@ def _rate(sources: Sequence[Description | None], bands: Sequence[tuple[float, fl
     edge = max((max(abs(low), abs(high)) for low, high in bands if not math.isnan(low)), default=recorded / 2)
     need = min(recorded, 2 * _MARGIN * edge)
     known = [source for source in sources if source is not None]
+    need = max([need, *(source.source.least_period * source.symbol_rate for source in known if source.symbol_rate)])
     grids = [source.grid_rate for source in known if source.grid_rate is not None]
     if len(known) < len(sources):
         return recorded
