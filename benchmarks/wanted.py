@@ -34,6 +34,7 @@ SAMPLES = 10752             # of a recording: five windows
 _LIMIT_DB, _THREE_DB = 3.0, 4.0
 _WITHOUT = 12               # recordings without interference, for each that is separated
 _STEPS_DB = np.arange(0.0, 6.1, 0.5)        # less SNR, at which the receiver without interference is measured
+_OFFSET = 0.02              # cycles per sample: carrier offsets that are drawn lie within
 _RATES = (2.2, 7.9)         # samples per symbol, of fractional rates
 
 
@@ -68,6 +69,12 @@ def forgotten(source: Source) -> Source:
     return replace(cast(Any, source), **dict.fromkeys([*lost, *more]))
 
 
+def drawn(source: Source, generator: torch.Generator) -> Source:
+    """The source with what Source.draw leaves at its default drawn too: the carrier offset of a train of pulses."""
+    offset = _OFFSET * (2 * float(torch.rand((), generator=generator, dtype=torch.float64)) - 1)
+    return replace(cast(Any, source), carrier_offset=offset) if source.structure is Structure.CHAIN else source
+
+
 def rows(name: str, recordings: int = 2, seed: int = 1) -> Iterator[dict[str, Any]]:
     """A row for each SNR of a case: errors, and how much less SNR the receiver without interference needs for as many, dB."""
     case = CASES[name]
@@ -87,11 +94,11 @@ def rows(name: str, recordings: int = 2, seed: int = 1) -> Iterator[dict[str, An
 
 def _separated(case: Case, snr_db: float, generator: torch.Generator) -> tuple[np.ndarray, float]:
     """((wrong, compared) bits of one recording, seconds that the separation took)."""
-    s, truth = alone(case.wanted, 1, SAMPLES, generator)
+    s, truth = alone(drawn(case.wanted, generator), 1, SAMPLES, generator)
     noise_var = 10 ** (-snr_db / 10)
     y, sources = s + noise_var ** 0.5 * noise(s.shape, generator), [case.wanted]
     for other, sir in zip(case.others, case.sir_db):
-        y, sources = y + 10 ** (-sir / 20) * alone(other, 1, SAMPLES, generator)[0], [*sources, other]
+        y, sources = y + 10 ** (-sir / 20) * alone(drawn(other, generator), 1, SAMPLES, generator)[0], [*sources, other]
     began = time.perf_counter()
     out = separate_stream(y[0].numpy(), [forgotten(source) for source in sources])
     took = time.perf_counter() - began

@@ -150,8 +150,8 @@ def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, op
     unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
     lines = [k for k in unknown if sources[k].lines(y) is not None]
     with torch.inference_mode():
-        sync = synchronized(y, sources, gains, noise, pair=pair, backwards=backwards)
-        gains, noise = _levelled(y, sync, gains, noise, given, noise_var)
+        sync = synchronized(y, sources, gains, noise, pair=pair, backwards=backwards, free=unknown)
+        gains, noise = _levelled(y, sync, sync.gains, noise, given, noise_var)
         sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(sources) if s.structure is Structure.CHAIN}
         if 0 in sought and free:
             sought[0] = [key for key in NUISANCES if key in (*free, *sought[0])]

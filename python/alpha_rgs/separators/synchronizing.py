@@ -5,6 +5,9 @@ The strongest source first: it is synchronized with all others as noise of their
 each source is synchronized in what those before it leave; then all once more, in what all others leave. A source finds its
 nuisances itself (Source.synchronize); trains of pulses are found by synchronization/stationary.py, or with one other source by
 the search of such a pair (blind.py), in what the rest leaves.
+
+Where spectra are alike and a carrier is unknown, densities tell what such sources have together, and not who has it. Then the one
+that is looked for first is taken for the stronger one, and its waveform tells what it leaves to the others.
 """
 from __future__ import annotations
 
@@ -21,20 +24,26 @@ from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
-from ..synchronization.stationary import candidates, refine_sync
+from ..synchronization.stationary import likeliest, refine_sync
+from ..synchronization.powers import regressed_gains
 from .base import Separation
 from .joint_general import Part, denoised, without
 
 _SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
+_ALIKE = 0.8            # overlap of two spectra (Bhattacharyya) from which on a carrier of 0.02 moves power from one to the other
+_FIRST = 0.8            # of what sources with like spectra have together, of the one that is looked for first: 6 dB more
+_LEAST = 0.02           # of that, what one that was not looked for yet may have at least
 
 
 @dataclass
 class Synchronized:
-    """sources: with their nuisances; found: for each source, name -> tensor [batch] of what was estimated. core: the train of
-    pulses and the other source that were searched as a pair, or None."""
+    """sources: with their nuisances; found: for each source, name -> tensor [batch] of what was estimated; gains: [batch] each,
+    other ones than before where spectra are alike. core: the train of pulses and the other source that were searched as a pair,
+    or None."""
 
     sources: list[Source]
     found: list[dict[str, Tensor]]
+    gains: list[Tensor]
     core: tuple[int, int] | None = None
 
 
@@ -47,14 +56,17 @@ def lacking(source: Source) -> tuple[str, ...]:
 
 def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
                  parts: Sequence[Part] | None = None, pair: Callable[..., Separation] | None = None,
-                 backwards: bool = False) -> Synchronized:
+                 backwards: bool = False, free: Sequence[int] = ()) -> Synchronized:
     """Sources whose unknown nuisances were found in windows y, complex64 [batch, samples]. gains, noise: [batch], about. parts:
     what is known of each already, where that is so: then one sweep in what the others leave. pair(y, chain, other): separates a
-    train of pulses from one other source, what both lack being unknown. backwards: the weakest source first."""
+    train of pulses from one other source, what both lack being unknown. backwards: the weakest source first. free: sources whose
+    gains are not given."""
     task = _Mixture(y, sources, gains, noise, parts)
     if backwards:
         task.order.reverse()
     core = task.core() if pair is not None and parts is None else None
+    if parts is None and core is None:
+        task.share_alike(free)
     if task.searched:
         for sweep in range(1 if parts is not None else _SWEEPS):
             for k in task.order:
@@ -62,7 +74,7 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
                     task.find(k)
             if core is not None and pair is not None and sweep == 0:
                 task.find_pair(*core, pair)
-    return Synchronized(task.found, task.reported, core)
+    return Synchronized(task.found, task.reported, task.gains, core)
 
 
 class _Mixture:
@@ -78,9 +90,48 @@ class _Mixture:
         self.order = sorted(range(len(sources)), key=lambda k: -float(self.gains[k].mean()))
         self.parts = list(parts) if parts is not None else [Part(torch.zeros_like(y), g.square()) for g in self.gains]
         self.seen = set(range(len(sources))) if parts is not None else set()
+        self.alike: dict[int, set[int]] = {}
 
     def _looked_for(self, source: Source) -> bool:
         return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
+
+    def share_alike(self, free: Sequence[int]) -> None:
+        """Note which of the sources `free` have spectra alike, so that only their power together is known."""
+        own = [k for k in free if not self.given[k].own_levels and self.given[k].lines(self.y) is None]
+        try:
+            shapes = {k: torch.as_tensor(self.given[k].psd(self.y.shape[1])).reshape(-1, self.y.shape[1]).mean(0) for k in own}
+        except CapabilityError:
+            return
+        roots = {k: (shape / shape.sum()).sqrt() for k, shape in shapes.items()}
+        moves = {k for k in own if "carrier_offset" in self.given[k].unknown}
+        self.alike = {k: {j for j in own if j != k and {j, k} & moves and float((roots[j] * roots[k]).sum()) > _ALIKE}
+                      for k in own}
+
+    def _unseen(self, k: int) -> list[int]:
+        """Sources alike to k that were not looked for yet."""
+        return [j for j in self.alike.get(k, ()) if j not in self.seen]
+
+    def _shared(self, k: int) -> None:
+        """Most of the power that k has together with those alike to it goes to k."""
+        if others := self._unseen(k):
+            total = sum((self.gains[j].square() for j in others), self.gains[k].square())
+            self._given_out({k}, others, total, _FIRST * total)
+
+    def _given_out(self, first: set[int], others: Sequence[int], total: Tensor, power: Tensor) -> None:
+        for k in first:
+            self.gains[k] = power.sqrt()
+        rest = torch.maximum(total - power, _LEAST * total) / len(others)
+        for j in others:
+            self.gains[j] = rest.sqrt()
+            self.parts[j] = Part(torch.zeros_like(self.y), rest)
+
+    def _regressed(self, k: int, rest: Tensor) -> None:
+        """The gain of k, once found, from its waveform in `rest`; what is left over goes to those alike to it."""
+        if others := self._unseen(k):
+            total = sum((self.gains[j].square() for j in others), self.gains[k].square())
+            moved = regressed_gains(rest, [self.parts[k].waveform], [self.parts[k].variance], [self.gains[k]], [0], None)[0][0]
+            power = torch.minimum(moved.square(), total)
+            self._given_out({k}, others, total, power)
 
     def core(self) -> tuple[int, int] | None:
         """(train of pulses that lacks something, frames that are best searched with it); None where there is no such pair."""
@@ -121,6 +172,8 @@ class _Mixture:
 
     def find(self, k: int) -> None:
         """Synchronize source k in what the others leave, and subtract its mean from what they see."""
+        if k not in self.seen:
+            self._shared(k)
         rest, _ = without(self.y, self.parts, [k], self.noise)
         noise, scale = self._noise(k), self.gains[k].clamp_min(1e-12)
         if k in self.searched:
@@ -131,6 +184,8 @@ class _Mixture:
                 self.found[k], self.reported[k] = self.given[k].synchronize(x, noise)
         level = torch.as_tensor(noise.flat).to(scale) * scale.square()
         self.parts[k] = denoised(self.found[k], rest, self.gains[k], level)
+        if k not in self.seen:
+            self._regressed(k, rest)
         self.seen.add(k)
 
 
@@ -148,10 +203,10 @@ def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModula
     found: dict[str, list[float]] = {key: [] for key in NUISANCES if key in soi.unknown}
     for row, window in enumerate(x):
         index = slice(row, row + 1)
-        own = replace(soi.select(index), gain=1.0)
+        own = replace(soi.select(index), gain=None)
         psd = (density[min(row, len(density) - 1)] - white[row]).clamp_min(0)
         level = float(psd.mean())
-        best = next(candidates(window, own, Background(psd + 1e-12), max(level, 1e-12) ** 0.5, float(white[row])))
+        best = likeliest(window, own, Background(psd + 1e-12), max(level, 1e-12) ** 0.5, float(white[row]))
         for key in found:
             found[key].append(float(getattr(best, key)))
     values = {key: torch.tensor(column, dtype=torch.float64) for key, column in found.items()}

@@ -16,7 +16,7 @@ result is a start: `refine_sync` makes it as good as a separation allows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from ..inference.gauss_newton import damped_step
 from ..signals.folding import fold, whole_symbols
 from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
+from .chain_refinement import Refinement
 from .channel_taps import Taps, absent, direct, fit_taps, received, strongest, through
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
 from .levels import NOISE_FLOOR, acquire_gaussian
@@ -40,6 +41,7 @@ _STEPS = 60             # multiplicative steps of the powers
 _AS_TOLD = 0.5          # of the symbol rate over the alphabet's symmetry: how far a line is looked for
 _RANKS = 4              # of lines that are tried, one after the other, while none is clear
 _STRONGER = 3.0         # times the power of OFDM, from which a signal is looked for by densities first
+_GUESSES = 3            # carrier offsets of the coarse grid whose lines are refined
 _FAINT = 1e-3           # of the power: a weaker SOI counts as absent
 _LONGEST = 160          # samples of an OFDM frame, whose covariance is inverted
 _NATS = 3.0             # by which a later first tap may fit worse
@@ -121,9 +123,31 @@ def _without(y: Tensor, soi: Any, interference: Any, levels: Any) -> Any:
     return y - scale * interference.denoise(y[None] / scale, (float(soi.gain) ** 2 + noise) / scale ** 2)[0]
 
 
-def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
-                noise_var: Number | None) -> tuple[LinearModulation, np.ndarray]:
-    """(SOI, its power, the interference's and the noise's)."""
+@dataclass
+class _Hypothesis:
+    """A carrier offset, cycles per sample, with the likeliest timing there; levels: powers of SOI, interference and noise."""
+
+    score: float
+    timing: float
+    offset: float
+    model: _Folded
+    levels: np.ndarray
+
+    def lines(self, soi: Any, ranks: int) -> list[LinearModulation]:
+        """The SOI at the likeliest lines (evidence.line)."""
+        gain = float(np.sqrt(self.levels[0])) if soi.gain is None else float(soi.gain)
+        mean, var = self.model.cavity(self.timing)
+        mean = mean * np.exp(-2j * np.pi * self.offset * (self.timing + self.model.sps * np.arange(len(mean))))
+        cavity = tuple(torch.from_numpy(v)[None] for v in (mean / gain, var / gain ** 2))
+        lines = line(soi, cavity, torch.tensor([self.offset]), torch.tensor([self.timing]), torch.zeros(1, dtype=torch.int64),
+                     _AS_TOLD, ranks)
+        filled = [{"timing": self.timing, "carrier_offset": float(f[0]), "phase": float(phase[0]), "gain": gain}
+                  for f, phase in lines]
+        return [replace(soi, **{key: value for key, value in one.items() if getattr(soi, key) is None}) for one in filled]
+
+
+def _hypotheses(y: Tensor, soi: Any, interference: Source, kappa: Number | None, noise_var: Number | None) -> list[_Hypothesis]:
+    """The carrier offsets that are tried, the likeliest first."""
     signal, sps = soi.signal, soi.signal.samples_per_symbol
     samples = whole_symbols(len(y), sps)
     if samples < 16 * sps:
@@ -140,21 +164,30 @@ def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
     pulses = np.fft.fft(pulses)
     levels = _levels(x, abs(pulses) ** 2 / sps, shape, (soi.gain, kappa, noise_var))
     levels[:, 2] = np.maximum(levels[:, 2], NOISE_FLOOR * levels[:, :2].min(1))
-    best: Any = None
+    found = []
     for k in range(len(offsets)):
         model = _Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
         timing, score = model.peak() if soi.timing is None else (float(soi.timing), model.evidence(float(soi.timing)))
-        if best is None or score > best[0]:
-            best = score, timing, k, model
-    _, timing, k, model = best
-    gain = float(np.sqrt(levels[k, 0])) if soi.gain is None else float(soi.gain)
-    mean, var = model.cavity(timing)
-    mean = mean * np.exp(-2j * np.pi * offsets[k] * (timing + sps * np.arange(len(mean))))
-    cavity = tuple(torch.from_numpy(v)[None] for v in (mean / gain, var / gain ** 2))
-    (f, phase), = line(soi, cavity, torch.tensor([offsets[k]]), torch.tensor([timing]), torch.zeros(1, dtype=torch.int64),
-                       _AS_TOLD)
-    filled = {"timing": timing, "carrier_offset": float(f[0]), "phase": float(phase[0]), "gain": gain}
-    return replace(soi, **{key: value for key, value in filled.items() if getattr(soi, key) is None}), levels[k]
+        found.append(_Hypothesis(score, timing, offsets[k], model, levels[k]))
+    return sorted(found, key=lambda one: -one.score)
+
+
+def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
+                noise_var: Number | None) -> tuple[LinearModulation, np.ndarray]:
+    """(SOI, its power, the interference's and the noise's)."""
+    best = _hypotheses(y, soi, interference, kappa, noise_var)[0]
+    return best.lines(soi, 1)[0], best.levels
+
+
+def likeliest(y: Tensor, soi: Any, interference: Source, kappa: Number | None, noise_var: Number | None) -> LinearModulation:
+    """The SOI with what it lacks, in a window y, complex [samples]: of several carrier offsets and lines, each refined with soft
+    decisions, the one whose waveform explains the most. See candidates for the rest."""
+    tried = []
+    for one in _hypotheses(y, soi, interference, kappa, noise_var)[:_GUESSES]:
+        for start in one.lines(soi, _RANKS if soi.carrier_offset is None else 1):
+            tried.append(Refinement(y, one.model.noise).refined(start, [key for key in NUISANCES if key in soi.unknown]))
+    best = max(tried, key=lambda pair: pair[1])[0]
+    return replace(soi, **{key: getattr(best, key) for key in NUISANCES if getattr(soi, key) is None})
 
 
 def _levels(x: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any) -> Any:
@@ -177,7 +210,7 @@ class _Folded:
     def __init__(self, x: np.ndarray, pulse: np.ndarray, noise: np.ndarray, power: float, sps: float) -> None:
         weight = pulse.conj() / noise
         self.symbols = round(len(x) / sps)
-        self.sps, self.n, self.power, self.matched = sps, len(x), power, x * weight
+        self.noise, self.sps, self.n, self.power, self.matched = noise, sps, len(x), power, x * weight
         self.gram = self._fold((pulse * weight).real)                     # eigenvalues of HᴴN⁻¹H, symbols a circle
 
     def _fold(self, v: np.ndarray) -> np.ndarray:
