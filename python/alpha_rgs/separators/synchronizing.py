@@ -24,8 +24,8 @@ from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
-from ..synchronization.stationary import likeliest, refine_sync
 from ..synchronization.powers import regressed_gains
+from ..synchronization.stationary import likeliest, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
 

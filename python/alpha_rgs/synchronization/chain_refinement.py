@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Timing, phase and carrier offset of a linear modulation made exact, under noise of known density, before anything is separated.
 
-The whitened matched filter gives each symbol's estimate with the others integrated out; its posterior mean, a soft
-decision, makes a waveform, and a Gauss-Newton step moves the nuisances by least squares of the whitened samples. The evidence says
-which of several starts is right: that of Gaussian symbols, and how much better the alphabet's points explain the estimates.
+The whitened matched filter gives each symbol's estimate, the others integrated out. Its posterior mean, a soft decision, makes a
+waveform. A Gauss-Newton step moves the nuisances by least squares of the whitened samples. The evidence says which of several
+starts is right: that of Gaussian symbols, and how much better the alphabet's points explain the estimates.
 """
 from __future__ import annotations
 
