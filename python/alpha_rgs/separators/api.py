@@ -18,9 +18,10 @@ from ..synchronization import acquire, offset_of_zero
 from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import NOTHING, Separation, finite, require
+from .base import NOTHING, Separation, finite, joined, require
 from .basis import basis
 from .blind import separate_unknown
+from .carriers import carrier_lacking, looked_over, placed, with_carriers
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
 from .reverse_diffusion import reverse_diffusion
@@ -69,19 +70,46 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
+    if any(carrier_lacking(source) for source in given):
+        out = joined([_by_carriers(y[k:k + 1], [source.select(slice(k, k + 1)) for source in given], pair, method, _own(kappa, k),
+                                   _own(noise_var, k), free, options) for k in range(len(y))])
+    else:
+        out = _dispatched(y, given, pair, method, kappa, noise_var, free, options)
+    return rescaled(out, scale)
+
+
+def _own(value: Any, row: int) -> Any:
+    """Of a number or [batch], that of one window."""
+    return value[row:row + 1] if torch.is_tensor(value) and value.numel() > 1 else value
+
+
+def _by_carriers(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any, noise_var: Any, free: Sequence[str],
+                 options: dict[str, Any]) -> Separation:
+    """One window, the carrier offsets of frames being found first."""
+    known, found = with_carriers(y, given, noise_var)
+    out = _dispatched(y, known, pair, method, kappa, noise_var, free, options)
+    if found and (moved := looked_over(given, out, found)):        # what a strong neighbour hid shows once it is taken away
+        found = moved
+        out = _dispatched(y, placed(given, found), pair, method, kappa, noise_var, free, options)
+    names = {k: "interference_carrier_offset" if pair else f"carrier_offset_{k + 1}" for k in found}
+    return replace(out, estimated=out.estimated | {names[k]: value for k, value in found.items()})
+
+
+def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any, noise_var: Any, free: Sequence[str],
+                options: dict[str, Any]) -> Separation:
+    """By a pair's own method, or that of any sources."""
     if pair and given[0].structure is Structure.CHAIN and not found_together(given[1]):
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
         out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
-        out = replace(out, sources=pair_estimates(y, out))
-    else:
-        if pair and kappa is not None:
-            given[1] = given[1].with_state(gain=kappa)
-        out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)
-        if pair and given[1].state.gain is None:
-            out.estimated.setdefault("kappa", out.kappa)
-    return rescaled(out, scale)
+        return replace(out, sources=pair_estimates(y, out))
+    if pair and kappa is not None:
+        given[1] = given[1].with_state(gain=kappa)
+    out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)
+    if pair and given[1].state.gain is None:
+        out.estimated.setdefault("kappa", out.kappa)
+    return out
 
 
 def found_together(interference: Source) -> bool:

@@ -146,7 +146,7 @@ def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, op
              pair: Pair | None, backwards: bool = False) -> Separation:
     """_known, once. backwards: the weakest source is looked for first."""
     given = [source.state.gain for source in sources]
-    gains, noise = _levels(y, sources, given, noise_var)
+    gains, noise = initial_levels(y, sources, given, noise_var)
     unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
     lines = [k for k in unknown if sources[k].lines(y) is not None]
     with torch.inference_mode():
@@ -227,7 +227,7 @@ def _reported(out: Separation, sources: Sequence[Source], sync: Synchronized, ga
     return out
 
 
-def _levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_var: Any) -> tuple[list[Tensor], Tensor]:
+def initial_levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], noise_var: Any) -> tuple[list[Tensor], Tensor]:
     """Gains [batch] of each source, and the noise variance [batch], estimated where None by their power spectral densities."""
     each: list[Any] = [None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1).expand(len(y))
             for v in (*given, noise_var)]

@@ -98,10 +98,7 @@ class _Mixture:
     def share_alike(self, free: Sequence[int]) -> None:
         """Note which of the sources `free` have spectra alike, so that only their power together is known."""
         own = [k for k in free if not self.given[k].own_levels and self.given[k].lines(self.y) is None]
-        try:
-            shapes = {k: torch.as_tensor(self.given[k].psd(self.y.shape[1])).reshape(-1, self.y.shape[1]).mean(0) for k in own}
-        except CapabilityError:
-            return
+        shapes = {k: _densities(self.given[k], self.y).mean(0) for k in own}
         roots = {k: (shape / shape.sum()).sqrt() for k, shape in shapes.items()}
         moves = {k for k in own if "carrier_offset" in self.given[k].unknown}
         self.alike = {k: {j for j in own if j != k and {j, k} & moves and float((roots[j] * roots[k]).sum()) > _ALIKE}
@@ -160,10 +157,7 @@ class _Mixture:
         for j in range(len(self.found)):
             if j == k:
                 continue
-            try:
-                shape = torch.as_tensor(self.found[j].psd(self.y.shape[1]))
-            except CapabilityError:
-                shape = torch.ones(self.y.shape[1], dtype=torch.float64)
+            shape = _densities(self.found[j], self.y)
             power = self.parts[j].variance if j in self.seen else self.gains[j].square()
             psd = psd + power[:, None].cpu() * shape
         own = self.gains[k].square().clamp_min(1e-30)
@@ -187,6 +181,18 @@ class _Mixture:
         if k not in self.seen:
             self._regressed(k, rest)
         self.seen.add(k)
+
+
+def _densities(source: Source, y: Tensor) -> Tensor:
+    """Power spectral density of a source in windows y, float64 [1 or batch, samples], window by window where they differ; flat
+    where it is not known."""
+    samples = y.shape[1]
+    for rows in ([slice(None)], [slice(k, k + 1) for k in range(len(y))]):
+        try:
+            return torch.cat([torch.as_tensor(source.select(own).psd(samples)).reshape(-1, samples) for own in rows])
+        except CapabilityError:
+            continue
+    return torch.ones(1, samples, dtype=torch.float64)
 
 
 def _settled(source: Source) -> Source:

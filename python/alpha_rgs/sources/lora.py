@@ -26,6 +26,8 @@ _COARSE = 16        # candidates for the begin of a symbol, at first
 _FINE = 1 / 64      # of a sample: the last step
 # chips, to each side: a shift by whole chips keeps the tones whole, and only shows at the symbols' ends
 _CHIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_TURNS = 2          # over whole chips of carrier offset and of timing
+REACH = 0.02        # cycles per sample to each side: an unknown carrier offset lies within it
 _BEST = 4           # candidates that are looked around at each step, of which the likeliest may be none of the best yet
 
 
@@ -35,15 +37,15 @@ class Lora(Source):
 
     timing: samples from the first sample to where a symbol begins (any symbol: it counts modulo M). phase: rad, at sample 0, of
     all symbols (their phase is continuous); None: a phase of its own for each symbol, all equally likely, as after a receiver's
-    oscillator. carrier_offset: cycles per sample. A timing that is None is found by `separate` in the mixture, or by a denoiser
-    that is asked without it in each window: by dechirping on finer and finer grids. Symbols cut by the window's edges are judged
-    by what is there of them.
+    oscillator. carrier_offset: cycles per sample. A timing or carrier offset (within ±REACH) that is None is found by `separate`
+    in the mixture, or by a denoiser that is asked without it in each window: by dechirping on finer and finer grids. Symbols cut
+    by the window's edges are judged by what is there of them.
     """
 
     signal: Signal = field(default_factory=Signal)
     timing: float | torch.Tensor | None = None
     phase: float | torch.Tensor | None = None
-    carrier_offset: float | torch.Tensor = 0.0
+    carrier_offset: float | torch.Tensor | None = 0.0
     gain: float | torch.Tensor | None = None
 
     kind = "lora"
@@ -58,8 +60,9 @@ class Lora(Source):
     dc_free = True
     decided = True
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
-    estimable = ("timing",)
-    synchronizes = ("timing", "phase")      # without a phase each symbol has its own
+    estimable = ("timing", "carrier_offset")
+    synchronizes = ("timing", "phase", "carrier_offset")      # without a phase each symbol has its own
+    carrier_known_with = ("timing",)
     takes_basis = False
 
     def __post_init__(self) -> None:
@@ -69,7 +72,8 @@ class Lora(Source):
     def at(self, start: Number) -> Self:
         """See Source.at."""
         return replace(self, timing=None if self.timing is None else (self.timing - start) % self.signal.symbol_length,
-                       phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
+                       phase=None if self.phase is None or self.carrier_offset is None else
+                       self.phase + 2 * np.pi * self.carrier_offset * start)
 
     def modulate(self, symbols: Tensor, samples: int) -> Any:
         """Symbols, integers [batch, n], the first of them under way at sample 0, to complex64 [batch, samples]; the timing is
@@ -86,6 +90,9 @@ class Lora(Source):
         drawn = length * torch.rand(batch, generator=generator, dtype=torch.float64)
         timing = drawn if self.timing is None else torch.as_tensor(self.timing, dtype=torch.float64).expand(batch)
         truth = replace(self, timing=timing)
+        if self.carrier_offset is None:
+            place = torch.rand(batch, generator=generator, dtype=torch.float64)
+            truth = replace(truth, carrier_offset=REACH * (2 * place - 1))
         count = samples // length + 2
         out = truth.modulate(torch.randint(0, self.signal.chips, (batch, count), generator=generator), samples)
         if self.phase is None:
@@ -109,8 +116,8 @@ class Lora(Source):
         phase share, 1/N of the power at most, is left out."""
         length, lags = self.signal.symbol_length, np.asarray(lags)
         cyclic = np.fft.ifft(abs(np.fft.fft(self.signal.chirp().numpy())) ** 2) / length
-        return np.where(abs(lags) < length, (1 - abs(lags) / length) * cyclic[lags % length], 0) * rotation(self.carrier_offset,
-                                                                                                            lags)
+        return np.where(abs(lags) < length, (1 - abs(lags) / length) * cyclic[lags % length], 0) * rotation(
+            0.0 if self.carrier_offset is None else self.carrier_offset, lags)
 
     def symbol_odds(self, x: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor, int]:
         """(log-probabilities up to a constant float64 [batch, blocks, N], samples of the first block that lie before the window
@@ -126,9 +133,9 @@ class Lora(Source):
         """See Source.denoise: the exact posterior mean where the timing is known; white noise alone, its variance a
         float or [batch]. An unknown timing is decided first (`synchronize`)."""
         noise_var = self.white(noise)
-        here = self if self.timing is not None else self.synchronize(x, noise_var)[0]
+        here = self.synchronize(x, noise_var)[0] if set(self.unknown) & set(self.estimable) else self
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)
-        turn = carrier(0.0 if self.phase is None else self.phase, self.carrier_offset, x)
+        turn = carrier(0.0 if self.phase is None else self.phase, here.carrier_offset, x)
         timing = torch.as_tensor(here.timing, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
         z, chirp, begin, blocks = self._correlate(x * turn.conj(), timing)
         arg = 2 / noise_var[..., None] * (z.abs() if self.phase is None else (z * self._starts(z).conj()).real)
@@ -180,38 +187,72 @@ class Lora(Source):
         """See Source.synchronize: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
         dechirped tones split between two symbols: the evidence of symbols of any phase falls evenly about its peak, and grids
         twice as fine each, about the few best points, lead to it; then whole chips are tried."""
-        noise_var = Noise.of(noise).flat
+        noise_var = torch.as_tensor(Noise.of(noise).flat, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
+        if self.carrier_offset is None:
+            return self._with_carrier(x, noise_var)
         if self.timing is not None:
             return self, {}
-        length = self.signal.symbol_length
-        noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1).expand(len(x))
+        best = self._timed(x, noise_var)
+        if self.phase is not None:
+            around = self.signal.samples_per_chip * torch.tensor([0, *_CHIPS, *(-c for c in _CHIPS)], device=x.device).double()
+            near = (around[:, None] + torch.arange(-2, 3, device=x.device) / 4).flatten()
+            best = self._refined(x, noise_var, (best + near) % self.signal.symbol_length, 0.25, 0.25)
+            best = self._refined(x, noise_var, best, 0.25, _FINE)
+        timing = best[:, 0].cpu()
+        return replace(self, timing=timing), {"timing": timing}
+
+    def _timed(self, x: Tensor, noise_var: Tensor) -> Tensor:
+        """The timing by symbols of any phase, float64 [batch, 1]."""
+        length, chip, any_phase = self.signal.symbol_length, self.signal.samples_per_chip, replace(self, phase=None)
         step = length / _COARSE
         timing = (step * torch.arange(_COARSE, device=x.device, dtype=torch.float64)).expand(len(x), -1)
-        any_phase, chip = replace(self, phase=None), self.signal.samples_per_chip
-
-        def refined(prior: Any, timing: Tensor, step: float, last: float) -> Tensor:
-            log = prior.evidence(x, noise_var, timing)
-            while step > last:
-                step /= 2
-                keep = log.topk(min(_BEST, log.shape[1]), 1).indices
-                timing, log = timing.gather(1, keep), log.gather(1, keep)
-                new = torch.cat([timing - step, timing + step], 1) % length
-                timing, log = torch.cat([timing, new], 1), torch.cat([log, prior.evidence(x, noise_var, new)], 1)
-            return timing.gather(1, log.argmax(1, keepdim=True))
-
         around = torch.tensor([0, *_CHIPS, *(-c for c in _CHIPS)], dtype=torch.float64, device=x.device) * chip
-        best = refined(any_phase, timing, step, 0.25)
+        best = any_phase._refined(x, noise_var, timing, step, 0.25)
         for _ in range(3):
-            best = refined(any_phase, (best + around) % length, 0.25, 0.25)
+            best = any_phase._refined(x, noise_var, (best + around) % length, 0.25, 0.25)
         # a chip more or less weighs hardly more than a fraction of a sample, and whole samples are jumps: all together
         near = (chip * torch.arange(-3, 4, device=x.device)[:, None] + torch.arange(-8, 9, device=x.device) / 16).flatten()
-        best = refined(any_phase, (best + near) % length, 1 / 16, _FINE)
-        if self.phase is not None:
-            near = (around[:, None] + torch.arange(-2, 3, device=x.device) / 4).flatten()
-            best = refined(self, (best + near) % length, 0.25, 0.25)
-            best = refined(self, best, 0.25, _FINE)
-        best = best[:, 0].cpu()
-        return replace(self, timing=best), {"timing": best}
+        return any_phase._refined(x, noise_var, (best + near) % length, 1 / 16, _FINE)
+
+    def _refined(self, x: Tensor, noise_var: Tensor, timing: Tensor, step: float, last: float) -> Tensor:
+        """The likeliest timing, [batch, 1], about timings [batch, n], in steps that halve from `step` to `last`, samples."""
+        log = self.evidence(x, noise_var, timing)
+        while step > last:
+            step /= 2
+            keep = log.topk(min(_BEST, log.shape[1]), 1).indices
+            timing, log = timing.gather(1, keep), log.gather(1, keep)
+            new = torch.cat([timing - step, timing + step], 1) % self.signal.symbol_length
+            timing, log = torch.cat([timing, new], 1), torch.cat([log, self.evidence(x, noise_var, new)], 1)
+        return timing.gather(1, log.argmax(1, keepdim=True))
+
+    def _with_carrier(self, x: Tensor, noise_var: Tensor) -> tuple[Self, dict[str, Tensor]]:
+        """Timing, where it is None, and carrier offset. A chirp that comes d samples later is one whose frequency is lower by
+        d/(M·R), and one of another symbol: these are told apart by the symbols' ends alone. So the timing is found as if there
+        were no offset, then the pair along that line, in half chips, then each by whole chips in turn, then both about the
+        best."""
+        length, chip = self.signal.symbol_length, self.signal.samples_per_chip
+        unit = 1 / (length * chip)                  # cycles per sample, of a sample's delay
+        here: Any = replace(self, phase=None)
+        fixed = None if self.timing is None else torch.as_tensor(self.timing, dtype=torch.float64, device=x.device)
+        timing = fixed.reshape(-1, 1).expand(len(x), 1) if fixed is not None else replace(here, carrier_offset=0.0)._timed(
+            x, noise_var)
+        offset = torch.zeros_like(timing)
+        span = int(np.ceil(REACH / (unit * chip)))
+        tones, late = chip * np.arange(-span, span + 1), chip * np.array([0, *_CHIPS, *(-c for c in _CHIPS)])
+        half = np.arange(-span, span + 0.25, 0.5) * chip
+        turns = [[(0.0, f) for f in tones], [(d, 0.0) for d in late]]
+        close = [[(d * chip / q, (d + e / 2) * chip / q) for d in range(-2, 3) for e in range(-2, 3)] for q in (1, 2, 4, 8, 16)]
+        grids = [list(zip(half, half)), *_TURNS * turns, *close]
+        for grid in grids:
+            apart = torch.tensor(grid, dtype=torch.float64, device=x.device).T
+            tried = (timing + apart[0] * (fixed is None)) % length, (offset + apart[1] * unit).clamp(-REACH, REACH)
+            log = torch.stack([replace(here, carrier_offset=f).evidence(x, noise_var, t[:, None])[:, 0]
+                               for t, f in zip(tried[0].T, tried[1].T)], 1)
+            best = log.argmax(1, keepdim=True)
+            timing, offset = (v.gather(1, best) for v in tried)
+        values = {"timing": timing[:, 0].cpu(), "carrier_offset": offset[:, 0].cpu()}
+        found: dict[str, Any] = {key: value for key, value in values.items() if getattr(self, key) is None}
+        return replace(self, **found), found
 
 
 class ChirpDemodulator:
@@ -226,8 +267,9 @@ class ChirpDemodulator:
     def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
         """See sources.base.Demodulator. Raises ParameterError where the timing is unknown."""
         own, length, device = self.source, self.source.signal.symbol_length, x.device
-        if own.timing is None:
-            raise ParameterError("lora: timing is unknown; symbols cannot be read without it")
+        for name in own.estimable:
+            if getattr(own, name) is None:
+                raise ParameterError(f"lora: {name} is unknown; symbols cannot be read without it")
         weight, begin, blocks = own.symbol_odds(x, noise_var)
         start = length * torch.arange(blocks, device=device) - begin[:, None]
         seen = (torch.minimum(start + length, torch.tensor(x.shape[1])) - start.clamp_min(0)).clamp_min(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ..signals.framing import FramePlan
 from ..signals.ofdm import ofdm_matrix
 from .base import Demodulated, Noise, Number, Source, Structure
 from .keys import Role, flag, frequency, grid, listed, number, text, whole
+from .ofdm_carrier import REACH, carrier_offset
 
 _SMEARED = 2            # samples of a prefix that a resampler's filter mixes with the frame before
 _LIMIT = 0.5            # of a carrier's amplitude: weaker ones say less of the phase
@@ -27,8 +28,15 @@ _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum l
 
 
 def prefix_start(product: Tensor, energy: Tensor, usable: int, period: int, samples: int) -> Tensor:
-    """Where prefixes begin, int64 [batch], modulo the frame's `period`: the greatest real product of samples one FFT apart less
-    their energy (van de Beek, Sandell and Börjesson, 1997), both [batch, n], summed over `usable` samples and over frames.
+    """The first of prefix_sums, by the greatest real product less the energy."""
+    sums, level = prefix_sums(product, energy, usable, period, samples)
+    return (sums.real - level).argmax(1)
+
+
+def prefix_sums(product: Tensor, energy: Tensor, usable: int, period: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Of prefixes that begin at each sample of a frame of `period` samples: products of samples one FFT apart, complex128 [batch,
+    period], and their energy (van de Beek, Sandell and Börjesson, 1997); both are [batch, n] and are summed over `usable` samples
+    and over frames.
 
     samples: of the window, for the message. Raises ParameterError where there is no whole period.
     """
@@ -40,7 +48,7 @@ def prefix_start(product: Tensor, energy: Tensor, usable: int, period: int, samp
         total = torch.nn.functional.pad(v.cumsum(1), (1, 0))
         return (total[:, usable:] - total[:, :-usable])[:, :whole].reshape(len(v), -1, period).sum(1)
 
-    return (runs(product.to(torch.complex128)).real - runs(energy.double())).argmax(1)
+    return runs(product.to(torch.complex128)), runs(energy.double())
 
 
 @dataclass
@@ -48,7 +56,8 @@ class Ofdm(Source):
     """OFDM of unit mean power: frames A·c, rotated by phase and carrier_offset.
 
     frame_offset: samples from the first sample to the first whole cyclic prefix, 0 ... frame_length-1. phase: rad.
-    carrier_offset: cycles per sample. channel: complex taps, acting within the cyclic prefix (one gain per carrier).
+    carrier_offset: cycles per sample; None: unknown, within ±ofdm_carrier.REACH.
+    channel: complex taps, acting within the cyclic prefix (one gain per carrier).
     delay_spread: samples at the head of each prefix that are not trusted, for echoes of the frame before.
     gain: amplitude as received.
     """
@@ -56,7 +65,7 @@ class Ofdm(Source):
     signal: Signal = field(default_factory=Signal)
     frame_offset: int | torch.Tensor | None = None
     phase: float | torch.Tensor | None = None
-    carrier_offset: float | torch.Tensor = 0.0
+    carrier_offset: float | torch.Tensor | None = 0.0
     channel: tuple = (1.0,)
     delay_spread: int | None = None
     gain: float | torch.Tensor | None = None
@@ -81,7 +90,8 @@ class Ofdm(Source):
     dc_free = True
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
                    "channel": "channel"}
-    estimable = synchronizes = needs = ("frame_offset", "phase")
+    estimable = synchronizes = ("frame_offset", "phase", "carrier_offset")
+    needs = ("frame_offset", "phase")
 
     def __post_init__(self) -> None:
         self.channel = tuple(complex(tap) for tap in self.channel)
@@ -123,15 +133,16 @@ class Ofdm(Source):
         """See Source.at."""
         offset: Any = self.frame_offset
         return replace(self, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
-                       phase=None if self.phase is None else self.phase + 2 * np.pi * self.carrier_offset * start)
+                       phase=None if self.phase is None or self.carrier_offset is None else
+                       self.phase + 2 * np.pi * self.carrier_offset * start)
 
     def plan(self, shape: Sequence[int], soi: Any = None) -> FramePlan:
         """The FramePlan of windows of this shape; kept, since iterations ask again."""
         key = (tuple(shape), id(soi))
         plan = self._plans.get(key)             # threads may share a prior
         if plan is None:
-            offset: Any = self.frame_offset     # known
-            plan = FramePlan(self.signal.frame_length, offset, shape, soi, self.carrier_offset)
+            offset, turn = cast(Any, self.frame_offset), cast(Any, self.carrier_offset)         # known
+            plan = FramePlan(self.signal.frame_length, offset, shape, soi, turn)
             self._plans = {**dict(list(self._plans.items())[-1:]), key: plan}
         return plan
 
@@ -174,17 +185,23 @@ class Ofdm(Source):
         whole = (c @ torch.tensor(self.matrix.T, dtype=torch.complex64)).flatten(1)
         n = torch.arange(samples, dtype=torch.float64)
         b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
-        b = b * torch.polar(torch.ones(batch, samples), (phase[:, None] + 2 * torch.pi * self.carrier_offset * n).float())
-        return b, Ofdm(self.signal, offset, phase, self.carrier_offset, self.channel, self.delay_spread)
+        turn: Any = self.carrier_offset
+        if turn is None:
+            turn = REACH * (2 * torch.rand(batch, generator=generator, dtype=torch.float64) - 1)
+        angle = phase[:, None].double() + 2 * torch.pi * column(turn, b) * n
+        b = b * torch.polar(torch.ones(batch, samples), angle.float())
+        return b, Ofdm(self.signal, offset, phase, turn, self.channel, self.delay_spread)
 
     def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the frame offset from prefixes and their copies (van de Beek, 1997), the phase from the
         carriers of whole frames, lifted to the alphabet's symmetry. Raises ParameterError without a prefix."""
-        noise_var = Noise.of(noise).flat
         found: dict[str, Tensor] = {}
         here = self
+        if self.carrier_offset is None:
+            found["carrier_offset"] = carrier_offset(x, self, Noise.of(noise))[1]
+            here = replace(here, carrier_offset=found["carrier_offset"])
         if self.frame_offset is None:
-            found["frame_offset"] = self._prefixes(x, noise_var)
+            found["frame_offset"] = here.prefixes(x, Noise.of(noise).flat)[0]
             here = replace(here, frame_offset=found["frame_offset"])
         if self.phase is None:
             here = replace(here, phase=0.0)
@@ -197,18 +214,27 @@ class Ofdm(Source):
                 here = replace(here, phase=found["phase"])
         return here, found
 
-    def _prefixes(self, x: Tensor, noise_var: Number) -> Tensor:
-        """Frame offset, int64 [batch], of largest likelihood, other sources taken for white noise of that variance."""
+    def prefixes(self, x: Tensor, noise_var: Number, any_phase: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """(frame offset, int64 [batch], of largest likelihood, other sources taken for white noise of that variance; by how much
+        the phase turns from a prefix to its copy, rad [batch]; the standard deviation of that). any_phase: where the carrier
+        offset is not known."""
         period, size = self.signal.frame_length, self.signal.fft_size
         spread = self.delay_spread or 0
         usable = self.signal.cyclic_prefix - spread
         if usable < 1:
             raise ParameterError("frame_offset: cannot be estimated without a cyclic prefix; give it in the prior")
         a, b = x[:, :-size].to(torch.complex128), x[:, size:].to(torch.complex128)
-        turn = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * column(self.carrier_offset, torch.empty(0)) * size)
+        known = 0.0 if any_phase else self.carrier_offset
+        turn = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * column(known, torch.empty(0)) * size)
         rho = 1 / (1 + torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1))
         product, energy = b * a.conj() * turn.to(x.device), (a.abs().square() + b.abs().square()) / 2
-        return (prefix_start(product, rho * energy, usable, period, x.shape[1]) - spread) % period
+        sums, level = prefix_sums(product, rho * energy, usable, period, x.shape[1])
+        best = ((sums.abs() if any_phase else sums.real) - level).argmax(1)
+        if any_phase and self.frame_offset is not None:
+            best = (torch.as_tensor(self.frame_offset, device=x.device).reshape(-1).expand(len(x)) + spread) % period
+        total, energy = sums.gather(1, best[:, None])[:, 0], level.gather(1, best[:, None])[:, 0] / rho[:, 0]
+        alike, terms = (total.abs() / energy.clamp_min(1e-30)).clamp(1e-3, 1 - 1e-3), usable * (product.shape[1] // period)
+        return (best - spread) % period, torch.angle(total), ((1 / alike.square() - 1) / (2 * terms)).sqrt()
 
     def linear_model(self, shape: Sequence[int]) -> Any:
         """See Source.linear_model: one column per carrier and frame."""
@@ -265,7 +291,8 @@ class Ofdm(Source):
         power = np.zeros(size)
         power[self.signal.carriers % size] = abs(self.signal.gains(self.channel)) ** 2 / len(self.signal.carriers)
         along = size * np.fft.ifft(power)
-        return (1 - abs(lags) / period).clip(0) * along[lags % size] * rotation(self.carrier_offset, lags)
+        return (1 - abs(lags) / period).clip(0) * along[lags % size] * rotation(
+            0.0 if self.carrier_offset is None else self.carrier_offset, lags)
 
     def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Source.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
