@@ -20,7 +20,7 @@ _NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Kind:
-    """make(count, seed, peers): what was sent, and its samples, of mean power 1 while it is on. read(samples, peers): what came."""
+    """make(count, seed, peers): what was sent, and samples of mean power 1 while it is on. read(samples, peers): what came."""
 
     description: str                                            # shipped
     sample_rate: float
@@ -75,7 +75,7 @@ def _ax25(count: int, seed: int, peers: Peers) -> tuple[list[str], np.ndarray]:
     from scipy.io import wavfile
 
     draw = np.random.default_rng(seed)
-    frames = ["".join(draw.choice(list(_NAMES), 6)) + ">APDW16:" + "".join(draw.choice(list(_NAMES), 30)) for _ in range(count)]
+    frames = ["".join(draw.choice(list(_NAMES), 6)) + ">APDW16:" + "".join(draw.choice(list(_NAMES), 10)) for _ in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         text, path = pathlib.Path(folder) / "frames.txt", str(pathlib.Path(folder) / "frames.wav")
         text.write_text("\n".join(frames) + "\n")
@@ -87,7 +87,7 @@ def _ax25(count: int, seed: int, peers: Peers) -> tuple[list[str], np.ndarray]:
 
 def _ax25_read(samples: np.ndarray, peers: Peers) -> list[str]:
     heard = _atest(radio.discriminated(samples, 8000.0, 3000.0, _AIS_RATE), "9600")
-    return re.findall(r"[A-Z]{6}>APDW16:[A-Z]{30}", heard)
+    return re.findall(r"[A-Z]{6}>APDW16:[A-Z]{10}", heard)
 
 
 # Mode S: ADS-B frames by adsb-generator, read by dump1090
@@ -155,7 +155,7 @@ KINDS = {
     "AIS": Kind(*_AIS, 16, (_GR, others.PYAIS, others.ATEST), "pyais, GNU Radio", "direwolf", _ais, _ais_read, 0.002),
     "AIS, every second slot": Kind(*_AIS, 8, (_GR, others.PYAIS, others.ATEST), "pyais, GNU Radio", "direwolf", _ais_bursts,
                                    _ais_read, 0.002),
-    "AX.25": Kind("ax25-9600", _AIS_RATE, 10, (_GR, others.GEN_PACKETS, others.ATEST), "direwolf, GNU Radio", "direwolf", _ax25,
+    "AX.25": Kind("ax25-9600", _AIS_RATE, 8, (_GR, others.GEN_PACKETS, others.ATEST), "direwolf, GNU Radio", "direwolf", _ax25,
                   _ax25_read, 0.002),
     "Mode S": Kind("adsb", _MODE_S_RATE, 20, (_GR, others.ADSB, others.DUMP1090), "adsb-generator", "dump1090", _mode_s,
                    _mode_s_read, 0.002),

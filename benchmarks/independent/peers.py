@@ -78,7 +78,8 @@ class Peers:
             inside, outside = pathlib.Path(folder) / "in.npy", pathlib.Path(folder) / "out.npy"
             if samples is not None:
                 np.save(inside, samples)
-            printed = called([str(self._python()), str(_SCRIPTS / f"{name}.py"), json.dumps(arguments), str(inside), str(outside)])
+            command = [self._python(), _SCRIPTS / f"{name}.py", json.dumps(arguments), inside, outside]
+            printed = called([str(part) for part in command])
             return json.loads(printed), np.load(outside) if outside.exists() else None
 
 

@@ -99,11 +99,9 @@ def _interference(name: str, samples: int, sample_rate: float, seed: int) -> tup
     """(unit-power samples, what the separation is told of them)."""
     if name == "OFDM":
         return radio.ofdm(samples, seed), from_dict({"kind": "ofdm", "sample_rate": sample_rate})
-    told = {"kind": "linear-modulation", "constellation": "qpsk", "symbol_rate": sample_rate / OFFSET = 0.002              # cycles per sample, at most, of carriers
-_PER_SYMBOL, "pulse": "rrc",
+    told = {"kind": "linear-modulation", "constellation": "qpsk", "symbol_rate": sample_rate / _PER_SYMBOL, "pulse": "rrc",
             "rolloff": _ROLLOFF}
-    return radio.qpsk(samples, OFFSET = 0.002              # cycles per sample, at most, of carriers
-_PER_SYMBOL, _ROLLOFF, seed), from_dict(told)
+    return radio.qpsk(samples, _PER_SYMBOL, _ROLLOFF, seed), from_dict(told)
 
 
 def rows(names: Iterable[str], recordings: int, seed: int, peers: Peers) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""LoRa packets read by softlora: arguments {spreading_factor, bandwidth, sample_rate}; prints payloads with a valid CRC in hex."""
+"""LoRa packets read by softlora: arguments {spreading_factor, bandwidth, sample_rate}; prints payloads of valid CRC."""
 import json
 import sys
 
