@@ -37,8 +37,6 @@ def independent(
 
 def _line(row: dict[str, Any]) -> str:
     if "skipped" in row:
-        return f"{row['case']}: skipped; {row['skipped']}"
-    if "error" in row:
-        return f"{row['case']}: {row['error']}"
-    return (f"{row['case']}: of {row['frames']} frames {row['without']} without interference, {row['not_separated']} not "
-            f"separated, {row['separated']} separated ({row['false']} false), {row['seconds']:.0f} s")
+        return f"{row['case']}, {row['receiver']}: skipped; {row['skipped']}"
+    return (f"{row['case']}, {row['receiver']}: of {row['frames']} frames {row['without']} without interference, "
+            f"{row['not_separated']} not separated, {row['separated']} separated ({row['false']} false), {row['seconds']:.0f} s")

@@ -19,17 +19,25 @@ _NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
+class Receiver:
+    """read(samples, peers): frames that it takes for valid, as the generator names them."""
+
+    name: str
+    needs: tuple[Peer, ...]
+    read: Callable[[np.ndarray, Peers], list[str]]
+
+
+@dataclass(frozen=True)
 class Kind:
-    """make(count, seed, peers): what was sent, and samples of mean power 1 while it is on. read(samples, peers): what came."""
+    """make(count, seed, peers): what was sent, and samples of mean power 1 while it is on."""
 
     description: str                                            # shipped
     sample_rate: float
     frames: int                                                 # of a recording
-    needs: tuple[Peer, ...]
     generator: str
-    receiver: str
+    needs: tuple[Peer, ...]                                     # of the generator
     make: Callable[[int, int, Peers], tuple[list[str], np.ndarray]]
-    read: Callable[[np.ndarray, Peers], list[str]]
+    receivers: tuple[Receiver, ...]
     offset: float = 0.0                                         # of the carrier at most, cycles per sample
 
 
@@ -55,9 +63,25 @@ def _ais(count: int, seed: int, peers: Peers, every: int = 1) -> tuple[list[str]
     return payloads, slots.reshape(-1)
 
 
-def _ais_read(samples: np.ndarray, peers: Peers) -> list[str]:
-    heard = _atest(radio.discriminated(samples, 7000.0, 2400.0, _AIS_RATE), "AIS")
-    return re.findall(r"!AIVD[MO],1,1,,[AB]?,([^,]+),", heard)
+def _ais_audio(samples: np.ndarray) -> np.ndarray:
+    return radio.discriminated(samples, 7000.0, 2400.0, _AIS_RATE)
+
+
+def _ais_direwolf(samples: np.ndarray, peers: Peers) -> list[str]:
+    return re.findall(r"!AIVD[MO],1,1,,[AB]?,([^,]+),", _atest(_ais_audio(samples), "AIS"))
+
+
+def _ais_gnuais(samples: np.ndarray, peers: Peers) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        settings, sound = pathlib.Path(folder) / "gnuais.conf", pathlib.Path(folder) / "sound.raw"
+        settings.write_text("SoundChannels mono\n")
+        sound.write_bytes(_pcm(_ais_audio(samples)).tobytes())
+        heard = called(["gnuais", "-c", str(settings), "-l", str(sound), "-e", "DEBUG", "-o", "stderr"], both=True)
+    return list(dict.fromkeys(re.findall(r"!AIVDM,1,1,,A,([^,]+),", heard)))     # it reports each several times
+
+
+def _pcm(audio: np.ndarray) -> np.ndarray:
+    return np.int16(np.clip(audio / 3, -1, 1) * 32767)
 
 
 def _atest(audio: np.ndarray, baud: str) -> str:
@@ -66,7 +90,7 @@ def _atest(audio: np.ndarray, baud: str) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         path = str(pathlib.Path(folder) / "audio.wav")
-        wavfile.write(path, int(_AIS_RATE), np.int16(np.clip(audio / 3, -1, 1) * 32767))
+        wavfile.write(path, int(_AIS_RATE), _pcm(audio))
         return called(["atest", "-B", baud, path])
 
 
@@ -150,16 +174,16 @@ def _ais_bursts(count: int, seed: int, peers: Peers) -> tuple[list[str], np.ndar
 
 
 _GR = others.GNURADIO
-_AIS = ("ais", _AIS_RATE)
+_AIS = (Receiver("direwolf", (_GR, others.ATEST), _ais_direwolf), Receiver("gnuais", (_GR, others.GNUAIS), _ais_gnuais))
+_MADE_AIS = ("pyais, GNU Radio", (_GR, others.PYAIS))
 KINDS = {
-    "AIS": Kind(*_AIS, 16, (_GR, others.PYAIS, others.ATEST), "pyais, GNU Radio", "direwolf", _ais, _ais_read, 0.002),
-    "AIS, every second slot": Kind(*_AIS, 8, (_GR, others.PYAIS, others.ATEST), "pyais, GNU Radio", "direwolf", _ais_bursts,
-                                   _ais_read, 0.002),
-    "AX.25": Kind("ax25-9600", _AIS_RATE, 8, (_GR, others.GEN_PACKETS, others.ATEST), "direwolf, GNU Radio", "direwolf", _ax25,
-                  _ax25_read, 0.002),
-    "Mode S": Kind("adsb", _MODE_S_RATE, 20, (_GR, others.ADSB, others.DUMP1090), "adsb-generator", "dump1090", _mode_s,
-                   _mode_s_read, 0.002),
-    "LoRa": Kind("lora-sf7", _LORA["sample_rate"], 3, (_GR, others.LORA_PHY, others.SOFTLORA), "lora-phy", "softlora", _lora,
-                 _lora_read),
-    "OFDM packets": Kind("wifi", 20e6, 16, (_GR,), "GNU Radio", "GNU Radio", _ofdm, _ofdm_read),
+    "AIS": Kind("ais", _AIS_RATE, 16, *_MADE_AIS, _ais, _AIS, 0.002),
+    "AIS, every second slot": Kind("ais", _AIS_RATE, 8, *_MADE_AIS, _ais_bursts, _AIS, 0.002),
+    "AX.25": Kind("ax25-9600", _AIS_RATE, 8, "direwolf, GNU Radio", (_GR, others.GEN_PACKETS), _ax25,
+                  (Receiver("direwolf", (_GR, others.ATEST), _ax25_read),), 0.002),
+    "Mode S": Kind("adsb", _MODE_S_RATE, 20, "adsb-generator", (others.ADSB,), _mode_s,
+                   (Receiver("dump1090", (_GR, others.DUMP1090), _mode_s_read),), 0.002),
+    "LoRa": Kind("lora-sf7", _LORA["sample_rate"], 3, "lora-phy", (others.LORA_PHY,), _lora,
+                 (Receiver("softlora", (others.SOFTLORA,), _lora_read),)),
+    "OFDM packets": Kind("wifi", 20e6, 16, "GNU Radio", (_GR,), _ofdm, (Receiver("GNU Radio", (_GR,), _ofdm_read),)),
 }

@@ -36,6 +36,7 @@ class Peer:
 
 GNURADIO = Peer("GNU Radio", "gnuradio", "gnuradio")
 ATEST, GEN_PACKETS = Peer("atest", "program", "direwolf"), Peer("gen_packets", "program", "direwolf")
+GNUAIS = Peer("gnuais", "program", "gnuais")
 DUMP1090 = Peer("dump1090-mutability", "program", "dump1090-mutability")
 PYAIS, ADSB = Peer("pyais", "module", "pyais"), Peer("adsb_generator", "module", "adsb-generator")
 LORA_PHY, SOFTLORA = Peer("lora_phy", "module", "lora-phy"), Peer("softlora", "module", "softlora")
@@ -83,9 +84,9 @@ class Peers:
             return json.loads(printed), np.load(outside) if outside.exists() else None
 
 
-def called(command: list[str], text: str | None = None) -> str:
-    """What a program prints on standard output; raises RuntimeError with its last line of standard error where it fails."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_TIMEOUT, errors="replace")
+def called(command: list[str], both: bool = False) -> str:
+    """What a program prints on standard output, and on standard error too if both; raises RuntimeError where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, errors="replace")
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}")
-    return done.stdout
+    return done.stdout + done.stderr * both

@@ -13,9 +13,10 @@ from alpha_rgs import priors, separate_stream
 from alpha_rgs.sources import from_dict
 
 from . import radio
-from .kinds import KINDS, Kind
-from .peers import Peers
+from .kinds import KINDS, Receiver
+from .peers import GNURADIO, Peers
 
+STAGES = ("without", "not_separated", "separated")
 SNR_DB = 20.0               # per sample, while the wanted signal is on
 OFFSET = 0.002              # cycles per sample, at most, of carriers
 _PER_SYMBOL, _ROLLOFF = 4, 0.35
@@ -53,26 +54,38 @@ def counted(sent: Iterable[str], came: Iterable[str]) -> tuple[int, int]:
     return sum(Counter(sent).values()) - sum(n for n in left.values() if n > 0), wrong
 
 
-def row(name: str, recordings: int, seed: int, peers: Peers) -> dict[str, Any]:
-    """Frames of a case that the receiver reads without interference, with it, and after separation."""
-    case = CASES[name]
-    kind = KINDS[case.kind]
-    missing = peers.missing(kind.needs)
-    if missing:
-        return {"case": name, "skipped": "; ".join(missing)}
-    counts, wrong, sent, seconds = dict.fromkeys(("without", "not_separated", "separated"), 0), 0, 0, 0.0
+def rows(names: Iterable[str], recordings: int, seed: int, peers: Peers) -> Iterator[dict[str, Any]]:
+    """For each case and receiver: frames that it reads without interference, with it, and after separation."""
+    for name in names:
+        case = CASES[name]
+        kind = KINDS[case.kind]
+        lacking = {receiver: peers.missing((GNURADIO, *kind.needs, *receiver.needs)) for receiver in kind.receivers}
+        ready = [receiver for receiver, missing in lacking.items() if not missing]
+        for receiver, missing in lacking.items():
+            if missing:
+                yield {"case": name, "receiver": receiver.name, "skipped": "; ".join(missing)}
+        if ready:
+            yield from _case(name, ready, recordings, seed, peers)
+
+
+def _case(name: str, receivers: list[Receiver], recordings: int, seed: int, peers: Peers) -> Iterator[dict[str, Any]]:
+    kind, sent, seconds = KINDS[CASES[name].kind], 0, 0.0
+    read = {receiver: dict.fromkeys((*STAGES, "false"), 0) for receiver in receivers}
     for recording in range(recordings):
-        found = _recording(kind, case, 1000 * seed + recording, peers)
-        sent, seconds = sent + len(found["frames"]), seconds + found["seconds"]
-        for key in counts:
-            right, false = counted(found["frames"], found[key])
-            counts[key] += right
-            wrong += false * (key == "separated")
-    return {"case": name, "generator": kind.generator, "receiver": kind.receiver, "frames": sent, **counts, "false": wrong,
-            "quality_db": found["quality_db"], "seconds": seconds}
+        frames, stages, took = _recording(CASES[name], 1000 * seed + recording, peers)
+        sent, seconds = sent + len(frames), seconds + took
+        for receiver, totals in read.items():
+            for stage, samples in stages.items():
+                right, false = counted(frames, receiver.read(samples, peers))
+                totals[stage] += right
+                totals["false"] += false * (stage == "separated")
+    for receiver, totals in read.items():
+        yield {"case": name, "generator": kind.generator, "receiver": receiver.name, "frames": sent, **totals, "seconds": seconds}
 
 
-def _recording(kind: Kind, case: Case, seed: int, peers: Peers) -> dict[str, Any]:
+def _recording(case: Case, seed: int, peers: Peers) -> tuple[list[str], dict[str, np.ndarray], float]:
+    """(frames sent, what the receivers get at each stage, seconds of separation)."""
+    kind = KINDS[case.kind]
     frames, s = kind.make(kind.frames, seed, peers)
     draw = np.random.default_rng(seed)
     noise = draw.normal(0, np.sqrt(0.5), (2, len(s)))
@@ -83,11 +96,8 @@ def _recording(kind: Kind, case: Case, seed: int, peers: Peers) -> dict[str, Any
     began = time.perf_counter()
     out = separate_stream(mixture, [priors.load(kind.description), other], sample_rate=kind.sample_rate)
     took = time.perf_counter() - began
-    estimate = out.sources[0]
-    quality = np.asarray(estimate.quality if estimate.quality is not None else np.nan, float)
-    return {"frames": frames, "without": kind.read(quiet.astype(np.complex64), peers), "not_separated": kind.read(mixture, peers),
-            "separated": kind.read(estimate.cleaned.astype(np.complex64), peers), "quality_db": float(np.median(quality)),
-            "seconds": took}
+    got = (quiet.astype(np.complex64), mixture, out.sources[0].cleaned.astype(np.complex64))
+    return frames, dict(zip(STAGES, got)), took
 
 
 def _carrier(samples: np.ndarray, draw: np.random.Generator, most: float) -> np.ndarray:
@@ -102,8 +112,3 @@ def _interference(name: str, samples: int, sample_rate: float, seed: int) -> tup
     told = {"kind": "linear-modulation", "constellation": "qpsk", "symbol_rate": sample_rate / _PER_SYMBOL, "pulse": "rrc",
             "rolloff": _ROLLOFF}
     return radio.qpsk(samples, _PER_SYMBOL, _ROLLOFF, seed), from_dict(told)
-
-
-def rows(names: Iterable[str], recordings: int, seed: int, peers: Peers) -> Iterator[dict[str, Any]]:
-    for name in names:
-        yield row(name, recordings, seed, peers)

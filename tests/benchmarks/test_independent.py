@@ -35,8 +35,8 @@ def test_cases_that_cannot_run_are_skipped(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     out = tmp_path / "rows.json"
     result = CliRunner().invoke(app, ["independent", "--case", "ais under qpsk", "--json", str(out)])
-    assert result.exit_code == 1 and "pip install pyais" in result.output and "apt install direwolf" in result.output
-    assert len(json.loads(pathlib.Path(out).read_text())["rows"]) == 3
+    assert result.exit_code == 1 and "pip install pyais" in result.output and "apt install gnuais" in result.output
+    assert len(json.loads(pathlib.Path(out).read_text())["rows"]) == 6
     refused = CliRunner().invoke(app, ["independent", "--case", "semaphore"])
     assert refused.exit_code == 2 and "no such case" in refused.output
 
