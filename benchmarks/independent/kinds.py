@@ -81,7 +81,7 @@ def _ais_gnuais(samples: np.ndarray, peers: Peers) -> list[str]:
 
 
 def _pcm(audio: np.ndarray) -> np.ndarray:
-    return np.int16(np.clip(audio / 3, -1, 1) * 32767)
+    return (np.clip(audio / 3, -1, 1) * 32767).astype(np.int16)
 
 
 def _atest(audio: np.ndarray, baud: str) -> str:

@@ -11,17 +11,17 @@ _SETTLED = 0.3              # s without a new item: a block that ends by no tag 
 
 
 def flow(samples: np.ndarray, *blocks: Any) -> np.ndarray:
-    """Samples through a chain of blocks."""
+    """Samples (uint8, float32 or complex64) through a chain of blocks, the last one complex: complex64."""
     from gnuradio import blocks as gr_blocks
     from gnuradio import gr
 
     ends = {np.dtype(np.uint8): "b", np.dtype(np.float32): "f", np.dtype(np.complex64): "c"}
     top = gr.top_block()
     source = getattr(gr_blocks, f"vector_source_{ends[samples.dtype]}")(samples.tolist())
-    sink = gr_blocks.vector_sink_f() if getattr(blocks[-1], "real_output", False) else gr_blocks.vector_sink_c()
+    sink = gr_blocks.vector_sink_c()
     top.connect(source, *blocks, sink)
     top.run()
-    return np.array(sink.data(), np.float32 if isinstance(sink, type(gr_blocks.vector_sink_f())) else np.complex64)
+    return np.array(sink.data(), np.complex64)
 
 
 def gmsk(bits: np.ndarray, samples_per_symbol: int, bandwidth_time: float) -> np.ndarray:
@@ -46,18 +46,12 @@ def gaussian(audio: np.ndarray, samples_per_symbol: int, bandwidth_time: float) 
 
 def discriminated(samples: np.ndarray, cutoff: float, deviation: float, sample_rate: float) -> np.ndarray:
     """Frequency over the deviation, after a low-pass filter: what a receiver's discriminator output gives, float32."""
-    from gnuradio import analog
+    from gnuradio import analog, blocks
     from gnuradio import filter as gr_filter
 
     taps = gr_filter.firdes.low_pass(1.0, sample_rate, cutoff, cutoff / 4)
-    narrow = flow(samples, gr_filter.fir_filter_ccf(1, taps), analog.quadrature_demod_cf(1.0), _float_to_complex())
+    narrow = flow(samples, gr_filter.fir_filter_ccf(1, taps), analog.quadrature_demod_cf(1.0), blocks.float_to_complex())
     return (narrow.real * sample_rate / (2 * np.pi * deviation)).astype(np.float32)
-
-
-def _float_to_complex() -> Any:
-    from gnuradio import blocks
-
-    return blocks.float_to_complex()
 
 
 def resampled(samples: np.ndarray, up: int, down: int) -> np.ndarray:
@@ -100,7 +94,7 @@ def _cut(made: np.ndarray, samples: int, start: int) -> np.ndarray:
 
 
 def hdlc(payloads: list[bytes]) -> np.ndarray:
-    """Frames with flags, bit stuffing and checksum, as bits."""
+    """Frames with flags, bit stuffing and checksum, as bits. The framer never ends by itself."""
     import pmt
     from gnuradio import blocks, digital, gr
 

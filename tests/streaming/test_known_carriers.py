@@ -2,7 +2,6 @@
 """Windows of one stream that are separated anew with the carrier offsets that their neighbours report."""
 import numpy as np
 import torch
-
 from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as LinearSignal
 from alpha_rgs.sources import Gmsk, LinearModulation

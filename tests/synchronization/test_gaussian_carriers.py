@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Nuisances of a linear modulation beside OFDM whose constellation is unknown."""
 import torch
-
 from alpha_rgs import separate
 from alpha_rgs.signals import LinearModulation as LinearSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
