@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .cli_coverage import coverage
+from .cli_independent import independent
 from .cli_paper import paper
 
 app = typer.Typer(no_args_is_help=True, help="Measure separators against the truth. The same seed gives the same figures.")
@@ -26,6 +27,7 @@ Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the row
 _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
 app.command()(paper)
 app.command()(coverage)
+app.command()(independent)
 app.command("envelope", hidden=True)(coverage)         # its name before
 
 

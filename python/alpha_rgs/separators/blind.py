@@ -71,7 +71,7 @@ class _Search:
                     best[row] = found
             ways = {row: ways[row] for row in starts if float(best[row][0].quality) < self.clear}
         if trial:
-            last = {row: refine_sync(self.y[row], own, out, self._free(own))[0] for row, (out, own, _) in best.items()}
+            last = {row: self._refined(row, own, out)[0] for row, (out, own, _) in best.items()}
             for row, (out, own, spread) in self._settled(last, rounds=1).items():
                 if float(out.quality) > float(best[row][0].quality):
                     best[row] = out, own, best[row][2] | spread
@@ -108,7 +108,7 @@ class _Search:
 
     def quieter(self, best: dict[int, Found]) -> dict[int, Found]:
         """`best`, separated once more with the noise as it was measured where what is left agrees with that."""
-        quiet = {row: refine_sync(self.y[row], own, out, self._free(own))[0] for row, (out, own, _) in best.items()
+        quiet = {row: self._refined(row, own, out)[0] for row, (out, own, _) in best.items()
                  if agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
         for row, (out, own, spread) in self._settled(quiet, 0.0, 1).items() if quiet else ():
             if agrees(self.y[row], out, float(out.noise_var), kept=True):
@@ -125,7 +125,7 @@ class _Search:
         for _ in range(rounds or (_ECHOED if self.echoed else _ROUNDS)):
             for row, out in self._solved(going, floor, trial).items():
                 gained = float(out.quality) - float(best[row][0].quality) if row in best else math.inf
-                moved, spread = refine_sync(self.y[row], going[row], out, self._free(going[row]))
+                moved, spread = self._refined(row, going[row], out)
                 reported[row] = reported[row] | spread
                 if gained > 0:
                     best[row] = out, going[row], reported[row]
@@ -142,6 +142,13 @@ class _Search:
             if not going:
                 break
         return {row: (out, own, reported[row] | spread) for row, (out, own, spread) in best.items()}
+
+    def _refined(self, row: int, own: LinearModulation, out: Separation) -> tuple[LinearModulation, dict[str, float]]:
+        """refine_sync of one window; Gaussian carriers are noise to it."""
+        if self.interference.structure is not Structure.FRAMES or self.interference.decided or self.echoed:
+            return refine_sync(self.y[row], own, out, self._free(own))
+        alone = replace(out, interference=torch.zeros_like(out.interference))
+        return refine_sync(self.y[row], own, alone, self._free(own), self.interference.select(slice(row, row + 1)))
 
     def _solved(self, starts: dict[int, LinearModulation], floor: float, trial: bool) -> dict[int, Separation]:
         """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""

@@ -317,9 +317,13 @@ def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, f
     return replace(through(soi, taps, reference), **{key: values[key] for key in values if key in free}), spread
 
 
-def refine_sync(y: Any, soi: Any, out: Any, free: list[str]) -> tuple[LinearModulation, dict[str, float]]:
+def refine_sync(y: Any, soi: Any, out: Any, free: list[str],
+                undecided: Any = None) -> tuple[LinearModulation, dict[str, float]]:
     """One Gauss-Newton step of the SOI's nuisances `free` (names) by least squares, given a Separation `out` of this window y,
-    complex [samples]; and their standard deviations (the phase's at the window's middle): (LinearModulation, name -> float)."""
+    complex [samples]; and their standard deviations (the phase's at the window's middle): (LinearModulation, name -> float).
+
+    undecided: an interference of Gaussian carriers, which out.interference does not contain. It is coloured noise here: its
+    posterior mean takes most of what wrong nuisances leave, and the step would be too short by as much."""
     symbols = _soft(soi, out)
     y = y - out.interference[0]
     noise_var = (y - out.soi[0]).abs().square().mean()
@@ -340,8 +344,11 @@ def refine_sync(y: Any, soi: Any, out: Any, free: list[str]) -> tuple[LinearModu
     columns = torch.stack([slope, 2j * torch.pi * (n - middle) * own, 1j * own, own], 1)
     rest = y.to(torch.complex128).cpu() - own
     limit = torch.tensor([most * (name in free) + 1e-12 for name, most in zip(NUISANCES, _LIMITS)], dtype=torch.float64)
-    noise = max(float(noise_var), 1e-9)
-    step, spread = damped_step((columns.mH @ columns).real / noise, (columns.mH @ rest).real / noise, limit)
+    if undecided is None:
+        weighted = columns / max(float(noise_var), 1e-9)
+    else:
+        weighted = _weighted(columns.T.contiguous(), undecided, out, max(float(out.noise_var), 1e-9)).T
+    step, spread = damped_step((weighted.mH @ columns).real, (weighted.mH @ rest).real, limit)
     values = {"timing": float(soi.timing) + float(step[0]), "carrier_offset": float(soi.carrier_offset) + float(step[1]),
               "phase": float(soi.phase) + float(step[2]) - 2 * np.pi * float(step[1]) * middle,
               "gain": float(soi.gain) * (1 + float(step[3]))}
