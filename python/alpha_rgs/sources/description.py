@@ -73,7 +73,7 @@ class Description:
                 table = self.source.oversampled(table, self._multiple(name, sample_rate, table.pop(name)), moved != 1)
             elif name in table and key.role in (Role.INSTANT, Role.PERIOD):
                 table[name] = round(table[name] * moved) if key.types == (int,) else table[name] * moved
-            elif name in table and key.role is Role.FREQUENCY:
+            elif table.get(name) is not None and key.role is Role.FREQUENCY:
                 table[name] = table[name] / moved
         return self.make(table)
 

@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass
 
+UNKNOWN = "unknown"         # of a frequency: it is to be found
+
 
 class Role(enum.Enum):
     """How a value in samples follows another sample rate."""
@@ -42,7 +44,7 @@ def instant(meaning: str) -> Key:
 
 
 def frequency(meaning: str, hertz: str) -> Key:
-    """Cycles per sample; `hertz` says the same in Hz."""
+    """Cycles per sample, or UNKNOWN where the source finds it; `hertz` says the same in Hz."""
     return Key((int, float), "a number", meaning, Role.FREQUENCY, hertz)
 
 

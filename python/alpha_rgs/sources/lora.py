@@ -242,7 +242,7 @@ class Lora(Source):
         half = np.arange(-span, span + 0.25, 0.5) * chip
         turns = [[(0.0, f) for f in tones], [(d, 0.0) for d in late]]
         close = [[(d * chip / q, (d + e / 2) * chip / q) for d in range(-2, 3) for e in range(-2, 3)] for q in (1, 2, 4, 8, 16)]
-        grids = [list(zip(half, half)), *_TURNS * turns, *close]
+        grids = [list(zip(half, half)), *_TURNS * turns, *close, *turns, *close[2:]]
         for grid in grids:
             apart = torch.tensor(grid, dtype=torch.float64, device=x.device).T
             tried = (timing + apart[0] * (fixed is None)) % length, (offset + apart[1] * unit).clamp(-REACH, REACH)

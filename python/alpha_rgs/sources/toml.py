@@ -12,10 +12,10 @@ from typing import Any
 from ..errors import ParameterError
 from ..signals import preset
 from . import ofdm_bursts, shipped
-from .base import Source
+from .base import Source, Structure
 from .description import Description, check_hertz, hertz_keys
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
-from .keys import Role
+from .keys import UNKNOWN, Role
 from .registry import KINDS
 
 
@@ -70,11 +70,14 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
             raise ParameterError(f"{source}: {error}") from None
     cls: Any = KINDS[kind]
     keys = {**cls.keys, **hertz_keys(cls)}
-    for key, value in table.items():
+    for key, value in list(table.items()):
         if key not in keys:
             near = difflib.get_close_matches(key, keys, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
             raise ParameterError(f"{source}: unknown key {key!r} for kind {kind!r}; {hint}")
+        if value == UNKNOWN and keys[key].role is Role.FREQUENCY and _finds(cls, key):
+            table[key] = None
+            continue
         if not isinstance(value, keys[key].types) or (isinstance(value, bool) and bool not in keys[key].types):
             raise ParameterError(f"{source}: {key}: {value!r} must be {keys[key].called}")
         if key == "sources":
@@ -92,6 +95,11 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
     if check_hertz(cls, table, source):
         return Description(cls, table, source, made)
     return made(table)
+
+
+def _finds(cls: Any, key: str) -> bool:
+    """Whether a source of this class finds the value of a key: a train of pulses is found by the separation."""
+    return cls.structure is Structure.CHAIN or key in cls.synchronizes
 
 
 def _made(cls: Any, table: dict[str, Any], source: str, folder: pathlib.Path | None) -> Any:
