@@ -52,7 +52,7 @@ def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list
         return torch.as_tensor(value, dtype=torch.float64).reshape(-1).expand(batch)
 
     step = spacing(soi)
-    steps = int(np.ceil(OFFSETS / step))
+    steps = int(np.ceil(OFFSETS / step)) if step < OFFSETS else 0
     offsets = [each(soi.carrier_offset)] if soi.carrier_offset is not None else [
         each(k * step) for k in range(-steps, steps + 1)]
     if soi.timing is not None:
@@ -88,19 +88,38 @@ def line(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first:
     (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid; and of the next best
     peaks, `ranks` of them. reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as far as it is
     unambiguous)."""
+    return lines(soi, cavity, offset, timing, first, reach, ranks)[0]
+
+
+def lines(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first: Tensor, reach: float,
+          ranks: int) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """(as line, by how many standard deviations of the likelihood over all offsets the best exceeds their mean [batch])."""
     mean, var = cavity
     alphabet, sps = soi.signal.alphabet, soi.signal.samples_per_symbol
     values, angles, step = rotation_likelihood(alphabet, mean, var, 0.0 if soi.carrier_offset is not None else reach)
     count, rows = values.shape[1] // 2, torch.arange(len(mean))
     steps = torch.arange(-count, count + 1)
     middle = timing + (first.double() + mean.shape[1] // 2) * sps
+    clear = (values.amax(1) - values.mean(1)) / values.std(1, correction=0).clamp_min(1e-12)
     out = []
     for _ in range(min(ranks, 2 * count + 1)):
         at = values.argmax(1)
         about = step * steps[at].double()
         out.append((offset + about / sps, angles[rows, at] - 2 * torch.pi * about / sps * middle))
         values = torch.where((steps - steps[at][:, None]).abs() * step <= 1 / mean.shape[1], -torch.inf, values)
-    return out
+    return out, clear
+
+
+def told_of_rotation(alphabet: Any, var: Tensor) -> Tensor:
+    """By how many nats the right rotation of symbols is likelier than a wrong one, on average, [batch], where their estimates
+    have variances var [batch, symbols]: of points drawn."""
+    generator = torch.Generator().manual_seed(0)
+    points = alphabet.points.to(torch.complex128)[torch.randint(len(alphabet.points), var.shape, generator=generator)]
+    seen = points + var.sqrt() * torch.randn(var.shape, dtype=torch.complex128, generator=generator)
+    turn = 2 * math.pi / alphabet.symmetry / phases_per_turn(alphabet)
+    table = torch.stack([_log_mixture(alphabet, seen * np.exp(1j * turn * i), var).sum(1)
+                         for i in range(phases_per_turn(alphabet))])
+    return table[0] - table.mean(0)
 
 
 def rotation_likelihood(alphabet: Any, mean: Tensor, var: Tensor, reach: float) -> tuple[Tensor, Tensor, float]:
