@@ -35,7 +35,7 @@ def test_periods_need_not_be_whole_but_frames_do():
     to = plan([from_dict({**QPSK, "symbol_rate": 0.61e6}), from_dict(OFDM)], 2.4e6)
     qpsk, ofdm = to.sources
     assert qpsk.signal.samples_per_symbol == pytest.approx(2.0 / 0.61)
-    assert (ofdm.signal.fft_size, ofdm.signal.cyclic_prefix) == (64, 16) and ofdm.delay_spread == 2
+    assert (ofdm.signal.fft_size, ofdm.signal.cyclic_prefix) == (64, 16) and ofdm.delay_spread == 1 and ofdm.resampled
     twice = from_dict(OFDM).at_rate(4e6)
     assert (twice.signal.fft_size, twice.signal.cyclic_prefix, len(twice.signal.carriers)) == (128, 32, 56)
     assert set(twice.signal.carriers) == set(ofdm.signal.carriers)
