@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 REAL, COMPLEX = torch.float64, torch.complex128     # single precision loses the Schur complements at -24 dB without noise
 _MIN_VAR = 1e-5
-# of a frame's power, what the filter of streaming.resampling changes on its first sample, and one sample from there: 2 and 3.6
-# samples of 80 per symbol, the inside rate 0.83 and 0.8 of the recording's, -1 and -4 dB, -13 and -15 dB; -18 to -20, -21 to -23 next
+# of a frame's power, what the filter of streaming.resampling changes on the frame's first sample, and one sample from there;
+# measured at 5/6 and 4/5 of the recording's rate, on average over where frames begin: -1 to -2, then -14, -19, -22 dB
 _EDGE, _RINGING = 0.6, 0.047
 
 

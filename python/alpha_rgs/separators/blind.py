@@ -29,13 +29,15 @@ _FOUND = 0.044, 4.0
 # noise, wrong ones 0.12 to 0.32 of the signal's power
 _AGREES = 2.0
 _LINES = 2                      # carrier offsets that are tried of those that fit symbols best
-# share of the band from which symbols are looked at once carriers are decided, before all else: a detection there takes 0.1 s and
-# more, and carriers that count as Gaussian leave less than half of what symbols say
+# share of the band from which symbols are looked at once carriers are decided, before all else: a detection there takes 0.1 s
+# and more, and carriers that count as Gaussian leave too little
 _WIDE = 0.2
-# of 24 windows at 2 and 3 samples per symbol, SIR 0 dB: lines that were right have 5.5 to 17 standard deviations, wrong ones 3.3 to 5.2
+# standard deviations by which a line stands out: of 36 windows at 2 to 4 samples per symbol, SIR 0 dB, lines that were right have
+# 5.8 to 17, but for one of 4.3, wrong ones 3.3 to 5.2
 _PROMINENT = 6.0
 _TELLS = 3.0                    # nats, below which symbols do not tell their rotation: one of a thousand offsets needs 7 and more
-_LOST = 0.3                     # share of wrong bits from which a start of a wide signal is not refined, unless its line stands out
+# share of wrong bits that is expected, from which a start of a wide signal is not refined unless its line stands out
+_LOST = 0.3
 _INEXACT = 1e-3                 # of the weaker source's power: what cut frames and nuisances leave without noise is up to 7e-5
 
 Found = tuple[Separation, LinearModulation, dict[str, Any]]
@@ -88,7 +90,8 @@ class _Search:
             for row, (out, own, spread) in self._settled(last, rounds=1).items() if last else ():
                 if float(out.quality) > float(best[row][0].quality):
                     best[row] = out, own, best[row][2] | spread
-        return best
+        nothing = {"carrier_offset": OFFSETS / 3 ** 0.5, "phase": math.pi / self.soi.signal.alphabet.symmetry / 3 ** 0.5}
+        return best | {row: (*best[row][:2], best[row][2] | nothing) for row in self.given_up}
 
     def _starts(self, row: int) -> Iterator[Any]:
         """An iterator over SOIs to begin with."""
@@ -124,9 +127,9 @@ class _Search:
         yield from (*found[1:], first)
 
     def _lines(self, row: int, first: LinearModulation) -> tuple[list[Any], float, float]:
-        """([SOI] of the phases and carrier offsets that fit symbols best, by how much the best one stands out, what symbols tell of
-        their rotation), of symbols as they are seen once carriers are decided, the symbols being Gaussian: where a signal takes
-        most of the band, Gaussian carriers leave too little of it."""
+        """([SOI] of the phases and carrier offsets that fit symbols best, by how many standard deviations the best stands out,
+        nats that symbols tell of their rotation), of symbols as they are seen once carriers are decided, the symbols being
+        Gaussian: where a signal takes most of the band, Gaussian carriers leave too little of it."""
         index = slice(row, row + 1)
         known = self.soi.carrier_offset
         own = replace(first, phase=0.0, carrier_offset=0.0 if known is None else first.carrier_offset)

@@ -32,7 +32,8 @@ TIMINGS = 4            # per symbol
 BPSK = ALPHABETS.index("bpsk")
 _WIDEST = 0.6           # of the band
 _PHASES = 8            # at least, in the range in which a phase is unambiguous, that are tried
-_UNSURE = 0.05          # variance of a symbol's estimate at least, of its power; or half the least distance squared, if less
+# variance of a symbol's estimate at least, of its power; or a quarter of the least distance squared, if less
+_UNSURE = 0.05
 
 
 def acquire_soi(soi: LinearModulation, tiles: Tiles) -> LinearModulation:
@@ -124,11 +125,11 @@ def told_of_rotation(alphabet: Any, var: Tensor) -> Tensor:
 
 def rotation_likelihood(alphabet: Any, mean: Tensor, var: Tensor, reach: float) -> tuple[Tensor, Tensor, float]:
     """(log-likelihood, phase rad) [batch, offsets] under the best phase, and the step between offsets, cycles per symbol: of
-    symbols' estimates mean, var [batch, symbols] as points of the alphabet, rotated by a phase (at the middle symbol) and a carrier
-    offset of up to `reach` of the unambiguous range 1/symmetry to either side; offsets in ascending order.
+    symbols' estimates mean, var [batch, symbols] as points of the alphabet, rotated by a phase (at the middle symbol) and a
+    carrier offset of up to `reach` of the unambiguous range 1/symmetry to either side; offsets in ascending order.
 
-    The log-likelihood of one symbol is periodic in its rotation. So it has a Fourier series in the rotation, and of each harmonic one
-    transform over the symbols gives the sum for all offsets.
+    The log-likelihood of one symbol is periodic in its rotation. So it has a Fourier series in the rotation, and of each
+    harmonic one transform over the symbols gives the sum for all offsets.
     """
     symmetry, count, phases = alphabet.symmetry, mean.shape[1], phases_per_turn(alphabet)
     length = 1 << math.ceil(math.log2(max(phases * count / 2, 1)))             # offsets in the unambiguous range
@@ -168,9 +169,8 @@ def _log_mixture(alphabet: Any, z: Tensor, var: Tensor) -> Tensor:
 
 
 class _White:
-    """The Gaussian model of everything but the signal of interest: the inverse covariance of each tile. With carriers of BPSK, which
-    leave the axis across theirs to the signal of interest, in real and imaginary parts, of twice the size and four times the
-    cost."""
+    """The Gaussian model of everything but the signal of interest: the inverse covariance of each tile. In real and imaginary
+    parts, which cost more, with carriers of BPSK, which leave the axis across theirs to the signal of interest."""
 
     def __init__(self, tiles: OfdmTiles | Tiles) -> None:
         self.tiles = tiles
@@ -217,8 +217,8 @@ class _White:
 
 
 class _Chain:
-    """Symbols, or their real and imaginary parts, of which each tile couples `count` neighbours: in blocks of `count` symbols, real
-    parts first, their precision is block tridiagonal. window, local: of each tile, int64 [tiles], the window and its first
+    """Symbols, or their real and imaginary parts, of which each tile couples `count` neighbours: in blocks of `count` symbols,
+    real parts first, their precision is block tridiagonal. window, local: of each tile, int64 [tiles], the window and its first
     symbol's position among `total`; parts: 1, or 2 of real and imaginary parts."""
 
     def __init__(self, window: Tensor, local: Tensor, count: int, batch: int, total: int, parts: int) -> None:
