@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs.errors import ParameterError
+from alpha_rgs.inference.frame_family import smeared
 from alpha_rgs.sources import from_dict
 from alpha_rgs.sources.mixtures import alone
 from alpha_rgs.streaming import separate_stream
 from alpha_rgs.streaming.resampling import inside, plan, resampled
+from alpha_rgs.synchronization.ofdm import advanced
 
 QPSK = {"kind": "linear-modulation", "symbol_rate": 1e6, "rolloff": 0.35}
 OFDM = {"kind": "ofdm", "sample_rate": 2.0e6}
@@ -35,7 +37,7 @@ def test_periods_need_not_be_whole_but_frames_do():
     to = plan([from_dict({**QPSK, "symbol_rate": 0.61e6}), from_dict(OFDM)], 2.4e6)
     qpsk, ofdm = to.sources
     assert qpsk.signal.samples_per_symbol == pytest.approx(2.0 / 0.61)
-    assert (ofdm.signal.fft_size, ofdm.signal.cyclic_prefix) == (64, 16) and ofdm.delay_spread == 2
+    assert (ofdm.signal.fft_size, ofdm.signal.cyclic_prefix) == (64, 16) and ofdm.delay_spread == 1 and ofdm.resampled
     twice = from_dict(OFDM).at_rate(4e6)
     assert (twice.signal.fft_size, twice.signal.cyclic_prefix, len(twice.signal.carriers)) == (128, 32, 56)
     assert set(twice.signal.carriers) == set(ofdm.signal.carriers)
@@ -116,3 +118,23 @@ def test_a_fractional_rate_is_separated(sps):
     n = min(len(sent), len(out.symbols))
     signs = [np.stack([np.sign(v.real), np.sign(v.imag)]) for v in (sent[:n], out.symbols[:n])]
     assert np.mean(signs[0][:, 20:-20] != signs[1][:, 20:-20]) < 0.01
+
+
+@pytest.mark.parametrize(("up", "down"), [(5, 6), (4, 5)])
+def test_a_resampler_smears_the_edges_of_frames_as_detection_assumes(up, down):
+    """To 3 dB on the first sample of a frame and three samples to either side, on average over where frames begin between the
+    samples of the recording."""
+    rng, frames, carriers = np.random.default_rng(1), 40, [k for k in range(-28, 29) if k]
+    data = (rng.choice([-1, 1], (frames, len(carriers))) + 1j * rng.choice([-1, 1], (frames, len(carriers)))) / 2 ** 0.5
+
+    def sampled(count, ratio, at):
+        t = np.arange(count) * ratio + at
+        frame = np.clip(t // 80, 0, frames - 1).astype(int)
+        return (np.exp(2j * np.pi * np.outer(t - 80 * frame, carriers) / 64) * data[frame]).sum(1) / len(carriers) ** 0.5
+
+    error, place = [], np.arange(-3, 4)
+    for late in (np.arange(12) + 0.5) / 12 - 0.5:
+        there = resampled(sampled(80 * frames * down // up, up / down, late).astype(np.complex64), up, down, 80 * frames)
+        moved = advanced(torch.from_numpy(there)[None], torch.tensor([-late]))[0].numpy()
+        error.append(abs(moved - sampled(80 * frames, 1, 1e-9)).reshape(frames, 80)[2:-2] ** 2)
+    assert np.all(abs(10 * np.log10(np.mean(error, (0, 1))[place] / smeared(80)[place])) < 3)

@@ -7,7 +7,9 @@ import torch
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.inference.frame_tiling import OfdmTiles
 from alpha_rgs.separators import separate
+from alpha_rgs.signals.constellations import constellation
 from alpha_rgs.sources import from_dict, mixtures
+from alpha_rgs.synchronization.evidence import rotation_likelihood, told_of_rotation
 from alpha_rgs.synchronization.stationary import NUISANCES, candidates, refine_sync
 
 from benchmarks.families import FAMILIES
@@ -102,3 +104,43 @@ def test_a_window_too_short_to_find_it_is_refused():
     """With the least length that will do."""
     with pytest.raises(ParameterError, match="timing.*240 samples.*256"):
         separate(torch.ones(1, 240, dtype=torch.complex64), UNKNOWN, from_dict({"kind": "gfsk", "samples_per_symbol": 8}))
+
+
+@pytest.mark.parametrize(("name", "snr_db", "count"), [("bpsk", 5, 160), ("qpsk", 8, 160), ("8psk", 15, 200), ("16qam", 16, 640),
+                                                      ("64qam", 20, 640), ("32apsk", 16, 640)])
+def test_the_likelihood_of_a_rotation_peaks_at_the_truth(name, snr_db, count):
+    """Its offset within a tenth of a cycle in all symbols, its phase within 0.08 rad."""
+    alphabet, generator = constellation(name), torch.Generator().manual_seed(1)
+    points = alphabet.points[torch.randint(len(alphabet.points), (1, count), generator=generator)].to(torch.complex128)
+    noise = torch.randn(1, count, dtype=torch.complex128, generator=generator) * 10 ** (-snr_db / 20)
+    offset, phase = 0.31 / alphabet.symmetry, 0.2 / alphabet.symmetry
+    angle = phase + 2 * torch.pi * offset * (torch.arange(count) - count // 2)
+    var = torch.full((1, count), 10 ** (-snr_db / 10), dtype=torch.float64)
+    values, angles, step = rotation_likelihood(alphabet, (points + noise) * torch.polar(torch.ones_like(angle), angle), var, 0.5)
+    at = int(values.argmax())
+    assert abs((at - values.shape[1] // 2) * step - offset) * count < 0.1
+    turn = 2 * torch.pi / alphabet.symmetry
+    assert abs((float(angles[0, at]) - phase + turn / 2) % turn - turn / 2) < 0.08
+
+
+def test_dense_symbols_in_noise_do_not_tell_their_rotation():
+    """1 280 of QPSK at 6 dB do, of 32APSK not; at 16 dB those do too."""
+    var = torch.full((1, 1280), 10 ** -0.6, dtype=torch.float64)
+    assert float(told_of_rotation(constellation("qpsk"), var)) > 100
+    assert abs(float(told_of_rotation(constellation("32apsk"), var))) < 2
+    assert float(told_of_rotation(constellation("32apsk"), var / 10)) > 100
+
+
+@pytest.mark.parametrize(("name", "told"), [("32apsk", False), ("16qam", True)])
+def test_a_dense_alphabet_at_two_samples_is_found_or_said_not_to_be(name, told):
+    """SIR 0 dB, SNR 30 dB: 16QAM to 2e-5; of 32APSK no carrier offset is claimed, and no symbol is believed."""
+    soi = from_dict({"kind": "linear-modulation", "constellation": name, "samples_per_symbol": 2, "rolloff": 0.25, "span": 8})
+    m = mixtures.draw(known(0.6, 0.4, 0.004, 1.0, soi), OFDM, 1, 1920, 0.0, 33.0, 3)
+    out = separate(m.y, soi, OFDM)
+    assert abs((float(out.estimated["timing"]) - 0.6 + 1) % 2 - 1) < 0.05
+    if told:
+        assert abs(float(out.estimated["carrier_offset"]) - 0.004) < 2e-5 and max(wrong(out, m.bits, soi)) < 0.2
+        assert 0.25 * max(wrong(out, m.bits, soi)) < float(out.error_rate) < 0.4
+    else:
+        assert float(out.estimated["carrier_offset"]) == 0 and float(out.estimated["carrier_offset_std"]) > 0.01
+        assert float(out.error_rate) > 0.4 and float(out.quality) < 0

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..sources.base import Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
-from ..synchronization.evidence import OFFSETS, line
+from ..sources.spectrum import occupied
+from ..synchronization.evidence import OFFSETS, lines, told_of_rotation
 from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.stationary import candidates, fit_channel, refine_sync
 from .base import Separation, false_lock_penalty, joined
@@ -28,6 +29,15 @@ _FOUND = 0.044, 4.0
 # noise, wrong ones 0.12 to 0.32 of the signal's power
 _AGREES = 2.0
 _LINES = 2                      # carrier offsets that are tried of those that fit symbols best
+# share of the band from which symbols are looked at once carriers are decided, before all else: a detection there takes 0.1 s
+# and more, and carriers that count as Gaussian leave too little
+_WIDE = 0.2
+# standard deviations by which a line stands out: of 36 windows at 2 to 4 samples per symbol, SIR 0 dB, lines that were right have
+# 5.8 to 17, but for one of 4.3, wrong ones 3.3 to 5.2
+_PROMINENT = 6.0
+_TELLS = 3.0                    # nats, below which symbols do not tell their rotation: one of a thousand offsets needs 7 and more
+# share of wrong bits that is expected, from which a start of a wide signal is not refined unless its line stands out
+_LOST = 0.3
 _INEXACT = 1e-3                 # of the weaker source's power: what cut frames and nuisances leave without noise is up to 7e-5
 
 Found = tuple[Separation, LinearModulation, dict[str, Any]]
@@ -39,7 +49,7 @@ def separate_unknown(y: Tensor, soi: LinearModulation, interference: Source, kap
     are to be found. A Separation of all windows; `estimated` holds them too, and their standard deviations as name_std."""
     search = _Search(y, soi, interference, (kappa, noise_var), missing, solve)
     best = search.quieter(search.best())
-    return joined([_told(*best[row], missing) for row in range(len(y))])
+    return joined([_told(*best[row], missing, row in search.sure) for row in range(len(y))])
 
 
 class _Search:
@@ -51,6 +61,10 @@ class _Search:
         self.y, self.soi, self.interference, self.solve = y, soi, interference, solve
         self.kappa, self.noise_var = levels
         self.sought, self.echoed = [key for key in missing if key != "channel"], "channel" in missing
+        self.given_up: set[int] = set()     # rows whose symbols do not tell their phase and carrier offset
+        self.sure: set[int] = set()         # rows of which one line stands out
+        low, high = occupied(replace(soi.select(slice(0, 1)), timing=0.0, phase=0.0, carrier_offset=0.0))
+        self.wide = high - low > _WIDE
         self.clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
 
     def _levels(self, index: list[int] | slice) -> Any:
@@ -71,11 +85,13 @@ class _Search:
                     best[row] = found
             ways = {row: ways[row] for row in starts if float(best[row][0].quality) < self.clear}
         if trial:
-            last = {row: self._refined(row, own, out)[0] for row, (out, own, _) in best.items()}
-            for row, (out, own, spread) in self._settled(last, rounds=1).items():
+            last = {row: self._refined(row, own, out)[0] for row, (out, own, _) in best.items()
+                    if row not in self.given_up}
+            for row, (out, own, spread) in self._settled(last, rounds=1).items() if last else ():
                 if float(out.quality) > float(best[row][0].quality):
                     best[row] = out, own, best[row][2] | spread
-        return best
+        nothing = {"carrier_offset": OFFSETS / 3 ** 0.5, "phase": math.pi / self.soi.signal.alphabet.symmetry / 3 ** 0.5}
+        return best | {row: (*best[row][:2], best[row][2] | nothing) for row in self.given_up}
 
     def _starts(self, row: int) -> Iterator[Any]:
         """An iterator over SOIs to begin with."""
@@ -86,14 +102,34 @@ class _Search:
         ways = candidates(self.y[row], own, self.interference.select(index), *self._levels(index))
         if self.interference.structure is not Structure.FRAMES or not self.interference.decided or self.echoed:
             return ways
+        if own.phase is None and self.wide:
+            return self._by_symbols_first(row, next(ways))
         first = next(ways)
         return itertools.chain([first], self._by_symbols(row, first), ways)
 
     def _by_symbols(self, row: int, first: LinearModulation) -> Iterator[Any]:
-        """SOIs whose phase and carrier offset fit the symbols as they are seen once carriers are decided, the symbols being
-        Gaussian: where a signal takes most of the band, Gaussian carriers leave too little of it."""
-        if self.soi.phase is not None:
+        """SOIs whose phase and carrier offset fit the symbols as they are seen once carriers are decided."""
+        if self.soi.phase is None:
+            yield from self._lines(row, first)[0]
+
+    def _by_symbols_first(self, row: int, first: LinearModulation) -> Iterator[Any]:
+        """As _by_symbols, and `first` if no line stands out. Where symbols do not tell their rotation, one SOI, without a carrier
+        offset, and the row is among those given up."""
+        found, clear, told = self._lines(row, first)
+        if self.soi.carrier_offset is None and told < _TELLS:
+            self.given_up.add(row)
+            yield found[0]
             return
+        yield found[0]
+        if clear > _PROMINENT:
+            self.sure.add(row)
+            return
+        yield from (*found[1:], first)
+
+    def _lines(self, row: int, first: LinearModulation) -> tuple[list[Any], float, float]:
+        """([SOI] of the phases and carrier offsets that fit symbols best, by how many standard deviations the best stands out,
+        nats that symbols tell of their rotation), of symbols as they are seen once carriers are decided, the symbols being
+        Gaussian: where a signal takes most of the band, Gaussian carriers leave too little of it."""
         index = slice(row, row + 1)
         known = self.soi.carrier_offset
         own = replace(first, phase=0.0, carrier_offset=0.0 if known is None else first.carrier_offset)
@@ -101,15 +137,18 @@ class _Search:
                          undecided=True)
         number, _ = own.centred_symbols(self.y.shape[1])
         cavity = out.symbols.to(torch.complex128).cpu(), out.estimated["symbol_variance"].cpu()
+        told = float(told_of_rotation(own.signal.alphabet, cavity[1]))
         reach = min(0.5, OFFSETS * own.signal.samples_per_symbol * own.signal.alphabet.symmetry)
+        if told < _TELLS and self.wide:
+            reach = 0.0
         begin, centre = (torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in (own.timing, own.carrier_offset))
-        for offset, phase in line(self.soi.select(index), cavity, centre, begin, number, reach, _LINES):
-            yield replace(first, carrier_offset=float(offset), phase=float(phase))
+        found, clear = lines(self.soi.select(index), cavity, centre, begin, number, reach, _LINES)
+        return [replace(first, carrier_offset=float(f), phase=float(phase)) for f, phase in found], float(clear), told
 
     def quieter(self, best: dict[int, Found]) -> dict[int, Found]:
         """`best`, separated once more with the noise as it was measured where what is left agrees with that."""
         quiet = {row: self._refined(row, own, out)[0] for row, (out, own, _) in best.items()
-                 if agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
+                 if row not in self.given_up and agrees(self.y[row], out, self._levels(slice(row, row + 1))[1])}
         for row, (out, own, spread) in self._settled(quiet, 0.0, 1).items() if quiet else ():
             if agrees(self.y[row], out, float(out.noise_var), kept=True):
                 best[row] = out, own, best[row][2] | spread
@@ -131,7 +170,8 @@ class _Search:
                     best[row] = out, going[row], reported[row]
                 settling = not self.echoed or float(out.quality) > self.clear
                 since[row] = since[row] + 1 if gained < _BETTER else 0
-                if since[row] and (settling or since[row] == _STALLED):
+                lost = self.wide and row not in self.sure and float(out.error_rate) > _LOST
+                if row in self.given_up or lost or since[row] and (settling or since[row] == _STALLED):
                     del going[row]
                     continue
                 going[row] = moved
@@ -183,9 +223,11 @@ def _column(values: list[float]) -> Any:
     return torch.tensor(values, dtype=torch.float64) if len(values) > 1 else values[0]
 
 
-def _told(out: Separation, soi: LinearModulation, spread: dict[str, Any], missing: list[str]) -> Separation:
-    """A Separation that reports the SOI's nuisances; the interference's of the same names as interference_name."""
-    if "carrier_offset" in missing and out.method == "joint":      # found wrongly, it makes all of them wrong
+def _told(out: Separation, soi: LinearModulation, spread: dict[str, Any], missing: list[str],
+          sure: bool = False) -> Separation:
+    """A Separation that reports the SOI's nuisances; the interference's of the same names as interference_name. sure: whether the
+    carrier offset is beyond doubt."""
+    if "carrier_offset" in missing and out.method == "joint" and not sure:     # found wrongly, it makes all of them wrong
         out = false_lock_penalty(out, *_FOUND)
     values = {key: getattr(soi, key) for key in (NUISANCES if "channel" in missing else missing)}
     values |= {f"{key}_std": value for key, value in spread.items()}

@@ -202,6 +202,10 @@ class Source(ABC):
         gain = getattr(self, "gain", None)
         return self if gain is None or factor == 1 else dataclasses.replace(cast(Any, self), gain=gain * factor)
 
+    def through_resampler(self) -> Self:
+        """The source as a resampler's filter leaves it."""
+        return self
+
     @classmethod
     def oversampled(cls, table: dict[str, Any], factor: int, resampled: bool) -> dict[str, Any]:
         """The keys of its file, given at the rate of Role.GRID, at `factor` times that rate. resampled: whether samples come from

@@ -75,7 +75,8 @@ class Description:
                 table[name] = round(table[name] * moved) if key.types == (int,) else table[name] * moved
             elif table.get(name) is not None and key.role is Role.FREQUENCY:
                 table[name] = table[name] / moved
-        return self.make(table)
+        source = self.make(table)
+        return source if moved == 1 else source.through_resampler()
 
     def _period(self, key: Key, samples: float) -> float:
         near = round(samples)

@@ -21,7 +21,7 @@ from .base import Demodulated, Noise, Number, Source, Structure
 from .keys import Role, flag, frequency, grid, listed, number, text, whole
 from .ofdm_carrier import REACH, carrier_offset
 
-_SMEARED = 2            # samples of a prefix that a resampler's filter mixes with the frame before
+_SMEARED = 1            # samples of a prefix that a resampler's filter mixes with the frame before, beyond use
 _LIMIT = 0.5            # of a carrier's amplitude: weaker ones say less of the phase
 _FINE = 8192            # frequencies of the other source's spectrum: 128 to a carrier of 64
 _CLEAN = 10 ** -2.5     # a carrier is clean where the other source's spectrum lies this far below its peak
@@ -59,7 +59,7 @@ class Ofdm(Source):
     carrier_offset: cycles per sample; None: unknown, within ±ofdm_carrier.REACH.
     channel: complex taps, acting within the cyclic prefix (one gain per carrier).
     delay_spread: samples at the head of each prefix that are not trusted, for echoes of the frame before.
-    gain: amplitude as received.
+    gain: amplitude as received. resampled: whether a resampler has smeared the edges of frames.
     """
 
     signal: Signal = field(default_factory=Signal)
@@ -69,6 +69,7 @@ class Ofdm(Source):
     channel: tuple = (1.0,)
     delay_spread: int | None = None
     gain: float | torch.Tensor | None = None
+    resampled: bool = False
 
     kind = "ofdm"
     linear = True
@@ -111,8 +112,7 @@ class Ofdm(Source):
 
     @classmethod
     def oversampled(cls, table: dict[str, Any], factor: int, resampled: bool) -> dict[str, Any]:
-        """See Source.oversampled: the same carriers in a longer transform. A resampler smears the edges of frames, where they
-        differ from the model by -14 dB."""
+        """See Source.oversampled: the same carriers in a longer transform."""
         given: Any = {key: table[key] for key in ("fft_size", "cyclic_prefix", "guards") if key in table}
         signal = Signal(**given)
         if len(table.get("channel", [])) > 1:
@@ -123,6 +123,10 @@ class Ofdm(Source):
             spread = {}
         return {**table, **spread, "fft_size": factor * signal.fft_size, "cyclic_prefix": factor * signal.cyclic_prefix,
                 "guards": [signal.guards[0] + more // 2, signal.guards[1] + more - more // 2]}
+
+    def through_resampler(self) -> Self:
+        """See Source.through_resampler."""
+        return replace(self, resampled=True)
 
     @property
     def matrix(self) -> np.ndarray:

@@ -9,7 +9,7 @@ under which the symbols' estimates fit the alphabet best.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,9 @@ _STEP = 0.25            # of the symbol rate over the alphabet's symmetry: betwe
 TIMINGS = 4            # per symbol
 BPSK = ALPHABETS.index("bpsk")
 _WIDEST = 0.6           # of the band
-_LINE, _COARSE, _PHASES = 4096, 4, 8    # offsets per symbol rate (every 4th first), phases per turn, that are tried last
-_UNSURE = 0.05          # variance of a symbol's estimate at least, of its power
+_PHASES = 8            # at least, in the range in which a phase is unambiguous, that are tried
+# variance of a symbol's estimate at least, of its power; or a quarter of the least distance squared, if less
+_UNSURE = 0.05
 
 
 def acquire_soi(soi: LinearModulation, tiles: Tiles) -> LinearModulation:
@@ -52,7 +53,7 @@ def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list
         return torch.as_tensor(value, dtype=torch.float64).reshape(-1).expand(batch)
 
     step = spacing(soi)
-    steps = int(np.ceil(OFFSETS / step))
+    steps = int(np.ceil(OFFSETS / step)) if step < OFFSETS else 0
     offsets = [each(soi.carrier_offset)] if soi.carrier_offset is not None else [
         each(k * step) for k in range(-steps, steps + 1)]
     if soi.timing is not None:
@@ -85,105 +86,156 @@ def spacing(soi: LinearModulation) -> float:
 def line(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first: Tensor, reach: float = _STEP,
          ranks: int = 1) -> list[tuple[Tensor, Tensor]]:
     """(carrier offset, phase at sample 0), [batch] each, by the likelihood of the alphabet's points, given symbols' estimates
-    (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid, coarse, then fine; and of
-    the next best peaks, `ranks` of them. reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as
-    far as it is unambiguous)."""
+    (mean, var) in units of the alphabet, [batch, symbols], turned back by `offset`: the best of a grid; and of the next best
+    peaks, `ranks` of them. reach: how far from `offset`, of the symbol rate over the alphabet's symmetry (0.5 is as far as it is
+    unambiguous)."""
+    return lines(soi, cavity, offset, timing, first, reach, ranks)[0]
+
+
+def lines(soi: LinearModulation, cavity: Any, offset: Any, timing: Tensor, first: Tensor, reach: float,
+          ranks: int) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """(as line, by how many standard deviations of the likelihood over all offsets the best exceeds their mean [batch])."""
     mean, var = cavity
     alphabet, sps = soi.signal.alphabet, soi.signal.samples_per_symbol
-    points, k = alphabet.points.to(torch.complex128), torch.arange(mean.shape[1]).double() - mean.shape[1] // 2
-    phases = torch.arange(_PHASES).double() * (2 * torch.pi / alphabet.symmetry / _PHASES)
-    var = var.clamp_min(_UNSURE)[:, None]
-
-    def fit(f: Tensor) -> tuple[Tensor, Tensor]:
-        """(likelihood, phase) of offsets f, cycles per symbol, [batch]."""
-        turn = -phases[:, None] - 2 * torch.pi * f[:, None, None] * k
-        z = mean[:, None] * torch.polar(torch.ones_like(turn), turn)
-        near = (2 * (z[..., None] * points.conj()).real - points.abs().square()) / var[..., None]
-        value, at = torch.logsumexp(near, -1).sum(-1).max(1)
-        return value, phases[at]
-
-    def table(about: Tensor, steps: Tensor) -> Iterator[Any]:
-        tried = [fit(about + float(step) / _LINE) for step in steps]
-        return (torch.stack(column) for column in zip(*tried))
-
-    rows, none = torch.arange(len(mean)), torch.zeros(len(mean), dtype=torch.float64)
+    values, angles, step = rotation_likelihood(alphabet, mean, var, 0.0 if soi.carrier_offset is not None else reach)
+    count, rows = values.shape[1] // 2, torch.arange(len(mean))
+    steps = torch.arange(-count, count + 1)
     middle = timing + (first.double() + mean.shape[1] // 2) * sps
-    count = 0 if soi.carrier_offset is not None else int(np.ceil(reach / alphabet.symmetry * _LINE / _COARSE))
-    steps = _COARSE * torch.arange(-count, count + 1)
-    values, angles = table(none, steps)
+    clear = (values.amax(1) - values.mean(1)) / values.std(1, correction=0).clamp_min(1e-12)
     out = []
     for _ in range(min(ranks, 2 * count + 1)):
-        at = values.argmax(0)
-        about, phase = steps[at].double() / _LINE, angles[at, rows]
-        if count:
-            near = torch.arange(1 - _COARSE, _COARSE)
-            fine, turned = table(about, near)
-            about, phase = about + near[fine.argmax(0)].double() / _LINE, turned[fine.argmax(0), rows]
-        out.append((offset + about / sps, phase - 2 * torch.pi * about / sps * middle))
-        values = torch.where((steps[:, None] - steps[at]).abs() <= _LINE / mean.shape[1], -torch.inf, values)
-    return out
+        at = values.argmax(1)
+        about = step * steps[at].double()
+        out.append((offset + about / sps, angles[rows, at] - 2 * torch.pi * about / sps * middle))
+        values = torch.where((steps - steps[at][:, None]).abs() * step <= 1 / mean.shape[1], -torch.inf, values)
+    return out, clear
+
+
+def told_of_rotation(alphabet: Any, var: Tensor) -> Tensor:
+    """By how many nats the right rotation of symbols is likelier than a wrong one, on average, [batch], where their estimates
+    have variances var [batch, symbols]: of points drawn."""
+    generator = torch.Generator().manual_seed(0)
+    points = alphabet.points.to(torch.complex128)[torch.randint(len(alphabet.points), var.shape, generator=generator)]
+    seen = points + var.sqrt() * torch.randn(var.shape, dtype=torch.complex128, generator=generator)
+    turn = 2 * math.pi / alphabet.symmetry / phases_per_turn(alphabet)
+    table = torch.stack([_log_mixture(alphabet, seen * np.exp(1j * turn * i), var).sum(1)
+                         for i in range(phases_per_turn(alphabet))])
+    return table[0] - table.mean(0)
+
+
+def rotation_likelihood(alphabet: Any, mean: Tensor, var: Tensor, reach: float) -> tuple[Tensor, Tensor, float]:
+    """(log-likelihood, phase rad) [batch, offsets] under the best phase, and the step between offsets, cycles per symbol: of
+    symbols' estimates mean, var [batch, symbols] as points of the alphabet, rotated by a phase (at the middle symbol) and a
+    carrier offset of up to `reach` of the unambiguous range 1/symmetry to either side; offsets in ascending order.
+
+    The log-likelihood of one symbol is periodic in its rotation. So it has a Fourier series in the rotation, and of each
+    harmonic one transform over the symbols gives the sum for all offsets.
+    """
+    symmetry, count, phases = alphabet.symmetry, mean.shape[1], phases_per_turn(alphabet)
+    length = 1 << math.ceil(math.log2(max(phases * count / 2, 1)))             # offsets in the unambiguous range
+    turn = 2 * torch.pi / symmetry / phases
+    own = torch.stack([_log_mixture(alphabet, mean * np.exp(-1j * turn * i), var) for i in range(phases)], 2)
+    series = torch.fft.rfft(own, dim=2)                                        # [batch, symbols, harmonics]
+    harmonic = torch.arange(series.shape[2])
+    most = min(int(math.ceil(reach * length)), length // 2)
+    steps = torch.arange(-most, most + 1)
+    if most == 0:
+        summed = series.sum(1, keepdim=True)
+    else:
+        middle = count // 2
+        circle = torch.zeros(len(mean), length, len(harmonic), dtype=series.dtype)
+        circle[:, :count - middle], circle[:, length - middle:] = series[:, middle:], series[:, :middle]
+        summed = torch.fft.ifft(circle, dim=1, norm="forward")[:, (steps[:, None] * harmonic) % length, harmonic]
+    table = torch.fft.irfft(summed, phases, dim=2)
+    values, at = table.max(2)
+    low, high = (table.gather(2, ((at + k) % phases)[..., None])[..., 0] for k in (-1, 1))
+    bend = (low + high - 2 * values).clamp_max(-1e-12)
+    return values, turn * (at + ((low - high) / (2 * bend)).clamp(-0.5, 0.5)), 1 / symmetry / length
+
+
+def phases_per_turn(alphabet: Any) -> int:
+    """How many phases of the alphabet's unambiguous range are told apart: four from one point of the outermost ring to its
+    neighbour, a power of two."""
+    apart = 2 * math.asin(min(alphabet.least_distance / 2 / float(alphabet.points.abs().max()), 1.0))
+    return max(_PHASES, 1 << math.ceil(math.log2(4 * 2 * math.pi / alphabet.symmetry / apart) - 1e-6))
+
+
+def _log_mixture(alphabet: Any, z: Tensor, var: Tensor) -> Tensor:
+    """log Σ_a exp(−|z − a|²/var) + |z|²/var, which a rotation leaves as it is, of each symbol: float64, shape of z."""
+    points = alphabet.points.to(torch.complex128)
+    near = torch.view_as_real(z) @ torch.view_as_real(points).mT
+    near = (2 * near - points.abs().square()) / var.clamp_min(min(_UNSURE, alphabet.least_distance ** 2 / 4))[..., None]
+    return torch.logsumexp(near, -1)
 
 
 class _White:
-    """The Gaussian model of everything but the signal of interest: the inverse covariance of each tile, in real and imaginary
-    parts (BPSK carriers leave the axis across theirs to the signal of interest)."""
+    """The Gaussian model of everything but the signal of interest: the inverse covariance of each tile. In real and imaginary
+    parts, which cost more, with carriers of BPSK, which leave the axis across theirs to the signal of interest."""
 
     def __init__(self, tiles: OfdmTiles | Tiles) -> None:
         self.tiles = tiles
         shape = tiles.received.shape
-        self.inverse = torch.zeros(shape[0], 2 * shape[1], 2 * shape[1], dtype=torch.float64)
+        self.proper = not any(bool((alphabet == BPSK).any()) for _, _, alphabet, _ in tiles.groups)
+        size = shape[1] if self.proper else 2 * shape[1]
+        self.inverse = torch.zeros(shape[0], size, size, dtype=torch.complex128 if self.proper else torch.float64)
         for rows, waves, alphabet, noise in tiles.groups:
-            along = torch.where(alphabet == BPSK, 1.0, 0.5 ** 0.5)[:, None]
-            real = _real(waves) * torch.cat([along, torch.where(alphabet == BPSK, 0.0, 0.5 ** 0.5)[:, None]], 2)
-            weight = 2 / torch.cat([noise, noise], 1)
-            weighted = real.mT * weight[:, None]
-            inner = weighted @ real + torch.eye(real.shape[2], dtype=real.dtype)
-            self.inverse[rows] = torch.diag_embed(weight) - weighted.mT @ torch.linalg.solve(inner, weighted)
-        self.seen = self.inverse @ torch.cat([tiles.received.real, tiles.received.imag], 1)[..., None]
+            weight = 1 / noise
+            if not self.proper:
+                along = torch.where(alphabet == BPSK, 1.0, 0.5 ** 0.5)[:, None]
+                waves = _real(waves) * torch.cat([along, torch.where(alphabet == BPSK, 0.0, 0.5 ** 0.5)[:, None]], 2)
+                weight = 2 * torch.cat([weight, weight], 1)
+            weighted = waves.mH * weight[:, None]
+            inner = weighted @ waves + torch.eye(waves.shape[2], dtype=waves.dtype)
+            self.inverse[rows] = torch.diag_embed(weight) - weighted.mH @ torch.linalg.solve(inner, weighted)
+        seen = tiles.received if self.proper else torch.cat([tiles.received.real, tiles.received.imag], 1)
+        self.seen = self.inverse @ seen[..., None]
 
     def evidence(self, signal: Any, timing: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """(log evidence [batch], g² [batch], cavities of g·a: (mean, var) [batch, symbols])."""
         tiles, one = self.tiles, torch.ones(self.tiles.batch, dtype=torch.complex128)
-        pulses = _real(tiles.pulses(signal, timing, offset, one))
+        pulses = tiles.pulses(signal, timing, offset, one)
+        if not self.proper:
+            pulses = _real(pulses)
         symbol, count = tiles.symbols(signal, timing)
         self.first = torch.full((tiles.batch,), 1 << 40).scatter_reduce(0, tiles.window, symbol, "amin")
         local = symbol - self.first[tiles.window]
-        total = int(local.max()) + count
-        gram, stat = pulses.mT @ (self.inverse @ pulses), (pulses.mT @ self.seen)[..., 0]
-        chain = _RealChain(tiles.window, local, count, tiles.batch, total)
+        total, parts = int(local.max()) + count, 1 if self.proper else 2
+        gram, stat = pulses.mH @ (self.inverse @ pulses), (pulses.mH @ self.seen)[..., 0]
+        chain = _Chain(tiles.window, local, count, tiles.batch, total, parts)
         (main, side), h = chain.summed(gram), chain.gathered(stat)
-        own = main.diagonal(dim1=2, dim2=3)
-        energy = main.square().sum((1, 2, 3)) + 2 * side.square().sum((1, 2, 3))                # of the whole matrix J
-        power = (2 * (h.square() - own).sum((1, 2)) / energy).clamp_min(1e-6)                   # E[hhᵀ] = g²/2·JJᵀ + J
-        prior = (2 / power)[:, None, None].expand(h.shape)
+        own = main.diagonal(dim1=2, dim2=3).real
+        energy = main.abs().square().sum((1, 2, 3)) + 2 * side.abs().square().sum((1, 2, 3))    # of the whole matrix J
+        power = (parts * (h.abs().square() - own).sum((1, 2)) / energy).clamp_min(1e-6)     # E[hhᴴ] = g²/parts·JJᴴ + J
+        prior = (parts / power)[:, None, None].expand(h.shape)
         mean, cov, _, log_determinant = block_tridiagonal(main + torch.diag_embed(prior), side, h)
-        log = ((h * mean).sum((1, 2)) - log_determinant - h[0].numel() * (power / 2).log()) / 2
-        var = cov.diagonal(dim1=2, dim2=3)
+        fit = (h.conj() * mean).real.sum((1, 2))
+        log = (fit - log_determinant - h[0].numel() * (power / parts).log()) / parts
+        var = cov.diagonal(dim1=2, dim2=3).real
         precision = (1 / var - prior).clamp_min(1e-9)
         mean, var = (chain.parts(v) for v in (mean / var / precision, 1 / precision))
-        return log, power, (torch.complex(mean[:, 0], mean[:, 1]), var.sum(1))
+        return log, power, (mean[:, 0] if self.proper else torch.complex(mean[:, 0], mean[:, 1]), var.sum(1))
 
 
-class _RealChain:
-    """Real and imaginary parts of symbols, of which each tile couples `count` neighbours: in blocks of `count` symbols, real
-    parts first, their precision is block tridiagonal. window, local: of each tile, int64 [tiles], the window and its first
-    symbol's position among `total`."""
+class _Chain:
+    """Symbols, or their real and imaginary parts, of which each tile couples `count` neighbours: in blocks of `count` symbols,
+    real parts first, their precision is block tridiagonal. window, local: of each tile, int64 [tiles], the window and its first
+    symbol's position among `total`; parts: 1, or 2 of real and imaginary parts."""
 
-    def __init__(self, window: Tensor, local: Tensor, count: int, batch: int, total: int) -> None:
-        self.batch, self.total, self.q, self.blocks = batch, total, 2 * count, -(-total // count)
+    def __init__(self, window: Tensor, local: Tensor, count: int, batch: int, total: int, parts: int) -> None:
+        self.batch, self.total, self.number, self.q, self.blocks = batch, total, parts, parts * count, -(-total // count)
         k = local[:, None] + torch.arange(count)
-        block, row = (torch.cat([v, w], 1) for v, w in ((k // count, k // count), (k % count, k % count + count)))
-        self.place = (window[:, None] * self.blocks + block) * self.q + row             # of each unknown, [tiles, 2·count]
+        block, row = (torch.cat(values, 1) for values in zip(*((k // count, k % count + i * count) for i in range(parts))))
+        self.place = (window[:, None] * self.blocks + block) * self.q + row             # of each unknown, [tiles, parts·count]
         self.step = block[:, None] - block[:, :, None]                                  # from a row's block to a column's
         self.entry = self.place[:, :, None] * self.q + row[:, None]
 
     def gathered(self, values: Tensor) -> Tensor:
-        """Sums over tiles of values [tiles, 2·count]: [batch, blocks, 2·count]."""
+        """Sums over tiles of values [tiles, parts·count]: [batch, blocks, parts·count]."""
         out = torch.zeros(self.batch * self.blocks * self.q, dtype=values.dtype)
         return out.index_add_(0, self.place.flatten(), values.flatten()).reshape(self.batch, self.blocks, self.q)
 
     def summed(self, gram: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over tiles of matrices [tiles, 2·count, 2·count]: (blocks with themselves, with the next ones)."""
+        """Sums over tiles of matrices [tiles, parts·count, parts·count]: (blocks with themselves, with the next ones)."""
         out = []
         for step in (0, 1):
             here = self.step == step
@@ -193,8 +245,8 @@ class _RealChain:
         return out[0], out[1][:, :-1]
 
     def parts(self, values: Tensor) -> Tensor:
-        """Values [batch, blocks, 2·count] as real and imaginary parts of the symbols, [batch, 2, total]."""
-        both = values.unflatten(2, (2, -1)).movedim(2, 1)
+        """Values [batch, blocks, parts·count] as those of the symbols, [batch, parts, total]."""
+        both = values.unflatten(2, (self.number, -1)).movedim(2, 1)
         return both.flatten(2)[..., :self.total]
 
 
