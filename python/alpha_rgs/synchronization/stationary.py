@@ -54,9 +54,10 @@ def candidates(y: Tensor, soi: LinearModulation, interference: Source, kappa: Nu
     [samples], one window. Phase up to the alphabet's symmetry. Raises ParameterError (window too short), CapabilityError (the
     interference has no density)."""
     if _framed(interference):
-        plain, levels = _stationary(y, soi, interference, kappa, noise_var)
+        plain = _hypotheses(y, soi, interference, kappa, noise_var)[0]
+        levels = plain.levels
         if levels[0] > _STRONGER * levels[1]:           # seen well enough without the frames, which take twenty times as long
-            yield plain
+            yield plain.lines(soi, 1)[0]
         (first,), levels = _among_frames(y, soi, interference, kappa, noise_var, 1, initial=levels)
         yield first
         ranks = _RANKS if soi.carrier_offset is None else 1
