@@ -17,12 +17,14 @@ from torch import Tensor
 
 from ..signals.carrier import carrier
 from ..sources.base import Source
+from ..sources.cpm_synchronizer import REACH
 from ..sources.trellis import Trellis, detected
 from .joint_general import NOISE_FLOOR, Part, denoised
 from .keyed_search import BRIEF, TEMPERATURES, Columns, Search, columns
 
 _PASSES = 3             # of soft cancellation; more change nothing that the search does not
 _BINS = 512
+_DOUBTED = 0.002        # cycles per sample by which a carrier offset that was found may be wrong
 _CHUNK = 4              # windows at once: about 100 MB
 
 
@@ -58,8 +60,8 @@ def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tens
     if linear is None:
         return None
     share = _share(linear, keyed, len(y))
-    mean, square = linear.means(linear.seen(y)[1], linear.weight / (noise + gains[1].square())[:, None].float().clamp_min(1e-9)
-                                if share is None else linear.weight / (noise[:, None] + gains[1].square()[:, None] * share).float())
+    level = noise[:, None] + gains[1].square()[:, None] * share
+    mean, square = linear.means(linear.seen(y)[1], linear.weight / level.float())
     spectra = torch.fft.fft(linear.columns, _BINS, dim=2).abs().square().double()
     error = ((square - mean.abs().square()).clamp_min(0).double()[..., None] * spectra).sum(1) / y.shape[1]
     places = (torch.arange(y.shape[1]) * _BINS) // y.shape[1]
@@ -69,7 +71,13 @@ def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tens
 def _share(linear: Columns, keyed: Source, batch: int) -> Tensor:
     """Density of the continuous-phase source where each unknown of the linear one has its energy, float64 [batch, n]."""
     spectra = torch.fft.fft(linear.columns, _BINS, dim=2).abs().square().double()
-    density = torch.stack([torch.as_tensor(keyed.select(torch.tensor([k])).psd(_BINS)).reshape(-1) for k in range(batch)])
+    unknown = "carrier_offset" in keyed.unknown
+    if unknown or not torch.is_tensor(keyed.state.carrier_offset):
+        density = torch.as_tensor(keyed.psd(_BINS)).reshape(1, -1).expand(batch, -1)
+    else:
+        density = torch.stack([torch.as_tensor(keyed.select(torch.tensor([k])).psd(_BINS)).reshape(-1) for k in range(batch)])
+    reach = math.ceil((REACH if unknown else _DOUBTED) * _BINS)
+    density = torch.stack([density.roll(k, 1) for k in range(-reach, reach + 1)]).amax(0)       # wherever it may be
     return (spectra @ density[..., None])[..., 0] / spectra.sum(2).clamp_min(1e-9)
 
 

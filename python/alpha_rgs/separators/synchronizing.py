@@ -24,6 +24,7 @@ from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.stationary import candidates, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
+from .joint_keyed import undecided
 
 _SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
 
@@ -78,6 +79,7 @@ class _Mixture:
         self.order = sorted(range(len(sources)), key=lambda k: -float(self.gains[k].mean()))
         self.parts = list(parts) if parts is not None else [Part(torch.zeros_like(y), g.square()) for g in self.gains]
         self.seen = set(range(len(sources))) if parts is not None else set()
+        self.whole = parts is not None
 
     def _looked_for(self, source: Source) -> bool:
         return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
@@ -119,10 +121,24 @@ class _Mixture:
         white = torch.maximum(self.noise / own, torch.full_like(own, NOISE_FLOOR))
         return Noise(white.cpu(), psd=psd / own[:, None].cpu())
 
+    def _undecided(self, k: int, rest: Tensor, noise: Noise) -> tuple[Tensor, Noise]:
+        """What one linear source leaves of a continuous-phase one, and the noise in that, as `find` takes them: decided where the
+        other one's spectrum lets it be, whatever was found of its symbols. As given where there is no such source."""
+        other = [j for j in range(len(self.found)) if j != k]
+        if len(other) != 1 or other[0] not in self.seen or not self.found[other[0]].linear:
+            return rest, noise
+        own = self.gains[k].clamp_min(1e-12)
+        out = undecided(self.y, self.found[other[0]], self.found[k], (self.gains[other[0]], own), self.noise)
+        if out is None:
+            return rest, noise
+        return self.y - out[0], Noise(noise.white, psd=out[1] / own.square()[:, None])
+
     def find(self, k: int) -> None:
         """Synchronize source k in what the others leave, and subtract its mean from what they see."""
         rest, _ = without(self.y, self.parts, [k], self.noise)
         noise, scale = self._noise(k), self.gains[k].clamp_min(1e-12)
+        if self.given[k].keyed and k in self.searched and not self.whole:
+            rest, noise = self._undecided(k, rest, noise)
         if k in self.searched:
             x = rest / scale[:, None].float()
             if self.given[k].structure is Structure.CHAIN:
