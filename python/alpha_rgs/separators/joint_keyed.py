@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Joint detection of a continuous-phase source that has no linear model, and of a linear one.
 
-A few rounds of soft cancellation give a first guess: the linear source's unknowns are read one by one in noise that counts what of
-the other one's error falls on each, and the other by its trellis, in noise as strong as the linear source's error within its
+A few rounds of soft cancellation give a first guess: the linear source's unknowns are read one by one in noise that counts what
+of the other one's error falls on each, and the other by its trellis, in noise as strong as the linear source's error within its
 band. keyed_search.py then searches the symbols of both together.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -51,7 +50,8 @@ def by_keyed(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], nois
     return [Part(torch.cat([part.waveform for part in own]), torch.cat([part.variance for part in own])) for own in zip(*found)]
 
 
-def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tensor], noise: Tensor) -> tuple[Tensor, Tensor] | None:
+def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tensor],
+              noise: Tensor) -> tuple[Tensor, Tensor] | None:
     """(mean of a linear source, complex64 [batch, samples], as far as it can be told under a continuous-phase one whose symbols
     nobody knows; density of its error, float64 [batch, samples]). gains: of both. None where its unknowns are not nearly
     orthogonal."""
@@ -118,7 +118,8 @@ def _guess(y: Tensor, keyed: Any, linear: Columns, gains: tuple[Tensor, Tensor],
     rest, level = y, noise + scale.square() * overlap
     for turn_number in range(_PASSES):
         if turn_number or bool((scale > gain).all()):
-            soft, square = linear.means(linear.seen(y - mean)[1], linear.weight / (noise[:, None] + left[:, None] * share).float())
+            error = (noise[:, None] + left[:, None] * share).float()
+            soft, square = linear.means(linear.seen(y - mean)[1], linear.weight / error)
             rest, level = y - linear.waveform(soft), noise + linear.variance(soft, square) * overlap
         x = (rest * turn.conj() / gain[:, None]).to(torch.complex128)
         level = level / gain.square()

@@ -218,7 +218,7 @@ class Search:
         cost = torch.cat([torch.zeros_like(cost[:, :1]), cost], 1)
         best = (cost / temperature - chance[:, :cost.shape[1]]).argmin(1)
         some = torch.nonzero(best)[:, 0]
-        pick, window, k, at, u, there, inside = best[some] - 1, window[some], k[some], at[some], u[some], there[some], inside[some]
+        pick, window, k, at, u, there, inside = best[some] - 1, *(v[some] for v in (window, k, at, u, there, inside))
         row = window[:, None]
         for old, less, where, real in ((self.c, c_less, u, there), (self.z, z_less, u, there), (self.s, -change, at, inside),
                                        (self.r, change, at, inside)):

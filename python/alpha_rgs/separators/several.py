@@ -159,7 +159,7 @@ def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, op
         searched = any(sync.found) or any(sought.values())
         core = pair_of(sync.sources) if searched and name == "joint" and not options else None
         keyed = keyed_pair(sync.sources, y.shape) if searched and name == "joint" and not options else None
-        rounds = _SEARCH_ROUNDS if searched and not keyed else _GAIN_ROUNDS
+        rounds = 1 if keyed else _SEARCH_ROUNDS if searched else _GAIN_ROUNDS
         for turn in range(rounds + 1):
             last = turn == rounds or not (unknown or noise_var is None or searched)
             own = options if last or not searched else {"passes": _LOOK, **options}

@@ -114,8 +114,8 @@ def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
 
 
 def _nearby(signal: Any, seen: Whitened, tau: Tensor, f: Tensor, memory: float, length: int, side: int) -> Tensor:
-    """The likeliest carrier offsets [k] of a fine grid about f, in that many samples in the middle of the window. Symbols that are
-    found at a wrong one turn its phase back, so that steps along the slope do not lead away from there."""
+    """The likeliest carrier offsets [k] of a fine grid about f, in that many samples in the middle of the window. Symbols that
+    are found at a wrong one turn its phase back, so that steps along the slope do not lead away from there."""
     low = (seen.x.shape[1] - length) // 2
     grid = f[:, None] + _NEARBY_STEP / length * torch.arange(-side, side + 1, device=f.device)
     rows = torch.arange(len(f), device=f.device).repeat_interleave(grid.shape[1])

@@ -221,8 +221,8 @@ class Trellis:
         return alpha.flatten(1).logsumexp(1)
 
     def likeliest(self) -> tuple[Tensor, Tensor]:
-        """(the likeliest sequence, float64 [k, blocks + span - 1] from span - 1 symbols before the first of `numbers`; the root at
-        which it starts, int64 [k]), by Viterbi's algorithm."""
+        """(the likeliest sequence, float64 [k, blocks + span - 1] from span - 1 symbols before the first of `numbers`; the root
+        at which it starts, int64 [k]), by Viterbi's algorithm."""
         alpha, done = self.start()
         back, size = [], len(alpha)
         for fit in self.fit:
@@ -238,10 +238,10 @@ class Trellis:
         end = alpha.flatten(1).argmax(1)
         root, state, k, digits = end.div(self.states, rounding_mode="floor"), end % self.states, torch.arange(size), []
         for best in reversed(back):
-            digits.append(state % self.levels)
             oldest = best[k, root, state]
-            root = (root - oldest * self.p) % self.q
-            state = (oldest * self.states + state).div(self.levels, rounding_mode="floor")
+            word = oldest * self.states + state
+            digits.append(word % self.levels)
+            root, state = (root - oldest * self.p) % self.q, word.div(self.levels, rounding_mode="floor")
         for _ in range(self.signal.span - 1):
             digits.append(state % self.levels)
             state = state.div(self.levels, rounding_mode="floor")
