@@ -46,8 +46,15 @@ def by_keyed(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], nois
     """The Parts of both sources, whose nuisances are known. last: with a thorough search."""
     noise = torch.maximum(noise, NOISE_FLOOR * torch.stack([g.square() for g in gains]).amin(0))
     rows = torch.arange(len(y)).split(_CHUNK)
-    found = [_some(y[k], [s.select(k) for s in sources], [g[k] for g in gains], noise[k], pair, last) for k in rows]
+    found = [_some(y[k], [s.select(k) for s in sources], [g[k] for g in gains], noise[k], pair, last)[0] for k in rows]
     return [Part(torch.cat([part.waveform for part in own]), torch.cat([part.variance for part in own])) for own in zip(*found)]
+
+
+def misfit(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor, pair: tuple[int, int]) -> Tensor:
+    """-log p(y | symbols found by a brief search) up to what only y, gains and noise decide, float64 [batch]: which of several
+    timings and carrier offsets is right."""
+    rows = torch.arange(len(y)).split(_CHUNK)
+    return torch.cat([_some(y[k], [s.select(k) for s in sources], [g[k] for g in gains], noise[k], pair, False)[1] for k in rows])
 
 
 def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tensor],
@@ -82,13 +89,14 @@ def _share(linear: Columns, keyed: Source, batch: int) -> Tensor:
 
 
 def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor, pair: tuple[int, int],
-          last: bool) -> list[Part]:
+          last: bool) -> tuple[list[Part], Tensor]:
+    """(Parts; misfit)."""
     keyed, other = (cast(Any, sources[k]) for k in pair)
     gain, scale = gains[pair[0]], gains[pair[1]]
     model = other.linear_model(y.shape)
     linear = columns(model, scale, noise, y.shape[1])
     if linear is None:
-        return [denoised(s, y, g, noise) for s, g in zip(sources, gains)]
+        return [denoised(s, y, g, noise) for s, g in zip(sources, gains)], torch.zeros_like(noise)
     share = _share(linear, keyed, len(y))
     trellis, turn = _guess(y, keyed, linear, (gain, scale), noise, share)
     symbols, root = trellis.likeliest()
@@ -103,7 +111,7 @@ def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: 
         mean, square = (a.scatter(1, numbers, b) for a, b in zip(far, (mean, square)))
     own = (gain.square() - wave.abs().square().mean(1).double()).clamp_min(1e-9)
     parts = [Part(wave, own), Part(linear.waveform(mean), linear.variance(mean, square))]
-    return parts if pair == (0, 1) else parts[::-1]
+    return parts if pair == (0, 1) else parts[::-1], linear.energy(y - search.waveform(), noise)
 
 
 def _guess(y: Tensor, keyed: Any, linear: Columns, gains: tuple[Tensor, Tensor], noise: Tensor,

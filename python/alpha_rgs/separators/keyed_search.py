@@ -81,6 +81,12 @@ class Columns:
             return (scaled + torch.log1p(torch.exp(-2 * scaled))).sum(-1) - weight * z.abs().square()
         return torch.logsumexp(-(z[..., None] - self.points).abs().square() * weight[..., None], -1)
 
+    def energy(self, r: Tensor, noise: Tensor) -> Tensor:
+        """-log p(r) of what is left [batch, samples], up to a constant, float64 [batch]."""
+        c, z = self.seen(r)
+        left = r.abs().square().sum(1).double() - (c.conj() * z).real.sum(1).double()
+        return left / noise.double() - self.fit(z, self.weight / noise[:, None].float()).sum(1).double()
+
     def means(self, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means of unknowns and of their squared moduli."""
         p = torch.softmax(-(z[..., None] - self.points).abs().square() * weight[..., None], -1)
@@ -183,9 +189,7 @@ class Search:
 
     def energy(self) -> Tensor:
         """-log p(y | symbols) up to a constant, float64 [batch]."""
-        self._refresh()
-        left = self.r.abs().square().sum(1).double() - (self.c.conj() * self.z).real.sum(1).double()
-        return left / self.noise.double() - self.own.sum(1).double()
+        return self.linear.energy(self.y - self.waveform(), self.noise)
 
     def _moves(self, window: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """(differences of the symbols at positions k of windows that keep the phase behind them, [rows, m, long]; which of them
