@@ -25,6 +25,7 @@ from .bursts import levelled
 from .core import by_core, by_elimination, pair_of
 from .estimate import Estimate
 from .joint_general import Part, joint_general
+from .joint_keyed import by_keyed, keyed_pair
 from .probing import by_denoisers
 from .synchronizing import Synchronized, lacking, refined, synchronized
 
@@ -82,7 +83,7 @@ def _names(sources: Sequence[Source]) -> str:
 def _by_itself(source: Source) -> bool:
     """Whether a source is synchronized by itself also beside a train of pulses, and not by the search of such a pair: a sum, or
     one that finds its nuisances in noise of any density and then is detected jointly."""
-    return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear)
+    return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear) or source.keyed
 
 
 def _lacking(sources: Sequence[Source]) -> bool:
@@ -157,11 +158,13 @@ def _attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, op
             sought[0] = [key for key in NUISANCES if key in (*free, *sought[0])]
         searched = any(sync.found) or any(sought.values())
         core = pair_of(sync.sources) if searched and name == "joint" and not options else None
-        rounds = _SEARCH_ROUNDS if searched else _GAIN_ROUNDS
+        keyed = keyed_pair(sync.sources, y.shape) if searched and name == "joint" and not options else None
+        rounds = 1 if keyed else _SEARCH_ROUNDS if searched else _GAIN_ROUNDS
         for turn in range(rounds + 1):
             last = turn == rounds or not (unknown or noise_var is None or searched)
             own = options if last or not searched else {"passes": _LOOK, **options}
-            parts = by_core(y, sync.sources, gains, noise, core, last) if core else (by_denoisers if last else joint_general)(
+            parts = by_keyed(y, sync.sources, gains, noise, keyed, last) if keyed else by_core(
+                y, sync.sources, gains, noise, core, last) if core else (by_denoisers if last else joint_general)(
                 y, sync.sources, gains, noise, name == "joint", **own)
             if last:
                 break

@@ -28,6 +28,7 @@ from ..synchronization.powers import regressed_gains
 from ..synchronization.stationary import likeliest, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
+from .joint_keyed import keyed_pair, misfit, undecided
 
 _SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
 _ALIKE = 0.8            # overlap of two spectra (Bhattacharyya) from which on a carrier of 0.02 moves power from one to the other
@@ -74,6 +75,7 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
                     task.find(k)
             if core is not None and pair is not None and sweep == 0:
                 task.find_pair(*core, pair)
+        task.choose()
     return Synchronized(task.found, task.reported, task.gains, core)
 
 
@@ -91,6 +93,8 @@ class _Mixture:
         self.parts = list(parts) if parts is not None else [Part(torch.zeros_like(y), g.square()) for g in self.gains]
         self.seen = set(range(len(sources))) if parts is not None else set()
         self.alike: dict[int, set[int]] = {}
+        self.whole = parts is not None
+        self.tried: list[Source] = []           # a continuous-phase source, as each sweep has found it
 
     def _looked_for(self, source: Source) -> bool:
         return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
@@ -164,18 +168,50 @@ class _Mixture:
         white = torch.maximum(self.noise / own, torch.full_like(own, NOISE_FLOOR))
         return Noise(white.cpu(), psd=psd / own[:, None].cpu())
 
+    def _undecided(self, k: int, rest: Tensor, noise: Noise) -> tuple[Tensor, Noise]:
+        """What one linear source leaves of a continuous-phase one, and the noise in that, as `find` takes them: decided where the
+        other one's spectrum lets it be, whatever was found of its symbols. As given where there is no such source."""
+        other = [j for j in range(len(self.found)) if j != k]
+        if len(other) != 1 or other[0] not in self.seen or not self.found[other[0]].linear:
+            return rest, noise
+        own = self.gains[k].clamp_min(1e-12)
+        out = undecided(self.y, self.found[other[0]], self.found[k], (self.gains[other[0]], own), self.noise)
+        if out is None:
+            return rest, noise
+        return self.y - out[0], Noise(noise.white, psd=out[1] / own.square()[:, None])
+
+    def choose(self) -> None:
+        """Of what the sweeps have found of a continuous-phase source beside a linear one, in each window what fits best once both
+        are detected: interference that nobody has decided yet hides a carrier from one sweep and not from the other."""
+        pair = keyed_pair(self.found, self.y.shape) if len(self.tried) > 1 else None
+        if pair is None:
+            return
+        k, own = pair[0], self.tried
+        power = self.gains[k].square()
+        noise = torch.maximum(self.noise, NOISE_FLOOR * power)
+        fits = torch.stack([misfit(self.y, [source if j == k else self.found[j] for j in range(2)], self.gains, noise, pair)
+                            for source in own])
+        best = fits.argmin(0)
+        every = torch.arange(len(best))
+        values = {name: torch.stack([torch.as_tensor(getattr(source, name)).expand(len(best)) for source in own])[best, every]
+                  for name in self.reported[k]}
+        self.found[k], self.reported[k] = replace(cast(Any, own[-1]), **values), values
+
     def find(self, k: int) -> None:
         """Synchronize source k in what the others leave, and subtract its mean from what they see."""
         if k not in self.seen:
             self._shared(k)
         rest, _ = without(self.y, self.parts, [k], self.noise)
         noise, scale = self._noise(k), self.gains[k].clamp_min(1e-12)
+        if self.given[k].keyed and k in self.searched and not self.whole:
+            rest, noise = self._undecided(k, rest, noise)
         if k in self.searched:
             x = rest / scale[:, None].float()
             if self.given[k].structure is Structure.CHAIN:
                 self.found[k], self.reported[k] = _chain(x, cast(LinearModulation, self.given[k]), noise)
             else:
                 self.found[k], self.reported[k] = self.given[k].synchronize(x, noise)
+            self.tried += [self.found[k]] if self.given[k].keyed else []
         level = torch.as_tensor(noise.flat).to(scale) * scale.square()
         self.parts[k] = denoised(self.found[k], rest, self.gains[k], level)
         if k not in self.seen:

@@ -157,6 +157,7 @@ class Source(ABC):
     takes_basis: bool = True            # whether denoise takes a Noise with a basis
     fitted: bool = False                # whether its psd was fitted to a recording, and so is wrong by a share of itself
     linear: bool = False                # whether it has a linear model once its nuisances are known
+    keyed: bool = False                 # whether it is a continuous-phase modulation that has no linear model
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
     least_period: ClassVar[float] = 1.0 # samples that its period (Role.PERIOD) takes at least
     any_rate: ClassVar[bool] = False    # whether its periods (Role.PERIOD) need not be whole numbers of samples

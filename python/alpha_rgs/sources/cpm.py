@@ -94,6 +94,11 @@ class Gmsk(Source):
         return self._half and self.signal.levels == 2
 
     @property
+    def keyed(self) -> bool:
+        """See Source.keyed."""
+        return not self.linear
+
+    @property
     def integrates_nuisances(self) -> bool:
         """See Source.integrates_nuisances."""
         return self._half

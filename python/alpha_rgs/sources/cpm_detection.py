@@ -124,7 +124,7 @@ class Detection:
         past = torch.zeros(*shape, self.past.shape[1], dtype=torch.complex64, device=device)
         whole = isinstance(self.signal.samples_per_symbol, int)
         lengths = self.edges.diff(dim=1)
-        back = []
+        back, each = [], torch.arange(k, device=device)[:, None]
         waves = branch = table = turns = torch.empty(0)
         if not whole:
             table = self._table()
@@ -147,13 +147,15 @@ class Detection:
             total = new.reshape(k, self.levels, self.states).gather(1, best[:, None])[:, 0]
             parent = (best * self.states + torch.arange(self.states, device=device)).div(self.levels, rounding_mode="floor")
             if past.shape[2]:
-                grown = torch.cat([past, torch.empty(*shape, self.width, dtype=past.dtype, device=device)], 2)
-                grown = grown.gather(1, parent[..., None].expand(-1, -1, grown.shape[2]))
                 word = best * self.states + torch.arange(self.states, device=device)
-                own = waves.flatten(1, 2).gather(1, word[..., None].expand(-1, -1, self.width))
-                grown[..., -self.width:] = own * phase.gather(1, parent)[..., None]
-                keep = lengths[:, block, None] + torch.arange(past.shape[2], device=device)
-                past = grown.gather(2, keep[:, None].expand(-1, self.states, -1))
+                own = waves.flatten(1, 2)[each, word] * phase.gather(1, parent)[..., None]
+                if whole:               # as many samples leave as come
+                    kept = past[:, :, self.width:][each, parent]
+                    past = torch.cat([kept, own], 2)[:, :, -past.shape[2]:]
+                else:
+                    grown = torch.cat([past[each, parent], own], 2)
+                    keep = lengths[:, block, None] + torch.arange(past.shape[2], device=device)
+                    past = grown.gather(2, keep[:, None].expand(-1, self.states, -1))
             phase = phase.gather(1, parent) * self.done[best, 0] * self.turn[:, block, None]
         self._trace(metric, back)
 

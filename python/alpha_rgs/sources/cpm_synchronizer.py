@@ -32,6 +32,8 @@ _KEPT = 4               # points of the grid that are looked at more closely
 # Symbols that detection remembers the phase of; symbols of a stretch of one phase, of steps (0: the window); how many of the
 # candidates go on.
 _STAGES = ((5, 12, 3), (12, 40, 2), (32, 0, 1))
+_NEARBY = ((0.5, 3), (1.0, 1))      # before the last: share of the window, grid points to each side
+_NEARBY_STEP = 0.4      # cycles over that share, from one to the next
 _STRETCH = 16           # symbols of one phase, where the phase is read off at last
 _PHASES = 2             # corrections of the phase by the posterior mean
 _MEMORY = 4             # symbols that the phase is remembered where carrier offsets are searched
@@ -94,6 +96,9 @@ def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
     tau, f = timings.flatten(), carriers.flatten()
     for memory, stretch, going in _STAGES:
         here = seen.select(rows)
+        if memory == _STAGES[-1][0] and carrier is None:
+            for share, side in _NEARBY:
+                f = _nearby(signal, here, tau, f, memory, int(samples * share), side)
         found = Detection(signal, here, tau, f, memory)
         if going < kept:
             kept = going
@@ -106,6 +111,17 @@ def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
         for _ in range(_STEPS):
             tau, f = stepped(signal, here, found, tau, f, int(span), limit)
     return tau, f, found, seen
+
+
+def _nearby(signal: Any, seen: Whitened, tau: Tensor, f: Tensor, memory: float, length: int, side: int) -> Tensor:
+    """The likeliest carrier offsets [k] of a fine grid about f, in that many samples in the middle of the window. Symbols that
+    are found at a wrong one turn its phase back, so that steps along the slope do not lead away from there."""
+    low = (seen.x.shape[1] - length) // 2
+    grid = f[:, None] + _NEARBY_STEP / length * torch.arange(-side, side + 1, device=f.device)
+    rows = torch.arange(len(f), device=f.device).repeat_interleave(grid.shape[1])
+    part = Whitened(seen.x[rows, low:low + length], seen.taps[rows])
+    metric = Detection(signal, part, tau[rows] - low, grid.flatten(), memory).metric.reshape(grid.shape)
+    return grid.gather(1, metric.argmax(1, keepdim=True))[:, 0]
 
 
 def _carriers(signal: Any, seen: Whitened, timings: Tensor) -> tuple[Tensor, Tensor]:

@@ -220,6 +220,33 @@ class Trellis:
             alpha, done = self.step(alpha, done, fit)
         return alpha.flatten(1).logsumexp(1)
 
+    def likeliest(self) -> tuple[Tensor, Tensor]:
+        """(the likeliest sequence, float64 [k, blocks + span - 1] from span - 1 symbols before the first of `numbers`; the root
+        at which it starts, int64 [k]), by Viterbi's algorithm."""
+        alpha, done = self.start()
+        back, size = [], len(alpha)
+        for fit in self.fit:
+            own = self.turned(fit, done).unflatten(2, (self.states, self.levels))
+            b = (alpha[..., None] + own).reshape(size, self.q, self.levels, self.states)
+            ways = torch.stack([b[:, :, i].roll(i * self.p, 1) if i else b[:, :, 0] for i in range(self.levels)], 2)
+            alpha, best = ways.max(2)
+            back.append(best)
+            if done is not None:
+                total = done.repeat_interleave(self.levels, -1).unflatten(2, (self.levels, self.states)) + self.alphabet[:, None]
+                total = torch.stack([total[:, :, i].roll(i * self.p, 1) for i in range(self.levels)], 2)
+                done = total.gather(2, best[:, :, None])[:, :, 0]
+        end = alpha.flatten(1).argmax(1)
+        root, state, k, digits = end.div(self.states, rounding_mode="floor"), end % self.states, torch.arange(size), []
+        for best in reversed(back):
+            oldest = best[k, root, state]
+            word = oldest * self.states + state
+            digits.append(word % self.levels)
+            root, state = (root - oldest * self.p) % self.q, word.div(self.levels, rounding_mode="floor")
+        for _ in range(self.signal.span - 1):
+            digits.append(state % self.levels)
+            state = state.div(self.levels, rounding_mode="floor")
+        return self.alphabet[torch.stack(digits[::-1], 1)], root
+
     def forward(self) -> tuple[list[Tensor], list[Tensor | None]]:
         """alphas and sums before each block, and after the last."""
         alpha, done = self.start()
