@@ -9,6 +9,7 @@ from alpha_rgs.signals import Lora as LoraSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
 from alpha_rgs.sources import LinearModulation, Lora, Ofdm, from_dict
 from alpha_rgs.sources.mixtures import alone, noise
+from alpha_rgs.sources.toml import to_toml
 
 
 @pytest.mark.parametrize("alphabet, most", [("qpsk", 3e-6), ("bpsk", 5e-6), ("gaussian", 3e-4)])
@@ -55,3 +56,9 @@ def test_a_file_says_that_a_carrier_is_unknown():
     assert from_dict({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 2, "timing": 3.0}).carrier_offset == 0.0
     with pytest.raises(ParameterError, match="carrier_offset"):
         from_dict({"kind": "tones", "carrier_offset": "unknown"})
+
+
+def test_a_file_that_is_written_says_so_too():
+    """What is written is read as it was."""
+    assert 'carrier_offset = "unknown"' in to_toml(from_dict({"kind": "ofdm", "carrier_offset": "unknown"}))
+    assert "carrier_offset" not in to_toml(from_dict({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 2}))

@@ -24,9 +24,10 @@ from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
+from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
-from .several import pair_estimates, separate_several
+from .several import separate_several
 
 METHODS: dict[str, Callable[..., Separation]] = {
     "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..sources.base import Noise, Number, Source, Structure
 from ..sources.ofdm_carrier import carrier_offset
+from .attempt import initial_levels
 from .base import Separation
-from .several import initial_levels
 from .synchronizing import lacking, synchronized
 
 _MOVED = 1e-3       # cycles per sample: found again further off, it was wrong by a carrier spacing or by the prefixes

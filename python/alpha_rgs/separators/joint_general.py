@@ -9,7 +9,7 @@ decided, and falls to what it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,6 +47,20 @@ class Part:
     symbol_variance: Tensor | None = None
 
 
+def each(change: Callable[..., Any], *parts: Any) -> Any:
+    """A Part, or Demodulated, each of whose tensors is change(theirs); None where one has none."""
+    if any(part is None for part in parts):
+        return None
+    if torch.is_tensor(parts[0]):
+        return change(*parts)
+    return type(parts[0])(*(each(change, *(getattr(part, f.name) for part in parts)) for f in fields(parts[0])))
+
+
+def chosen(first: Tensor, a: Part, b: Part) -> Part:
+    """Per window a Part's, where `first`, bool [batch], else b's, of the same source."""
+    return each(lambda v, w: torch.where(first.reshape(-1, *[1] * (v.ndim - 1)).to(v.device), v, w), a, b)
+
+
 def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
                   passes: int = PASSES, damping: float = DAMPING, heat: float = HEAT,
                   models: Sequence[LinearModel | None] | None = None,
@@ -57,17 +71,18 @@ def joint_general(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor],
     models = models or [source.linear_model(y.shape) if linear else None for source in sources]
     if sum(model is not None for model in models) == 1 and len(models) > 1:
         models = [None] * len(sources)          # with nothing to be eliminated beside it a denoiser does as well, and faster
-    chosen, powers = [k for k, model in enumerate(models) if model is not None], [g.square() for g in gains]
+    linear_ones, powers = [k for k, model in enumerate(models) if model is not None], [g.square() for g in gains]
     noise = torch.maximum(noise_var, NOISE_FLOOR * torch.stack(powers).amin(0))
     parts = [Part(torch.zeros_like(y), power) for power in powers]
-    system = _System(y, [model for model in models if model is not None], [gains[k] for k in chosen], noise) if chosen else None
-    groups = sorted([[k] for k, model in enumerate(models) if model is None] + ([chosen] if chosen else []),
+    own = [model for model in models if model is not None]
+    system = _System(y, own, [gains[k] for k in linear_ones], noise) if own else None
+    groups = sorted([[k] for k, model in enumerate(models) if model is None] + ([linear_ones] if linear_ones else []),
                     key=lambda group: -float(sum(powers[k].mean() for k in group)))
     for turn in schedule(passes, damping, heat, SETTLE):
         last = turn.damping is None
         for group in groups:
             rest, level = without(y, parts, group, noise)
-            if system and group == chosen:
+            if system and group == linear_ones:
                 fresh = system.step(rest, level, turn.heat, turn.damping, last or len(groups) > 1)
             else:
                 fresh = [denoised(sources[group[0]], rest, gains[group[0]], level + (turn.heat - 1) * noise)]

@@ -9,8 +9,8 @@ nothing changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..errors import CapabilityError
 from ..inference.linear_model import LinearModel
 from ..inference.moves import block_model, block_moves, local_model, local_moves
 from ..sources.base import Source
-from .joint_general import Part, denoised, joint_general, without
+from .joint_general import Part, chosen, denoised, each, joint_general, without
 
 ROUNDS = 3              # of probing; networks of GMSK and OFDM need two
 LEVELS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)   # noise variances, relative to the source's power, at which it may decide
@@ -49,7 +49,7 @@ def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
         mine = [_rows(part, rows) for part in parts]
         found, left = _all_decided(*windows(rows), mine, which)
         better = left <= misfit         # a window keeps what fits better
-        mine = [_better(better, a, b) for a, b in zip(mine, kept)]
+        mine = [chosen(better, a, b) for a, b in zip(mine, kept)]
         parts = [_put(part, rows, own) for part, own in zip(parts, mine)]
         now = [found[k].wave if k in found else torch.zeros_like(y[rows]) for k in which]
         changed = torch.stack([(a - b).abs().square().mean(1) > _CHANGED for a, b in zip(now, before)]).any(0)
@@ -84,28 +84,14 @@ def jointly(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise
 
 # ---- Parts of some windows -------------------------------------------------------------------------------------------------
 
-def _each(change: Callable[..., Any], *parts: Any) -> Any:
-    """A Part, or Demodulated, each of whose tensors is change(theirs); None where one has none."""
-    if any(part is None for part in parts):
-        return None
-    if torch.is_tensor(parts[0]):
-        return change(*parts)
-    return type(parts[0])(*(_each(change, *(getattr(part, f.name) for part in parts)) for f in fields(parts[0])))
-
-
 def _rows(part: Part, rows: Tensor) -> Part:
     """The Part of some windows, by indices or bool."""
-    return _each(lambda v: v[rows.to(v.device)], part)
+    return each(lambda v: v[rows.to(v.device)], part)
 
 
 def _put(part: Part, rows: Tensor, own: Part) -> Part:
     """The Part with that of some windows in place."""
-    return _each(lambda v, w: v.index_copy(0, rows.to(v.device), w.to(v)), part, own)
-
-
-def _better(first: Tensor, a: Part, b: Part) -> Part:
-    """Per window a Part's, where `first` [batch], else b's."""
-    return _each(lambda v, w: torch.where(first.reshape(-1, *[1] * (v.ndim - 1)).to(v.device), v, w), a, b)
+    return each(lambda v, w: v.index_copy(0, rows.to(v.device), w.to(v)), part, own)
 
 
 # ---- probing ---------------------------------------------------------------------------------------------------------------
@@ -146,7 +132,7 @@ def _all_decided(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
         if own is not None:
             found[k] = own
             sure = ~own.level.isnan()
-            parts[k] = _better(sure, Part(scale * own.wave, torch.zeros_like(parts[k].variance)), parts[k])
+            parts[k] = chosen(sure, Part(scale * own.wave, torch.zeros_like(parts[k].variance)), parts[k])
     rest = y - sum((part.waveform for part in parts), torch.zeros_like(y))
     return found, rest.abs().square().mean(1)
 

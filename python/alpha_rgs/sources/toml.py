@@ -158,7 +158,7 @@ def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
     for part in (getattr(prior, "signal", None), prior):
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
-                        if f.name not in ("signal", "table", "network", "bursts")})
+                        if f.name not in ("signal", "table", "network", "bursts", "resampled")})
     for key in ("taps", "radii", "channel", "channel_length", "preamble", "differential"):     # most linear modulations have none
         if not out.get(key, True) and not (key == "preamble" and hasattr(prior.signal, key)):
             del out[key]
@@ -185,8 +185,11 @@ def toml_lines(prior: Source) -> list[str]:
 
 
 def known_values(prior: Any) -> dict[str, float | str | tuple[int, int]]:
-    """`values` less those that are unknown or say nothing."""
-    return {key: value for key, value in values(prior).items() if not (
+    """`values` less those that are unknown or say nothing; a carrier offset that would else be 0 is said to be unknown."""
+    own = values(prior)
+    if "carrier_offset" in own and own["carrier_offset"] is None and not prior.carrier_known_with:
+        own["carrier_offset"] = UNKNOWN if _finds(type(prior), "carrier_offset") else None
+    return {key: value for key, value in own.items() if not (
         value is None or (key == "channel" and value == (1,)) or (key == "symmetry" and value == 1)
         or (key == "delay_spread" and value == len(prior.channel) - 1))}
 
