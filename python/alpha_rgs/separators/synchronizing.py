@@ -130,7 +130,7 @@ class _Mixture:
         """The gain of k, once found, from its waveform in `rest`; what is left over goes to those alike to it."""
         if others := self._unseen(k):
             total = sum((self.gains[j].square() for j in others), self.gains[k].square())
-            moved = regressed_gains(rest, [self.parts[k].waveform], [self.parts[k].variance], [self.gains[k]], [0], None)[0][0]
+            moved = regressed_gains(rest, [self.parts[k].waveform], [self.gains[k]], [0], None)[0][0]
             power = torch.minimum(moved.square(), total)
             self._given_out({k}, others, total, power)
 

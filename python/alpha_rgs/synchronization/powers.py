@@ -35,10 +35,10 @@ def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor
     return [torch.from_numpy(column.copy()) for column in values.T]
 
 
-def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], variances: Sequence[Tensor], gains: Sequence[Tensor],
-                    free: Sequence[int], noise_var: Tensor | None) -> tuple[list[Tensor], Tensor]:
+def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], gains: Sequence[Tensor], free: Sequence[int],
+                    noise_var: Tensor | None) -> tuple[list[Tensor], Tensor]:
     """Gains and noise variance after a separation: real factors on the waveforms of the sources `free`, by least squares of y,
-    and (noise_var None) what is left over, less what the variances say is not yet decided. float64 [batch] each."""
+    and (noise_var None) what is left over, which is the noise less what the waveforms took up of it. float64 [batch] each."""
     waves = torch.stack(list(waveforms), 1).to(torch.complex128)
     fixed = [k for k in range(len(gains)) if k not in free]
     rest = y.to(torch.complex128) - waves[:, fixed].sum(1)
@@ -57,4 +57,4 @@ def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], variances: Sequence[
     if noise_var is not None:
         return moved, noise_var
     left = rest.abs().square().mean(1)
-    return moved, (left - sum(variances)).clamp_min(_LEAST * y.abs().square().mean(1).double().clamp_min(1e-30))
+    return moved, left.clamp_min(_LEAST * y.abs().square().mean(1).double().clamp_min(1e-30))
