@@ -64,7 +64,8 @@ def attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opt
             parts = detected(noise, last)
             if last:
                 break
-            gains, noise = regressed_gains(y, [p.waveform for p in parts], gains, unknown, noise if noise_var is not None else None)
+            known = None if noise_var is None else noise
+            gains, noise = regressed_gains(y, [p.waveform for p in parts], gains, unknown, known)
             for k in lines:         # a waveform of lines has the amplitude that they have, whatever the gain
                 gains[k] = parts[k].waveform.abs().square().mean(1).double().clamp_min(1e-12).sqrt()
             if noise_var is None and any(sync.found):
