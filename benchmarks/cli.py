@@ -74,8 +74,8 @@ def any_wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 20480 sam
     _stream_rows(save, (row for _, row in rows))
 
 
-@app.command("kinds-wanted")
-def kinds_wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 10752 samples, of each case.")] = 2, seed: Seed = 1,
+@app.command("wanted")
+def wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 10752 samples, of each case.")] = 2, seed: Seed = 1,
                  case: Annotated[str, typer.Option(help="One of the cases, or fractional; default all.")] = "",
                  save: Save = None) -> None:
     """Any kind wanted, nothing known but the kinds: how many dB each loses against a receiver without interference; and QPSK at
@@ -127,8 +127,8 @@ def recorded(folder: Annotated[pathlib.Path, typer.Argument(help="That holds rea
     _table(save, cases, lambda case: study.recorded(folder, case[1], case[0], seeds, inside, first, prior, given))
 
 
-@app.command()
-def wanted(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
+@app.command("wifi-wanted")
+def wifi_wanted(folder: Annotated[pathlib.Path, typer.Argument(help="As for recorded.")],
            wifi: Annotated[str, typer.Option(help="Recording.")] = "wifi_11a_24M_conducted",
            sir_db: Annotated[str, typer.Option(help="WiFi over QPSK, comma-separated.")] = "10,5,0", save: Save = None) -> None:
     """Recorded WiFi is wanted, a recorded QPSK signal disturbs it: frames with a valid checksum before and after."""

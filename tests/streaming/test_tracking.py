@@ -140,6 +140,23 @@ def test_windows_that_disagree_are_separated_again_as_their_neighbours_are(bad, 
     assert np.allclose(out.estimated["carrier_offset"], 1e-4) == kept
 
 
+def test_of_windows_separated_again_those_that_are_better_are_kept():
+    """One of two; what was given to them comes from what they were given, not from what they report."""
+    windows, alias = stream(6)[1], 1 / (4 * SPS)
+    right, starts = joined(windows)
+    wrong = joined(windows, carrier_offset={k: 1e-4 + alias for k in (2, 4)}, timing={k: 9.9 for k in (2, 4)})[0]
+    wrong.quality[[2, 4]] = 4.0, 26.0
+
+    def again(rows, known):
+        return replace(right, estimated={"phase": right.estimated["phase"][rows]}, **{
+            key: getattr(right, key)[rows] for key in ("soi", "interference", "symbols", "llrs", "kappa", "noise_var")},
+            quality=np.full(len(rows), 19.5))
+
+    out = Tracker(UNKNOWN).follow(wrong, starts, again)
+    assert np.allclose(out.estimated["carrier_offset"], np.where(np.arange(6) == 4, 1e-4 + alias, 1e-4))
+    assert np.allclose(out.estimated["timing"][2], right.estimated["timing"][2], atol=1e-6)
+
+
 def test_what_is_known_is_enough_after_a_gap_and_another_signal_is_followed_in_the_end():
     """Twenty windows without the signal: its phase goes on. A signal that comes back with another carrier offset, one window
     after the other, is believed once most of the latest windows agree on it."""

@@ -253,7 +253,7 @@ class Tracker:
         other = again(rows, known)
         hopeless = np.maximum(other.quality, out.quality[rows]) < _BELIEVED     # a gap: the rest of the stream knows better
         keep = other.quality > out.quality[rows] - np.where(agrees[rows], 0, np.where(hopeless, np.inf, _PREFERRED))
-        rows, taken = rows[keep], {}
+        begin, rows, taken = seen.start[rows], rows[keep], {}
         for f in fields(out):
             value = getattr(out, f.name)
             if isinstance(value, np.ndarray):
@@ -262,7 +262,7 @@ class Tracker:
         estimated = dict(out.estimated)
         for key, value in estimated.items():
             if np.ndim(value) and key in other.estimated | known:
-                new = other.estimated[key] if key in other.estimated else known[key] - (key == "timing") * seen.start[rows]
+                new = other.estimated[key] if key in other.estimated else known[key] - (key == "timing") * begin
                 estimated[key] = value.copy()
                 estimated[key][rows] = np.broadcast_to(new, (len(keep), *value.shape[1:]))[keep]
         out = replace(out, estimated=estimated, **taken)
