@@ -2,6 +2,7 @@
 """alpha-rgs evaluate coverage: where separation works, as a picture."""
 import json
 import pathlib
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,8 @@ def coverage(
     seed: Annotated[int, typer.Option(help="Of the mixtures.")] = 1,
 ) -> None:
     """Where separation works: signals of interest under kinds of interference, each at several levels and with something of the
-    signal unknown; and whether quality and LLRs agree with the errors. About twenty minutes, --quick under two."""
+    signal unknown; and whether quality and LLRs agree with the errors. About an hour, --quick two minutes."""
+    from . import coverage_kinds as kinds
     from .coverage import cell, grid, summary
     from .coverage_figure import draw
 
@@ -28,8 +30,10 @@ def coverage(
     rows: list[dict[str, Any]] = []
     console, windows = Console(stderr=True), windows or (2 if quick else 4)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        for where in bar.track(grid(quick), description="measuring"):
-            rows.append(cell(*where, windows, seed))
+        cells: list[Any] = [partial(cell, *where) for where in grid(quick)]
+        cells += [] if quick else [partial(kinds.cell, *where) for where in kinds.grid()]
+        for measure in bar.track(cells, description="measuring"):
+            rows.append(measure(windows, seed))
             if save:
                 save.write_text(json.dumps({"windows": windows, "seed": seed, "summary": summary(rows), "cells": rows}, indent=1)
                                 + "\n")

@@ -259,7 +259,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     windows, where the true SINR's own, sinr_correlation_all, is a limit (in another alphabet the same dB mean another BER);
     calibration: of the bits whose confidence is 0.88 … 0.92, (bits,
     share that is right, mean confidence); reliability: (low, high, the same) for each bin."""
-    there = [r for r in rows if r["state"] != "refused"]
+    there = [r for r in rows if r["state"] != "refused" and "quality" in r]         # rows of other kinds have no such figures
     table = np.sum([r["bins"] for r in there], 0) if there else np.zeros((len(EDGES) - 1, 3))
     per_soi = [_ranks([r for r in there if r["soi"] == name], "quality") for name in dict.fromkeys(r["soi"] for r in there)]
     shares = [(int(n), right / n, sure / n) if n else (0, None, None) for n, right, sure in table.tolist()]

@@ -31,8 +31,8 @@ def draw(rows, path):
     ax.text(0.15, -0.25, "wanted \\ interference", size=7, color=_PALE)
     for j, soi in enumerate(sois):
         name, _, sps = soi.partition(", ")
-        level = min(r["es_n0_db"] for r in rows if r["soi"] == soi)
-        for at, text, look in ((0.45, name, {"size": 9, "weight": "bold"}), (1.15, f"{sps} samples a symbol", {"size": 6.8}),
+        level, whole = min(r["es_n0_db"] for r in rows if r["soi"] == soi), "frame" if name == "OFDM" else "symbol"
+        for at, text, look in ((0.45, name, {"size": 9, "weight": "bold"}), (1.15, f"{sps} samples a {whole}", {"size": 6.8}),
                                (1.7, f"Es/N0 {level:.0f} dB", {"size": 6.8})):
             ax.text(0.15, j * height + at, text, va="center", color=_INK, **look)
         for k, interference in enumerate(interferences):

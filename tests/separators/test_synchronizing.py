@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from alpha_rgs.errors import ParameterError
 from alpha_rgs.separators import separate
 from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as LinearSignal
@@ -67,3 +68,22 @@ def test_a_background_has_its_density_at_any_length():
     x = noise((4, 512), g)
     assert float(source.denoise(x, 1.0).abs().square().mean()) < float(x.abs().square().mean())
     assert source.structure is Structure.NONE and source.at(5) is source
+
+
+def test_known_carriers_may_differ_from_window_to_window():
+    """Then each window is separated by itself, as if alone."""
+    generator = torch.Generator().manual_seed(31)
+    s, truth = alone(Gmsk(GmskSignal(4, 0.3), carrier_offset=None), 2, 1024, generator)
+    lines = Tones(1)
+    y = s + 2 * alone(lines, 2, 1024, generator)[0] + 0.1 * noise(s.shape, generator)
+    out = separate(y, [replace(truth, gain=1.0), lines])
+    one = separate(y[1:], [replace(truth, gain=1.0).select(slice(1, 2)), lines])
+    assert torch.equal(out.soi[1], one.soi[0]) and float((out.soi - s).abs().square().mean()) < 0.02
+
+
+def test_sources_that_nothing_tells_apart_are_named():
+    """Described alike with all unknown; a known carrier offset is enough to tell."""
+    y, gmsk = torch.zeros(1, 1024, dtype=torch.complex64), Gmsk(GmskSignal(4, 0.3), carrier_offset=None)
+    with pytest.raises(ParameterError, match=r"sources 1 and 3 \(gmsk\).*nothing tells them apart"):
+        separate(y, [gmsk, Tones(1), Gmsk(GmskSignal(4, 0.3), carrier_offset=None)])
+    assert separate(y, [gmsk, replace(gmsk, carrier_offset=0.01)]).soi.shape == y.shape

@@ -18,7 +18,7 @@ from ..synchronization import acquire, offset_of_zero
 from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import NOTHING, Separation, finite, joined, require
+from .base import NOTHING, Separation, finite, joined, require, windowed
 from .basis import basis
 from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
@@ -27,7 +27,7 @@ from .matched_filter import matched_filter
 from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
-from .several import separate_several
+from .several import check_apart, separate_several
 
 METHODS: dict[str, Callable[..., Separation]] = {
     "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
@@ -66,22 +66,18 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     for number, source in enumerate(given, 1):
         if not isinstance(source, Source):
             raise ParameterError(f"sources: number {number} is {type(source).__name__}, not a source (priors.load reads one)")
+    check_apart(given)
     scale = scale_of(y)
     y, given, kappa, noise_var = scaled(y, given, kappa, noise_var, scale)
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
     if any(carrier_lacking(source) for source in given):
-        out = joined([_by_carriers(y[k:k + 1], [source.select(slice(k, k + 1)) for source in given], pair, method, _own(kappa, k),
-                                   _own(noise_var, k), free, options) for k in range(len(y))])
+        out = joined([_by_carriers(y[k:k + 1], [source.select(slice(k, k + 1)) for source in given], pair, method,
+                                   windowed(kappa, k), windowed(noise_var, k), free, options) for k in range(len(y))])
     else:
         out = _dispatched(y, given, pair, method, kappa, noise_var, free, options)
     return rescaled(out, scale)
-
-
-def _own(value: Any, row: int) -> Any:
-    """Of a number or [batch], that of one window."""
-    return value[row:row + 1] if torch.is_tensor(value) and value.numel() > 1 else value
 
 
 def _by_carriers(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any, noise_var: Any, free: Sequence[str],

@@ -82,6 +82,11 @@ def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
     return walk(out)
 
 
+def windowed(value: Any, row: int) -> Any:
+    """Of a number or [batch], that of one window."""
+    return value[row:row + 1] if torch.is_tensor(value) and value.numel() > 1 else value
+
+
 def joined(parts: list[Separation]) -> Separation:
     """Separations of parts of a batch, as one."""
     def cat(values: list[Any], missing: float = 0.0) -> Any:

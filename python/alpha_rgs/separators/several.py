@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, State, Structure
 from .attempt import Pair, attempt
-from .base import Separation, joined, mapped
+from .base import Separation, joined, mapped, windowed
 from .estimate import Estimate
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
@@ -65,6 +65,16 @@ def check_count(sources: Sequence[Any]) -> None:
         raise ParameterError(f"sources: {len(sources)} given; {alone}2 to {MOST} can be separated at once")
 
 
+def check_apart(sources: Sequence[Source]) -> None:
+    """Raises ParameterError where two sources are described alike and what could tell them apart is unknown of both."""
+    for second, source in enumerate(sources):
+        for first, other in enumerate(sources[:second]):
+            if type(source) is type(other) and not source.learned and source.unknown and repr(source) == repr(other):
+                raise ParameterError(f"sources {first + 1} and {second + 1} ({source.kind}): described alike, and their "
+                                     f"{', '.join(source.unknown)} are unknown, so nothing tells them apart; give one of them "
+                                     "what it differs by, such as its carrier_offset or timing")
+
+
 def _names(sources: Sequence[Source]) -> str:
     return " and ".join(f"{'learned ' if source.learned else ''}{source.kind}" for source in sources)
 
@@ -101,6 +111,9 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined. pair: see
     separate_several. Windows in which a source that was looked for stays undecided are looked through once more in the opposite
     order: where spectra are alike, they do not tell which source is the stronger one."""
+    if len(y) > 1 and any(map(_differing, sources)):    # then no density is one for all windows
+        return joined([_known(y[k:k + 1], [source.select(slice(k, k + 1)) for source in sources], name, windowed(noise_var, k),
+                              options, free, pair) for k in range(len(y))])
     out = attempt(y, sources, name, noise_var, options, free, pair)
     rows = _doubtful(out, sources)
     if not len(rows):
@@ -112,6 +125,12 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
     return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
                    for row in range(len(y))]) if place else out
+
+
+def _differing(source: Source) -> bool:
+    """Whether a source's carrier offset is known and another one in each window."""
+    offset = source.state.carrier_offset
+    return torch.is_tensor(offset) and offset.numel() > 1 and bool((offset != offset.reshape(-1)[0]).any())
 
 
 def _doubtful(out: Separation, sources: Sequence[Source]) -> Tensor:
