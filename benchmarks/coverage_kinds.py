@@ -52,8 +52,8 @@ KINDS = (Kind("GMSK, 4", GmskSource(Gmsk(4, 0.3), carrier_offset=None), 4),
          Kind("OFDM, 80", Ofdm(OfdmSignal(), carrier_offset=None), 80),
          Kind("LoRa, 512", LoraSource(Lora(7, 4), carrier_offset=None), 512),
          Kind("PPM, 4", PpmSource(Ppm(4)), 4))
-# everything known, and the kinds alone; each with 10 dB less noise too
-_MEASURED = tuple(c for line in CONDITIONS for c in line if c.name in ("−10 dB", "−10 dB, strong", "all", "all, strong"))
+# everything of the wanted signal known, and the kinds alone
+_MEASURED = tuple(c for line in CONDITIONS for c in line if c.name in ("−10 dB", "all"))
 
 
 def grid() -> list[tuple[Kind, str, Condition]]:

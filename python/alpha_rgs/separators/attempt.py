@@ -26,6 +26,7 @@ from .synchronizing import Synchronized, refined, synchronized
 _GAIN_ROUNDS = 2        # separations by which gains that are not given are refined
 _SEARCH_ROUNDS = 3      # and nuisances that had to be found
 _LOOK = 10              # passes of each of these: half of what a result takes
+_SILENT = 1e-9          # gain of nothing
 _INEXACT = 1e-3         # of the weakest source's power: what nuisances leave without noise is not told from noise below that
 _QUIETER = 0.8          # of the noise that was believed: so much less is worth another detection
 _STAYS = 1.5            # times the noise with which windows were separated: those that leave more were decided too soon
@@ -160,4 +161,5 @@ def initial_levels(y: Tensor, sources: Sequence[Source], given: Sequence[Any], n
         for k, power in zip(dense, powers):
             each[k] = power.sqrt() if each[k] is None else each[k]
         each[-1] = torch.maximum(powers[-1], floor) if each[-1] is None else each[-1]
-    return [v.to(y.device) for v in each[:-1]], each[-1].to(y.device)
+    # of a window of about unit power; a silent one has nothing to divide by
+    return [v.to(y.device).clamp_min(_SILENT) for v in each[:-1]], each[-1].to(y.device).clamp_min(_SILENT ** 2)
