@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, State, Structure
-from .attempt import Pair, attempt
+from .attempt import Pair, attempt, initial_levels
 from .base import Separation, joined, mapped, windowed
 from .estimate import Estimate
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
@@ -25,6 +25,7 @@ from .synchronizing import lacking
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
 _MUCH, _ALIKE = 0.1, 6.0    # noise over the weakest source's power that is worth a second look, where powers differ by less
+_EXCESS = 1.4           # times the noise that densities show: more is left where a source was not found
 _BETTER = 0.9           # of what is left, at most, for a second look to replace a first
 
 
@@ -115,7 +116,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
         return joined([_known(y[k:k + 1], [source.select(slice(k, k + 1)) for source in sources], name, windowed(noise_var, k),
                               options, free, pair) for k in range(len(y))])
     out = attempt(y, sources, name, noise_var, options, free, pair)
-    rows = _doubtful(out, sources)
+    rows = _doubtful(y, out, sources, noise_var)
     if not len(rows):
         return out
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
@@ -133,11 +134,15 @@ def _differing(source: Source) -> bool:
     return torch.is_tensor(offset) and offset.numel() > 1 and bool((offset != offset.reshape(-1)[0]).any())
 
 
-def _doubtful(out: Separation, sources: Sequence[Source]) -> Tensor:
-    """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power."""
-    sought = [e for e, s in zip(out.sources, sources) if s.linear and s.decided and s.unknown]
+def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: Any) -> Tensor:
+    """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power; beside
+    a continuous-phase source, those which leave more than the noise that the densities show."""
+    sought = [e for e, s in zip(out.sources, sources) if (s.linear or s.keyed) and s.decided and s.unknown]
     if len(sought) < 2:
         return torch.zeros(0, dtype=torch.int64)
+    if any(source.keyed for source in sources):
+        seen = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)[1]
+        return torch.nonzero(out.noise_var > _EXCESS * seen)[:, 0]
     powers = torch.stack([torch.as_tensor(e.state.gain).double().square() for e in sought])
     weakest, strongest = powers.amin(0), powers.amax(0)
     unclear = torch.stack([e.sinr_db < _UNDECIDED for e in sought]).any(0)

@@ -63,11 +63,11 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
     train of pulses from one other source, what both lack being unknown. backwards: the weakest source first. free: sources whose
     gains are not given."""
     task = _Mixture(y, sources, gains, noise, parts)
-    if backwards:
-        task.order.reverse()
     core = task.core() if pair is not None and parts is None else None
     if parts is None and core is None:
         task.share_alike(free)
+    if backwards:
+        task.order.reverse()
     if task.searched:
         for sweep in range(1 if parts is not None else _SWEEPS):
             for k in task.order:
@@ -107,6 +107,8 @@ class _Mixture:
         moves = {k for k in own if "carrier_offset" in self.given[k].unknown}
         self.alike = {k: {j for j in own if j != k and {j, k} & moves and float((roots[j] * roots[k]).sum()) > _ALIKE}
                       for k in own}
+        # levels do not order these; a linear source is found more surely beneath a continuous-phase one than that beneath it
+        self.order.sort(key=lambda k: self.given[k].keyed and any(not self.given[j].keyed for j in self.alike.get(k, ())))
 
     def _unseen(self, k: int) -> list[int]:
         """Sources alike to k that were not looked for yet."""
