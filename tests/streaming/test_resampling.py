@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rates in Hz: the sample rate inside suits all sources, results are at the recording's, and what cannot be is said."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from alpha_rgs.errors import ParameterError
 from alpha_rgs.inference.frame_family import smeared
-from alpha_rgs.sources import from_dict
-from alpha_rgs.sources.mixtures import alone
+from alpha_rgs.separators import separate
+from alpha_rgs.signals import LinearModulation as LinearSignal
+from alpha_rgs.signals import Ofdm as OfdmSignal
+from alpha_rgs.sources import LinearModulation, Ofdm, from_dict
+from alpha_rgs.sources.mixtures import alone, noise
 from alpha_rgs.streaming import separate_stream
 from alpha_rgs.streaming.resampling import inside, plan, resampled
 from alpha_rgs.synchronization.ofdm import advanced
@@ -138,3 +143,14 @@ def test_a_resampler_smears_the_edges_of_frames_as_detection_assumes(up, down):
         moved = advanced(torch.from_numpy(there)[None], torch.tensor([-late]))[0].numpy()
         error.append(abs(moved - sampled(80 * frames, 1, 1e-9)).reshape(frames, 80)[2:-2] ** 2)
     assert np.all(abs(10 * np.log10(np.mean(error, (0, 1))[place] / smeared(80)[place])) < 3)
+
+
+def test_where_frames_leave_no_room_for_the_noise_it_follows_from_densities():
+    """2.1 samples per symbol under OFDM whose prefix is too short to show the noise beside the pulses: no refusal."""
+    generator = torch.Generator().manual_seed(41)
+    pulses = LinearModulation(LinearSignal("qpsk", 2, "rrc", 0.35, 8), gain=1.0)
+    ofdm = Ofdm(OfdmSignal(64, 4, (1, 0), dc_null=False))
+    s, truth = alone(pulses, 1, 2560, generator)
+    y = s + 3 * alone(ofdm, 1, 2560, generator)[0] + 0.1 * noise(s.shape, generator)
+    out = separate(y, replace(truth, gain=1.0), ofdm)
+    assert 0 < float(out.noise_var) < 1 and bool(torch.isfinite(out.quality).all())

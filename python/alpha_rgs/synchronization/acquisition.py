@@ -24,6 +24,7 @@ from .evidence import acquire_soi, bands_of
 from .levels import acquire_gaussian
 from .linear_modulation import acquire_linear
 from .ofdm import frame_offset, noise_level, phase_and_kappa
+from .powers import estimate_powers
 
 if TYPE_CHECKING:
     from ..sources.ofdm_bursts import Frame
@@ -67,7 +68,7 @@ def _frames(y: Tensor, soi: LinearModulation, interference: Any, kappa: Number |
         interference = replace(interference, frame_offset=found["frame_offset"])
     rough = replace(interference, phase=0.0 if interference.phase is None else interference.phase)
     if noise_var is None:
-        found["noise_var"], found["noise_var_std"] = noise_level(y, soi, rough)
+        found["noise_var"], found["noise_var_std"] = noise_level(y, soi, rough) or _by_density(y, soi, rough, kappa)
     if interference.phase is None or kappa is None:
         phase, level, error = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
         if interference.phase is None:
@@ -77,6 +78,19 @@ def _frames(y: Tensor, soi: LinearModulation, interference: Any, kappa: Number |
         if kappa is None:
             found["kappa"], found["kappa_std"] = level, error
     return interference, found
+
+
+def _by_density(y: Tensor, soi: LinearModulation, ofdm: Any, kappa: Number | None) -> tuple[Tensor, Tensor]:
+    """(noise per complex sample, its standard deviation, as much again), float32 [batch], by power densities alone."""
+    found = []
+    for k in range(len(y)):
+        own, other = (source.select(slice(k, k + 1)) for source in (soi, ofdm))
+        gain, level = (None if v is None else torch.as_tensor(v, dtype=torch.float64).reshape(-1)[-1:] for v in (
+            own.gain, kappa if not torch.is_tensor(kappa) or kappa.numel() == 1 else kappa[k:k + 1]))
+        known = [None if v is None else v.square() for v in (gain, level)]
+        found.append(estimate_powers(y[k:k + 1], [own, other], known, None)[-1])
+    noise = torch.cat(found).float().to(y.device)
+    return noise, noise
 
 
 def _chain(y: Tensor, soi: LinearModulation, interference: LinearModulation, kappa: Number | None,

@@ -16,7 +16,6 @@ from ..errors import ParameterError
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
 from ..signals.ofdm import ofdm_matrix
-from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
 from ..sources.ofdm import prefix_start
 from .levels import amplitude_std, scattered
@@ -112,14 +111,10 @@ def advanced(y: Tensor, delay: Tensor) -> Tensor:
     return moved[:, _PAD:-_PAD].to(y.dtype)
 
 
-def noise_variance(y: Tensor, soi: LinearModulation, ofdm: Source) -> Tensor:
-    """The first of noise_level."""
-    return noise_level(y, soi, ofdm)[0]
-
-
-def noise_level(y: Tensor, soi: LinearModulation, ofdm: Any) -> tuple[Tensor, Tensor]:
+def noise_level(y: Tensor, soi: LinearModulation, ofdm: Any) -> tuple[Tensor, Tensor] | None:
     """(noise per complex sample, its standard deviation), float32 [batch]: the power where neither source can be (prefix minus
-    copy, null carriers, less the span of the SOI's pulses). What the model misses counts as noise too."""
+    copy, null carriers, less the span of the SOI's pulses). What the model misses counts as noise too. None where both leave no
+    such place."""
     plan = ofdm.plan(y.shape, soi)
     frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())
     nulls = [_null_space(ofdm.matrix_key, c, plan.pulse_key, ofdm.delay_spread) for c in plan.classes]
@@ -128,7 +123,7 @@ def noise_level(y: Tensor, soi: LinearModulation, ofdm: Any) -> tuple[Tensor, Te
     total = plan.grouped(frames, padded).abs().square().sum(-1)
     count = torch.tensor([q.shape[1] for q in nulls])[plan.index]
     if bool((count.sum(1) < 8).any()):
-        raise ParameterError("noise_var: this OFDM leaves no room from which to estimate the noise; give it (--snr-db)")
+        return None
     level, error = scattered(total.double(), count.to(y.device))
     error = torch.maximum(error, level / count.sum(1).to(y.device) ** 0.5)       # few frames do not scatter
     return level.float().clamp_min(1e-9), error.float().clamp_min(1e-9)

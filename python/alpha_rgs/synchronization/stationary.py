@@ -34,7 +34,7 @@ from .channel_taps import Taps, absent, direct, fit_taps, received, strongest, t
 from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
 from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
-from .ofdm import frame_offset, noise_variance
+from .ofdm import frame_offset, noise_level
 from .whittle import BinnedPeriodogram, fit_powers
 
 _STEPS = 60             # multiplicative steps of the powers
@@ -91,7 +91,8 @@ def _among_frames(y: Tensor, soi: Any, ofdm: Any, kappa: Number | None, noise_va
     if levels is None:
         levels = initial
     elif noise_var is None:
-        noise = max(float(noise_variance(y[None], here, ofdm)[0]), NOISE_FLOOR * min(levels[0], levels[1]))
+        seen = noise_level(y[None], here, ofdm)
+        noise = max(float(levels[2] if seen is None else seen[0]), NOISE_FLOOR * min(levels[0], levels[1]))
         levels = np.array([levels[0], max(float(y.abs().square().mean()) - levels[0] - noise, 1e-2 * levels[1]), noise])
     found = ranked(soi, OfdmTiles(y[None], ofdm, levels[1] ** 0.5, max(levels[2], 1e-6)), _AS_TOLD, ranks)
     return [replace(soi, **{key: float(getattr(own, key)) for key in NUISANCES}) for own in found], levels
