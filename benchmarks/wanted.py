@@ -110,7 +110,7 @@ def _separated(case: Case, snr_db: float, generator: torch.Generator) -> tuple[n
 def _without(case: Case, snr_db: float, recordings: int, seed: int) -> float:
     """Bit error rate of the receiver without interference."""
     generator, noise_var = torch.Generator().manual_seed(seed), 10 ** (-snr_db / 10)
-    s, truth = alone(case.wanted, recordings, SAMPLES, generator)
+    s, truth = alone(drawn(case.wanted, generator), recordings, SAMPLES, generator)
     reader: Any = replace(cast(Any, truth), gain=1.0).demodulator()
     wrong, bits = wrong_bits(reader(s + noise_var ** 0.5 * noise(s.shape, generator), noise_var), reader(s, 1e-3))
     return wrong / bits
