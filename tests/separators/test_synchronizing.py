@@ -81,6 +81,15 @@ def test_known_carriers_may_differ_from_window_to_window():
     assert torch.equal(out.soi[1], one.soi[0]) and float((out.soi - s).abs().square().mean()) < 0.02
 
 
+def test_known_carriers_of_chirps_may_differ_beside_a_train_of_pulses():
+    generator = torch.Generator().manual_seed(32)
+    s, truth = alone(Lora(LoraSignal(7, 2), carrier_offset=None), 2, 1024, generator)
+    pulses = LinearModulation(LinearSignal("qpsk", 16, "rrc", 0.35, 8), carrier_offset=0.0)
+    y = s + alone(replace(pulses, gain=1.0), 2, 1024, generator)[0] + 0.1 * noise(s.shape, generator)
+    out = separate(y, [replace(truth, gain=1.0), pulses])
+    assert float((out.sources[0].waveform - s).abs().square().mean()) < 0.05
+
+
 def test_sources_that_nothing_tells_apart_are_named():
     """Described alike with all unknown; a known carrier offset is enough to tell."""
     y, gmsk = torch.zeros(1, 1024, dtype=torch.complex64), Gmsk(GmskSignal(4, 0.3), carrier_offset=None)

@@ -39,6 +39,9 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     go to the method. Raises ParameterError, CapabilityError.
     """
     check_count(sources)
+    if len(y) > 1 and any(_differing(source) for source in sources if source.structure is Structure.NONE):
+        return joined([separate_several(y[k:k + 1], [source.select(slice(k, k + 1)) for source in sources], method,
+                                        windowed(noise_var, k), pair, free, **options) for k in range(len(y))])
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
     two = len(sources) == 2 and not (_lacking(sources) and any(_by_itself(source) for source in sources))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
@@ -112,7 +115,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined. pair: see
     separate_several. Windows in which a source that was looked for stays undecided are looked through once more in the opposite
     order: where spectra are alike, they do not tell which source is the stronger one."""
-    if len(y) > 1 and any(map(_differing, sources)):    # then no density is one for all windows
+    if len(y) > 1 and any(map(_differing, sources)):
         return joined([_known(y[k:k + 1], [source.select(slice(k, k + 1)) for source in sources], name, windowed(noise_var, k),
                               options, free, pair) for k in range(len(y))])
     out = attempt(y, sources, name, noise_var, options, free, pair)
@@ -129,7 +132,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
 
 
 def _differing(source: Source) -> bool:
-    """Whether a source's carrier offset is known and another one in each window."""
+    """Whether a source's carrier offset is known and another one in each window: no density is one for all then."""
     offset = source.state.carrier_offset
     return torch.is_tensor(offset) and offset.numel() > 1 and bool((offset != offset.reshape(-1)[0]).any())
 
