@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import linalg
 from torch import Tensor
 
 from ..errors import ParameterError
@@ -22,6 +21,7 @@ from .levels import amplitude_std, scattered
 
 _ON_GRID = 1 / 32       # of a sample: frames that lie nearer to whole samples are left there, -27 dB at the band's edge
 _SURE = 0.2             # samples: a delay less certain than this is none
+_RANK = 1e-6            # of the largest eigenvalue: what is less is outside the span of both sources
 _PAD = 64               # zeros beyond a window's ends
 
 
@@ -138,10 +138,11 @@ def _null_space(matrix_key: Any, cls: tuple[Any, ...],
     if high - low < period - skip:      # only whole frames: cut ones leave hardly anything
         return torch.zeros(period, 0, dtype=torch.complex64)
     span = np.hstack([ofdm_matrix(matrix_key), frame_pulses(pulse_key, pattern, period)])[low:high]
-    u, s, _ = linalg.svd(span, lapack_driver="gesvd")       # the quicker gesdd fails where many singular values are alike
-    rank = int((s > 1e-3 * s[0]).sum())
-    out = np.zeros((period, high - low - rank), complex)
-    out[low:high] = u[:, rank:]
+    # by torch: scipy's decompositions can exhaust the stack of a thread that is not the main one
+    values, vectors = torch.linalg.eigh(torch.from_numpy(span @ span.conj().T))
+    free = vectors[:, values <= _RANK * values[-1]].numpy()
+    out = np.zeros((period, free.shape[1]), complex)
+    out[low:high] = free
     return torch.tensor(out, dtype=torch.complex64)
 
 
