@@ -22,12 +22,12 @@ class Peer:
     """A program on PATH, a module of the environment of peers, or GNU Radio."""
 
     name: str
-    kind: str               # program, module, gnuradio
+    found_as: str           # program, module, gnuradio
     package: str            # of apt or pip
 
     def advice(self, folder: pathlib.Path | None) -> str:
         """How to install it."""
-        if self.kind != "module":
+        if self.found_as != "module":
             return f"{self.name} is missing: apt install {self.package}"
         if folder is None:
             return f"{self.name} is missing: python3 -m venv DIR, DIR/bin/pip install {self.package}, then --peers DIR"
@@ -59,9 +59,9 @@ class Peers:
         return self._found[peer]
 
     def _look(self, peer: Peer) -> bool:
-        if peer.kind == "program":
+        if peer.found_as == "program":
             return shutil.which(peer.name) is not None
-        if peer.kind == "gnuradio":
+        if peer.found_as == "gnuradio":
             return importlib.util.find_spec("gnuradio") is not None
         python, code = self._python(), f"import importlib.util, sys; sys.exit(importlib.util.find_spec({peer.name!r}) is None)"
         return python is not None and subprocess.run([python, "-c", code], capture_output=True).returncode == 0

@@ -81,7 +81,7 @@ def test_energy_follows_moves():
     search.run((0.1, 0.1))
     kept = search.c.clone(), search.z.clone()
     assert bool((search.energy() < before - 100).all())
-    search._refresh()
+    search.refresh()
     for old, new in zip(kept, (search.c, search.z)):
         assert float((old - new).abs().max()) < 1e-3 * float(new.abs().max())
 

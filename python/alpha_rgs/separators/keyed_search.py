@@ -181,7 +181,7 @@ class Search:
         angle = math.pi * self.signal.half_turns * turned
         return (torch.polar(torch.ones_like(angle), angle) * self.factor).to(torch.complex64)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         self.s = self.waveform()
         self.r = self.y - self.s
         self.c, self.z = self.linear.seen(self.r)
@@ -240,7 +240,7 @@ class Search:
         total = [torch.zeros_like(self.y), torch.zeros_like(self.linear.weight, dtype=torch.complex64), torch.zeros(1)]
         least, measured = torch.zeros(batch, count), min(_MEASURED, len(temperatures) // 2)
         for number, temperature in enumerate(temperatures):
-            self._refresh()
+            self.refresh()
             uniform = torch.rand(count, len(self.words) + 1, generator=generator).clamp(1e-9, 1 - 1e-7)
             chance = -torch.log(-torch.log(uniform))
             likely = least < _COLD * max(temperature, 1.0)
@@ -252,6 +252,6 @@ class Search:
                 if len(k):
                     least[window, k] = self._step(window, k, temperature, chance[k])
             if number >= len(temperatures) - measured:
-                self._refresh()
+                self.refresh()
                 total = [a + b / measured for a, b in zip(total, (self.s, *self.linear.means(self.z, self.scaled)))]
         return total[0], total[1], total[2]
