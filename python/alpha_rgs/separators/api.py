@@ -18,7 +18,7 @@ from ..synchronization import acquire, offset_of_zero
 from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import NOTHING, Separation, finite, joined, require, windowed
+from .base import NOTHING, Separation, finite, one_by_one, require
 from .basis import basis
 from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
@@ -73,15 +73,14 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
     if any(carrier_lacking(source) for source in given):
-        out = joined([_by_carriers(y[k:k + 1], [source.select(slice(k, k + 1)) for source in given], pair, method,
-                                   windowed(kappa, k), windowed(noise_var, k), free, options) for k in range(len(y))])
+        out = one_by_one(y, given, (kappa, noise_var), partial(_by_carriers, pair, method, free, options))
     else:
         out = _dispatched(y, given, pair, method, kappa, noise_var, free, options)
     return rescaled(out, scale)
 
 
-def _by_carriers(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any, noise_var: Any, free: Sequence[str],
-                 options: dict[str, Any]) -> Separation:
+def _by_carriers(pair: bool, method: str, free: Sequence[str], options: dict[str, Any], y: Tensor, given: list[Any], kappa: Any,
+                 noise_var: Any) -> Separation:
     """One window, the carrier offsets of frames being found first."""
     known, found = with_carriers(y, given, noise_var)
     out = _dispatched(y, known, pair, method, kappa, noise_var, free, options)

@@ -34,8 +34,9 @@ Pair = Callable[..., Separation]
 
 
 def attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str],
-             pair: Pair | None, backwards: bool = False) -> Separation:
-    """_known, once. backwards: the weakest source is looked for first."""
+            pair: Pair | None, backwards: bool = False) -> Separation:
+    """A Separation of windows y. name: joint or alpha_rgs; free: nuisances of the first source that are refined; pair: see
+    several.separate_several; backwards: the weakest source is looked for first."""
     given = [source.state.gain for source in sources]
     gains, noise = initial_levels(y, sources, given, noise_var)
     unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
@@ -50,6 +51,7 @@ def attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opt
         core = pair_of(sync.sources) if searched and name == "joint" and not options else None
         keyed = keyed_pair(sync.sources, y.shape) if name == "joint" and not options else None
         rounds = 1 if keyed else _SEARCH_ROUNDS if searched else _GAIN_ROUNDS
+
         def detected(noise: Tensor, last: bool) -> list[Part]:
             own = options if last or not searched else {"passes": _LOOK, **options}
             if keyed:

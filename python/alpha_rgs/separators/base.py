@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -80,11 +80,6 @@ def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
         return value
 
     return walk(out)
-
-
-def windowed(value: Any, row: int) -> Any:
-    """Of a number or [batch], that of one window."""
-    return value[row:row + 1] if torch.is_tensor(value) and value.numel() > 1 else value
 
 
 def joined(parts: list[Separation]) -> Separation:
@@ -233,3 +228,13 @@ def interference_estimate(rest: Tensor, prior: Source, kappa: Tensor, noise_var:
     scale = kappa.float()[:, None].clamp_min(1e-6)
     level = decibels((noise_var / scale[:, 0].square()).mean().clamp(1e-6, 1e6))
     return torch.where(kappa[:, None] > 1e-6, scale * prior.reconstruct(rest / scale, level), 0)
+
+
+def one_by_one(y: Tensor, sources: Sequence[Any], values: Sequence[Any], solve: Callable[..., Separation]) -> Separation:
+    """The Separation of windows y [batch, samples] of which each is separated by itself: solve(window [1, samples], the sources
+    as it sees them, *values), values being numbers, None, or tensors of one number or [batch]."""
+    def own(value: Any, row: int) -> Any:
+        return value[row:row + 1] if torch.is_tensor(value) and value.numel() > 1 else value
+
+    return joined([solve(y[k:k + 1], [source.select(slice(k, k + 1)) for source in sources], *(own(v, k) for v in values))
+                   for k in range(len(y))])

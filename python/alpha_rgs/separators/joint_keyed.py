@@ -18,6 +18,7 @@ from ..signals.carrier import carrier
 from ..sources.base import Source
 from ..sources.cpm_synchronizer import REACH
 from ..sources.trellis import Trellis, detected
+from ..synchronization.powers import densities
 from .joint_general import NOISE_FLOOR, Part, denoised
 from .keyed_search import BRIEF, TEMPERATURES, Columns, Search, columns
 
@@ -79,10 +80,7 @@ def _share(linear: Columns, keyed: Source, batch: int) -> Tensor:
     """Density of the continuous-phase source where each unknown of the linear one has its energy, float64 [batch, n]."""
     spectra = torch.fft.fft(linear.columns, _BINS, dim=2).abs().square().double()
     unknown = "carrier_offset" in keyed.unknown
-    if unknown or not torch.is_tensor(keyed.state.carrier_offset):
-        density = torch.as_tensor(keyed.psd(_BINS)).reshape(1, -1).expand(batch, -1)
-    else:
-        density = torch.stack([torch.as_tensor(keyed.select(torch.tensor([k])).psd(_BINS)).reshape(-1) for k in range(batch)])
+    density = densities(keyed, batch, _BINS).expand(batch, -1)
     reach = math.ceil((REACH if unknown else _DOUBTED) * _BINS)
     density = torch.stack([density.roll(k, 1) for k in range(-reach, reach + 1)]).amax(0)       # wherever it may be
     return (spectra @ density[..., None])[..., 0] / spectra.sum(2).clamp_min(1e-9)

@@ -17,7 +17,9 @@ from .joint_general import Part
 
 
 def result(y: Tensor, sources: list[Source], parts: Sequence[Part], gains: list[Tensor], noise: Tensor, name: str, given: Any,
-            noise_estimated: bool) -> Separation:
+           noise_estimated: bool) -> Separation:
+    """The Separation of Parts, one for each source, with the gains and the noise [batch] with which they were detected; given:
+    the gains that were told, or None."""
     total = sum(part.waveform for part in parts)
     left = sum(part.variance for part in parts)
     estimates = []
@@ -36,12 +38,14 @@ def result(y: Tensor, sources: list[Source], parts: Sequence[Part], gains: list[
 
 
 def demodulated(source: Source, cleaned: Tensor, gain: Tensor, noise: Tensor) -> Demodulated | None:
+    """The symbols of a source in what the others leave, [batch, samples]; None where it has none. gain, noise: [batch]."""
     reader = source.demodulator()
     return None if reader is None else reader(cleaned / gain[:, None].float(), noise / gain.square())
 
 
 def estimate_of(source: Source, waveform: Tensor, cleaned: Tensor, sinr: Tensor, read: Demodulated | None,
-              state: State) -> Estimate:
+                state: State) -> Estimate:
+    """The Estimate of a source whose nuisances are known."""
     reader = source.demodulator()
     settled = reader is not None and (not reader.coherent or reader.ambiguity == 1 or source.state.phase is not None)
     decided = read is not None and settled
@@ -104,6 +108,7 @@ def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
 
 
 def chain_estimate(y: Tensor, wanted: Any, out: Separation, gain: Tensor) -> Estimate:
+    """The Estimate of a train of pulses that its own method separated; gain: [batch]."""
     first, count = wanted.centred_symbols(y.shape[1])
     at = wanted.timing_of(first)[:, None] + torch.arange(count) * wanted.symbol_period
     soft = wanted.signal.alphabet.mean(out.symbols, 10 ** (-out.quality.clamp(-30, 90) / 10)[:, None])

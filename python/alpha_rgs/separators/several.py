@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, State, Structure
 from .attempt import Pair, attempt, initial_levels
-from .base import Separation, joined, mapped, windowed
+from .base import Separation, joined, mapped, one_by_one
 from .estimate import Estimate
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
@@ -39,11 +39,12 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     go to the method. Raises ParameterError, CapabilityError.
     """
     check_count(sources)
-    if len(y) > 1 and any(_differing(source) for source in sources if source.structure is Structure.NONE):
-        return joined([separate_several(y[k:k + 1], [source.select(slice(k, k + 1)) for source in sources], method,
-                                        windowed(noise_var, k), pair, free, **options) for k in range(len(y))])
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
     two = len(sources) == 2 and not (_lacking(sources) and any(_by_itself(source) for source in sources))
+    framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
+    if len(y) > 1 and not framed and any(map(_differing, sources)):
+        return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
+            window, own, method, level, pair, free, **options))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
         return _by_pair(y, sources, chains[0], method, noise_var, pair, {**options, "free": free} if free else options)
     groups = [source.parts for source in sources]
@@ -115,9 +116,6 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined. pair: see
     separate_several. Windows in which a source that was looked for stays undecided are looked through once more in the opposite
     order: where spectra are alike, they do not tell which source is the stronger one."""
-    if len(y) > 1 and any(map(_differing, sources)):
-        return joined([_known(y[k:k + 1], [source.select(slice(k, k + 1)) for source in sources], name, windowed(noise_var, k),
-                              options, free, pair) for k in range(len(y))])
     out = attempt(y, sources, name, noise_var, options, free, pair)
     rows = _doubtful(y, out, sources, noise_var)
     if not len(rows):

@@ -19,12 +19,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..errors import CapabilityError
 from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
-from ..synchronization.powers import regressed_gains
+from ..synchronization.powers import densities, regressed_gains
 from ..synchronization.stationary import likeliest, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
@@ -102,7 +101,7 @@ class _Mixture:
     def share_alike(self, free: Sequence[int]) -> None:
         """Note which of the sources `free` have spectra alike, so that only their power together is known."""
         own = [k for k in free if not self.given[k].own_levels and self.given[k].lines(self.y) is None]
-        shapes = {k: _densities(self.given[k], self.y).mean(0) for k in own}
+        shapes = {k: densities(self.given[k], *self.y.shape).mean(0) for k in own}
         roots = {k: (shape / shape.sum()).sqrt() for k, shape in shapes.items()}
         moves = {k for k in own if "carrier_offset" in self.given[k].unknown}
         self.alike = {k: {j for j in own if j != k and {j, k} & moves and float((roots[j] * roots[k]).sum()) > _ALIKE}
@@ -118,11 +117,11 @@ class _Mixture:
         """Most of the power that k has together with those alike to it goes to k."""
         if others := self._unseen(k):
             total = sum((self.gains[j].square() for j in others), self.gains[k].square())
-            self._given_out({k}, others, total, _FIRST * total)
+            self._given_out(k, others, total, _FIRST * total)
 
-    def _given_out(self, first: set[int], others: Sequence[int], total: Tensor, power: Tensor) -> None:
-        for k in first:
-            self.gains[k] = power.sqrt()
+    def _given_out(self, k: int, others: Sequence[int], total: Tensor, power: Tensor) -> None:
+        """`power` to k, and what it leaves of `total` to the others in equal parts."""
+        self.gains[k] = power.sqrt()
         rest = torch.maximum(total - power, _LEAST * total) / len(others)
         for j in others:
             self.gains[j] = rest.sqrt()
@@ -134,7 +133,7 @@ class _Mixture:
             total = sum((self.gains[j].square() for j in others), self.gains[k].square())
             moved = regressed_gains(rest, [self.parts[k].waveform], [self.gains[k]], [0], None)[0][0]
             power = torch.minimum(moved.square(), total)
-            self._given_out({k}, others, total, power)
+            self._given_out(k, others, total, power)
 
     def core(self) -> tuple[int, int] | None:
         """(train of pulses that lacks something, frames that are best searched with it); None where there is no such pair."""
@@ -163,7 +162,7 @@ class _Mixture:
         for j in range(len(self.found)):
             if j == k:
                 continue
-            shape = _densities(self.found[j], self.y)
+            shape = densities(self.found[j], *self.y.shape)
             power = self.parts[j].variance if j in self.seen else self.gains[j].square()
             psd = psd + power[:, None].cpu() * shape
         own = self.gains[k].square().clamp_min(1e-30)
@@ -219,18 +218,6 @@ class _Mixture:
         if k not in self.seen:
             self._regressed(k, rest)
         self.seen.add(k)
-
-
-def _densities(source: Source, y: Tensor) -> Tensor:
-    """Power spectral density of a source in windows y, float64 [1 or batch, samples], window by window where they differ; flat
-    where it is not known."""
-    samples = y.shape[1]
-    for rows in ([slice(None)], [slice(k, k + 1) for k in range(len(y))]):
-        try:
-            return torch.cat([torch.as_tensor(source.select(own).psd(samples)).reshape(-1, samples) for own in rows])
-        except CapabilityError:
-            continue
-    return torch.ones(1, samples, dtype=torch.float64)
 
 
 def _settled(source: Source) -> Source:

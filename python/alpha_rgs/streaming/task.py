@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..separators import choose, separate
 from ..separators.api import found_together
-from ..separators.base import Separation, joined
+from ..separators.base import Separation
 from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
@@ -82,11 +82,7 @@ class Task:
     def separate(self, windows: Tensor, start: np.ndarray, known: dict[str, Any] | None = None,
                  rows: slice = slice(None)) -> Separation:
         """A Separation of some windows, complex64 tensor [n, samples], that begin at start[rows]. known: of the first source,
-        name -> tensor [n], where other than the task's; refined. Of several sources each window is then separated by itself:
-        carrier offsets that differ leave no covariance that is one for all windows."""
-        each = range(len(windows))[rows]
-        if self.several and known and len(each) > 1:
-            return joined([self.separate(windows, start, known, slice(k, k + 1)) for k in each])
+        name -> tensor [n], where other than the task's; refined."""
         first, other, kappa, noise_var = self.remembered(windows.shape[1])
         options = self.options
         if known:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..inference.gauss_newton import damped_step
-from ..signals.folding import fold
-from ..sources.linear_modulation import LinearModulation
+from ..sources.linear_modulation import NUISANCES, LinearModulation
+from .folded import Folded, pulse_spectra
 
 _STEPS = 3              # of Gauss-Newton: a fourth moves the timing by less than a hundredth of a sample
 _ORDER = ("timing", "carrier_offset", "phase")
@@ -31,7 +31,8 @@ class Refinement:
 
     def __init__(self, y: Tensor, density: np.ndarray) -> None:
         self.y = y.detach().cpu()[:len(density)].to(torch.complex128)
-        self.noise = torch.as_tensor(density, dtype=torch.float64)
+        self.density, self.noise = density, torch.as_tensor(density, dtype=torch.float64)
+        self.spectrum = np.fft.fft(self.y.numpy())
         self.seen = self._whitened(self.y)
         self.n = torch.arange(len(density), dtype=torch.float64)
 
@@ -41,6 +42,7 @@ class Refinement:
     def refined(self, soi: Any, free: Sequence[str]) -> tuple[LinearModulation, float]:
         """(the signal with its nuisances `free` moved, numbers; their log-evidence, nats, but for a constant). All nuisances are
         known."""
+        soi = replace(soi, **{name: float(torch.as_tensor(getattr(soi, name)).reshape(-1)[0]) for name in NUISANCES})
         for _ in range(_STEPS):
             soi = self._step(soi, free)
         return soi, self._evidence(soi)
@@ -48,24 +50,13 @@ class Refinement:
     def _estimates(self, soi: Any) -> tuple[Tensor, float, float]:
         """(estimates of the symbols 0, 1, ... of a circle, unbiased and without their own prior, [symbols]; their error's
         variance; the log-evidence of Gaussian symbols)."""
-        signal, sps = soi.signal, soi.signal.samples_per_symbol
-        reach = int(np.ceil(signal.half_length)) + 1
-        taps = torch.arange(-reach, reach + 1)
-        pulse = torch.zeros(len(self.n), dtype=torch.complex128)
-        shape = torch.as_tensor(signal.pulse_at(taps.numpy()), dtype=torch.complex128)
-        pulse.index_add_(0, taps % len(self.n), shape * _turn(2 * torch.pi * soi.carrier_offset * taps))
-        pulse = torch.fft.fft(pulse)
-        weight, count, power = pulse.conj() / self.noise, round(len(self.n) / sps), float(soi.gain) ** 2
-        shift = _turn(2 * torch.pi * torch.fft.fftfreq(len(self.n), dtype=torch.float64) * soi.timing)
-        seen = torch.from_numpy(fold((torch.fft.fft(self.y) * weight * shift).numpy(), count)) / sps
-        gram = torch.from_numpy(fold((pulse * weight).real.numpy(), count)) / sps
-        share = power / (1 + power * gram)
-        mean, var = torch.fft.ifft(seen * share), float(share.mean())
-        precision = max(1 / var - 1 / power, 1e-9)
-        centre = soi.timing + sps * torch.arange(count).double()
-        mean = mean / (var * precision * soi.gain) * _turn(-soi.phase - 2 * torch.pi * soi.carrier_offset * centre)
-        log = float((seen.abs().square() * share).sum() / count - torch.log1p(power * gram).sum())
-        return mean, 1 / precision / power, log
+        sps = soi.signal.samples_per_symbol
+        pulse = pulse_spectra(soi.signal, np.array([soi.carrier_offset]), len(self.n))[0]
+        model = Folded(self.spectrum, pulse, self.density, float(soi.gain) ** 2, sps)
+        mean, var = (torch.from_numpy(v) for v in model.cavity(soi.timing))
+        centre = soi.timing + sps * torch.arange(len(mean)).double()
+        turn = _turn(-soi.phase - 2 * torch.pi * soi.carrier_offset * centre)
+        return mean / soi.gain * turn, float(var[0]) / float(soi.gain) ** 2, float(model.evidence(soi.timing))
 
     def _evidence(self, soi: Any) -> float:
         """Of Gaussian symbols, and what the alphabet's points explain better than these: the marginal of each estimate."""

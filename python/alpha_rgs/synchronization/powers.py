@@ -8,12 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import CapabilityError
 from ..sources.base import Source
 from .whittle import BinnedPeriodogram, fit_powers
 
 _STEPS = 100        # multiplicative steps; 60 leave 1 % of a power 20 dB below the strongest
 _LEAST = 1e-9       # of the window's power, a power at least
 _CLAMP = 2.0        # a regression moves a gain by no more than this factor
+
+
+def densities(source: Source, batch: int, nfft: int) -> Tensor:
+    """Power spectral density of a source in `batch` windows, float64 [1 or batch, nfft], window by window where they differ; flat
+    where it is not known. See Source.psd."""
+    for rows in ([slice(None)], [slice(k, k + 1) for k in range(batch)]):
+        try:
+            return torch.cat([torch.as_tensor(source.select(own).psd(nfft)).reshape(-1, nfft) for own in rows])
+        except CapabilityError:
+            continue
+    return torch.ones(1, nfft, dtype=torch.float64)
 
 
 def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor | None],

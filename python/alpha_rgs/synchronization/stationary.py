@@ -26,12 +26,13 @@ from torch import Tensor
 from ..errors import AlphaRgsError, ParameterError
 from ..inference.frame_tiling import OfdmTiles
 from ..inference.gauss_newton import damped_step
-from ..signals.folding import fold, whole_symbols
+from ..signals.folding import whole_symbols
 from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .chain_refinement import Refinement
 from .channel_taps import Taps, absent, direct, fit_taps, received, strongest, through
-from .evidence import OFFSETS, TIMINGS, line, ranked, spacing
+from .evidence import OFFSETS, line, ranked, spacing
+from .folded import Folded, pulse_spectra
 from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
 from .ofdm import frame_offset, noise_level
@@ -132,7 +133,7 @@ class _Hypothesis:
     score: float
     timing: float
     offset: float
-    model: _Folded
+    model: Folded
     levels: np.ndarray
 
     def lines(self, soi: Any, ranks: int) -> list[LinearModulation]:
@@ -160,15 +161,12 @@ def _hypotheses(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
     step = spacing(soi)
     count = int(np.ceil(OFFSETS / step))
     offsets = np.arange(-count, count + 1) * step if soi.carrier_offset is None else np.array([float(soi.carrier_offset)])
-    taps = np.arange(-int(np.ceil(signal.half_length)) - 1, int(np.ceil(signal.half_length)) + 2)
-    pulses = np.zeros((len(offsets), samples), complex)
-    np.add.at(pulses.T, taps % samples, (signal.pulse_at(taps) * np.exp(2j * np.pi * offsets[:, None] * taps)).T)
-    pulses = np.fft.fft(pulses)
+    pulses = pulse_spectra(signal, offsets, samples)
     levels = _levels(x, abs(pulses) ** 2 / sps, shape, (soi.gain, kappa, noise_var))
     levels[:, 2] = np.maximum(levels[:, 2], NOISE_FLOOR * levels[:, :2].min(1))
     found = []
     for k in range(len(offsets)):
-        model = _Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
+        model = Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
         timing, score = model.peak() if soi.timing is None else (float(soi.timing), model.evidence(float(soi.timing)))
         found.append(_Hypothesis(score, timing, offsets[k], model, levels[k]))
     return sorted(found, key=lambda one: -one.score)
@@ -204,42 +202,6 @@ def _levels(x: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any) -> An
     start = np.full((len(own), 3), power) * np.array([0.1, 0.8, 0.05])
     values = fit_powers(periodogram.density, columns, start, given, _STEPS)
     return np.maximum(values, [_FAINT * power, 0.0, 1e-6 * power])
-
-
-class _Folded:
-    """One hypothesis of the carrier offset: x, pulse: transforms [n]; noise: density [n]; power: of the SOI."""
-
-    def __init__(self, x: np.ndarray, pulse: np.ndarray, noise: np.ndarray, power: float, sps: float) -> None:
-        weight = pulse.conj() / noise
-        self.symbols = round(len(x) / sps)
-        self.noise, self.sps, self.n, self.power, self.matched = noise, sps, len(x), power, x * weight
-        self.gram = self._fold((pulse * weight).real)                     # eigenvalues of HᴴN⁻¹H, symbols a circle
-
-    def _fold(self, v: np.ndarray) -> np.ndarray:
-        return fold(v, self.symbols) / self.sps
-
-    def seen(self, timing: float) -> np.ndarray:
-        """Transform of the whitened matched filter's outputs at the symbols' centres."""
-        return self._fold(self.matched * np.exp(2j * np.pi * np.fft.fftfreq(self.n) * timing))
-
-    def evidence(self, timing: float) -> float:
-        """log p(x | timing) but for a constant."""
-        gain = self.power / (1 + self.power * self.gram)
-        return (np.sum(abs(self.seen(timing)) ** 2 * gain) / self.symbols - np.sum(np.log1p(self.power * self.gram)))
-
-    def peak(self) -> tuple[float, float]:
-        """(timing, evidence there): periodic in the timing with hardly a second harmonic."""
-        grid = np.arange(TIMINGS) * self.sps / TIMINGS
-        table = np.array([self.evidence(t) for t in grid])
-        wave = np.sum(table * np.exp(2j * np.pi * np.arange(TIMINGS) / TIMINGS))
-        return np.angle(wave) % (2 * np.pi) / (2 * np.pi) * self.sps, table.mean() + 2 * abs(wave) / TIMINGS
-
-    def cavity(self, timing: float) -> tuple[np.ndarray, np.ndarray]:
-        """(mean, variance) of each symbol times the gain, the others integrated out, its own prior too: [symbols]."""
-        gain = self.power / (1 + self.power * self.gram)
-        mean, var = np.fft.ifft(self.seen(timing) * gain), np.mean(gain)
-        precision = max(1 / var - 1 / self.power, 1e-9)
-        return mean / var / precision, np.full(len(mean), 1 / precision)
 
 
 def _soft(soi: LinearModulation, out: Any) -> Tensor:
