@@ -31,8 +31,8 @@ def with_carriers(y: Tensor, sources: Sequence[Source], noise_var: Number | None
     found: dict[int, Tensor] = {}
     if not any(lacking(source) for source in sources):
         free = [k for k, gain in enumerate(given) if gain is None]
-        found = {k: row["carrier_offset"] for k, row in enumerate(synchronized(y, sources, gains, noise, free=free).found)
-                 if carrier_lacking(sources[k])}
+        sync = synchronized(y, sources, gains, noise, free=free, thorough=False)
+        found = {k: row["carrier_offset"] for k, row in enumerate(sync.found) if carrier_lacking(sources[k])}
     return placed(sources, found), found
 
 

@@ -20,7 +20,8 @@ from ..sources.cpm_synchronizer import REACH
 from ..sources.trellis import Trellis, detected
 from ..synchronization.powers import densities
 from .joint_general import NOISE_FLOOR, Part, denoised
-from .keyed_search import BRIEF, TEMPERATURES, Columns, Search, columns
+from .keyed_chains import BRIEF, CHAINS, THOROUGH, means
+from .keyed_search import Columns, Search, columns
 
 _PASSES = 3             # of soft cancellation; more change nothing that the search does not
 _BINS = 512
@@ -47,15 +48,8 @@ def by_keyed(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], nois
     """The Parts of both sources, whose nuisances are known. last: with a thorough search."""
     noise = torch.maximum(noise, NOISE_FLOOR * torch.stack([g.square() for g in gains]).amin(0))
     rows = torch.arange(len(y)).split(_CHUNK)
-    found = [_some(y[k], [s.select(k) for s in sources], [g[k] for g in gains], noise[k], pair, last)[0] for k in rows]
+    found = [_some(y[k], [s.select(k) for s in sources], [g[k] for g in gains], noise[k], pair, last) for k in rows]
     return [Part(torch.cat([part.waveform for part in own]), torch.cat([part.variance for part in own])) for own in zip(*found)]
-
-
-def misfit(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor, pair: tuple[int, int]) -> Tensor:
-    """-log p(y | symbols found by a brief search) up to what only y, gains and noise decide, float64 [batch]: which of several
-    timings and carrier offsets is right."""
-    rows = torch.arange(len(y)).split(_CHUNK)
-    return torch.cat([_some(y[k], [s.select(k) for s in sources], [g[k] for g in gains], noise[k], pair, False)[1] for k in rows])
 
 
 def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tensor],
@@ -67,7 +61,7 @@ def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tens
     linear = None if model is None else columns(model, gains[0], noise, y.shape[1])
     if linear is None:
         return None
-    share = _share(linear, keyed, len(y))
+    share = shared(linear, keyed, len(y))
     level = noise[:, None] + gains[1].square()[:, None] * share
     mean, square = linear.means(linear.seen(y)[1], linear.weight / level.float())
     spectra = torch.fft.fft(linear.columns, _BINS, dim=2).abs().square().double()
@@ -76,7 +70,7 @@ def undecided(y: Tensor, other: Source, keyed: Source, gains: tuple[Tensor, Tens
     return linear.waveform(mean), error[:, places]
 
 
-def _share(linear: Columns, keyed: Source, batch: int) -> Tensor:
+def shared(linear: Columns, keyed: Source, batch: int) -> Tensor:
     """Density of the continuous-phase source where each unknown of the linear one has its energy, float64 [batch, n]."""
     spectra = torch.fft.fft(linear.columns, _BINS, dim=2).abs().square().double()
     unknown = "carrier_offset" in keyed.unknown
@@ -87,15 +81,14 @@ def _share(linear: Columns, keyed: Source, batch: int) -> Tensor:
 
 
 def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor, pair: tuple[int, int],
-          last: bool) -> tuple[list[Part], Tensor]:
-    """(Parts; misfit)."""
+          last: bool) -> list[Part]:
     keyed, other = (cast(Any, sources[k]) for k in pair)
     gain, scale = gains[pair[0]], gains[pair[1]]
     model = other.linear_model(y.shape)
     linear = columns(model, scale, noise, y.shape[1])
     if linear is None:
-        return [denoised(s, y, g, noise) for s, g in zip(sources, gains)], torch.zeros_like(noise)
-    share = _share(linear, keyed, len(y))
+        return [denoised(s, y, g, noise) for s, g in zip(sources, gains)]
+    share = shared(linear, keyed, len(y))
     trellis, turn = _guess(y, keyed, linear, (gain, scale), noise, share)
     symbols, root = trellis.likeliest()
     timing, phase = (_each(v, len(y)) for v in (keyed.timing, keyed.phase))
@@ -103,13 +96,13 @@ def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: 
     factor = turn * torch.polar(torch.ones_like(phase), phase + 2 * math.pi * root / keyed.signal.index.denominator)[:, None]
     near, numbers = linear.coupled(share) if model.frame is not None else (linear, None)
     search = Search(keyed.signal, y, near, gain, noise, timing, first, factor, symbols)
-    wave, mean, square = search.run(TEMPERATURES if last else BRIEF)
+    wave, mean, square = means(search, THOROUGH, CHAINS) if last else means(search, BRIEF)
     if numbers is not None:
         far = linear.means(linear.seen(y - wave)[1], linear.weight / noise[:, None].float())
         mean, square = (a.scatter(1, numbers, b) for a, b in zip(far, (mean, square)))
     own = (gain.square() - wave.abs().square().mean(1).double()).clamp_min(1e-9)
     parts = [Part(wave, own), Part(linear.waveform(mean), linear.variance(mean, square))]
-    return parts if pair == (0, 1) else parts[::-1], linear.energy(y - search.waveform(), noise)
+    return parts if pair == (0, 1) else parts[::-1]
 
 
 def _guess(y: Tensor, keyed: Any, linear: Columns, gains: tuple[Tensor, Tensor], noise: Tensor,

@@ -13,10 +13,10 @@ sampler: Liu, J. Amer. Stat. Assoc. 89, 1994).
 """
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,12 +25,8 @@ from torch import Tensor
 from ..inference.linear_model import LinearModel, dimensions
 
 _LONG = {2: 6, 4: 4}    # levels -> neighbouring symbols of a move: 64 and 256 words, of which a few keep the phase behind them
-# Temperatures of the sweeps. C4FM under OFDM-QPSK 10 dB stronger sticks in wrong decisions from 1 on, and is disordered at 4.
-TEMPERATURES = (2.5, 2.0, 1.7, 1.5, 1.3, 1.1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-BRIEF = (2.0, 1.4, 1.0, 1.0)    # where nuisances are refined by what is found
-_COLD, _EVERY = 9.0, 6  # nats at temperature 1 beyond which a move is not drawn again but in every such sweep
+_COLD = 9.0             # nats at temperature 1 beyond which a move is not drawn again
 _COUPLED = 0.003        # of the strongest: unknowns that the other source reaches less are taken for decided
-_MEASURED = 6           # sweeps at the end, at most half of all, whose means count: more are better by less than 0.1 dB
 _ORTHOGONAL = 0.2       # of a column's energy: another column's share in it, at most
 
 
@@ -151,6 +147,7 @@ class Search:
         self.long = _LONG[signal.levels]
         words = itertools.product(range(signal.levels), repeat=self.long)
         self.words = 2 * torch.tensor(list(words), dtype=torch.float64) - (signal.levels - 1)
+        self.most = len(self.words)         # moves at one position, at most
         self._place()
 
     def _place(self) -> None:
@@ -232,26 +229,26 @@ class Search:
         self.own[row, u] = self.linear.fit(self.z[row, u], self.scaled[row, u])
         return least
 
-    def run(self, temperatures: Sequence[float] = TEMPERATURES) -> tuple[Tensor, Tensor, Tensor]:
-        """(means of the source's waveform, complex64 [batch, samples], of the linear one's unknowns and of their squared moduli,
-        [batch, n])."""
-        generator = torch.Generator().manual_seed(0)
+    def select(self, rows: Tensor) -> Search:
+        """Searches of some windows, any of them more than once, each with symbols of its own."""
+        out, linear = copy.copy(self), self.linear
+        for name in ("y", "begin", "factor", "noise", "symbols", "scaled", "centre", "n", "inside", "u", "there", "at", "pulse"):
+            setattr(out, name, getattr(self, name)[rows])
+        out.linear = replace(linear, **{name: getattr(linear, name)[rows] for name in ("columns", "match", "weight", "start")})
+        return out
+
+    def sweep(self, temperature: float, least: Tensor, every: bool, generator: torch.Generator) -> None:
+        """Draw moves at all positions once, or where `every` is False at those that are not certain. least: of each position's moves
+        the least cost, in nats, [batch, positions], changed in place."""
+        self.refresh()
         batch, count = self.centre.shape
-        total = [torch.zeros_like(self.y), torch.zeros_like(self.linear.weight, dtype=torch.complex64), torch.zeros(1)]
-        least, measured = torch.zeros(batch, count), min(_MEASURED, len(temperatures) // 2)
-        for number, temperature in enumerate(temperatures):
-            self.refresh()
-            uniform = torch.rand(count, len(self.words) + 1, generator=generator).clamp(1e-9, 1 - 1e-7)
-            chance = -torch.log(-torch.log(uniform))
-            likely = least < _COLD * max(temperature, 1.0)
-            if number % _EVERY == 1:
-                likely[:] = True
-            for low in range(min(self.apart, count)):
-                window, k = torch.nonzero(likely[:, low::self.apart], as_tuple=True)
-                k = low + k * self.apart
-                if len(k):
-                    least[window, k] = self._step(window, k, temperature, chance[k])
-            if number >= len(temperatures) - measured:
-                self.refresh()
-                total = [a + b / measured for a, b in zip(total, (self.s, *self.linear.means(self.z, self.scaled)))]
-        return total[0], total[1], total[2]
+        uniform = torch.rand(batch, count, self.most + 1, generator=generator).clamp(1e-9, 1 - 1e-7)
+        chance = -torch.log(-torch.log(uniform))
+        likely = least < _COLD * max(temperature, 1.0)
+        if every:
+            likely[:] = True
+        for low in range(min(self.apart, count)):
+            window, k = torch.nonzero(likely[:, low::self.apart], as_tuple=True)
+            k = low + k * self.apart
+            if len(k):
+                least[window, k] = self._step(window, k, temperature, chance[window, k])

@@ -21,13 +21,15 @@ from torch import Tensor
 
 from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
+from ..sources.cpm_synchronizer import Guesses
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.powers import densities, regressed_gains
 from ..synchronization.stationary import likeliest, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
-from .joint_keyed import keyed_pair, misfit, undecided
+from .joint_keyed import keyed_pair, undecided
+from .keyed_nuisances import likeliest as likeliest_of
 
 _SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
 _ALIKE = 0.8            # overlap of two spectra (Bhattacharyya) from which on a carrier of 0.02 moves power from one to the other
@@ -56,11 +58,11 @@ def lacking(source: Source) -> tuple[str, ...]:
 
 def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
                  parts: Sequence[Part] | None = None, pair: Callable[..., Separation] | None = None,
-                 backwards: bool = False, free: Sequence[int] = ()) -> Synchronized:
+                 backwards: bool = False, free: Sequence[int] = (), thorough: bool = True) -> Synchronized:
     """Sources whose unknown nuisances were found in windows y, complex64 [batch, samples]. gains, noise: [batch], about. parts:
     what is known of each already, where that is so: then one sweep in what the others leave. pair(y, chain, other): separates a
     train of pulses from one other source, what both lack being unknown. backwards: the weakest source first. free: sources whose
-    gains are not given."""
+    gains are not given. thorough: False where only the linear sources' nuisances are asked for."""
     task = _Mixture(y, sources, gains, noise, parts)
     core = task.core() if pair is not None and parts is None else None
     if parts is None and core is None:
@@ -74,7 +76,8 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
                     task.find(k)
             if core is not None and pair is not None and sweep == 0:
                 task.find_pair(*core, pair)
-        task.choose()
+        if thorough:
+            task.choose()
     return Synchronized(task.found, task.reported, task.gains, core)
 
 
@@ -93,7 +96,7 @@ class _Mixture:
         self.seen = set(range(len(sources))) if parts is not None else set()
         self.alike: dict[int, set[int]] = {}
         self.whole = parts is not None
-        self.tried: list[Source] = []           # a continuous-phase source, as each sweep has found it
+        self.guesses: list[Guesses] = []        # what each sweep takes a continuous-phase source for
 
     def _looked_for(self, source: Source) -> bool:
         return bool(set(source.unknown) & set(source.unknown if source.structure is Structure.CHAIN else source.synchronizes))
@@ -182,21 +185,22 @@ class _Mixture:
         return self.y - out[0], Noise(noise.white, psd=out[1] / own.square()[:, None])
 
     def choose(self) -> None:
-        """Of what the sweeps have found of a continuous-phase source beside a linear one, in each window what fits best once both
-        are detected: interference that nobody has decided yet hides a carrier from one sweep and not from the other."""
-        pair = keyed_pair(self.found, self.y.shape) if len(self.tried) > 1 else None
+        """Of what the sweeps have guessed of a continuous-phase source beside a linear one, in each window what fits best once both
+        are detected: interference that nobody has decided yet hides a carrier."""
+        pair = keyed_pair(self.found, self.y.shape) if self.guesses else None
         if pair is None:
             return
-        k, own = pair[0], self.tried
-        power = self.gains[k].square()
-        noise = torch.maximum(self.noise, NOISE_FLOOR * power)
-        fits = torch.stack([misfit(self.y, [source if j == k else self.found[j] for j in range(2)], self.gains, noise, pair)
-                            for source in own])
-        best = fits.argmin(0)
-        every = torch.arange(len(best))
-        values = {name: torch.stack([torch.as_tensor(getattr(source, name)).expand(len(best)) for source in own])[best, every]
-                  for name in self.reported[k]}
-        self.found[k], self.reported[k] = replace(cast(Any, own[-1]), **values), values
+        k, other = pair
+        noise = torch.maximum(self.noise, NOISE_FLOOR * self.gains[k].square())
+        rows = []
+        for row in range(len(self.y)):
+            index = slice(row, row + 1)
+            own = Guesses.joined([guesses.select(row) for guesses in self.guesses])
+            model = self.found[other].select(torch.tensor([row])).linear_model((1, self.y.shape[1]))
+            rows.append(likeliest_of(self.given[k].select(torch.tensor([row])), self.y[index], model,
+                                 (self.gains[k][index], self.gains[other][index]), noise[index], own))
+        values = {name: torch.cat([found[name] for found in rows]) for name in self.reported[k]}
+        self.found[k], self.reported[k] = replace(cast(Any, self.found[k]), **values), values
 
     def find(self, k: int) -> None:
         """Synchronize source k in what the others leave, and subtract its mean from what they see."""
@@ -210,9 +214,11 @@ class _Mixture:
             x = rest / scale[:, None].float()
             if self.given[k].structure is Structure.CHAIN:
                 self.found[k], self.reported[k] = _chain(x, cast(LinearModulation, self.given[k]), noise)
+            elif self.given[k].keyed and not self.whole:
+                self.found[k], self.reported[k], guesses = cast(Any, self.given[k]).guess(x, noise)
+                self.guesses += [guesses] if guesses is not None else []
             else:
                 self.found[k], self.reported[k] = self.given[k].synchronize(x, noise)
-            self.tried += [self.found[k]] if self.given[k].keyed else []
         level = torch.as_tensor(noise.flat).to(scale) * scale.square()
         self.parts[k] = denoised(self.found[k], rest, self.gains[k], level)
         if k not in self.seen:

@@ -19,7 +19,7 @@ from ..signals.carrier import carrier, rotation
 from ..signals.cpm import ContinuousPhase
 from . import laurent, staggered
 from .base import Noise, Number, Source
-from .cpm_synchronizer import synchronized
+from .cpm_synchronizer import Guesses, synchronized
 from .keys import frequency, instant, number, period, whole
 from .trellis import Trellis, TrellisDemodulator, detected
 
@@ -227,7 +227,11 @@ class Gmsk(Source):
         square at modulation index 1/2 (staggered.py), else by its symbols (cpm_synchronizer.py)."""
         if not self.unknown:
             return self, {}
-        return laurent.synchronize(self, x, noise) if self.linear else synchronized(self, x, noise)
+        return laurent.synchronize(self, x, noise) if self.linear else synchronized(self, x, noise)[:2]
+
+    def guess(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor], Guesses | None]:
+        """As `synchronize`, where `keyed`, and what else the nuisances may be."""
+        return synchronized(self, x, noise, wide=True)
 
     @property
     def starts(self) -> int:

@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ _KEPT = 4               # points of the grid that are looked at more closely
 _STAGES = ((5, 12, 3), (12, 40, 2), (32, 0, 1))
 _NEARBY = ((0.5, 3), (1.0, 1))      # before the last: share of the window, grid points to each side
 _NEARBY_STEP = 0.4      # cycles over that share, from one to the next
+_SEEN = 40              # symbols in the middle of the window by which the phase of a guess is read off
 _STRETCH = 16           # symbols of one phase, where the phase is read off at last
 _PHASES = 2             # corrections of the phase by the posterior mean
 _MEMORY = 4             # symbols that the phase is remembered where carrier offsets are searched
@@ -47,18 +49,40 @@ _TURN = 0.25            # cycles over a stretch: the longest step of the carrier
 _ELEMENTS = 2 ** 22     # fits that are held at once
 
 
-def synchronized(source: Any, x: Tensor, noise: Noise | Number) -> tuple[Any, dict[str, Tensor]]:
-    """(a continuous-phase source with what it lacks estimated, name -> tensor [batch] of that), see Source.synchronize. Raises
-    ParameterError where the window is too short."""
+@dataclass
+class Guesses:
+    """What a continuous-phase source may be. timing, carrier, phase (of the waveform before its first symbol, at sample 0): float64
+    [..., c]; first: number of the first symbol, int64 [..., c]; symbols: float64 [..., c, n]."""
+
+    timing: Tensor
+    carrier: Tensor
+    phase: Tensor
+    first: Tensor
+    symbols: Tensor
+
+    def select(self, rows: Any) -> Guesses:
+        """Of some windows, or some guesses of one."""
+        return Guesses(*(getattr(self, own.name)[rows] for own in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Guesses]) -> Guesses:
+        """Several sets of guesses of one window."""
+        return cls(*(torch.cat([getattr(part, own.name) for part in parts]) for own in fields(cls)))
+
+
+def synchronized(source: Any, x: Tensor, noise: Noise | Number, wide: bool = False) -> tuple[Any, dict[str, Tensor], Guesses | None]:
+    """(a continuous-phase source with what it lacks estimated, name -> tensor [batch] of that), see Source.synchronize; where
+    `wide`, also what else it may be, which only the detection of all sources tells apart. Raises ParameterError where the window is
+    too short."""
     signal, samples = source.signal, x.shape[1]
     missing = source.unknown
     if not missing:
-        return source, {}
+        return source, {}, None
     least = math.ceil((_BLOCK[signal.levels] + _HOP + 1) * signal.samples_per_symbol) + _TAPS
     if samples < least:
         raise ParameterError(f"{source.kind}: {', '.join(missing)} of a window of {samples} samples cannot be estimated; give "
                              f"{least} samples or more")
-    timing, carrier, found, seen = synchronize(signal, x, noise, source.timing, source.carrier_offset)
+    timing, carrier, found, seen, near = synchronize(signal, x, noise, source.timing, source.carrier_offset)
     values = {"timing": timing.cpu(), "carrier_offset": carrier.cpu()}
     here = replace(source, **{name: values[name] for name in missing if name != "phase"})
     if "phase" in missing:
@@ -75,13 +99,33 @@ def synchronized(source: Any, x: Tensor, noise: Noise | Number) -> tuple[Any, di
             error = torch.angle((here.denoise(x, Noise.of(noise).flat).conj() * x).sum(1)).double()
             values["phase"] = values["phase"] + error.cpu()
             here = replace(here, phase=values["phase"])
-    return here, {name: values[name] for name in missing}
+    return here, {name: values[name] for name in missing}, _guesses(signal, seen, near, (timing, carrier), source) if wide else None
+
+
+def _guesses(signal: Any, seen: Whitened, near: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor], source: Any) -> Guesses:
+    """Of what was found, and of the points of the grids [batch, c] that were looked at more closely, where the carrier is unknown
+    also of those half a step of the grid to each side."""
+    side = _FINE / (2 * _MEMORY * signal.samples_per_symbol) if source.carrier_offset is None else 0.0
+    shifts = torch.tensor([0.0, -side, side] if side else [0.0], dtype=torch.float64, device=near[1].device)
+    f = torch.cat([found[1][:, None], (near[1][..., None] + shifts).flatten(1)], 1)
+    tau = torch.cat([found[0][:, None], near[0].repeat_interleave(len(shifts), 1)], 1)
+    (batch, count), samples = f.shape, seen.x.shape[1]
+    rows = torch.arange(batch, device=f.device).repeat_interleave(count)
+    here = seen.select(rows)
+    read = Detection(signal, here, tau.flatten(), f.flatten(), _STAGES[0][0])
+    model, z = _filtered(here, waveform(signal, read, tau.flatten(), f.flatten(), samples)[0][:, None])
+    half = math.ceil(_SEEN / 2 * signal.samples_per_symbol)
+    middle = slice(max(z.shape[1] // 2 - half, 0), z.shape[1] // 2 + half)
+    phase = torch.angle((model[:, 0].conj() * z)[:, middle].sum(1)).double()
+    flat = Guesses(tau.flatten(), f.flatten(), phase, read.first, read.symbols)
+    return Guesses(*(getattr(flat, own.name).unflatten(0, (batch, count)).cpu() for own in fields(flat)))
 
 
 def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
-                carrier: Any) -> tuple[Tensor, Tensor, Detection, Whitened]:
-    """(timing in samples, carrier offset in cycles per sample, float64 [batch], the symbols found, x made white) of x complex64
-    [batch, samples], of unit power plus noise. timing, carrier: as known, a number or [batch], or None."""
+                carrier: Any) -> tuple[Tensor, Tensor, Detection, Whitened, tuple[Tensor, Tensor]]:
+    """(timing in samples, carrier offset in cycles per sample, float64 [batch], the symbols found, x made white, timings and carrier
+    offsets [batch, c] that were looked at) of x complex64 [batch, samples], of unit power plus noise. timing, carrier: as known, a
+    number or [batch], or None."""
     batch, samples = x.shape
     density = Noise.of(noise).density(samples).to(x.device).clamp_min(_FLOOR).expand(batch, -1)
     known = [None if v is None else torch.as_tensor(v, dtype=torch.float64, device=x.device).reshape(-1).expand(batch)
@@ -90,7 +134,7 @@ def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
     seen = whitened(x, density)
     if carrier is None:
         timings, carriers = _carriers(signal, seen, timings)
-    kept = timings.shape[1]
+    kept, near = timings.shape[1], (timings, carriers)
     rows = torch.arange(batch, device=x.device).repeat_interleave(kept)
     limit = torch.tensor([signal.samples_per_symbol / 8 if timing is None else 1e-9, 1.0], dtype=torch.float64, device=x.device)
     tau, f = timings.flatten(), carriers.flatten()
@@ -110,7 +154,7 @@ def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
         limit[1] = _TURN / span if carrier is None else 1e-12
         for _ in range(_STEPS):
             tau, f = stepped(signal, here, found, tau, f, int(span), limit)
-    return tau, f, found, seen
+    return tau, f, found, seen, near
 
 
 def _nearby(signal: Any, seen: Whitened, tau: Tensor, f: Tensor, memory: float, length: int, side: int) -> Tensor:
