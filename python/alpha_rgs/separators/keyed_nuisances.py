@@ -3,9 +3,9 @@
 
 Under interference that nobody has decided, a carrier that is wrong by some cycles over the window fits nearly as well as the
 right one: detection bends symbols until the phase follows. Once both sources are searched together, hundreds of nats lie
-between. So guesses (timing, carrier, symbols) are followed from a short stretch in the middle of the window, over which they turn by
-little, to the whole: symbols by the collapsed search (keyed_search.py), jumps of the phase by a root of one, then Newton steps of
-phase, carrier and timing on log p(y | symbols). The likeliest go on to a stretch of twice the length.
+between. So guesses (timing, carrier, symbols) are followed from a short stretch in the middle of the window, over which they turn
+by little, to the whole: symbols by the collapsed search (keyed_search.py), jumps of the phase by a root of one, then Newton steps
+of phase, carrier and timing on log p(y | symbols). The likeliest go on to a stretch of twice the length.
 """
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _SPREAD = 4             # symbols over which a jump may be spread
 
 def likeliest(source: Any, y: Tensor, model: LinearModel, gains: Sequence[Tensor], noise: Tensor,
               guesses: Guesses) -> dict[str, Tensor]:
-    """What the source lacks, name -> [1], as the likeliest of the guesses [c] leads to it, in one window y, complex64 [1, samples],
-    beside a linear source of that model. gains: of both, [1] each; noise: [1]."""
+    """What the source lacks, name -> [1], as the likeliest of the guesses [c] leads to it, in one window y, complex64 [1,
+    samples], beside a linear source of that model. gains: of both, [1] each; noise: [1]."""
     signal, samples = source.signal, y.shape[1]
     generator = torch.Generator().manual_seed(0)
     free = (True, source.carrier_offset is None, source.timing is None)
@@ -106,8 +106,9 @@ class _Stretch:
 
     def _repeated(self, one: Columns) -> Columns:
         """The Columns of a window for every guess."""
-        return Columns(*(v.expand(self.count, *v.shape[1:]) for v in (one.columns, one.match, one.weight, one.start)), one.samples,
-                       one.points)
+        each = (one.columns, one.match, one.weight, one.start)
+        waves, match, weight, start = (v.expand(self.count, *v.shape[1:]) for v in each)
+        return Columns(waves, match, weight, start, one.samples, one.points)
 
     def back(self, guesses: Guesses) -> Guesses:
         """The guesses with what was found of them here."""
@@ -115,46 +116,53 @@ class _Stretch:
         symbols = guesses.symbols.scatter(1, self.place, self.symbols)
         return Guesses(self.timing + self.low, self.carrier, phase, guesses.first, symbols)
 
+    def _carrier(self, phase: Tensor, carrier: Tensor) -> Tensor:
+        """Angle of phase and carrier offset, [c, samples]."""
+        return phase[:, None] + 2 * math.pi * carrier[:, None] * (self.n - self.middle)
+
+    def _left(self, nuisances: Sequence[Tensor], symbols: Tensor) -> Tensor:
+        """What the source leaves, complex64 [c, samples]."""
+        phase, carrier, timing = nuisances
+        begin = timing + self.first * self.signal.samples_per_symbol
+        angle = math.pi * self.signal.half_turns * self.signal.turned(symbols, len(self.n), begin) + self._carrier(phase, carrier)
+        return self.y - torch.polar(self.gain[:, None].expand(angle.shape).contiguous(), angle).to(torch.complex64)
+
+    def _energy(self, nuisances: Sequence[Tensor], symbols: Tensor) -> Tensor:
+        """-log p of the stretch, [c]; nuisances: phase, carrier, timing."""
+        return self.linear.energy(self._left(nuisances, symbols), self.noise)
+
     def _search(self) -> Search:
-        factor = torch.polar(torch.ones_like(self.n), self.phase[:, None] + 2 * math.pi * self.carrier[:, None] *
-                             (self.n - self.middle))
-        return Search(self.signal, self.y, self.near, self.gain, self.noise, self.timing, self.first, factor, self.symbols)
+        angle = self._carrier(self.phase, self.carrier)
+        return Search(self.signal, self.y, self.near, self.gain, self.noise, self.timing, self.first,
+                      torch.polar(torch.ones_like(angle), angle), self.symbols)
 
     def settle(self, temperatures: Sequence[float], free: Sequence[bool], generator: torch.Generator) -> Tensor:
-        """-log p of the stretch, [c], once symbols and nuisances fit each other. free: whether phase, carrier, timing may move."""
+        """-log p of the stretch, [c], once symbols and nuisances fit each other. free: which of phase, carrier, timing move."""
         self._jump()
         search = self._search()
         least = torch.zeros(search.centre.shape)
         for number, temperature in enumerate(temperatures):
-            search.sweep(temperature, least, number < 2, generator)
+            search.sweep(temperature, least, number < 2, generator, self.count)
         self.symbols = search.symbols
         self._jump()
         return self._step(free)
 
-    def _energy(self, phase: Tensor, carrier: Tensor, timing: Tensor, symbols: Tensor, rows: Tensor | None = None) -> Tensor:
-        rows = torch.arange(self.count) if rows is None else rows
-        begin = timing + self.first[rows] * self.signal.samples_per_symbol
-        angle = math.pi * self.signal.half_turns * self.signal.turned(symbols, len(self.n), begin)
-        angle = angle + phase[:, None] + 2 * math.pi * carrier[:, None] * (self.n - self.middle)
-        wave = torch.polar(self.gain[rows, None].expand(angle.shape).contiguous(), angle).to(torch.complex64)
-        linear = self.linear
-        some = Columns(linear.columns[rows], linear.match[rows], linear.weight[rows], linear.start[rows], linear.samples, linear.points)
-        return some.energy(self.y[rows] - wave, self.noise[rows])
-
     def _step(self, free: Sequence[bool]) -> Tensor:
-        """Newton steps of phase, carrier offset and timing, those that are free, each by a parabola; the energies that lead to."""
+        """Newton steps of phase, carrier offset and timing, those that are free, each by a parabola; the energies then."""
         reach = (_STEPS[0], _STEPS[1] / len(self.n), _STEPS[2] * self.signal.samples_per_symbol)
-        values = [self.phase, self.carrier, self.timing]
-        here = self._energy(*values, self.symbols)
+        values: list[Tensor] = [self.phase, self.carrier, self.timing]
+        here = self._energy(values, self.symbols)
         for _ in range(_NEWTON):
             for k, step in enumerate(reach):
                 if not free[k]:
                     continue
-                sides = [self._energy(*[v + way * step if j == k else v for j, v in enumerate(values)], self.symbols) for way in (-1, 1)]
+                sides = [self._energy([v + way * step if j == k else v for j, v in enumerate(values)], self.symbols)
+                         for way in (-1, 1)]
                 bend = sides[0] + sides[1] - 2 * here
-                move = torch.where(bend > 0, 0.5 * (sides[0] - sides[1]) / bend.clamp_min(1e-9), torch.sgn(sides[0] - sides[1]) * _FAR)
+                slope = sides[0] - sides[1]
+                move = torch.where(bend > 0, 0.5 * slope / bend.clamp_min(1e-9), torch.sgn(slope) * _FAR)
                 trial = [v + step * move.clamp(-_FAR, _FAR) if j == k else v for j, v in enumerate(values)]
-                now = self._energy(*trial, self.symbols)
+                now = self._energy(trial, self.symbols)
                 better = now < here
                 values[k], here = torch.where(better, trial[k], values[k]), torch.where(better, now, here)
         self.phase, self.carrier, self.timing = values
@@ -170,26 +178,23 @@ class _Stretch:
         turns[:, 0] = 0
         trial = _changed(self.symbols, turns, order, self.signal.levels - 1)
         phase = self.phase + 2 * math.pi * self.signal.index.numerator * path[:, 0] / order
-        now = self._energy(phase, self.carrier, self.timing, trial)
-        better = now < self._energy(self.phase, self.carrier, self.timing, self.symbols)
+        now = self._energy((phase, self.carrier, self.timing), trial)
+        better = now < self._energy((self.phase, self.carrier, self.timing), self.symbols)
         self.symbols = torch.where(better[:, None], trial, self.symbols)
         self.phase = torch.where(better, phase, self.phase)
 
     def _local(self, turn: float) -> Tensor:
         """Share of each symbol's duration in -log p(y | symbols, all turned by `turn`, rad), float64 [c, symbols]."""
-        begin = self.timing + self.first * self.signal.samples_per_symbol
-        angle = math.pi * self.signal.half_turns * self.signal.turned(self.symbols, len(self.n), begin)
-        angle = angle + turn + self.phase[:, None] + 2 * math.pi * self.carrier[:, None] * (self.n - self.middle)
-        left = self.y - torch.polar(self.gain[:, None].expand(angle.shape).contiguous(), angle).to(torch.complex64)
+        left = self._left((self.phase + turn, self.carrier, self.timing), self.symbols)
         linear, noise = self.linear, self.noise[:, None]
         c, z = linear.seen(left)
         own = -(c.conj() * z).real.double() / noise - linear.fit(z, linear.weight / noise.float()).double()
         count, sps = self.symbols.shape[1], self.signal.samples_per_symbol
+        begin = self.timing + self.first * sps
         energy = torch.zeros(self.count, len(self.n), dtype=torch.float64) + left.abs().square().double() / noise
         # an unknown counts in equal parts wherever its column is
-        width = linear.width
         edge = torch.zeros(self.count, len(self.n) + 1, dtype=torch.float64)
-        head, tail = linear.start.clamp(0, len(self.n)), (linear.start + width).clamp(0, len(self.n))
+        head, tail = linear.start.clamp(0, len(self.n)), (linear.start + linear.width).clamp(0, len(self.n))
         share = own / (tail - head).clamp_min(1)
         edge.scatter_add_(1, head, share).scatter_add_(1, tail, -share)
         energy = energy + edge.cumsum(1)[:, :-1]

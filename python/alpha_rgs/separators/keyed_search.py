@@ -237,12 +237,13 @@ class Search:
         out.linear = replace(linear, **{name: getattr(linear, name)[rows] for name in ("columns", "match", "weight", "start")})
         return out
 
-    def sweep(self, temperature: float, least: Tensor, every: bool, generator: torch.Generator) -> None:
-        """Draw moves at all positions once, or where `every` is False at those that are not certain. least: of each position's moves
-        the least cost, in nats, [batch, positions], changed in place."""
+    def sweep(self, temperature: float, least: Tensor, every: bool, generator: torch.Generator, chains: int = 1) -> None:
+        """Draw moves at all positions once, or where `every` is False at those that are not certain. least: of each position's
+        moves the least cost, in nats, [batch, positions], changed in place. chains: so many rows next to each other are drawn
+        independently, and all windows alike."""
         self.refresh()
-        batch, count = self.centre.shape
-        uniform = torch.rand(batch, count, self.most + 1, generator=generator).clamp(1e-9, 1 - 1e-7)
+        count = self.centre.shape[1]
+        uniform = torch.rand(chains, count, self.most + 1, generator=generator).clamp(1e-9, 1 - 1e-7)
         chance = -torch.log(-torch.log(uniform))
         likely = least < _COLD * max(temperature, 1.0)
         if every:
@@ -251,4 +252,4 @@ class Search:
             window, k = torch.nonzero(likely[:, low::self.apart], as_tuple=True)
             k = low + k * self.apart
             if len(k):
-                least[window, k] = self._step(window, k, temperature, chance[window, k])
+                least[window, k] = self._step(window, k, temperature, chance[window % chains, k])

@@ -185,8 +185,8 @@ class _Mixture:
         return self.y - out[0], Noise(noise.white, psd=out[1] / own.square()[:, None])
 
     def choose(self) -> None:
-        """Of what the sweeps have guessed of a continuous-phase source beside a linear one, in each window what fits best once both
-        are detected: interference that nobody has decided yet hides a carrier."""
+        """Of what the sweeps have guessed of a continuous-phase source beside a linear one, in each window what fits best once
+        both are detected: interference that nobody has decided yet hides a carrier."""
         pair = keyed_pair(self.found, self.y.shape) if self.guesses else None
         if pair is None:
             return
@@ -196,7 +196,7 @@ class _Mixture:
         for row in range(len(self.y)):
             index = slice(row, row + 1)
             own = Guesses.joined([guesses.select(row) for guesses in self.guesses])
-            model = self.found[other].select(torch.tensor([row])).linear_model((1, self.y.shape[1]))
+            model: Any = self.found[other].select(torch.tensor([row])).linear_model((1, self.y.shape[1]))
             rows.append(likeliest_of(self.given[k].select(torch.tensor([row])), self.y[index], model,
                                  (self.gains[k][index], self.gains[other][index]), noise[index], own))
         values = {name: torch.cat([found[name] for found in rows]) for name in self.reported[k]}

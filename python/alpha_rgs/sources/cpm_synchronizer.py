@@ -51,8 +51,8 @@ _ELEMENTS = 2 ** 22     # fits that are held at once
 
 @dataclass
 class Guesses:
-    """What a continuous-phase source may be. timing, carrier, phase (of the waveform before its first symbol, at sample 0): float64
-    [..., c]; first: number of the first symbol, int64 [..., c]; symbols: float64 [..., c, n]."""
+    """What a continuous-phase source may be. timing, carrier, phase (of the waveform before its first symbol, at sample 0):
+    float64 [..., c]; first: number of the first symbol, int64 [..., c]; symbols: float64 [..., c, n]."""
 
     timing: Tensor
     carrier: Tensor
@@ -70,10 +70,11 @@ class Guesses:
         return cls(*(torch.cat([getattr(part, own.name) for part in parts]) for own in fields(cls)))
 
 
-def synchronized(source: Any, x: Tensor, noise: Noise | Number, wide: bool = False) -> tuple[Any, dict[str, Tensor], Guesses | None]:
+def synchronized(source: Any, x: Tensor, noise: Noise | Number,
+                 wide: bool = False) -> tuple[Any, dict[str, Tensor], Guesses | None]:
     """(a continuous-phase source with what it lacks estimated, name -> tensor [batch] of that), see Source.synchronize; where
-    `wide`, also what else it may be, which only the detection of all sources tells apart. Raises ParameterError where the window is
-    too short."""
+    `wide`, also what else it may be, which only the detection of all sources tells apart. Raises ParameterError where the window
+    is too short."""
     signal, samples = source.signal, x.shape[1]
     missing = source.unknown
     if not missing:
@@ -99,12 +100,14 @@ def synchronized(source: Any, x: Tensor, noise: Noise | Number, wide: bool = Fal
             error = torch.angle((here.denoise(x, Noise.of(noise).flat).conj() * x).sum(1)).double()
             values["phase"] = values["phase"] + error.cpu()
             here = replace(here, phase=values["phase"])
-    return here, {name: values[name] for name in missing}, _guesses(signal, seen, near, (timing, carrier), source) if wide else None
+    guesses = _guesses(source, seen, near, (timing, carrier)) if wide else None
+    return here, {name: values[name] for name in missing}, guesses
 
 
-def _guesses(signal: Any, seen: Whitened, near: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor], source: Any) -> Guesses:
+def _guesses(source: Any, seen: Whitened, near: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]) -> Guesses:
     """Of what was found, and of the points of the grids [batch, c] that were looked at more closely, where the carrier is unknown
     also of those half a step of the grid to each side."""
+    signal = source.signal
     side = _FINE / (2 * _MEMORY * signal.samples_per_symbol) if source.carrier_offset is None else 0.0
     shifts = torch.tensor([0.0, -side, side] if side else [0.0], dtype=torch.float64, device=near[1].device)
     f = torch.cat([found[1][:, None], (near[1][..., None] + shifts).flatten(1)], 1)
@@ -123,9 +126,9 @@ def _guesses(signal: Any, seen: Whitened, near: tuple[Tensor, Tensor], found: tu
 
 def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
                 carrier: Any) -> tuple[Tensor, Tensor, Detection, Whitened, tuple[Tensor, Tensor]]:
-    """(timing in samples, carrier offset in cycles per sample, float64 [batch], the symbols found, x made white, timings and carrier
-    offsets [batch, c] that were looked at) of x complex64 [batch, samples], of unit power plus noise. timing, carrier: as known, a
-    number or [batch], or None."""
+    """(timing in samples, carrier offset in cycles per sample, float64 [batch], the symbols found, x made white, timings and
+    carrier offsets [batch, c] that were looked at) of x complex64 [batch, samples], of unit power plus noise. timing, carrier: as
+    known, a number or [batch], or None."""
     batch, samples = x.shape
     density = Noise.of(noise).density(samples).to(x.device).clamp_min(_FLOOR).expand(batch, -1)
     known = [None if v is None else torch.as_tensor(v, dtype=torch.float64, device=x.device).reshape(-1).expand(batch)
