@@ -127,7 +127,7 @@ def test_three_sources_are_separated_in_any_order():
 def test_gains_and_noise_are_estimated(sources):
     """Within 5 % and told by name; a gain that is given stays."""
     gains = (1.0, 0.5)
-    y, waves, truths = mixed(sources, gains, 0.01, 2, 2560)
+    y, waves, truths = mixed(sources, gains, 0.01, 2)
     out = separate(y, [replace(t, gain=None) for t in truths])
     assert_whole(out, y, waves)
     for k, gain in enumerate(gains):

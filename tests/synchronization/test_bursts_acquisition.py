@@ -53,8 +53,8 @@ def wrong(out, bits, edge=8):
 
 @lru_cache
 def blind():
-    """Two windows of each scene at -5 dB, nothing known of the signal of interest: (y, bits, Separation)."""
-    y, bits = mixed(-5, replace(TRUE, carrier_offset=0.0137), SCENES * 2)
+    """A window of each scene at -5 dB, nothing known of the signal of interest: (y, bits, Separation)."""
+    y, bits = mixed(-5, replace(TRUE, carrier_offset=0.0137))
     return y, bits, separate(y, UNKNOWN, BURSTS)
 
 
@@ -77,7 +77,7 @@ def test_timing_gain_and_carrier_offset_are_found_at_minus_10_decibels():
 def test_no_inner_bit_is_wrong_at_minus_5_decibels_when_nothing_is_known():
     _, bits, out = blind()
     assert out.method == "joint" and wrong(out, bits).sum() == 0
-    assert out.soi.isfinite().all() and out.symbols.shape == (8, 160)
+    assert out.soi.isfinite().all() and out.symbols.shape == (4, 160)
     names = {"timing", "phase", "gain", "carrier_offset", "kappa", "noise_var"}
     assert set(out.estimated) >= names | {f"{name}_std" for name in names} | {"dc"}
     assert torch.all((out.estimated["carrier_offset"] - 0.0137).abs() < 2e-5)
@@ -93,15 +93,17 @@ def test_nor_under_a_short_guard_interval_when_the_carrier_offset_alone_is_known
     assert wrong(separate(y, replace(UNKNOWN, carrier_offset=0.0), BURSTS), bits).sum() == 0
 
 
-def test_standard_deviations_are_honest():
-    y, bits = mixed(-5, scenes=SCENES * 5, seed=6)
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_standard_deviations_are_honest(times):
+    """Of a few windows: not too small."""
+    y, bits = mixed(-5, scenes=SCENES * times, seed=6)
     out = separate(y, replace(UNKNOWN, carrier_offset=0.0), BURSTS)
     assert wrong(out, bits).sum() == 0
     for name in ("timing", "gain"):
         told = out.estimated[f"{name}_std"].square().mean().sqrt()
         assert torch.all(out.estimated[f"{name}_std"] > told / 5)             # no single one overconfident
         error = (out.estimated[name] - getattr(TRUE, name)).square().mean().sqrt()
-        assert 1 / 3 < error / told < 3, (name, error / told)
+        assert (1 / 3 if times > 1 else 0) < error / told < 3, (name, error / told)
 
 
 def test_a_timing_close_to_a_whole_sample_is_as_sure_as_any_other():
@@ -291,7 +293,7 @@ def test_nan_is_refused():
 def test_quality_falls_as_errors_rise():
     told = []
     for sir_db, snr_db in ((-5, 30), (-15, 5), (-25, -3), (-30, -10)):
-        y, bits = mixed(sir_db, snr_db=snr_db, seed=4)
+        y, bits = mixed(sir_db, scenes=SCENES[:2], snr_db=snr_db, seed=4)
         out = separate(y, TRUE, BURSTS)
         told.append((float(out.quality.mean()), float(wrong(out, bits).double().mean())))
     assert all(before[0] > after[0] and before[1] <= after[1] for before, after in zip(told, told[1:])), told
