@@ -46,8 +46,9 @@ def test_the_weaker_of_two_is_found(sources, gains):
 
 
 def test_three_of_which_one_is_lines():
-    y, waves = mixture((replace(QPSK, signal=LinearSignal("qpsk", 16, "rrc", 0.35, 8)), GMSK, Tones(2)), (1.0, 1.78, 3.16), 5)
-    out = separate(y, [replace(QPSK, signal=LinearSignal("qpsk", 16, "rrc", 0.35, 8)), GMSK, Tones(2)])
+    sources = replace(QPSK, signal=LinearSignal("qpsk", 16, "rrc", 0.35, 8)), GMSK, Tones(2)
+    y, waves = mixture(sources, (1.0, 1.78, 3.16), 5, windows=1)
+    out = separate(y, list(sources))
     assert max(error_db(e.waveform, wave) for e, wave in zip(out.sources[:2], waves)) < -15
     assert {"timing", "timing_std", "carrier_offset", "phase", "gain", "timing_2"} <= out.estimated.keys()
 

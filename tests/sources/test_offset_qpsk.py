@@ -234,13 +234,13 @@ def test_separated_from_a_stronger_one_it_is_as_good_as_alone():
 def test_bits_of_a_stream_come_once_each_over_seams_of_windows():
     signal = Signal(7.3, "rrc", 0.5, 8)
     truth = OffsetQpsk(signal, 2.5, 0.3, 1e-3, gain=1.0)
-    a = signs(1, truth.overlapping(12000)[1], 21)
+    a = signs(1, truth.overlapping(6000)[1], 21)
     ofdm = Ofdm(OfdmSignal(64, 16, (4, 3)), 11, 0.4, gain=1.0)
-    y = truth.modulate(a, 12000) + ofdm.draw(1, 12000, generator(22))[0] + 0.1 * noise((1, 12000), generator(23))
+    y = truth.modulate(a, 6000) + ofdm.draw(1, 6000, generator(22))[0] + 0.1 * noise((1, 6000), generator(23))
     found = separate_stream(y[0].numpy(), [truth, ofdm], noise_var=0.01).sources[0]
     which = np.round((found.at - 2.5) / 7.3).astype(int)
     assert (np.diff(which) == 1).all() and which[0] == 0 and len(found.bits) == 2 * len(which)
-    first = int(truth.overlapping(12000)[0])
+    first = int(truth.overlapping(6000)[0])
     assert np.array_equal(found.bits, (a[0, -first:-first + len(found.bits)] < 0).numpy())
 
 

@@ -70,7 +70,7 @@ def test_llrs_of_steps_are_calibrated(name):
     assert float(wrong) <= float(hard) * 1.02
 
 
-@pytest.mark.parametrize(("name", "phase"), [("qpsk", 2.0), ("qpsk", -0.7), ("bpsk", 1.0)])
+@pytest.mark.parametrize(("name", "phase"), [("qpsk", 2.0), pytest.param("qpsk", -0.7, marks=pytest.mark.slow), ("bpsk", 1.0)])
 def test_a_stream_with_all_unknown_has_its_bits(name, phase):
     """No rotation to be tried; each step once, over the seams of windows too."""
     y, bits, truth = stream(name, phase=phase)

@@ -234,7 +234,7 @@ def test_what_is_given_is_not_asked_of_the_windows(given):
     assert np.mean(abs(ratio / turn - 1) > 1) < 0.03
 
 
-@pytest.mark.parametrize("samples", [5 * 2048 + 512, 2 * 2048 + 1700])
+@pytest.mark.parametrize("samples", [pytest.param(5 * 2048 + 512, marks=pytest.mark.slow), 2 * 2048 + 1700])
 def test_a_stream_under_bursts_is_separated_whole(samples):
     """Nothing given but the kinds: as many samples as came, a symbol for each of the stream's, next to none wrong, one phase."""
     mixture = mixtures.draw(TRUE, WIFI, 1, samples, -10.0, 25.0, seed=4)
