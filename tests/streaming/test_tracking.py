@@ -223,7 +223,8 @@ def test_a_clock_50_ppm_off_is_measured_and_no_symbol_is_lost_or_doubled(monkeyp
     assert np.allclose(symbols[first:first + len(inside)], inside, atol=1e-4)
 
 
-@pytest.mark.parametrize("given", [("carrier_offset",), ("gain", "carrier_offset"), ("timing",), ("timing", "carrier_offset")])
+@pytest.mark.parametrize("given", [pytest.param(("carrier_offset",), marks=pytest.mark.slow), ("gain", "carrier_offset"),
+                                   ("timing",), ("timing", "carrier_offset")])
 def test_what_is_given_is_not_asked_of_the_windows(given):
     """Some of the signal's nuisances in its file, the others found: still one stream in one phase."""
     mixture = mixtures.draw(TRUE, WIFI, 1, 2 * 2048 + 512, -10.0, 25.0, seed=4)

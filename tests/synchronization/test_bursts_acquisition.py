@@ -130,7 +130,7 @@ def test_what_is_given_is_kept(given):
     assert abs(float(torch.as_tensor(soi.timing)) - 5.3) < 1
 
 
-@pytest.mark.parametrize("given", ["gain", "phase", "carrier_offset"])
+@pytest.mark.parametrize("given", ["phase", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gain", "carrier_offset"))])
 def test_fits_to_decisions_leave_alone_what_is_given(given):
     y, bits = mixed(-5, scenes=SCENES[:1])
     out = separate(y, replace(UNKNOWN, **{given: getattr(TRUE, given)}), BURSTS)
@@ -166,7 +166,7 @@ def test_random_traffic_at_minus_10_decibels_leaves_few_wrong_bits():
 
 # pauses of the signal of interest
 
-@pytest.mark.parametrize("sir_db", [5, -5])
+@pytest.mark.parametrize("sir_db", [pytest.param(5, marks=pytest.mark.slow), -5])
 def test_a_pause_is_left_to_the_bursts_and_its_neighbours_are_right(sir_db):
     """Symbols decided in a gap were once taken off the bursts there at full power; nobody is to believe bits in one."""
     m = draw(TRUE, OfdmBursts(), 1, SAMPLES, None, 30, seed=11)
@@ -212,7 +212,7 @@ def test_the_probability_of_a_pause_is_that_of_all_sequences_summed():
 
 # without interference, and at the edges of what there is
 
-@pytest.mark.parametrize("snr_db", [-4, 0, 20])
+@pytest.mark.parametrize("snr_db", [-4, pytest.param(0, marks=pytest.mark.slow), 20])
 def test_without_interference_it_is_no_worse_than_the_matched_filter(snr_db):
     m = draw(TRUE, OfdmBursts(), 8, SAMPLES, None, snr_db, seed=2)
     out, plain = (separate(m.y, TRUE, BURSTS, method) for method in ("joint", "matched_filter"))
