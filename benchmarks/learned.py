@@ -15,7 +15,7 @@ from alpha_rgs.sources import load, with_network
 from alpha_rgs.sources.mixtures import draw_case, paper_case
 from alpha_rgs.synchronization import acquire
 
-_BATCH, ESTIMATION, ONCE = 64, "estimation of the interference", "one pass, trained on mixtures"
+BATCH, ESTIMATION, ONCE = 64, "estimation of the interference", "one pass, trained on mixtures"
 EVALUATIONS, PRODUCTS, ITERATIONS = (1, 2, 4, 8, 16, 30), (4, 15, 60), (30, 100, 300, 1000)
 
 
@@ -86,7 +86,7 @@ def cost(folder, case, sir_db, windows=128, iterations=ITERATIONS, seed=1, repor
         def estimated(part):
             return acquire(mixture.y[part], soi, interference)
 
-        halves, wholes = cut(_BATCH // 2), cut(_BATCH)
+        halves, wholes = cut(BATCH // 2), cut(BATCH)
         found, ms = timed(estimated, halves)
         known = {part.start: rest for part, rest in zip(halves, found)}, {part.start: estimated(part) for part in wholes}
         add(ESTIMATION, {}, ms)

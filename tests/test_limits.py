@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files and functions stay short enough to be read, and what is concluded from a source's kind does not spread."""
 import ast
+import functools
 import pathlib
 import re
 
@@ -19,18 +20,18 @@ MAY_COMPARE = re.compile(r"python/alpha_rgs/(sources/(registry|toml|folder)\.py|
 KIND_COMPARISONS = 0
 
 
+@functools.cache
 def files():
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+    """(name, text) of each."""
+    return [(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+            for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
+@functools.cache
 def functions():
     """(file:function, its node)."""
-    for name, text in files():
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield f"{name}:{node.name}", node
+    return [(f"{name}:{node.name}", node) for name, text in files() for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def parameters(node):

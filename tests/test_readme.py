@@ -24,11 +24,11 @@ from commands import works
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-SAMPLES = 12_000
+SAMPLES = 5_000
 SMALL = {  # what makes a command small
     "train": "--steps 2 --batch 4 --channels 8 --window 512",
     "simulate": f"--samples {SAMPLES}",
-    "demo": "--samples 40000",
+    "demo": "--samples 20000",
 }
 RECORDED = (".sigmf-meta", ".cs16", ".cs8", ".cu8", ".cf32")
 

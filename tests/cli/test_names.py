@@ -53,7 +53,7 @@ def test_files_are_called_by_names(tmp_path, monkeypatch):
     """An output folder named as a source is not taken for it, the next time either."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(1)
-    recordings.save(tmp_path / "mix", (rng.standard_normal((3000, 2)) @ [1, 1j]).astype(np.complex64), 4e6)
+    recordings.save(tmp_path / "mix", (rng.standard_normal((1500, 2)) @ [1, 1j]).astype(np.complex64), 4e6)
     for more in ([], ["--overwrite"]):
         works("separate", "mix.sigmf-meta", "--source", "zigbee", "--source", "bluetooth-le", "-o", "zigbee", *more)
     assert {p.name.split(".")[0] for p in (tmp_path / "zigbee").iterdir()} == {"zigbee", "bluetooth-le", "report"}

@@ -27,19 +27,6 @@ def parameters(block):
     return set(inspect.signature(block.__init__).parameters) - {"self"}
 
 
-def compiled(flowgraph, folder):
-    """The script that grcc makes of a flowgraph."""
-    if which("grcc") is None:
-        pytest.skip("grcc is not installed")
-    paths = os.pathsep.join([str(ROOT / "grc"), os.environ.get("GRC_BLOCKS_PATH", "")]).strip(os.pathsep)
-    done = subprocess.run([sys.executable, which("grcc"), "-o", str(folder), str(flowgraph)],
-                          env=dict(os.environ, GRC_BLOCKS_PATH=paths), capture_output=True, text=True, timeout=90)
-    script = folder / f"{flowgraph.stem}.py"
-    assert done.returncode == 0 and script.is_file(), done.stdout + done.stderr
-    compile(script.read_text(), str(script), "exec")
-    return script.read_text()
-
-
 def test_block_descriptions_fit_the_code():
     """Each parses, explains every parameter, and offers those of its block."""
     for path in (ROOT / "grc").glob("*.block.yml"):
@@ -52,16 +39,9 @@ def test_block_descriptions_fit_the_code():
     assert several - files == parameters(scoresep.multi_separator) - {"sources"}
 
 
-@pytest.mark.timeout(100)
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.grc")), ids=lambda path: path.stem)
-def test_the_example_flowgraphs_compile(tmp_path, path):
-    """grcc finds no error in them, and their scripts are Python that uses this module."""
-    assert "scoresep." in compiled(path, tmp_path)
-
-
 FLOWGRAPH = """
 options:
-  parameters: {{id: several, generate_options: no_gui, output_language: python}}
+  parameters: {{id: several_{count}, generate_options: no_gui, output_language: python}}
   states: {{coordinate: [8, 8], rotation: 0, state: enabled}}
 blocks:
 - name: source
@@ -81,15 +61,39 @@ connections:
 - [separator, '{port}', sink, '0']
 metadata: {{file_format: 1}}
 """
+EXAMPLES = sorted((ROOT / "examples").glob("*.grc"))
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    """What grcc makes, in one go, of the examples and of FLOWGRAPH with 2 and with 4 sources: name -> script."""
+    if which("grcc") is None:
+        pytest.skip("grcc is not installed")
+    folder, flowgraphs = tmp_path_factory.mktemp("grc"), [*EXAMPLES]
+    for count, port in ((2, 3), (4, 7)):
+        files = ", ".join(f"source{k + 1}: {name}.toml" for k, name in enumerate("abcd"[:count]))
+        flowgraphs.append(folder / f"several_{count}.grc")
+        flowgraphs[-1].write_text(FLOWGRAPH.format(count=count, port=port, files=files))
+    paths = os.pathsep.join([str(ROOT / "grc"), os.environ.get("GRC_BLOCKS_PATH", "")]).strip(os.pathsep)
+    done = subprocess.run([sys.executable, which("grcc"), "-o", str(folder), *map(str, flowgraphs)],
+                          env=dict(os.environ, GRC_BLOCKS_PATH=paths), capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {path.stem: path.read_text() for path in folder.glob("*.py")}
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("name", [path.stem for path in EXAMPLES])
+def test_the_example_flowgraphs_compile(scripts, name):
+    """grcc finds no error in them, and their scripts are Python that uses this module."""
+    compile(scripts[name], name, "exec")
+    assert "scoresep." in scripts[name]
 
 
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("count, port, sources", [
     (2, 3, "sources=['a.toml', 'b.toml'],"), (4, 7, "sources=['a.toml', 'b.toml', 'c.toml', 'd.toml'],")])
-def test_a_separator_of_several_sources_compiles(tmp_path, count, port, sources):
+def test_a_separator_of_several_sources_compiles(scripts, count, port, sources):
     """With as many files and outputs as there are sources, of which only the last output is connected."""
-    path = tmp_path / "several.grc"
-    files = ", ".join(f"source{k + 1}: {name}.toml" for k, name in enumerate("abcd"[:count]))
-    path.write_text(FLOWGRAPH.format(count=count, port=port, files=files))
-    script = compiled(path, tmp_path)
+    script = scripts[f"several_{count}"]
+    compile(script, "several", "exec")
     assert sources in script and f"self.connect((self.separator, {port})" in script

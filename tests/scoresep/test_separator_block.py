@@ -187,10 +187,11 @@ assert separator.error is None
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("how", ["ends", "is stopped"])
-def test_the_process_exits_after_a_flowgraph(files, how):
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_the_process_exits_after_a_flowgraph(files, how, times):
     """The engine's threads are still there then, and at work after stop(); neither a hang nor a crash comes of it."""
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    for _ in range(3):
+    for _ in range(times):
         done = subprocess.run([sys.executable, "-c", EXITING, *files, how], timeout=60, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 

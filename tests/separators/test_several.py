@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """separate(mixture, [source, ...]): any source in any place, small cases with known truth."""
+import functools
 from dataclasses import replace
 
 import pytest
@@ -127,7 +128,7 @@ def test_three_sources_are_separated_in_any_order():
 def test_gains_and_noise_are_estimated(sources):
     """Within 5 % and told by name; a gain that is given stays."""
     gains = (1.0, 0.5)
-    y, waves, truths = mixed(sources, gains, 0.01, 2, 2560)
+    y, waves, truths = mixed(sources, gains, 0.01, 2)
     out = separate(y, [replace(t, gain=None) for t in truths])
     assert_whole(out, y, waves)
     for k, gain in enumerate(gains):
@@ -140,11 +141,17 @@ def test_gains_and_noise_are_estimated(sources):
     assert torch.allclose(part.estimated["gain_1"], torch.ones(len(y), dtype=torch.float64), rtol=0.05)
 
 
+@functools.cache
+def of_unknown_gain():
+    """(mixture of two sources, what is known of them, Separation)."""
+    y, _, truths = mixed((OFDM, GMSK), (1.0, 0.5), 0.01, 2)
+    return y, truths, separate(y, [truths[0], replace(truths[1], gain=None)])
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_the_recordings_level_means_nothing(scale):
     """Everything found scales with it: amplitudes, their squares, and nothing else."""
-    y, _, truths = mixed((OFDM, GMSK), (1.0, 0.5), 0.01, 2)
-    one = separate(y, [truths[0], replace(truths[1], gain=None)])
+    y, truths, one = of_unknown_gain()
     y = (y.to(torch.complex128) * scale).to(torch.complex64)
     out = separate(y, [truths[0].scaled(scale), replace(truths[1], gain=None)])
     assert float((out.soi / scale - one.soi).abs().max()) < 1e-3
@@ -221,7 +228,7 @@ def test_coloured_noise_is_a_source_among_others():
 
 def test_a_sum_is_taken_apart():
     """A file of kind "sum" beside another source: its parts are detected one by one, and told as one again."""
-    y, waves, (gmsk, ofdm, lora) = mixed((GMSK, OFDM, LORA), (1.0, 2.0, 1.5), 0.05)
+    y, waves, (gmsk, ofdm, lora) = mixed((GMSK, OFDM, LORA), (1.0, 2.0, 1.5), 0.05, 2)
     apart = separate(y, [gmsk, ofdm, lora], noise_var=0.05)
     both = Sum((ofdm, lora), (2.0, 1.5), gain=2.5)
     out = separate(y, [gmsk, both], noise_var=0.05)
@@ -233,7 +240,7 @@ def test_a_sum_is_taken_apart():
 
 
 def test_a_sum_of_unknown_gain_is_found():
-    y, _, (gmsk, ofdm, lora) = mixed((GMSK, OFDM, LORA), (1.0, 2.0, 1.5), 0.05)
+    y, _, (gmsk, ofdm, lora) = mixed((GMSK, OFDM, LORA), (1.0, 2.0, 1.5), 0.05, 2)
     out = separate(y, [gmsk, Sum((replace(ofdm, gain=None), replace(lora, gain=None)))], noise_var=0.05)
     assert list(out.estimated) == ["gain_2"]
-    assert torch.allclose(out.estimated["gain_2"], torch.full((4,), 2.5, dtype=torch.float64), rtol=0.1)
+    assert torch.allclose(out.estimated["gain_2"], torch.full((2,), 2.5, dtype=torch.float64), rtol=0.1)

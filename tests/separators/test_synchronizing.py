@@ -39,15 +39,16 @@ def error_db(estimate, wave):
     ((LORA, QPSK), (1.0, 3.16)), ((GMSK, Ofdm()), (1.0, 3.16)), ((Ofdm(), QPSK), (1.0, 3.16)), ((LORA, Ofdm()), (1.0, 3.16))])
 def test_the_weaker_of_two_is_found(sources, gains):
     """10 or 5 dB below the other one, the estimate of its waveform ends below the noise."""
-    y, waves = mixture(sources, gains, 3)
+    y, waves = mixture(sources, gains, 3, windows=1)
     out = separate(y, list(sources))
     assert error_db(out.sources[0].waveform, waves[0]) < -17
     assert error_db(out.sources[0].cleaned, waves[0]) < -12         # the receiver's noise is in it, at -15 dB
 
 
 def test_three_of_which_one_is_lines():
-    y, waves = mixture((replace(QPSK, signal=LinearSignal("qpsk", 16, "rrc", 0.35, 8)), GMSK, Tones(2)), (1.0, 1.78, 3.16), 5)
-    out = separate(y, [replace(QPSK, signal=LinearSignal("qpsk", 16, "rrc", 0.35, 8)), GMSK, Tones(2)])
+    sources = replace(QPSK, signal=LinearSignal("qpsk", 16, "rrc", 0.35, 8)), GMSK, Tones(2)
+    y, waves = mixture(sources, (1.0, 1.78, 3.16), 5, windows=1)
+    out = separate(y, list(sources))
     assert max(error_db(e.waveform, wave) for e, wave in zip(out.sources[:2], waves)) < -15
     assert {"timing", "timing_std", "carrier_offset", "phase", "gain", "timing_2"} <= out.estimated.keys()
 

@@ -124,7 +124,7 @@ def test_lora_is_the_posterior_mean_over_all_symbols_and_phases(phase, timing):
 @pytest.mark.parametrize("signal", [LoraSignal(6, 1), LoraSignal(7, 2), LoraSignal(7, 4), LoraSignal(8, 2)])
 def test_lora_denoises_and_finds_its_timing(signal):
     for prior in (Lora(signal, carrier_offset=1e-3), Lora(signal, phase=0.4)):
-        b, truth = prior.draw(6, 2560, generator(2))
+        b, truth = prior.draw(3, 2560, generator(2))
         for noise_var in (0.1, 1.0):
             x, linear = noisy(b, noise_var), 10 * np.log10(noise_var / (1 + noise_var))
             assert mse_db(truth.denoise(x, noise_var), b) < linear - 15

@@ -197,10 +197,10 @@ def test_it_finds_timing_carrier_and_phase():
     """Alone, Es/N0 10 dB."""
     for signal in (C4FM, Signal(8, 2, 0.7), Signal(4.4, 2, 0.35)):
         unknown = Fsk(signal, carrier_offset=None)
-        drawn = 0.02 * (2 * torch.rand(4, generator=generator(7), dtype=torch.float64) - 1)
+        drawn = 0.02 * (2 * torch.rand(2, generator=generator(7), dtype=torch.float64) - 1)
         sps = signal.samples_per_symbol
-        source = Fsk(signal, sps * torch.rand(4, generator=generator(8), dtype=torch.float64), torch.arange(4.0).double(), drawn)
-        s, symbols, early = sent(source, 4, 2560)
+        source = Fsk(signal, sps * torch.rand(2, generator=generator(8), dtype=torch.float64), torch.arange(2.0).double(), drawn)
+        s, symbols, early = sent(source, 2, 2560)
         level = sps * 0.1
         x = s + level ** 0.5 * noise(s.shape, generator(9))
         found, estimates = unknown.synchronize(x, level)

@@ -171,7 +171,7 @@ def turned_alike(truth, found, a, read):
 
 @per_signal
 def test_synchronized_bits_are_the_sent_ones_up_to_four_turns(signal):
-    a, s, truth = drawn(signal, 50, 2560, 11)
+    a, s, truth = drawn(signal, 20, 2560, 11)
     noise_var = signal.half_symbol / 10
     x = s + noise_var ** 0.5 * noise(s.shape, generator(12))
     found, values = OffsetQpsk(signal, carrier_offset=None).synchronize(x, noise_var)
@@ -189,7 +189,7 @@ def test_synchronized_bits_are_the_sent_ones_up_to_four_turns(signal):
 @pytest.mark.parametrize("given", [("timing",), ("phase",), ("carrier_offset",), ("phase", "carrier_offset"),
                                    ("timing", "phase")])
 def test_what_is_known_is_kept_and_a_known_phase_leaves_no_doubt(given):
-    a, s, truth = drawn(RRC, 40, 1600, 13)
+    a, s, truth = drawn(RRC, 20, 1600, 13)
     truth = replace(truth, carrier_offset=truth.carrier_offset / 2)
     s = truth.modulate(a, 1600)
     x = s + 0.2 * noise(s.shape, generator(14))
@@ -200,11 +200,11 @@ def test_what_is_known_is_kept_and_a_known_phase_leaves_no_doubt(given):
     read = found.demodulator()(x, 0.04)
     there = (read.at > 70) & (read.at < 1530)
     sent = sent_bits(truth, a, read.at)
-    wrong = torch.stack([(((read.llrs < 0) != sent) & there[..., None])[k].sum() for k in range(40)])
+    wrong = torch.stack([(((read.llrs < 0) != sent) & there[..., None])[k].sum() for k in range(20)])
     if "phase" in given:
         assert wrong.sum() == 0
     elif "timing" in given:                             # half a turn, in some
-        assert ((wrong == 0) | (wrong == 2 * there.sum(1))).all() and 0 < int((wrong == 0).sum()) < 40
+        assert ((wrong == 0) | (wrong == 2 * there.sum(1))).all() and 0 < int((wrong == 0).sum()) < 20
 
 
 def test_a_stronger_signal_beside_it_is_whitened():
@@ -234,13 +234,13 @@ def test_separated_from_a_stronger_one_it_is_as_good_as_alone():
 def test_bits_of_a_stream_come_once_each_over_seams_of_windows():
     signal = Signal(7.3, "rrc", 0.5, 8)
     truth = OffsetQpsk(signal, 2.5, 0.3, 1e-3, gain=1.0)
-    a = signs(1, truth.overlapping(12000)[1], 21)
+    a = signs(1, truth.overlapping(6000)[1], 21)
     ofdm = Ofdm(OfdmSignal(64, 16, (4, 3)), 11, 0.4, gain=1.0)
-    y = truth.modulate(a, 12000) + ofdm.draw(1, 12000, generator(22))[0] + 0.1 * noise((1, 12000), generator(23))
+    y = truth.modulate(a, 6000) + ofdm.draw(1, 6000, generator(22))[0] + 0.1 * noise((1, 6000), generator(23))
     found = separate_stream(y[0].numpy(), [truth, ofdm], noise_var=0.01).sources[0]
     which = np.round((found.at - 2.5) / 7.3).astype(int)
     assert (np.diff(which) == 1).all() and which[0] == 0 and len(found.bits) == 2 * len(which)
-    first = int(truth.overlapping(12000)[0])
+    first = int(truth.overlapping(6000)[0])
     assert np.array_equal(found.bits, (a[0, -first:-first + len(found.bits)] < 0).numpy())
 
 

@@ -23,7 +23,7 @@ def soi(name="qpsk", **keys):
     return from_dict(KEYS | {"constellation": name} | ({} if name == "pi/4-dqpsk" else {"differential": True}) | keys)
 
 
-def stream(name="qpsk", samples=12_000, phase=2.0, seed=1, kappa=2.0):
+def stream(name="qpsk", samples=6_000, phase=2.0, seed=1, kappa=2.0):
     """(mixture under OFDM [samples], bits of the symbols from the first in the stream on [n, bits], the source as it is)."""
     g = torch.Generator().manual_seed(seed)
     truth = soi(name, timing=5.3, phase=phase, gain=1.0, carrier_offset=2e-3)
@@ -70,14 +70,14 @@ def test_llrs_of_steps_are_calibrated(name):
     assert float(wrong) <= float(hard) * 1.02
 
 
-@pytest.mark.parametrize(("name", "phase"), [("qpsk", 2.0), ("qpsk", -0.7), ("bpsk", 1.0)])
+@pytest.mark.parametrize(("name", "phase"), [("qpsk", 2.0), pytest.param("qpsk", -0.7, marks=pytest.mark.slow), ("bpsk", 1.0)])
 def test_a_stream_with_all_unknown_has_its_bits(name, phase):
     """No rotation to be tried; each step once, over the seams of windows too."""
     y, bits, truth = stream(name, phase=phase)
     out = separate_stream(y.numpy(), [soi(name), OFDM])
     found = out.sources[0].bits.reshape(-1, bits.shape[1])
     assert abs(len(found) - len(bits)) <= 1 and np.all(out.sources[0].llrs[0] == 0)
-    wrong = {k: float((found[10:700] != bits[10 + k:700 + k]).mean()) for k in (-1, 0, 1)}
+    wrong = {k: float((found[10:350] != bits[10 + k:350 + k]).mean()) for k in (-1, 0, 1)}
     assert min(wrong.values()) < 1e-3, wrong
     pair = separate_stream(y.numpy(), soi(name), OFDM)
     assert np.array_equal(pair.sources[0].bits[20:], out.sources[0].bits[20:])
@@ -116,7 +116,7 @@ def test_keys_of_differential_bits(tmp_path):
 
 
 def test_pi_4_dqpsk_of_unknown_phase_has_its_bits():
-    y, bits, _ = stream("pi/4-dqpsk", samples=6_000, kappa=0.5)
+    y, bits, _ = stream("pi/4-dqpsk", kappa=0.5)
     out = separate_stream(y.numpy(), soi("pi/4-dqpsk", carrier_offset=2e-3), OFDM)
     found = out.sources[0].bits.reshape(-1, 2)
     assert min(np.mean(found[20:300] != bits[20 + k:300 + k]) for k in (-1, 0, 1)) < 0.02

@@ -52,7 +52,8 @@ def test_a_window_acquired_wrongly_is_tried_again_as_its_neighbours_are():
     assert np.allclose(out.estimated["carrier_offset"], 2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("there", [lambda t: t < 0, lambda t: t < 5])
+@pytest.mark.parametrize("there", [pytest.param(lambda t: t < 0, marks=pytest.mark.slow), lambda t: t < 5],
+                         ids=["not there", "vanishes"])
 def test_ofdm_that_is_not_there_or_vanishes_does_no_harm(there):
     """The SOI given in full, 7 dB per symbol: as many bit errors as the matched filter, within 5 %, where there is no OFDM."""
     s, b, w, t, truth = parts(OFDM, 60, -10.0, 7 - PER_SYMBOL, seed=1)

@@ -223,7 +223,8 @@ def test_a_clock_50_ppm_off_is_measured_and_no_symbol_is_lost_or_doubled(monkeyp
     assert np.allclose(symbols[first:first + len(inside)], inside, atol=1e-4)
 
 
-@pytest.mark.parametrize("given", [("carrier_offset",), ("gain", "carrier_offset"), ("timing",), ("timing", "carrier_offset")])
+@pytest.mark.parametrize("given", [pytest.param(("carrier_offset",), marks=pytest.mark.slow), ("gain", "carrier_offset"),
+                                   ("timing",), ("timing", "carrier_offset")])
 def test_what_is_given_is_not_asked_of_the_windows(given):
     """Some of the signal's nuisances in its file, the others found: still one stream in one phase."""
     mixture = mixtures.draw(TRUE, WIFI, 1, 2 * 2048 + 512, -10.0, 25.0, seed=4)
@@ -234,7 +235,7 @@ def test_what_is_given_is_not_asked_of_the_windows(given):
     assert np.mean(abs(ratio / turn - 1) > 1) < 0.03
 
 
-@pytest.mark.parametrize("samples", [5 * 2048 + 512, 4 * 2048 + 1700])
+@pytest.mark.parametrize("samples", [pytest.param(5 * 2048 + 512, marks=pytest.mark.slow), 2 * 2048 + 1700])
 def test_a_stream_under_bursts_is_separated_whole(samples):
     """Nothing given but the kinds: as many samples as came, a symbol for each of the stream's, next to none wrong, one phase."""
     mixture = mixtures.draw(TRUE, WIFI, 1, samples, -10.0, 25.0, seed=4)

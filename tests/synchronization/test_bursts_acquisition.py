@@ -53,8 +53,8 @@ def wrong(out, bits, edge=8):
 
 @lru_cache
 def blind():
-    """Two windows of each scene at -5 dB, nothing known of the signal of interest: (y, bits, Separation)."""
-    y, bits = mixed(-5, replace(TRUE, carrier_offset=0.0137), SCENES * 2)
+    """A window of each scene at -5 dB, nothing known of the signal of interest: (y, bits, Separation)."""
+    y, bits = mixed(-5, replace(TRUE, carrier_offset=0.0137))
     return y, bits, separate(y, UNKNOWN, BURSTS)
 
 
@@ -77,7 +77,7 @@ def test_timing_gain_and_carrier_offset_are_found_at_minus_10_decibels():
 def test_no_inner_bit_is_wrong_at_minus_5_decibels_when_nothing_is_known():
     _, bits, out = blind()
     assert out.method == "joint" and wrong(out, bits).sum() == 0
-    assert out.soi.isfinite().all() and out.symbols.shape == (8, 160)
+    assert out.soi.isfinite().all() and out.symbols.shape == (4, 160)
     names = {"timing", "phase", "gain", "carrier_offset", "kappa", "noise_var"}
     assert set(out.estimated) >= names | {f"{name}_std" for name in names} | {"dc"}
     assert torch.all((out.estimated["carrier_offset"] - 0.0137).abs() < 2e-5)
@@ -93,15 +93,17 @@ def test_nor_under_a_short_guard_interval_when_the_carrier_offset_alone_is_known
     assert wrong(separate(y, replace(UNKNOWN, carrier_offset=0.0), BURSTS), bits).sum() == 0
 
 
-def test_standard_deviations_are_honest():
-    y, bits = mixed(-5, scenes=SCENES * 5, seed=6)
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_standard_deviations_are_honest(times):
+    """Of a few windows: not too small."""
+    y, bits = mixed(-5, scenes=SCENES * times, seed=6)
     out = separate(y, replace(UNKNOWN, carrier_offset=0.0), BURSTS)
     assert wrong(out, bits).sum() == 0
     for name in ("timing", "gain"):
         told = out.estimated[f"{name}_std"].square().mean().sqrt()
         assert torch.all(out.estimated[f"{name}_std"] > told / 5)             # no single one overconfident
         error = (out.estimated[name] - getattr(TRUE, name)).square().mean().sqrt()
-        assert 1 / 3 < error / told < 3, (name, error / told)
+        assert (1 / 3 if times > 1 else 0) < error / told < 3, (name, error / told)
 
 
 def test_a_timing_close_to_a_whole_sample_is_as_sure_as_any_other():
@@ -128,7 +130,7 @@ def test_what_is_given_is_kept(given):
     assert abs(float(torch.as_tensor(soi.timing)) - 5.3) < 1
 
 
-@pytest.mark.parametrize("given", ["gain", "phase", "carrier_offset"])
+@pytest.mark.parametrize("given", ["phase", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gain", "carrier_offset"))])
 def test_fits_to_decisions_leave_alone_what_is_given(given):
     y, bits = mixed(-5, scenes=SCENES[:1])
     out = separate(y, replace(UNKNOWN, **{given: getattr(TRUE, given)}), BURSTS)
@@ -164,7 +166,7 @@ def test_random_traffic_at_minus_10_decibels_leaves_few_wrong_bits():
 
 # pauses of the signal of interest
 
-@pytest.mark.parametrize("sir_db", [5, -5])
+@pytest.mark.parametrize("sir_db", [pytest.param(5, marks=pytest.mark.slow), -5])
 def test_a_pause_is_left_to_the_bursts_and_its_neighbours_are_right(sir_db):
     """Symbols decided in a gap were once taken off the bursts there at full power; nobody is to believe bits in one."""
     m = draw(TRUE, OfdmBursts(), 1, SAMPLES, None, 30, seed=11)
@@ -210,7 +212,7 @@ def test_the_probability_of_a_pause_is_that_of_all_sequences_summed():
 
 # without interference, and at the edges of what there is
 
-@pytest.mark.parametrize("snr_db", [-4, 0, 20])
+@pytest.mark.parametrize("snr_db", [-4, pytest.param(0, marks=pytest.mark.slow), 20])
 def test_without_interference_it_is_no_worse_than_the_matched_filter(snr_db):
     m = draw(TRUE, OfdmBursts(), 8, SAMPLES, None, snr_db, seed=2)
     out, plain = (separate(m.y, TRUE, BURSTS, method) for method in ("joint", "matched_filter"))
@@ -221,7 +223,7 @@ def test_without_interference_it_is_no_worse_than_the_matched_filter(snr_db):
 
 
 def test_without_interference_an_unknown_signal_is_found():
-    m = draw(replace(TRUE, carrier_offset=0.01), OfdmBursts(), 4, SAMPLES, None, 20, seed=3)
+    m = draw(replace(TRUE, carrier_offset=0.01), OfdmBursts(), 2, SAMPLES, None, 20, seed=3)
     out = separate(m.y, UNKNOWN, BURSTS)
     assert wrong(out, m.bits).sum() == 0 and torch.all((out.estimated["timing"] - 5.3).abs() < 0.5)
 
@@ -243,10 +245,17 @@ def test_a_batch_gives_what_each_window_gives_alone():
         assert all(torch.allclose(alone.estimated[k][0], out.estimated[k][w], rtol=1e-3, atol=1e-4) for k in out.estimated)
 
 
+@lru_cache
+def one_window():
+    """(y, its signal of interest as separated)."""
+    y = mixed(-10, scenes=SCENES[:1])[0]
+    return y, separate(y, TRUE, BURSTS).soi
+
+
 @pytest.mark.parametrize("convert", [lambda y: y.to(torch.complex128), lambda y: y.numpy(), lambda y: y.numpy().astype(complex)])
 def test_kinds_of_input_are_alike(convert):
-    y = mixed(-10, scenes=SCENES[:1])[0]
-    assert torch.allclose(separate(convert(y), TRUE, BURSTS).soi, separate(y, TRUE, BURSTS).soi, atol=1e-4)
+    y, soi = one_window()
+    assert torch.allclose(separate(convert(y), TRUE, BURSTS).soi, soi, atol=1e-4)
     assert separate(convert(y)[0], TRUE, BURSTS).soi.shape == (1, SAMPLES)
 
 
@@ -291,7 +300,7 @@ def test_nan_is_refused():
 def test_quality_falls_as_errors_rise():
     told = []
     for sir_db, snr_db in ((-5, 30), (-15, 5), (-25, -3), (-30, -10)):
-        y, bits = mixed(sir_db, snr_db=snr_db, seed=4)
+        y, bits = mixed(sir_db, scenes=SCENES[:2], snr_db=snr_db, seed=4)
         out = separate(y, TRUE, BURSTS)
         told.append((float(out.quality.mean()), float(wrong(out, bits).double().mean())))
     assert all(before[0] > after[0] and before[1] <= after[1] for before, after in zip(told, told[1:])), told

@@ -113,7 +113,7 @@ def test_a_channel_is_found_under_other_interference():
 @pytest.mark.parametrize("known", [{}, pytest.param({"timing": 9.3, "phase": -1.0, "gain": 1.0}, marks=pytest.mark.slow)])
 def test_a_channel_is_found_among_bursts(known):
     """By the joint fit, carriers following, in each window its own; timing and phase known or not."""
-    m = mixtures.draw(soi(**PLACE | {"timing": 9.3}, channel=TAPS), BURSTS, 2, 2560, -5.0, 0.0, 1)
+    m = mixtures.draw(soi(**PLACE | {"timing": 9.3}, channel=TAPS), BURSTS, 2, 1920, -5.0, 0.0, 1)
     out, untold = (separate(m.y, soi(**known, carrier_offset=0.003, **keys), BURSTS) for keys in ({"channel_length": 8}, {}))
     taps, spread = (out.estimated[key] for key in ("channel", "channel_std"))
     assert taps.shape == spread.shape == (2, 8) and taps.dtype == torch.complex128 and bool((spread > 0).all())

@@ -28,6 +28,7 @@ _FINE = 1 / 64      # of a sample: the last step
 _CHIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _TURNS = 2          # over whole chips of carrier offset and of timing
 REACH = 0.02        # cycles per sample to each side: an unknown carrier offset lies within it
+_AT_ONCE = 1 << 16     # samples, of all candidates that are compared in one go
 _BEST = 4           # candidates that are looked around at each step, of which the likeliest may be none of the best yet
 
 
@@ -176,12 +177,20 @@ class Lora(Source):
         """log p(x | timing) up to a constant, float64 [batch, t], for timings float64 [batch, t]; noise_var float64 [batch]."""
         phase = 0.0 if self.phase is None else self.phase
         x = x * carrier(phase, self.carrier_offset, x).conj()
-        out = []
-        for column in timing.T:
-            z = self._correlate(x, column)[0]
-            arg = 2 / noise_var[:, None, None] * (z.abs() if self.phase is None else (z * self._starts(z).conj()).real)
-            out.append((arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg).logsumexp(-1).sum(1))
-        return torch.stack(out, 1)
+        return torch.cat([self._fits(x, noise_var, part) for part in timing.split(max(1, _AT_ONCE // x.numel()), 1)], 1)
+
+    def _fits(self, x: Tensor, noise_var: Tensor, timing: Tensor) -> Tensor:
+        """As evidence, of x whose carrier is off, all at once."""
+        z = self._correlate(x.repeat_interleave(timing.shape[1], 0), timing.flatten())[0]
+        arg = (z.abs() if self.phase is None else (z * self._starts(z).conj()).real).unflatten(0, timing.shape)
+        arg = 2 / noise_var[:, None, None, None] * arg
+        return (arg + torch.log(torch.special.i0e(arg)) if self.phase is None else arg).logsumexp(-1).sum(2)
+
+    def _turned(self, x: Tensor, noise_var: Tensor, timing: Tensor, offset: Tensor) -> Tensor:
+        """log p(x | timing, carrier offset) up to a constant, float64 [batch, t], of pairs [batch, t]; phase None."""
+        each = x.repeat_interleave(timing.shape[1], 0)
+        each = each * carrier(0.0, offset.flatten(), each).conj()
+        return self._fits(each, noise_var.repeat_interleave(timing.shape[1], 0), timing.reshape(-1, 1)).view(timing.shape)
 
     def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the likeliest timing, where it is None, to 1/64 of a sample. Off by a part of a symbol the
@@ -246,8 +255,9 @@ class Lora(Source):
         for grid in grids:
             apart = torch.tensor(grid, dtype=torch.float64, device=x.device).T
             tried = (timing + apart[0] * (fixed is None)) % length, (offset + apart[1] * unit).clamp(-REACH, REACH)
-            log = torch.stack([replace(here, carrier_offset=f).evidence(x, noise_var, t[:, None])[:, 0]
-                               for t, f in zip(tried[0].T, tried[1].T)], 1)
+            size = max(1, _AT_ONCE // x.numel())
+            parts = zip(*(v.split(size, 1) for v in tried))
+            log = torch.cat([here._turned(x, noise_var, t, f) for t, f in parts], 1)
             best = log.argmax(1, keepdim=True)
             timing, offset = (v.gather(1, best) for v in tried)
         values = {"timing": timing[:, 0].cpu(), "carrier_offset": offset[:, 0].cpu()}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -92,6 +93,7 @@ def detected(signal: Any, x: Tensor, noise_var: Tensor, timing: Tensor, phase: T
 
 
 _ALIKE = 0.5    # symbols: so long an unknown tail is about the same, and its samples say so only once
+_AT_ONCE = 1 << 20  # numbers of blocks that are calculated in one go
 _PASSES = 2     # with the tails of the symbols so far; errors of the first are few, and a third one changes no more
 
 
@@ -132,6 +134,11 @@ class Trellis:
             self._whole(x, begin, blocks, phase)
         else:
             self._fractional(x, begin, blocks, phase)
+        root = torch.arange(self.q, device=x.device)[:, None]
+        level, state = torch.arange(self.levels, device=x.device)[:, None, None], torch.arange(self.states, device=x.device)
+        # where root and word come from when that symbol is done, [levels, root, states]; where they lead, [root, levels, states]
+        self.come = ((root - level * self.p) % self.q * self.levels * self.states + level * self.states + state).flatten()
+        self.lead = ((root + level * self.p) % self.q * self.states + state).movedim(0, 1).flatten()
 
     def _waves(self, since: Tensor, phase: Tensor) -> Tensor:
         """Waveforms of all words at times `since` the begin of a block, [..., n] -> complex [..., words, n]."""
@@ -190,34 +197,37 @@ class Trellis:
         return alpha, done
 
     def turned(self, fit: Tensor, done: Tensor | None) -> Tensor:
-        """A block's fit [k, words] of each root: real [k, root, words]."""
+        """Blocks' fit [blocks, k, words] of each root: real [blocks, k, root, words]; done: before the first of them."""
         if self.real:
-            return torch.stack([fit, -fit][:self.q], 1)
+            return torch.stack([fit, -fit][:self.q], -2)
         if done is None:
-            return (fit[:, None] * self.roots.conj()).real
-        return (fit.unflatten(1, (1, self.states, self.levels)) * self.phasors(done).conj()[..., None]).real.flatten(2)
+            return (fit[..., None, :] * self.roots.conj()).real
+        return (fit.unflatten(2, (1, self.states, self.levels)) * self.phasors(done).conj()[..., None]).real.flatten(3)
+
+    def parts(self) -> list[slice]:
+        """Blocks that are calculated in one go, as far as they do not wait for each other: one, where there is a drift."""
+        size = 1 if self.drift else max(1, _AT_ONCE // (self.fit[0].numel() * self.q))
+        return [slice(k, k + size) for k in range(0, len(self.fit), size)]
 
     def phasors(self, done: Tensor) -> Tensor:
         """Phase of each state, complex [k, root, states], from the sums of the symbols that are done."""
         return self.roots * torch.polar(torch.ones_like(done), self.drift * done)
 
-    def step(self, alpha: Tensor, done: Tensor | None, fit: Tensor) -> tuple[Tensor, Tensor | None]:
-        """alpha and the sums after one more block: the oldest symbol is done."""
-        fit = self.turned(fit, done).unflatten(2, (self.states, self.levels))
-        b = (alpha[..., None] + fit).reshape(len(alpha), self.q, self.levels, self.states)
-        ways = [b[:, :, i].roll(i * self.p, 1) if i else b[:, :, 0] for i in range(self.levels)]
-        out = functools.reduce(torch.logaddexp, ways)
-        if done is None:
-            return out, None
+    def ways(self, alpha: Tensor, own: Tensor) -> Tensor:
+        """log p of all ways into a state after one more block, [k, levels, root, states]: the oldest symbol is done. own: the
+        block's fit, `turned`."""
+        b = alpha[..., None] + own.view(*alpha.shape, self.levels)
+        return b.flatten(1).index_select(1, self.come).view(len(alpha), self.levels, self.q, self.states)
+
+    def carried(self, done: Tensor, best: Tensor) -> Tensor:
+        """The sums of symbols done after one more block, [k, root, states], of the `best` ways [k, root, states]."""
         total = done.repeat_interleave(self.levels, -1).unflatten(2, (self.levels, self.states)) + self.alphabet[:, None]
-        total = torch.stack([total[:, :, i].roll(i * self.p, 1) for i in range(self.levels)], 2)
-        return out, total.gather(2, torch.stack(ways, 2).argmax(2, keepdim=True))[:, :, 0]
+        total = total.flatten(1).index_select(1, self.come).view(len(done), self.levels, self.q, self.states)
+        return total.gather(1, best[:, None])[:, 0]
 
     def evidence(self) -> Tensor:
         """log p(x) up to what is the same for all hypotheses, [k]."""
-        alpha, done = self.start()
-        for fit in self.fit:
-            alpha, done = self.step(alpha, done, fit)
+        alpha, _ = functools.reduce(lambda _, later: later, self.forward())
         return alpha.flatten(1).logsumexp(1)
 
     def likeliest(self) -> tuple[Tensor, Tensor]:
@@ -225,16 +235,11 @@ class Trellis:
         at which it starts, int64 [k]), by Viterbi's algorithm."""
         alpha, done = self.start()
         back, size = [], len(alpha)
-        for fit in self.fit:
-            own = self.turned(fit, done).unflatten(2, (self.states, self.levels))
-            b = (alpha[..., None] + own).reshape(size, self.q, self.levels, self.states)
-            ways = torch.stack([b[:, :, i].roll(i * self.p, 1) if i else b[:, :, 0] for i in range(self.levels)], 2)
-            alpha, best = ways.max(2)
-            back.append(best)
-            if done is not None:
-                total = done.repeat_interleave(self.levels, -1).unflatten(2, (self.levels, self.states)) + self.alphabet[:, None]
-                total = torch.stack([total[:, :, i].roll(i * self.p, 1) for i in range(self.levels)], 2)
-                done = total.gather(2, best[:, :, None])[:, :, 0]
+        for part in self.parts():
+            for own in self.turned(self.fit[part], done):
+                alpha, best = self.ways(alpha, own).max(1)
+                back.append(best)
+                done = None if done is None else self.carried(done, best)
         end = alpha.flatten(1).argmax(1)
         root, state, k, digits = end.div(self.states, rounding_mode="floor"), end % self.states, torch.arange(size), []
         for best in reversed(back):
@@ -247,48 +252,51 @@ class Trellis:
             state = state.div(self.levels, rounding_mode="floor")
         return self.alphabet[torch.stack(digits[::-1], 1)], root
 
-    def forward(self) -> tuple[list[Tensor], list[Tensor | None]]:
+    def forward(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """alphas and sums before each block, and after the last."""
         alpha, done = self.start()
-        alphas, sums = [alpha], [done]
-        for fit in self.fit:
-            alpha, done = self.step(alpha, done, fit)
-            alphas.append(alpha)
-            sums.append(done)
-        return alphas, sums
+        yield alpha, done
+        for part in self.parts():
+            for own in self.turned(self.fit[part], done):
+                ways = self.ways(alpha, own)
+                alpha = functools.reduce(torch.logaddexp, ways.unbind(1))
+                done = None if done is None else self.carried(done, ways.argmax(1))
+                yield alpha, done
 
-    def after(self, beta: Tensor, done: Tensor | None, block: int) -> Tensor:
-        """log p(a block's and all later samples | root, state, newest symbol), [k, root, states, levels]."""
-        following = torch.stack([beta.roll(-i * self.p, 1) if i else beta for i in range(self.levels)], 2).flatten(2)
-        return (following + self.turned(self.fit[block], done)).unflatten(2, (self.states, self.levels))
+    def backward(self) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        """Of the blocks from the last part to the first: (its first block; log p(x, root, word), [blocks, k, root, states,
+        levels]; sums before its first block)."""
+        alphas, sums = zip(*self.forward())
+        beta, shape = torch.zeros_like(alphas[0]), (*alphas[0].shape, self.levels)
+        for part in reversed(self.parts()):
+            pairs: list[Tensor] = []
+            for own in self.turned(self.fit[part], sums[part.start]).flip(0):
+                following = beta.flatten(1).index_select(1, self.lead)          # of what comes after that word
+                pairs.append((following + own.flatten(1)).view(shape))
+                beta = functools.reduce(torch.logaddexp, pairs[-1].unbind(-1))
+            before = torch.stack(alphas[part.start:part.start + len(pairs)])
+            yield part.start, before[..., None] + torch.stack(pairs[::-1]), sums[part.start]
 
     def odds(self) -> Tensor:
         """Log-probabilities, up to a constant, of the values of the symbol that begins in each block, float64 [k, blocks,
         levels]."""
-        alphas, sums = self.forward()
-        beta, out = torch.zeros_like(alphas.pop()), []
-        for block in range(len(self.fit) - 1, -1, -1):
-            pairs = self.after(beta, sums[block], block)
-            out.append((alphas[block][..., None] + pairs).flatten(1, 2).logsumexp(1))
-            beta = functools.reduce(torch.logaddexp, pairs.unbind(-1))
-        return torch.stack(out[::-1], 1)
+        parts = [joint.flatten(2, 3).logsumexp(2) for _, joint, _ in self.backward()]
+        return torch.cat(parts[::-1]).movedim(0, 1).contiguous()
 
     def mean(self) -> Tensor:
         """E[s | x], complex128 [k, samples]."""
-        alphas, sums = self.forward()
-        total = alphas.pop().flatten(1).logsumexp(1)[:, None]
-        beta = torch.zeros_like(alphas[0])
         signed = torch.empty_like(self.fit)         # sum over roots of root·P(word, root)
-        for block in range(len(self.fit) - 1, -1, -1):
-            pairs, done = self.after(beta, sums[block], block), sums[block]             # [k, root, states, levels]
-            p = torch.exp((alphas[block][..., None] + pairs).flatten(2) - total[..., None])
+        total = None
+        for first, joint, done in self.backward():
+            total = joint[-1].flatten(1).logsumexp(1)[:, None, None] if total is None else total
+            p = torch.exp(joint.flatten(3) - total)                             # [blocks, k, root, words]
             if self.real:
-                signed[block] = p[:, 0] - p[:, 1] if self.q == 2 else p[:, 0]
+                sums = p[:, :, 0] - p[:, :, 1] if self.q == 2 else p[:, :, 0]
             elif done is None:
-                signed[block] = p[:, 0] if self.q == 1 else (p * self.roots).sum(1)
+                sums = p[:, :, 0] if self.q == 1 else (p * self.roots).sum(2)
             else:
-                signed[block] = (p.unflatten(2, (self.states, self.levels)) * self.phasors(done)[..., None]).sum(1).flatten(1)
-            beta = functools.reduce(torch.logaddexp, pairs.unbind(-1))
+                sums = (p[0].unflatten(2, (self.states, self.levels)) * self.phasors(done)[..., None]).sum(1).flatten(1)[None]
+            signed[first:first + len(sums)] = sums
         weight = signed.movedim(0, 1).to(self.waves.dtype)
         out = (weight @ self.waves if self.waves.ndim == 3 else (weight[:, :, None] @ self.waves)[:, :, 0]) * self.tilt
         return out.flatten(1).gather(1, self.inside)
