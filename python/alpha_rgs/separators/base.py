@@ -223,6 +223,13 @@ def _besides(out: Separation, share: Tensor, power: float) -> Separation:
     return out
 
 
+def left_over(y: Tensor, out: Separation) -> Tensor:
+    """Power that no source of a Separation explains, and what its estimates may be wrong by, [batch]."""
+    error = sum((e.waveform.abs().square().mean(1) * 10 ** (-e.sinr_db / 10) for e in out.sources),
+                torch.zeros_like(y.real[:, 0]))
+    return (y - sum((e.waveform for e in out.sources), torch.zeros_like(y))).abs().square().mean(1) + error
+
+
 def interference_estimate(rest: Tensor, prior: Source, kappa: Tensor, noise_var: Tensor) -> Tensor:
     """E[kappa·b | rest = kappa·b + noise], complex64 [batch, samples]; zero where there is no interference."""
     scale = kappa.float()[:, None].clamp_min(1e-6)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, State, Structure
 from .attempt import Pair, attempt, initial_levels
-from .base import Separation, joined, mapped, one_by_one
+from .base import Separation, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
@@ -123,7 +123,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
     other = attempt(y[rows], [source.select(rows) for source in sources], name, some, options, free, pair, backwards=True)
     ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
-    better = _left(y[rows], other) < _BETTER * _left(y[rows], mapped(out, lambda t: t[rows]))
+    better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
     place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
     return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
                    for row in range(len(y))]) if place else out
@@ -148,13 +148,6 @@ def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: 
     weakest, strongest = powers.amin(0), powers.amax(0)
     unclear = torch.stack([e.sinr_db < _UNDECIDED for e in sought]).any(0)
     return torch.nonzero(unclear | ((out.noise_var > _MUCH * weakest) & (strongest < _ALIKE * weakest)))[:, 0]
-
-
-def _left(y: Tensor, out: Separation) -> Tensor:
-    """Power that no source of a Separation explains, and what its estimates may be wrong by, [batch]."""
-    error = sum((e.waveform.abs().square().mean(1) * 10 ** (-e.sinr_db / 10) for e in out.sources),
-                torch.zeros_like(y.real[:, 0]))
-    return (y - sum((e.waveform for e in out.sources), torch.zeros_like(y))).abs().square().mean(1) + error
 
 
 # ---- by a pair's own method ------------------------------------------------------------------------------------------------

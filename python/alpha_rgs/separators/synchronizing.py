@@ -250,10 +250,10 @@ def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModula
     return replace(cast(Any, soi), **values), values
 
 
-def refined(y: Tensor, source: LinearModulation, free: Sequence[str], part: Part, others: Tensor,
-            gain: Tensor) -> tuple[LinearModulation, dict[str, Tensor]]:
+def refined(y: Tensor, source: LinearModulation, free: Sequence[str], part: Part, others: Tensor, gain: Tensor,
+            weight: Tensor | None = None) -> tuple[LinearModulation, dict[str, Tensor]]:
     """A train of pulses after a separation: one Gauss-Newton step of its nuisances `free`, and the deviations, name_std. others:
-    what the other sources' means add up to."""
+    what the other sources' means add up to. weight: of samples, float64 [samples]; None: all alike."""
     found: dict[str, list[float]] = {}
     own_names = [name for name in free if name != "gain"]
     for row in range(len(y)):
@@ -263,10 +263,13 @@ def refined(y: Tensor, source: LinearModulation, free: Sequence[str], part: Part
         read: Any = part.demodulated
         there = ~read.at[row].isnan()
         variance: Any = part.symbol_variance
-        symbols, var = read.symbols[row, there][None], float(variance[row, there].mean())
+        symbols, var = read.symbols[row, there][None], variance[row, there]
+        if weight is not None:
+            var = var[weight[read.at[row, there].long().clamp(0, len(weight) - 1)] > 0]
+        var = float(var.mean()) if len(var) else 1.0
         out = SimpleNamespace(symbols=symbols, quality=-10 * torch.log10(torch.tensor(max(var, 1e-9))),
                               interference=others[index], soi=part.waveform[index])
-        moved, spread = refine_sync(y[row], own, out, own_names)
+        moved, spread = refine_sync(y[row], own, out, own_names, weight=weight)
         for name in own_names:
             found.setdefault(name, []).append(float(getattr(moved, name)))
             found.setdefault(f"{name}_std", []).append(float(spread[name]))

@@ -159,6 +159,7 @@ class Source(ABC):
     linear: bool = False                # whether it has a linear model once its nuisances are known
     keyed: bool = False                 # whether it is a continuous-phase modulation that has no linear model
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
+    intermittent: bool = False          # whether it may come in bursts within a window, each with nuisances of its own
     least_period: ClassVar[float] = 1.0 # samples that its period (Role.PERIOD) takes at least
     any_rate: ClassVar[bool] = False    # whether its periods (Role.PERIOD) need not be whole numbers of samples
     carrier_known_with: ClassVar[tuple[str, ...]] = ()  # a file without carrier_offset and one of these has an unknown one, not 0

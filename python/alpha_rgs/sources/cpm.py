@@ -99,6 +99,11 @@ class Gmsk(Source):
         return not self.linear
 
     @property
+    def intermittent(self) -> bool:
+        """See Source.intermittent: unless its phase says that it never pauses."""
+        return self.linear and self.phase is None
+
+    @property
     def integrates_nuisances(self) -> bool:
         """See Source.integrates_nuisances."""
         return self._half

@@ -71,6 +71,11 @@ class OffsetQpsk(Source):
         if isinstance(self.gain, (int, float)) and self.gain <= 0:
             raise ParameterError(f"gain: {self.gain} must be positive")
 
+    @property
+    def intermittent(self) -> bool:
+        """See Source.intermittent: unless its phase says that it never pauses."""
+        return self.phase is None
+
     def at(self, start: Number) -> Self:
         """See Source.at. Bit numbers stay those of the stream."""
         return replace(self, timing=None if self.timing is None else self.timing - start,

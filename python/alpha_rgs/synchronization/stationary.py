@@ -281,16 +281,18 @@ def fit_channel(y: Tensor, soi: Any, interference: Any, out: Any, length: Any, f
     return replace(through(soi, taps, reference), **{key: values[key] for key in values if key in free}), spread
 
 
-def refine_sync(y: Any, soi: Any, out: Any, free: list[str],
-                undecided: Any = None) -> tuple[LinearModulation, dict[str, float]]:
+def refine_sync(y: Any, soi: Any, out: Any, free: list[str], undecided: Any = None,
+                weight: Tensor | None = None) -> tuple[LinearModulation, dict[str, float]]:
     """One Gauss-Newton step of the SOI's nuisances `free` (names) by least squares, given a Separation `out` of this window y,
     complex [samples]; and their standard deviations (the phase's at the window's middle): (LinearModulation, name -> float).
 
     undecided: an interference of Gaussian carriers, which out.interference does not contain. It is coloured noise here: its
-    posterior mean takes most of what wrong nuisances leave, and the step would be too short by as much."""
+    posterior mean takes most of what wrong nuisances leave, and the step would be too short by as much. weight: of samples,
+    float64 [samples]; None: all alike."""
     symbols = _soft(soi, out)
     y = y - out.interference[0]
-    noise_var = (y - out.soi[0]).abs().square().mean()
+    weight = torch.ones(len(y), dtype=torch.float64) if weight is None else weight
+    noise_var = ((y - out.soi[0]).abs().square().cpu() * weight).sum() / weight.sum()
     samples = len(y)
     middle = samples / 2 if "phase" in free else 0.0        # about which offset and phase are all but independent
     a, first = symbols[None].to(torch.complex64), soi._first()
@@ -309,7 +311,7 @@ def refine_sync(y: Any, soi: Any, out: Any, free: list[str],
     rest = y.to(torch.complex128).cpu() - own
     limit = torch.tensor([most * (name in free) + 1e-12 for name, most in zip(NUISANCES, _LIMITS)], dtype=torch.float64)
     if undecided is None:
-        weighted = columns / max(float(noise_var), 1e-9)
+        weighted = columns * weight[:, None] / max(float(noise_var), 1e-9)
     else:
         weighted = _weighted(columns.T.contiguous(), undecided, out, max(float(out.noise_var), 1e-9)).T
     step, spread = damped_step((weighted.mH @ columns).real, (weighted.mH @ rest).real, limit)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sources that may come and go within a window (Source.intermittent): when they are on, and the separation burst by burst.
+
+What is left of the mixture after all others shows when such a source is on (synchronization/activity.py). Each of its bursts is a
+source of its own then (sources/burst.py), with timing, phase, carrier offset and gain of its own, found while it is on. Only
+windows that show a pause are taken apart; where that does not explain a window as well as its pauses promise, it is separated as
+if the source were always on too, and what leaves less is kept.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..sources.base import Source, Structure
+from ..sources.burst import Burst, Undecided
+from .base import Separation, joined, left_over, mapped
+from .burst_rounds import BURSTS_ALONE, BurstRounds, Runs, Veiled, runs_of
+from .estimate import Estimate
+from .joint_general import joint_general
+from .results import separation
+from .rounds import STAYS, Rounds
+from .synchronizing import Synchronized
+
+
+def separated(task: Rounds) -> Separation:
+    """The Separation of windows."""
+    found = _in_bursts(task)
+    doubted = [row for row in range(len(task.y)) if row not in found or not found[row][1]]
+    windows = {row: out for row, (out, _) in found.items()}
+    if doubted:
+        rest = task.select(torch.tensor(doubted)) if found else task
+        out = rest.separated()
+        ramped = _ramped(rest, out)
+        if not found and not ramped:
+            return out
+        whole = mapped(out, lambda t: t.unsqueeze(1))
+        for k, row in enumerate(doubted):
+            own = ramped[k] if k in ramped else mapped(whole, lambda t, k=k: t[k])
+            y = task.y[row:row + 1]
+            if row not in windows or bool(left_over(y, own) < left_over(y, windows[row])):
+                windows[row] = own
+    return joined([windows[row] for row in range(len(task.y))])
+
+
+def _ramped(task: Rounds, out: Separation) -> dict[int, Separation]:
+    """Windows in whose first or last symbols a source that is always on begins or ends otherwise than its modulation says: their
+    Separations. task: after its rounds."""
+    known = {}
+    for row in range(len(task.y)):
+        y = task.y[row:row + 1]
+        one = task.select(torch.tensor([row]))
+        bursts = [source.intermittent and bool(found) for source, found in zip(one.sources, one.sync.found)]
+        if not any(bursts):
+            continue
+        sources, sync = ([Burst(source, 0, y.shape[1]) if burst else source for source, burst in zip(own, bursts)]
+                         for own in (one.sources, one.sync.sources))
+        whole = BurstRounds(y, sources, Synchronized(sync, one.sync.found, one.gains), one.gains, one.noise, one.noise_var,
+                            one.name, one.options, one.free, list(range(len(sources))), BURSTS_ALONE, True)
+        single = mapped(mapped(out, lambda t: t.unsqueeze(1)), lambda t, row=row: t[row])
+        whole.left = _residual(y, single)
+        before = float(whole.left.abs().square().mean())
+        if whole.ramps():
+            again = _put_together(one, whole, whole.separated())
+            if float(_residual(y, again).abs().square().mean()) < before:
+                known[row] = again
+    return known
+
+
+def _residual(y: Tensor, out: Separation) -> Tensor:
+    return y - sum(e.waveform for e in out.sources)
+
+
+def _in_bursts(task: Rounds) -> dict[int, tuple[Separation, bool]]:
+    """Windows that show pauses: their Separations, and whether these leave as little as the pauses do."""
+    found: dict[int, dict[int, Runs]] = {}
+    for k, source in enumerate(task.sources):
+        if source.intermittent and task.sync.found[k]:
+            for row, rest in enumerate(_rest(task, k)):
+                if shown := runs_of(rest, source):
+                    found.setdefault(row, {})[k] = shown[0]
+    out = {}
+    for row, runs in found.items():
+        own = _taken_apart(task.select(torch.tensor([row])), runs)
+        if own is not None:
+            separation, level = own
+            out[row] = separation, float(_residual(task.y[row:row + 1], separation).abs().square().mean()) < STAYS * level
+    return out
+
+
+def _rest(task: Rounds, k: int) -> Tensor:
+    """What the means of all others leave while nothing is known of source k but its power, complex64 [batch, samples]."""
+    others = [j for j in range(len(task.sources)) if j != k]
+    parts = joint_general(task.y, [task.sync.sources[j] for j in others], [task.gains[j] for j in others],
+                          task.noise + task.gains[k].square(), task.name == "joint")
+    return task.y - sum(part.waveform for part in parts)
+
+
+def _taken_apart(task: Rounds, runs: dict[int, Runs]) -> tuple[Separation, float] | None:
+    """(the Separation of one window burst by burst, power in the pauses); None where there are no pauses at a closer look. runs:
+    of sources (their places) that pause."""
+    veiled = _veiled(task, runs)
+    parts = veiled.looked()
+    rest = {k: task.y - sum(part.waveform for j, part in parts.items() if j != k) for k in runs}
+    steady = {k: veiled.owner.index(k) for k in range(len(task.sources)) if k not in runs}
+    sources: list[Any] = []
+    known: list[Any] = []
+    gains: list[Tensor] = []
+    owner: list[int] = []
+    level = 0.0
+    for k, source in enumerate(task.sources):
+        if k not in runs:
+            j = steady[k]
+            new, own, amplitudes = [source], [veiled.sync.sources[j]], [veiled.gains[j]]
+        else:
+            closer = runs_of(rest[k][0], source)
+            if closer is None:
+                return None
+            level = max(level, closer[1])
+            new = own = [Burst(source.at(begin), begin, end) for begin, end, _ in closer[0]]
+            amplitudes = [torch.full_like(task.noise, gain) for *_, gain in closer[0]]
+        sources, known, gains, owner = sources + new, known + own, gains + amplitudes, owner + [k] * len(new)
+    noise = torch.full_like(task.noise, level) if task.noise_var is None else task.noise
+    sync = Synchronized(known, [veiled.sync.found[steady[k]] if k in steady else {} for k in owner], gains)
+    whole = BurstRounds(task.y, sources, sync, gains, noise, task.noise_var, task.name, task.options, task.free,
+                        owner)
+    whole.find({j: rest[k] for j, k in enumerate(owner) if k in runs},
+               [(veiled.sync.sources[j], parts[k].variance) for k, j in steady.items()])
+    return _put_together(task, whole, whole.separated()), level
+
+
+def _veiled(task: Rounds, runs: dict[int, Runs]) -> Veiled:
+    """Of one window, about where bursts are."""
+    sources: list[Any] = []
+    found: list[Any] = []
+    gains: list[Tensor] = []
+    owner: list[int] = []
+    samples = task.y.shape[1]
+    for k, source in enumerate(task.sync.sources):
+        if k in runs:
+            around = [(max(0, begin - source.memory), min(samples, end + source.memory), gain) for begin, end, gain in runs[k]]
+            new: list[Any] = [Undecided(source.at(begin), begin, end, gain) for begin, end, gain in around]
+            own = new
+            amplitudes = [torch.full_like(task.noise, gain) for *_, gain in around]
+        else:
+            new, own, amplitudes = [task.sources[k]], [source], [task.gains[k]]
+        sources, found, gains, owner = sources + new, found + own, gains + amplitudes, owner + [k] * len(new)
+    sync = Synchronized(found, [{} if k in runs else task.sync.found[k] for k in owner], gains)
+    return Veiled(task.y, sources, sync, gains, task.noise, task.noise_var, task.name, task.options, task.free, owner)
+
+
+def _put_together(task: Rounds, own: BurstRounds, out: Separation) -> Separation:
+    """The Separation of sources, from that of their bursts."""
+    estimates, gains = [], []
+    found = {name: value for name, value in out.estimated.items() if not name.rpartition("_")[2].isdigit()}
+    for k, source in enumerate(task.sources):
+        places = [j for j, of in enumerate(own.owner) if of == k]
+        parts: list[Any] = [own.sync.sources[j] for j in places]
+        if isinstance(parts[0], Burst):
+            estimates.append(_joined([out.sources[j] for j in places], parts, source))
+            values = {name: getattr(estimates[k].state, field) for field, name in source.state_names.items()
+                      if name in source.unknown}
+        else:
+            estimates.append(out.sources[places[0]])
+            values = own.sync.found[places[0]]
+        gains.append(torch.as_tensor(estimates[k].state.gain, dtype=torch.float64).reshape(-1))
+        if k or source.structure is not Structure.CHAIN:
+            found |= {f"{name}_{k + 1}": torch.as_tensor(value).reshape(-1) for name, value in values.items()}
+        if source.state.gain is None:
+            found[f"gain_{k + 1}"] = gains[k]
+    others = torch.stack(gains[1:]).square().sum(0).sqrt()
+    return separation(task.y, estimates, others, out.noise_var, out.method, found)
+
+
+def _joined(estimates: list[Estimate], bursts: list[Burst], source: Source) -> Estimate:
+    """The Estimate of a source from those of its bursts; its state is that of the strongest, its gain that while it is on."""
+    waveform = sum((e.waveform for e in estimates[1:]), estimates[0].waveform)
+    samples = waveform.shape[1]
+    powers = [float(cast(Any, e.state.gain)) ** 2 for e in estimates]
+    share = [burst.length / samples for burst in bursts]
+    error = sum(p * 10 ** (-float(e.sinr_db) / 10) for p, e in zip(powers, estimates))
+    total = sum(p * s for p, s in zip(powers, share))
+    best = max(range(len(bursts)), key=lambda j: powers[j] * share[j])
+    state = bursts[best].within.at(-bursts[best].begin).state
+    state = replace(state, gain=torch.tensor([(total / sum(share)) ** 0.5], dtype=torch.float64))
+    sinr = torch.tensor([total / max(error, 1e-30)]).log10() * 10
+    out = Estimate(waveform, estimates[0].cleaned + (waveform - estimates[0].waveform), sinr, state,
+                   decided=all(e.decided for e in estimates if e.symbols is not None),
+                   ambiguous=any(e.ambiguous for e in estimates))
+    if symbols := [(e.symbols, e.llrs, e.at) for e in estimates if e.symbols is not None]:
+        out.symbols, out.llrs, out.at = (torch.cat(column, 1) for column in zip(*cast(Any, symbols)))
+    return out
