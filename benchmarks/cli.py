@@ -76,15 +76,18 @@ def any_wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 20480 sam
 
 @app.command("wanted")
 def wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 10752 samples, of each case.")] = 2, seed: Seed = 1,
-                 case: Annotated[str, typer.Option(help="One of the cases, or fractional; default all.")] = "",
+                 case: Annotated[str, typer.Option(help="Cases whose name holds this, or fractional; default all.")] = "",
                  save: Save = None) -> None:
     """Any kind wanted, nothing known but the kinds: how many dB each loses against a receiver without interference; and QPSK at
     any number of samples per symbol under OFDM of another rate."""
     from . import wanted as study
 
-    names = [name for name in study.CASES if case in ("", name)]
-    rows = (row for name in names for row in study.rows(name, recordings, seed))
-    _stream_rows(save, rows if names else study.fractional(seed=seed))
+    names = [name for name in (*study.CASES, "fractional") if case.lower() in name.lower()]
+    if not names:
+        raise typer.BadParameter(f"{case}: no such case; the cases are {'; '.join((*study.CASES, 'fractional'))}",
+                                 param_hint="--case")
+    _stream_rows(save, (row for name in names for row in (
+        study.fractional(seed=seed) if name == "fractional" else study.rows(name, recordings, seed))))
 
 
 @app.command("any-learned")

@@ -76,10 +76,11 @@ def drawn(source: Source, generator: torch.Generator) -> Source:
 
 
 def rows(name: str, recordings: int = 2, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """A row for each SNR of a case: errors, and how much less SNR the receiver without interference needs for as many, dB."""
+    """A row for each SNR of a case: errors, and how much less SNR the receiver without interference needs for as many, dB.
+    ber_told: of the same recordings, all nuisances, gains and noise being told."""
     case = CASES[name]
     for snr in case.snr_db:
-        generator, total, seconds = torch.Generator().manual_seed(seed), np.zeros(2, int), 0.0
+        generator, total, seconds = torch.Generator().manual_seed(seed), np.zeros(4, int), 0.0
         for _ in range(recordings):
             found, took = _separated(case, snr, generator)
             total, seconds = total + found, seconds + took
@@ -87,24 +88,28 @@ def rows(name: str, recordings: int = 2, seed: int = 1) -> Iterator[dict[str, An
         rate = total[0] / total[1]
         loss = float(np.interp(np.log10(max(rate, 1e-9)), np.log10(np.maximum(rates, 1e-9)), _STEPS_DB))
         allowed = float(np.interp(case.limit_db, _STEPS_DB, rates))
-        yield {"case": name, "snr_db": snr, "wrong": int(total[0]), "bits": int(total[1]), "ber": rate, "ber_without": rates[0],
-               "allowed_ber": allowed, "loss_db": loss, "limit_db": case.limit_db, "met": bool(rate <= allowed),
-               "seconds": seconds}
+        yield {"case": name, "snr_db": snr, "wrong": int(total[0]), "bits": int(total[1]), "ber": rate,
+               "ber_told": float(total[2] / total[3]), "ber_without": rates[0], "allowed_ber": allowed,
+               "loss_db": loss, "limit_db": case.limit_db, "met": bool(rate <= allowed), "seconds": seconds}
 
 
 def _separated(case: Case, snr_db: float, generator: torch.Generator) -> tuple[np.ndarray, float]:
-    """((wrong, compared) bits of one recording, seconds that the separation took)."""
+    """((wrong, compared) bits of one recording with the kinds alone, and with everything told; seconds that the first took)."""
     s, truth = alone(drawn(case.wanted, generator), 1, SAMPLES, generator)
     noise_var = 10 ** (-snr_db / 10)
-    y, sources = s + noise_var ** 0.5 * noise(s.shape, generator), [case.wanted]
+    y, told = s + noise_var ** 0.5 * noise(s.shape, generator), [replace(cast(Any, truth), gain=1.0)]
     for other, sir in zip(case.others, case.sir_db):
-        y, sources = y + 10 ** (-sir / 20) * alone(drawn(other, generator), 1, SAMPLES, generator)[0], [*sources, other]
-    began = time.perf_counter()
-    out = separate_stream(y[0].numpy(), [forgotten(source) for source in sources])
-    took = time.perf_counter() - began
-    reader: Any = replace(cast(Any, truth), gain=1.0).demodulator()
-    cleaned = torch.from_numpy(out.sources[0].cleaned)[None]
-    return np.array(wrong_bits(reader(cleaned, noise_var), reader(s, 1e-3))), took
+        wave, own = alone(drawn(other, generator), 1, SAMPLES, generator)
+        gain = 10 ** (-sir / 20)
+        y, told = y + gain * wave, [*told, replace(cast(Any, own), gain=gain)]
+    reader, took = told[0].demodulator(), 0.0
+    counts: list[int] = []
+    for sources, level in (([forgotten(source) for source in (case.wanted, *case.others)], None), (told, noise_var)):
+        began = time.perf_counter()
+        out = separate_stream(y[0].numpy(), sources, noise_var=level)
+        took = took or time.perf_counter() - began
+        counts += wrong_bits(reader(torch.from_numpy(out.sources[0].cleaned)[None], noise_var), reader(s, 1e-3))
+    return np.array(counts), took
 
 
 def _without(case: Case, snr_db: float, recordings: int, seed: int) -> float:

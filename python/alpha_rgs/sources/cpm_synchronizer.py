@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Timing, carrier offset and phase of any continuous-phase modulation, in noise of any density.
 
-1. Blocks of a few symbols of any phase: log sum over words of I0(2|<a·s_w, W·x>|)·exp(-<a·s_w, W·a·s_w>), W = 1/density, summed
-   over the blocks, at a grid of timings and carrier offsets. a: half a sine over the block, without which the block's edges would
-   be wider in frequency than the signal, and see noise beside the interference's band that the signal does not.
+1. Where the carrier offset is unknown: the likeliest symbols (cpm_detection.py) whose phase is remembered for a few of them, at
+   a grid of timings and carrier offsets. Else blocks of a few symbols of any phase: log sum over words of I0(2|<a·s_w, W·x>|)·
+   exp(-<a·s_w, W·a·s_w>), W = 1/density, summed over the blocks, at a grid of timings. a: half a sine over the block, without
+   which the block's edges would be wider in frequency than the signal, and see noise beside the interference's band.
 2. The best few: the likeliest symbols there (cpm_detection.py), and Gauss-Newton steps of timing and carrier offset on their
    waveform, of a phase of its own for each stretch of the window. Then again with longer stretches, the best of all to the end.
 """
@@ -27,7 +28,6 @@ REACH = 0.02            # cycles per sample: how far an unknown carrier offset m
 _FLOOR = 0.03           # of the signal's power, per sample: no less noise is believed, so that no word is ever excluded
 _BLOCK = {2: 5, 4: 3}   # levels -> symbols of a block: 128 and 1024 words at span 3
 _TIMINGS = 6            # to a symbol: block starts that are tried
-_CARRIERS = 0.4         # cycles over a block, between carrier offsets that are tried
 _HOP = 2                # symbols from block to block: half a sine over three or more sees the ones between too
 _KEPT = 4               # points of the grid that are looked at more closely
 # Symbols that detection remembers the phase of; symbols of a stretch of one phase, of steps (0: the window); how many of the
@@ -40,8 +40,8 @@ _STRETCH = 16           # symbols of one phase, where the phase is read off at l
 _PHASES = 2             # corrections of the phase by the posterior mean
 _MEMORY = 4             # symbols that the phase is remembered where carrier offsets are searched
 _FINE = 0.05            # cycles over these, between carrier offsets
-_PART = 160             # symbols of the window that are searched
-_APART = 0.15           # symbols: timings that differ
+_PART = 320             # symbols of the window that are searched: of half as many the right carrier is missed in one of four
+_PLACES = 5             # timings to a symbol there
 _GOING = 3              # points that go on from there
 _BRIEF = {2: 3, 4: 2}   # levels -> symbols of a state there
 _STEPS = 3              # of Gauss-Newton on the same symbols
@@ -133,10 +133,9 @@ def synchronize(signal: Any, x: Tensor, noise: Noise | Number, timing: Any,
     density = Noise.of(noise).density(samples).to(x.device).clamp_min(_FLOOR).expand(batch, -1)
     known = [None if v is None else torch.as_tensor(v, dtype=torch.float64, device=x.device).reshape(-1).expand(batch)
              for v in (timing, carrier)]
-    timings, carriers = candidates(signal, x, density, *known)
     seen = whitened(x, density)
-    if carrier is None:
-        timings, carriers = _carriers(signal, seen, timings)
+    asked = known[0]
+    timings, carriers = _carriers(signal, seen, asked) if known[1] is None else _timings(signal, x, density, asked, known[1])
     kept, near = timings.shape[1], (timings, carriers)
     rows = torch.arange(batch, device=x.device).repeat_interleave(kept)
     limit = torch.tensor([signal.samples_per_symbol / 8 if timing is None else 1e-9, 1.0], dtype=torch.float64, device=x.device)
@@ -171,50 +170,37 @@ def _nearby(signal: Any, seen: Whitened, tau: Tensor, f: Tensor, memory: float, 
     return grid.gather(1, metric.argmax(1, keepdim=True))[:, 0]
 
 
-def _carriers(signal: Any, seen: Whitened, timings: Tensor) -> tuple[Tensor, Tensor]:
-    """Timings and carrier offsets, float64 [batch, _GOING]: the likeliest of a fine grid of carrier offsets, at the first two of
-    the timings that differ, in a part of the window."""
-    batch, samples, sps = len(timings), seen.x.shape[1], signal.samples_per_symbol
-    apart = (timings - timings[:, :1]) / sps
-    other = ((apart - torch.round(apart)).abs() > _APART).int().argmax(1, keepdim=True)         # 0: there is none
-    two = torch.cat([timings[:, :1], timings.gather(1, other)], 1)
+def _carriers(signal: Any, seen: Whitened, timing: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Timings and carrier offsets, float64 [batch, _GOING]: the likeliest of a fine grid of both, or at timings that are known."""
+    batch, samples, sps, device = *seen.x.shape, signal.samples_per_symbol, seen.x.device
+    places = (torch.arange(_PLACES, device=device) / _PLACES * sps)[None].double() if timing is None else timing[:, None]
+    places = places.expand(batch, -1)
     side = math.ceil(REACH * _MEMORY * sps / _FINE)
-    grid = torch.linspace(-REACH, REACH, 2 * side + 1, dtype=torch.float64, device=two.device)
+    grid = torch.linspace(-REACH, REACH, 2 * side + 1, dtype=torch.float64, device=device)
     length = min(samples, int(_PART * sps) + seen.taps.shape[1])
     low = (samples - length) // 2
     part = Whitened(seen.x[:, low:low + length], seen.taps)
-    shape = (batch, 2, len(grid))
-    tau, f = two[:, :, None].expand(shape).flatten(), grid.expand(shape).flatten()
-    rows = torch.arange(batch, device=two.device).repeat_interleave(2 * len(grid))
+    shape = (batch, len(grid), places.shape[1])
+    tau, f = places[:, None].expand(shape).flatten(), grid[:, None].expand(shape).flatten()
+    rows = torch.arange(batch, device=device).repeat_interleave(shape[1] * shape[2])
     size = max(1, _ELEMENTS // (length * signal.levels ** max(2, signal.span)))
-    state, every = _BRIEF[signal.levels], torch.arange(len(rows), device=two.device)
+    state, every = _BRIEF[signal.levels], torch.arange(len(rows), device=device)
     metric = torch.cat([Detection(signal, part.select(rows[some]), tau[some] - low, f[some], _MEMORY, state).metric
                         for some in every.split(size)]).reshape(shape)
-    metric[:, 1][other[:, 0] == 0] = -torch.inf
-    edge = torch.full_like(metric[..., :1], -torch.inf)
-    peak = (metric >= torch.cat([metric[..., 1:], edge], 2)) & (metric >= torch.cat([edge, metric[..., :-1]], 2))
-    best = torch.where(peak, metric, metric - 1e6).flatten(1).topk(_GOING, 1).indices
-    return tau.reshape(batch, -1).gather(1, best), f.reshape(batch, -1).gather(1, best)
+    timings, carriers = _peaks(metric, places, grid.expand(batch, -1), sps, timing is None)
+    return timings[:, :_GOING], carriers[:, :_GOING]
 
 
-def candidates(signal: Any, x: Tensor, density: Tensor, timing: Tensor | None, carrier: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Timings and carrier offsets, float64 [batch, kept], the likeliest of a grid; or those that are known."""
-    sps, levels, device = signal.samples_per_symbol, signal.levels, x.device
-    if timing is not None and carrier is not None:
-        return timing[:, None], carrier[:, None]
-    length = _BLOCK[levels]
-    width = math.ceil(length * sps)
-    side = math.ceil(REACH * width / _CARRIERS)
-    carriers = torch.linspace(-REACH, REACH, 2 * side + 1, dtype=torch.float64, device=device)[None].expand(len(x), -1)
-    if carrier is not None:
-        carriers = carrier[:, None]
-    fractions = max(1, math.ceil(_TIMINGS / sps))               # to a sample: where blocks may start
-    places = torch.arange(_TIMINGS, device=device) / _TIMINGS * sps
+def _timings(signal: Any, x: Tensor, density: Tensor, timing: Tensor | None, carrier: Tensor) -> tuple[Tensor, Tensor]:
+    """Timings and carrier offsets, float64 [batch, kept]: of carrier offsets that are known, the likeliest timings of a grid, or
+    the ones that are known."""
+    sps, carriers = signal.samples_per_symbol, carrier[:, None]
     if timing is not None:
-        places = ((timing - signal.half_length) % sps)[:, None]
-    out = torch.stack([_metric(signal, x[k], density[k], places if timing is None else places[k], carriers[k], fractions)
-                       for k in range(len(x))])                 # [batch, carriers, timings]
-    return _peaks(out, places.expand(len(x), -1) + signal.half_length, carriers, sps, timing is None)
+        return timing[:, None], carriers
+    fractions = max(1, math.ceil(_TIMINGS / sps))               # to a sample: where blocks may start
+    places = torch.arange(_TIMINGS, device=x.device) / _TIMINGS * sps
+    out = torch.stack([_metric(signal, x[k], density[k], places, carriers[k], fractions) for k in range(len(x))])
+    return _peaks(out, places.expand(len(x), -1) + signal.half_length, carriers, sps, True)
 
 
 def _peaks(log: Tensor, timings: Tensor, carriers: Tensor, sps: float, cyclic: bool) -> tuple[Tensor, Tensor]:
