@@ -198,10 +198,24 @@ def spread_error_probability(out: Separation, prior: LinearModulation, times: fl
     """The Separation, llrs and quality of which allow for wrong decisions that make others wrong, and so do not show: `times` the
     share of wrong bits that is expected of a symbol and `reach` others to either side is added to what is expected of its own."""
     if out.symbols.shape[1]:
-        wrong, alphabet = torch.sigmoid(-out.llrs.abs()), prior.signal.alphabet
-        near = torch.nn.functional.avg_pool1d(wrong.mean(2)[:, None], 2 * reach + 1, 1, reach, count_include_pad=False)
-        _besides(out, times * near[:, 0], alphabet.bits_per_symbol * alphabet.least_distance ** 2)
+        alphabet = prior.signal.alphabet
+        _besides(out, times * expected_near(out.llrs, reach), alphabet.bits_per_symbol * alphabet.least_distance ** 2)
     return out
+
+
+def expected_near(llrs: Tensor, reach: int) -> Tensor:
+    """The share of wrong bits that LLRs [batch, symbols, bits] expect of each symbol and `reach` others to either side, [batch,
+    symbols]."""
+    wrong = torch.sigmoid(-llrs.abs()).mean(2)
+    return torch.nn.functional.avg_pool1d(wrong[:, None], 2 * reach + 1, 1, reach, count_include_pad=False)[:, 0]
+
+
+def doubted(llrs: Tensor, share: Tensor) -> Tensor:
+    """LLRs [batch, symbols, bits] of bits of which a share [batch, symbols] or [batch, 1] is wrong besides those that they
+    expect."""
+    wrong = torch.sigmoid(-llrs.abs())
+    wrong = (wrong + share[..., None] * (1 - 2 * wrong)).clamp(1e-30, 0.5)
+    return torch.copysign(torch.minimum(llrs.abs(), torch.log((1 - wrong) / wrong)), llrs)
 
 
 def false_lock_penalty(out: Separation, level: float, power: float) -> Separation:
@@ -216,9 +230,7 @@ def false_lock_penalty(out: Separation, level: float, power: float) -> Separatio
 def _besides(out: Separation, share: Tensor, power: float) -> Separation:
     """The Separation; a share [batch, symbols] or [batch, 1] of its bits is wrong besides those that its llrs expect, and adds
     that times `power` to the symbols' error."""
-    wrong = torch.sigmoid(-out.llrs.abs())
-    wrong = (wrong + share[..., None] * (1 - 2 * wrong)).clamp(1e-30, 0.5)
-    out.llrs = torch.copysign(torch.minimum(out.llrs.abs(), torch.log((1 - wrong) / wrong)), out.llrs)
+    out.llrs = doubted(out.llrs, share)
     out.quality = -10 * torch.log10(10 ** (-out.quality / 10) + power * share.mean(1))
     return out
 

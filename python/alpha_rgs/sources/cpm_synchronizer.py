@@ -171,7 +171,7 @@ def _nearby(signal: Any, seen: Whitened, tau: Tensor, f: Tensor, memory: float, 
 
 
 def _carriers(signal: Any, seen: Whitened, timing: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Timings and carrier offsets, float64 [batch, _GOING]: the likeliest of a fine grid of both, or at timings that are known."""
+    """Timings and carrier offsets, float64 [batch, _GOING]: the likeliest of a fine grid of both, or at timings known."""
     batch, samples, sps, device = *seen.x.shape, signal.samples_per_symbol, seen.x.device
     places = (torch.arange(_PLACES, device=device) / _PLACES * sps)[None].double() if timing is None else timing[:, None]
     places = places.expand(batch, -1)
