@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The promises of docs/benchmarks.md. The slow ones run by `./run test --slow`; recorded signals only where they are."""
+import json
 import pathlib
 
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks import families as evaluation
 from benchmarks import recorded as evaluation_recorded
+from benchmarks.cli import app
 
 SCORING = pathlib.Path(__file__).resolve().parents[3] / "shared" / "scoring"
 
@@ -69,3 +72,17 @@ def test_accelerated_alpha_rgs_without_noise(preset, evaluations, most, sir_db):
     """A hundredth of the published evaluations and fewer, at no more errors."""
     row = evaluation.isolated("alpha_rgs", sir_db, 50, preset=preset)
     assert row["evaluations"] <= evaluations and row["ber"] <= most
+
+
+def test_cases_of_any_kind_wanted_are_named():
+    refused = CliRunner().invoke(app, ["wanted", "--case", "semaphore"])
+    assert refused.exit_code == 2 and "semaphore" in refused.output and "fractional" in refused.output
+
+
+@pytest.mark.slow
+def test_a_part_of_a_name_picks_cases(tmp_path):
+    out = tmp_path / "rows.json"
+    ran = CliRunner().invoke(app, ["wanted", "--case", "ppm under qpsk", "--recordings", "1", "--json", str(out)])
+    assert ran.exit_code == 0, ran.output
+    row, = json.loads(out.read_text())
+    assert row["case"] == "PPM under QPSK, -10 dB" and row["ber_told"] <= row["allowed_ber"] and row["met"]
