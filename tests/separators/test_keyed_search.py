@@ -6,7 +6,7 @@ import pytest
 import torch
 from alpha_rgs.separators.joint_keyed import by_keyed, keyed_pair
 from alpha_rgs.separators.keyed_chains import means, recombined
-from alpha_rgs.separators.keyed_nuisances import likeliest
+from alpha_rgs.separators.keyed_nuisances import followed
 from alpha_rgs.separators.keyed_search import Search, columns
 from alpha_rgs.signals import Fsk as FskSignal
 from alpha_rgs.signals import Gmsk as GmskSignal
@@ -123,7 +123,7 @@ def test_guesses_lead_to_the_carrier():
     guesses = lost.guess(y[:1] - b[:1], level[:1])[2].select(0).select(slice(1, None))
     assert float((guesses.carrier - own.carrier_offset).abs().min()) > 1e-4
     model = beside.linear_model((1, y.shape[1]))
-    found = likeliest(lost, y[:1], model, [g[:1] for g in gains], level[:1], guesses)
+    found = followed(lost, y[:1], model, [g[:1] for g in gains], level[:1], guesses)
     period = C4FM.samples_per_symbol
     assert abs(float(found["carrier_offset"] - own.carrier_offset)) < 3e-5
     assert abs((float(found["timing"] - own.timing) + period / 2) % period - period / 2) < 0.4

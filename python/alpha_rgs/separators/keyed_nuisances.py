@@ -34,8 +34,8 @@ _COST = 6.0             # nats of a jump: symbols beside it do not fit
 _SPREAD = 4             # symbols over which a jump may be spread
 
 
-def likeliest(source: Any, y: Tensor, model: LinearModel, gains: Sequence[Tensor], noise: Tensor,
-              guesses: Guesses) -> dict[str, Tensor]:
+def followed(source: Any, y: Tensor, model: LinearModel, gains: Sequence[Tensor], noise: Tensor,
+             guesses: Guesses) -> dict[str, Tensor]:
     """What the source lacks, name -> [1], as the likeliest of the guesses [c] leads to it, in one window y, complex64 [1,
     samples], beside a linear source of that model. gains: of both, [1] each; noise: [1]."""
     signal, samples = source.signal, y.shape[1]

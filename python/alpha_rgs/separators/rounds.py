@@ -157,7 +157,7 @@ class Rounds:
 
 
 def relevelled(y: Tensor, sync: Synchronized, gains: Sequence[Tensor], noise: Tensor, given: Sequence[Any], noise_var: Any,
-              parts: Sequence[Part] = ()) -> tuple[list[Tensor], Tensor]:
+               parts: Sequence[Part] = ()) -> tuple[list[Tensor], Tensor]:
     """(gains, noise) where sources find amplitudes of their own (bursts.py), which then are of unit power in `sync`. parts: of a
     separation, beside such sources what it leaves is noise, however much of it the variances claim."""
     if not any(source.own_levels for source in sync.sources):

@@ -29,7 +29,7 @@ from ..synchronization.stationary import likeliest, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
 from .joint_keyed import keyed_pair, undecided
-from .keyed_nuisances import likeliest as likeliest_of
+from .keyed_nuisances import followed
 
 _SWEEPS = 2             # over the sources; a third changes timings by hundredths of a sample
 _ALIKE = 0.8            # overlap of two spectra (Bhattacharyya) from which on a carrier of 0.02 moves power from one to the other
@@ -63,7 +63,7 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
     what is known of each already, where that is so: then one sweep in what the others leave. pair(y, chain, other): separates a
     train of pulses from one other source, what both lack being unknown. backwards: the weakest source first. free: sources whose
     gains are not given. thorough: False where only the linear sources' nuisances are asked for."""
-    task = _Mixture(y, sources, gains, noise, parts)
+    task = _Mixture(y, sources, gains, noise, parts, thorough)
     core = task.core() if pair is not None and parts is None else None
     if parts is None and core is None:
         task.share_alike(free)
@@ -76,8 +76,7 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
                     task.find(k)
             if core is not None and pair is not None and sweep == 0:
                 task.find_pair(*core, pair)
-        if thorough:
-            task.choose()
+        task.choose()
     return Synchronized(task.found, task.reported, task.gains, core)
 
 
@@ -85,7 +84,7 @@ class _Mixture:
     """Sources of windows y while they are found one after the other."""
 
     def __init__(self, y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
-                 parts: Sequence[Part] | None) -> None:
+                 parts: Sequence[Part] | None, thorough: bool) -> None:
         self.y, self.gains, self.noise = y, [g.double() for g in gains], noise.double()
         self.given = [_settled(source) for source in sources]
         self.found = list(self.given)
@@ -96,6 +95,7 @@ class _Mixture:
         self.seen = set(range(len(sources))) if parts is not None else set()
         self.alike: dict[int, set[int]] = {}
         self.whole = parts is not None
+        self.wide = thorough and not self.whole
         self.guesses: list[Guesses] = []        # what each sweep takes a continuous-phase source for
 
     def _looked_for(self, source: Source) -> bool:
@@ -197,7 +197,7 @@ class _Mixture:
             index = slice(row, row + 1)
             own = Guesses.joined([guesses.select(row) for guesses in self.guesses])
             model: Any = self.found[other].select(torch.tensor([row])).linear_model((1, self.y.shape[1]))
-            rows.append(likeliest_of(self.given[k].select(torch.tensor([row])), self.y[index], model,
+            rows.append(followed(self.given[k].select(torch.tensor([row])), self.y[index], model,
                                  (self.gains[k][index], self.gains[other][index]), noise[index], own))
         values = {name: torch.cat([found[name] for found in rows]) for name in self.reported[k]}
         self.found[k], self.reported[k] = replace(cast(Any, self.found[k]), **values), values
@@ -214,8 +214,8 @@ class _Mixture:
             x = rest / scale[:, None].float()
             if self.given[k].structure is Structure.CHAIN:
                 self.found[k], self.reported[k] = _chain(x, cast(LinearModulation, self.given[k]), noise)
-            elif self.given[k].keyed and not self.whole:
-                self.found[k], self.reported[k], guesses = cast(Any, self.given[k]).guess(x, noise)
+            elif self.wide:
+                self.found[k], self.reported[k], guesses = self.given[k].guess(x, noise)
                 self.guesses += [guesses] if guesses is not None else []
             else:
                 self.found[k], self.reported[k] = self.given[k].synchronize(x, noise)

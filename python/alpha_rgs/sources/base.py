@@ -291,6 +291,11 @@ class Source(ABC):
         estimates nothing."""
         return self, {}
 
+    def guess(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor], Any]:
+        """What `synchronize` returns, and what else the nuisances may be, which detection together with the other sources tells
+        apart (cpm_synchronizer.Guesses, of sources that are `keyed`). Default: None, nothing else."""
+        return *self.synchronize(x, noise), None
+
     def levelled(self) -> tuple[Self, Tensor | None]:
         """Of a source with own_levels: the same one with amplitudes of unit mean power in each window, and the factor on its gain
         float64 [batch] that this takes (0: a window holds nothing of it). (self, None) of others."""

@@ -235,8 +235,8 @@ class Gmsk(Source):
         return laurent.synchronize(self, x, noise) if self.linear else synchronized(self, x, noise)[:2]
 
     def guess(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor], Guesses | None]:
-        """As `synchronize`, where `keyed`, and what else the nuisances may be."""
-        return synchronized(self, x, noise, wide=True)
+        """See Source.guess: where the modulation index is not 1/2."""
+        return super().guess(x, noise) if self.linear else synchronized(self, x, noise, wide=True)
 
     @property
     def starts(self) -> int:
