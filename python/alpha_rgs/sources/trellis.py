@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..native import kernels
 from ..signals.carrier import carrier
 from .base import Demodulated, Number
 
 # Dibits of the symbols -3, -1, +1, +3. ETSI TS 102 361-1, table 10.3: 01 is +3 (1.944 kHz), 00 is +1 (0.648 kHz), 10 is -1, 11 is
 # -3. TIA-102.BAAA, C4FM: the same, of 1.8 and 0.6 kHz. The first bit is the sign, the second one the size.
 _DIBITS = ((1, 1), (1, 0), (0, 0), (0, 1))
+_KERNEL = "alpha_rgs.sources.trellis_kernel"
 BITS = {2: ((0,), (1,)), 4: _DIBITS}        # levels -> bits of each symbol, the lowest frequency first
 
 
@@ -225,14 +227,39 @@ class Trellis:
         total = total.flatten(1).index_select(1, self.come).view(len(done), self.levels, self.q, self.states)
         return total.gather(1, best[:, None])[:, 0]
 
+    def _native(self, odds: bool, signed: bool) -> tuple[Tensor, Tensor, Tensor] | None:
+        """(log p(x) [k]; odds [k, blocks, levels]; sums over roots of root·P(word, root) [k, blocks, words]) by native kernels,
+        the last two only where they are wanted; None where the torch code below has to do it."""
+        kernel = kernels(_KERNEL, self.fit)
+        if kernel is None:
+            return None
+        blocks, k, words = self.fit.shape
+        chances = torch.empty(k, blocks if odds else 0, self.levels, dtype=torch.float64)
+        sums = torch.empty(k, blocks if signed else 0, words, dtype=torch.complex128)
+        fit, roots, come, lead = self._arrays()
+        evidence = kernel.marginals(fit, roots, come, lead, self.drift, self.starts, chances.numpy(), sums.numpy())
+        return torch.from_numpy(evidence), chances, sums
+
+    def _arrays(self) -> tuple[Any, ...]:
+        """fit, roots, come and lead for the kernels."""
+        fit = self.fit.to(torch.complex128).numpy()
+        return fit, self.roots[:, 0].numpy(), self.come.view(self.levels, -1).numpy(), self.lead.numpy()
+
     def evidence(self) -> Tensor:
         """log p(x) up to what is the same for all hypotheses, [k]."""
+        if native := self._native(False, False):
+            return native[0]
         alpha, _ = functools.reduce(lambda _, later: later, self.forward())
         return alpha.flatten(1).logsumexp(1)
 
     def likeliest(self) -> tuple[Tensor, Tensor]:
         """(the likeliest sequence, float64 [k, blocks + span - 1] from span - 1 symbols before the first of `numbers`; the root
         at which it starts, int64 [k]), by Viterbi's algorithm."""
+        if kernel := kernels(_KERNEL, self.fit):
+            path = torch.empty(self.fit.shape[1], len(self.fit) + self.signal.span - 1, dtype=torch.int64)
+            first = torch.empty(len(path), dtype=torch.int64)
+            kernel.viterbi(*self._arrays()[:3], self.drift, self.starts, path.numpy(), first.numpy())
+            return self.alphabet[path], first
         alpha, done = self.start()
         back, size = [], len(alpha)
         for part in self.parts():
@@ -280,12 +307,23 @@ class Trellis:
     def odds(self) -> Tensor:
         """Log-probabilities, up to a constant, of the values of the symbol that begins in each block, float64 [k, blocks,
         levels]."""
+        if native := self._native(True, False):
+            return native[1]
         parts = [joint.flatten(2, 3).logsumexp(2) for _, joint, _ in self.backward()]
         return torch.cat(parts[::-1]).movedim(0, 1).contiguous()
 
     def mean(self) -> Tensor:
         """E[s | x], complex128 [k, samples]."""
-        signed = torch.empty_like(self.fit)         # sum over roots of root·P(word, root)
+        native = self._native(False, True)
+        signed = self._signed() if native is None else native[2].movedim(1, 0)
+        weight = signed.movedim(0, 1)
+        weight = (weight.real if self.real else weight).to(self.waves.dtype)
+        out = (weight @ self.waves if self.waves.ndim == 3 else (weight[:, :, None] @ self.waves)[:, :, 0]) * self.tilt
+        return out.flatten(1).gather(1, self.inside)
+
+    def _signed(self) -> Tensor:
+        """Sum over roots of root·P(word, root), [blocks, k, words]."""
+        signed = torch.empty_like(self.fit)
         total = None
         for first, joint, done in self.backward():
             total = joint[-1].flatten(1).logsumexp(1)[:, None, None] if total is None else total
@@ -297,6 +335,4 @@ class Trellis:
             else:
                 sums = (p[0].unflatten(2, (self.states, self.levels)) * self.phasors(done)[..., None]).sum(1).flatten(1)[None]
             signed[first:first + len(sums)] = sums
-        weight = signed.movedim(0, 1).to(self.waves.dtype)
-        out = (weight @ self.waves if self.waves.ndim == 3 else (weight[:, :, None] @ self.waves)[:, :, 0]) * self.tilt
-        return out.flatten(1).gather(1, self.inside)
+        return signed
