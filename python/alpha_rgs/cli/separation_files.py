@@ -168,7 +168,7 @@ def _method(asked: str, soi: Any, interference: Any) -> tuple[str, str]:
     from ..separators.api import found_together
     from ..sources.base import Structure
 
-    if soi.structure is not Structure.CHAIN or found_together(interference):
+    if soi.structure is not Structure.CHAIN or found_together(soi, interference, asked):
         return asked, "as asked" if asked != "auto" else f"auto: {_kind(soi)} under {_kind(interference)}"
     name = choose(asked, soi, interference)
     if asked != "auto":

@@ -27,7 +27,7 @@ from .matched_filter import matched_filter
 from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
-from .several import check_apart, separate_several
+from .several import check_apart, separate_several, sought_trains
 
 METHODS: dict[str, Callable[..., Separation]] = {
     "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
@@ -94,7 +94,7 @@ def _by_carriers(pair: bool, method: str, free: Sequence[str], options: dict[str
 def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any, noise_var: Any, free: Sequence[str],
                 options: dict[str, Any]) -> Separation:
     """By a pair's own method, or that of any sources."""
-    if pair and given[0].structure is Structure.CHAIN and not found_together(given[1]):
+    if pair and given[0].structure is Structure.CHAIN and not found_together(given[0], given[1], method):
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
@@ -108,11 +108,12 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
     return out
 
 
-def found_together(interference: Source) -> bool:
-    """Whether an interference is found with the signal of interest and not before it: a sum that lacks nuisances, or bursts
-    whose amplitudes are their own."""
+def found_together(soi: Source, interference: Source, method: str = "auto") -> bool:
+    """Whether an interference is found with the signal of interest and not before it: a sum that lacks nuisances, bursts whose
+    amplitudes are their own, or a train of pulses where both lack nuisances."""
     bursts = interference.own_levels and bool(interference.unknown)
-    return bursts or (len(interference.parts) > 1 and interference.unknown_parts)
+    sums = len(interference.parts) > 1 and interference.unknown_parts
+    return bursts or bool(sums) or sought_trains([soi, interference], method)
 
 
 def choose(method: str, soi: LinearModulation, interference: Source) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -21,6 +22,7 @@ from .base import Separation, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
+from .train_pairs import by_guesses
 
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
@@ -40,9 +42,10 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
-    two = len(sources) == 2 and not (_lacking(sources) and any(_by_itself(source) for source in sources))
+    trains = sought_trains(sources, method)
+    two = len(sources) == 2 and not (_lacking(sources) and (trains or any(_by_itself(source) for source in sources)))
     framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
-    if len(y) > 1 and not framed and any(map(_differing, sources)):
+    if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
             window, own, method, level, pair, free, **options))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
@@ -90,6 +93,17 @@ def _by_itself(source: Source) -> bool:
     return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear) or source.keyed
 
 
+def sought_trains(sources: Sequence[Source], method: str) -> bool:
+    """Whether both of two sources are trains of pulses that lack nuisances: each then is found by its own cyclic lines. The
+    search of a pair needs an interference whose band lies mostly beside the signal of interest's, and knows no carrier offset
+    of it."""
+    def sought(source: Any) -> bool:
+        return (source.structure is Structure.CHAIN and bool(source.unknown) and not source.channel_length
+                and not source.signal.channel)
+
+    return method in ("auto", "joint") and len(sources) == 2 and all(map(sought, sources))
+
+
 def _lacking(sources: Sequence[Source]) -> bool:
     return any(source.unknown for source in sources)
 
@@ -121,7 +135,8 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     if not len(rows):
         return out
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
-    other = attempt(y[rows], [source.select(rows) for source in sources], name, some, options, free, pair, backwards=True)
+    again = by_guesses if sought_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
+    other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free)
     ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
     better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
     place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
@@ -136,12 +151,12 @@ def _differing(source: Source) -> bool:
 
 
 def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: Any) -> Tensor:
-    """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power; beside
-    a continuous-phase source, those which leave more than the noise that the densities show."""
+    """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power; of two
+    trains of pulses, and beside a continuous-phase source, those which leave more than the noise that the densities show."""
     sought = [e for e, s in zip(out.sources, sources) if (s.linear or s.keyed) and s.decided and s.unknown]
     if len(sought) < 2:
         return torch.zeros(0, dtype=torch.int64)
-    if any(source.keyed for source in sources):
+    if any(source.keyed for source in sources) or sought_trains(sources, "joint"):
         seen = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)[1]
         return torch.nonzero(out.noise_var > _EXCESS * seen)[:, 0]
     powers = torch.stack([torch.as_tensor(e.state.gain).double().square() for e in sought])

@@ -25,7 +25,7 @@ from ..sources.cpm_synchronizer import Guesses
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.powers import densities, regressed_gains
-from ..synchronization.stationary import likeliest, refine_sync
+from ..synchronization.stationary import by_likelihood, refine_sync
 from .base import Separation
 from .joint_general import Part, denoised, without
 from .joint_keyed import keyed_pair, undecided
@@ -236,18 +236,22 @@ def _settled(source: Source) -> Source:
 
 def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModulation, dict[str, Tensor]]:
     """A train of pulses at unit power in noise of known density, window by window."""
-    density, white = noise.density(x.shape[1]), torch.as_tensor(noise.white, dtype=torch.float64).reshape(-1).expand(len(x))
     found: dict[str, list[float]] = {key: [] for key in NUISANCES if key in soi.unknown}
-    for row, window in enumerate(x):
-        index = slice(row, row + 1)
-        own = replace(soi.select(index), gain=None)
-        psd = (density[min(row, len(density) - 1)] - white[row]).clamp_min(0)
-        level = float(psd.mean())
-        best = likeliest(window, own, Background(psd + 1e-12), max(level, 1e-12) ** 0.5, float(white[row]))
+    for row in range(len(x)):
+        best = trains_within(x, soi, noise, row)[0]
         for key in found:
             found[key].append(float(getattr(best, key)))
     values = {key: torch.tensor(column, dtype=torch.float64) for key, column in found.items()}
     return replace(cast(Any, soi), **values), values
+
+
+def trains_within(x: Tensor, soi: LinearModulation, noise: Noise, row: int) -> list[LinearModulation]:
+    """What a train of pulses, at unit power in noise of known density, may be in one window of x, the likeliest first."""
+    index, density = slice(row, row + 1), noise.density(x.shape[1])
+    white = float(torch.as_tensor(noise.white, dtype=torch.float64).reshape(-1).expand(len(x))[row])
+    psd = (density[min(row, len(density) - 1)] - white).clamp_min(0)
+    own = replace(soi.select(index), gain=None)
+    return by_likelihood(x[row], own, Background(psd + 1e-12), max(float(psd.mean()), 1e-12) ** 0.5, white)
 
 
 def refined(y: Tensor, source: LinearModulation, free: Sequence[str], part: Part, others: Tensor, gain: Tensor,

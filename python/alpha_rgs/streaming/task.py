@@ -42,7 +42,7 @@ class Task:
         soi, other = self.sources[0], self.sources[1]
         self.soi: Any = soi
         self.interference: Any = other
-        pair = not self.several and soi.structure is Structure.CHAIN and not found_together(other)
+        pair = not self.several and soi.structure is Structure.CHAIN and not found_together(soi, other, method)
         self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.longest = 0

@@ -85,16 +85,20 @@ def _spectrum(source: LinearModulation, offset: float, like: Tensor) -> Tensor:
 def _search(x: Tensor, weight: Tensor, signal: Any) -> Tensor:
     """Timing by a grid, float64 [batch], 0 … samples_per_symbol: x, weight [batch, samples] in frequency."""
     n, sps, reach = x.shape[1], signal.samples_per_symbol, int(np.ceil(signal.half_length)) + 1
-    whole, metrics = n // sps, []
+    seen, power = [], []
     for fraction in np.arange(_FRACTIONS) / _FRACTIONS:
         pulse = np.roll(np.pad(signal.pulse_at(np.arange(-reach, reach + 1) - fraction), (0, n - 2 * reach - 1)), -reach)
         h = torch.tensor(np.fft.fft(pulse), device=x.device)
-        z = torch.fft.ifft(x * weight * h.conj())[:, :whole * sps].unflatten(1, (whole, sps))
-        metric = z.abs().square().sum(1)
-        if signal.alphabet.name == "bpsk":              # the best axis: half the sum and half its modulus
-            metric = (metric + z.square().sum(1).abs()) / 2
-        metrics.append(metric / (weight * h.abs().square()).mean(1, keepdim=True))
-    return torch.stack(metrics, 2).flatten(1).argmax(1).double() / _FRACTIONS
+        seen.append(torch.fft.ifft(x * weight * h.conj()))
+        power.append((weight * h.abs().square()).mean(1))
+    timing = torch.arange(round(sps * _FRACTIONS), device=x.device)           # in steps of the grid, as the times of symbols
+    at = timing + torch.round(torch.arange(int(n // sps), device=x.device)[:, None] * sps * _FRACTIONS).long()
+    at = at.clamp(max=n * _FRACTIONS - 1)
+    z = torch.stack(seen, 2).flatten(1)[:, at]                                # [batch, symbols, timings]
+    metric = z.abs().square().sum(1)
+    if signal.alphabet.name == "bpsk":                  # the best axis: half the sum and half its modulus
+        metric = (metric + z.square().sum(1).abs()) / 2
+    return (metric / torch.stack(power, 1)[:, timing % _FRACTIONS]).argmax(1).double() / _FRACTIONS
 
 
 def _weak(spectrum: Tensor) -> Tensor:

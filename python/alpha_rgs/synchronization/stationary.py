@@ -182,12 +182,18 @@ def _stationary(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
 def likeliest(y: Tensor, soi: Any, interference: Source, kappa: Number | None, noise_var: Number | None) -> LinearModulation:
     """The SOI with what it lacks, in a window y, complex [samples]: of several carrier offsets and lines, each refined with soft
     decisions, the one whose waveform explains the most. See candidates for the rest."""
+    return by_likelihood(y, soi, interference, kappa, noise_var)[0]
+
+
+def by_likelihood(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
+                  noise_var: Number | None) -> list[LinearModulation]:
+    """All those that `likeliest` tries, the likeliest first."""
     tried = []
     for one in _hypotheses(y, soi, interference, kappa, noise_var)[:_GUESSES]:
         for start in one.lines(soi, _RANKS if soi.carrier_offset is None else 1):
             tried.append(Refinement(y, one.model.noise).refined(start, [key for key in NUISANCES if key in soi.unknown]))
-    best = max(tried, key=lambda pair: pair[1])[0]
-    return replace(soi, **{key: getattr(best, key) for key in NUISANCES if getattr(soi, key) is None})
+    tried.sort(key=lambda pair: -pair[1])
+    return [replace(soi, **{key: getattr(own, key) for key in NUISANCES if getattr(soi, key) is None}) for own, _ in tried]
 
 
 def _levels(x: np.ndarray, own: np.ndarray, shape: np.ndarray, known: Any) -> Any:
