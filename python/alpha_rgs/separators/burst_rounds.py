@@ -27,6 +27,7 @@ _LOOKS = 3              # refinements of the others before bursts are looked for
 _WIDER = 2              # times a source's memory: how far from a burst its edges may be
 _BRIEF = 10             # passes of detection that looks for edges
 _RAMP, _AMISS = 3, 3.0  # times a source's memory at each end that may be no modulation; times the usual power left there
+_MATTERS = 0.25         # of a burst's power: less than that left at its ends is no ramp; a resampler leaves an eighth there
 Runs = list[tuple[int, int, float]]     # of each burst: first sample, one past the last, amplitude
 
 
@@ -134,9 +135,10 @@ class BurstRounds(Rounds):
             if not isinstance(burst, Burst) or isinstance(burst, Undecided):
                 continue
             step, begin, end = burst.memory, burst.begin, burst.end
+            least = max(_AMISS * usual, _MATTERS * float(self.gains[j]) ** 2)
             for _ in range(_RAMP):
-                begin += step * (float(power[begin:begin + step].mean()) > _AMISS * usual)
-                end -= step * (float(power[end - step:end].mean()) > _AMISS * usual)
+                begin += step * (float(power[begin:begin + step].mean()) > least)
+                end -= step * (float(power[end - step:end].mean()) > least)
             if end - begin < _LEAST * step:
                 continue
             for low, high in ((burst.begin, begin), (end, burst.end)):

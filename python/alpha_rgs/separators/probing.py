@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool1d
 
 from ..errors import CapabilityError
 from ..inference.linear_model import LinearModel
@@ -30,6 +31,10 @@ _NONLINEAR = 0.1        # and of what the best linear filter leaves: Gaussian so
 _CHANGED = 2e-3         # of a waveform's power: less than one bit in a window, and more than a network wavers
 _OCCUPIED = 0.99        # share of the power within the occupied bandwidth (ITU-R SM.328)
 _BINS = 512
+_LOCAL = 2.0            # durations (of one over the bandwidth) over which what a wrong decision leaves is looked for
+_ENDS = 8               # halves of these at each end of a window, where symbols reach beyond it
+_UNEVEN = 3.0           # times the median: noise leaves that over no such time of a window
+_NOTHING = 0.05         # of the noise at which a source decides: so little is uneven because of what edges and resamplers leave
 
 
 def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, linear: bool = True,
@@ -53,7 +58,7 @@ def by_denoisers(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
         parts = [_put(part, rows, own) for part, own in zip(parts, mine)]
         now = [found[k].wave if k in found else torch.zeros_like(y[rows]) for k in which]
         changed = torch.stack([(a - b).abs().square().mean(1) > _CHANGED for a, b in zip(now, before)]).any(0)
-        again = better & changed
+        again = better & changed & ~_explained(*windows(rows)[:3], mine, found, which)
         if turn == ROUNDS or not bool(again.any()):
             break
         rows, kept, before, misfit = rows[again], [_rows(part, again) for part in mine], [w[again] for w in now], left[again]
@@ -119,6 +124,23 @@ class Decided:
     def select(self, rows: Tensor) -> Decided:
         """Of some windows, bool [batch]."""
         return Decided(self.wave[rows], self.level[rows], self.source.select(torch.nonzero(rows)[:, 0]))
+
+
+def _explained(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], parts: Sequence[Part],
+               found: dict[int, Decided], which: Sequence[int]) -> Tensor:
+    """Windows in which no move can improve the decisions, bool [batch]: the parts leave about as much everywhere, and nowhere as
+    much as their denoisers take away without deciding otherwise. None where decisions spread over blocks."""
+    densities = [_density(source) for source in sources]
+    if set(found) != set(which) or any(d is None or s.blocks(y.shape) is not None for d, s in zip(densities, sources)):
+        return torch.zeros(len(y), dtype=torch.bool, device=y.device)
+    duration = math.ceil(_LOCAL / min(occupied_bandwidth(d) for d in densities if d is not None))
+    left = (y - sum(part.waveform for part in parts)).abs().square().double()
+    left = avg_pool1d(left[:, None], min(duration, y.shape[1]), max(1, duration // 2))[:, 0, _ENDS:-_ENDS]
+    if not left.shape[1]:
+        return torch.zeros(len(y), dtype=torch.bool, device=y.device)
+    least = torch.stack([found[k].level.nan_to_num(0.0) * gains[k].square() for k in which]).amin(0)
+    usual = torch.maximum(_UNEVEN * left.median(1).values, _NOTHING * least)
+    return left.amax(1) < torch.minimum(usual, least)
 
 
 def _all_decided(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise_var: Tensor, parts: Sequence[Part],

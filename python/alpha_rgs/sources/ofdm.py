@@ -235,7 +235,8 @@ class Ofdm(Source):
         sums, level = prefix_sums(product, rho * energy, usable, period, x.shape[1])
         best = ((sums.abs() if any_phase else sums.real) - level).argmax(1)
         if any_phase and self.frame_offset is not None:
-            best = (torch.as_tensor(self.frame_offset, device=x.device).reshape(-1).expand(len(x)) + spread) % period
+            known_offset = torch.as_tensor(self.frame_offset, device=x.device).reshape(-1).expand(len(x))
+            best = (known_offset.round().long() + spread) % period
         total, energy = sums.gather(1, best[:, None])[:, 0], level.gather(1, best[:, None])[:, 0] / rho[:, 0]
         alike, terms = (total.abs() / energy.clamp_min(1e-30)).clamp(1e-3, 1 - 1e-3), usable * (product.shape[1] // period)
         return (best - spread) % period, torch.angle(total), ((1 / alike.square() - 1) / (2 * terms)).sqrt()
