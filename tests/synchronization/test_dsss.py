@@ -14,9 +14,11 @@ from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.signals import constellation
 from alpha_rgs.signals.linear import scrambled_symbols
 from alpha_rgs.sources import LinearModulation, Ofdm, from_dict
+from alpha_rgs.sources.background import Background
 from alpha_rgs.sources.base import Noise
-from alpha_rgs.sources.mixtures import CASES, autocorrelation, draw, draw_case, noise, paper_case
+from alpha_rgs.sources.mixtures import CASES, alone, autocorrelation, draw, draw_case, noise, paper_case
 from alpha_rgs.synchronization import acquire
+from alpha_rgs.synchronization.stationary import likeliest
 
 BARKER = Signal("bpsk", 25, "barker")
 REFERENCE = pathlib.Path(__file__).parents[3] / "shared/captures/reference/rfchallenge2021_mean_autocorr.npz"
@@ -292,3 +294,15 @@ def test_auto_is_joint_and_a_prior_file_can_say_barker():
     interference = from_dict({"kind": "linear-modulation", "constellation": "bpsk", "samples_per_symbol": 25, "pulse": "barker"})
     assert choose("auto", paper_case("dsss")[0], interference) == "joint"
     assert interference.signal == BARKER and interference.timing is None
+
+
+@pytest.mark.parametrize("delay", [1.2, 9.7, 18.4])
+def test_a_spread_signal_is_found_to_a_fraction_of_a_chip_wherever_its_symbols_begin(delay):
+    """The evidence of a spread pulse has a peak as narrow as a chip: four timings per symbol would pass it by."""
+    source = from_dict({"kind": "linear-modulation", "constellation": "bpsk", "samples_per_symbol": 20, "pulse": "barker"})
+    rng = torch.Generator().manual_seed(5)
+    sent = replace(source, timing=delay, carrier_offset=2e-4, phase=0.3, gain=1.0)
+    s = alone(sent, 1, 2560, rng)[0]
+    x = s + 0.5 * torch.randn(s.shape, dtype=s.dtype, generator=rng)
+    found = likeliest(x[0], source, Background(torch.full((2560,), 1e-9, dtype=torch.float64)), 1e-6, 0.25)
+    assert abs((float(found.timing) - delay + 10) % 20 - 10) < 0.1 and abs(float(found.carrier_offset) - 2e-4) < 2e-5

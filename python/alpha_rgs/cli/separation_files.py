@@ -211,11 +211,10 @@ def _row(stem: str, path: pathlib.Path, source: Any, one: StreamSource) -> dict[
 
 def _assumed(read: Sequence[tuple[Any, set[str]]], stems: Sequence[str]) -> list[str]:
     """What files leave out and nobody estimates."""
-    from ..sources.toml import values
+    from ..streaming import report as words
 
     return [f"{key} of {stem}: {value} (not given)" for stem, (source, given) in zip(stems, read)
-            for key, value in values(source).items()
-            if key not in given and value is not None and key not in ("delay_spread", "symmetry", "channel")]
+            for key, value in words.not_given(source, given) if key != "channel"]
 
 
 def _versions() -> dict[str, str]:

@@ -61,7 +61,7 @@ class Separation:
         """The bit error rate that the llrs expect of each window, mean of 1/(1 + exp|llr|), float32 [batch]: quality in other
         words, which compare between alphabets. Symbols that a window does not hold do not count. NaN without symbols."""
         at = getattr(self.sources[0], "at", None) if self.sources else None
-        if at is not None and bool(torch.as_tensor(at).isnan().any()):
+        if at is not None and bool(torch.as_tensor(at).isnan().any()) and self.sources[0].error_rate is not None:
             return self.sources[0].error_rate
         return torch.sigmoid(-torch.as_tensor(self.llrs).abs()).flatten(1).mean(1)
 

@@ -36,6 +36,7 @@ _PHASE = {None: "known only up to a {turn}, one and the same throughout (a pream
 _DC, _CLIPPED = 0.01, 1e-3     # shares of power and of samples beyond which there is a warning
 _LEVELS = 24                    # of an integer recording, fewer of which on either side is coarse: noise 28 dB below the peak
 _FAINT = 15.0                   # dB of SIR above which the interference may not be there at all
+_OF_PULSES = {"rolloff": ("rrc", "rc"), "span": ("rrc", "rc", "gaussian"), "bandwidth_time": ("gaussian",)}
 _TURN = {2: "half turn", 4: "quarter turn"}
 
 
@@ -82,6 +83,14 @@ def _described(prior: Description) -> list[tuple[str, str, str]]:
     return rows + [("band", f"{low:.9g} to {high:.9g} Hz", "that holds 99 % of its power, from the recording's frequency")]
 
 
+def not_given(prior: Any, given: Collection[str]) -> list[tuple[str, str]]:
+    """(key, value as text) of what a source's file does not say, and what the source's waveform depends on."""
+    pulse = getattr(getattr(prior, "signal", None), "pulse", None)
+    unused = {"delay_spread", "symmetry", *(key for key, pulses in _OF_PULSES.items() if pulse and pulse not in pulses)}
+    return [(key, "flat" if key == "channel" else _text(key, value)) for key, value in values(prior).items()
+            if key not in given and value is not None and key not in unused]
+
+
 def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interference_given: Collection[str],
                 estimated: Collection[str], settled: bool | None = None) -> list[str]:
     """What the result rests on without the files saying so: a list of sentences.
@@ -90,14 +99,7 @@ def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interfe
     """
     out = []
     for role, prior, given in (("signal of interest", soi, soi_given), ("interference", interference, interference_given)):
-        for key, value in values(prior).items():
-            if key in given or value is None or key in ("delay_spread", "symmetry"):
-                continue
-            if key in ("rolloff", "span") and getattr(prior.signal, "pulse", "rrc") not in ("rrc", "rc"):
-                continue
-            if key == "channel":
-                value = "flat"
-            out.append(f"{key} of the {role}: {_text(key, value)} (not given)")
+        out += [f"{key} of the {role}: {value} (not given)" for key, value in not_given(prior, given)]
     alphabet = getattr(getattr(interference, "signal", None), "alphabet", None)
     if "phase" in estimated and alphabet is not None and alphabet.symmetry:
         turn = _TURN.get(alphabet.symmetry, f"turn by 1/{alphabet.symmetry}")

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 OFFSETS = 0.02         # cycles per sample, either side: how far carrier offsets are looked for
 _STEP = 0.25            # of the symbol rate over the alphabet's symmetry: between the offsets that are tried
-TIMINGS = 4            # per symbol
+TIMINGS = 4            # per symbol, of a signal with less than one symbol rate of excess bandwidth
+_FINE = 2.5             # times the bandwidth in symbol rates: timings of a wider one, whose pulse is spread by chips
 BPSK = ALPHABETS.index("bpsk")
+_BINS, _OUTSIDE = 4096, 5e-3    # of a spectrum; share of the power that lies outside the band on each side
 _WIDEST = 0.6           # of the band
 _PHASES = 8            # at least, in the range in which a phase is unambiguous, that are tried
 # variance of a symbol's estimate at least, of its power; or a quarter of the least distance squared, if less
@@ -60,12 +62,11 @@ def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list
         timing = each(soi.timing)
         scores = torch.stack([white.evidence(soi.signal, timing, f)[0] for f in offsets])
     else:
-        grid = [each(k * sps / TIMINGS) for k in range(TIMINGS)]
+        count = timings(soi.signal)
+        grid = [each(k * sps / count) for k in range(count)]
         table = torch.stack([torch.stack([white.evidence(soi.signal, t, f)[0] for t in grid]) for f in offsets])
-        turn = torch.polar(torch.ones(TIMINGS, dtype=torch.float64), 2 * torch.pi * torch.arange(TIMINGS).double() / TIMINGS)
-        wave = (table * turn[:, None]).sum(1)
-        scores = table.mean(1) + 2 * wave.abs() / TIMINGS
-        timing = torch.angle(wave) % (2 * torch.pi) / (2 * torch.pi) * sps
+        turn, score = peak(table.movedim(1, -1).numpy())
+        timing, scores = torch.from_numpy(turn * sps), torch.from_numpy(score)
     best = scores.argmax(0)
     rows = torch.arange(batch)
     offset = torch.stack(offsets)[best, rows]
@@ -76,6 +77,27 @@ def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list
     lines = line(soi, cavity, offset, timing, white.first, reach, ranks)
     filled = [{"timing": timing, "carrier_offset": f, "phase": phase, "gain": power.sqrt()} for f, phase in lines]
     return [replace(soi, **{key: value for key, value in found.items() if getattr(soi, key) is None}) for found in filled]
+
+
+def timings(signal: Any) -> int:
+    """How many timings of a symbol show how the evidence depends on it."""
+    steps = np.abs(np.fft.fftshift(signal.power_spectrum(_BINS, 0.0)))
+    share = np.cumsum(steps) / steps.sum()
+    wide = np.count_nonzero((share > _OUTSIDE) & (share < 1 - _OUTSIDE)) / _BINS * signal.samples_per_symbol
+    return TIMINGS if wide < 2 else math.ceil(_FINE * wide)
+
+
+def peak(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(timing in symbols, 0 to 1; evidence there), each [...], of evidences [..., timings] at equal steps of one symbol: that of
+    the fundamental of four, since these have hardly a second harmonic; of more the greatest, by a parabola."""
+    count = table.shape[-1]
+    if count == TIMINGS:
+        wave = np.sum(table * np.exp(2j * np.pi * np.arange(count) / count), -1)
+        return np.angle(wave) % (2 * np.pi) / (2 * np.pi), table.mean(-1) + 2 * abs(wave) / count
+    best = table.argmax(-1)[..., None]
+    low, top, high = (np.take_along_axis(table, (best + k) % count, -1)[..., 0] for k in (-1, 0, 1))
+    step = np.clip(0.5 * (high - low) / np.maximum(2 * top - low - high, 1e-12), -0.5, 0.5)
+    return (best[..., 0] + step) / count % 1, top
 
 
 def spacing(soi: LinearModulation) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..signals.folding import fold
-from .evidence import TIMINGS
+from .evidence import TIMINGS, peak
 
 
 def pulse_spectra(signal: Any, offsets: np.ndarray, samples: int) -> np.ndarray:
@@ -42,12 +42,11 @@ class Folded:
         gain = self.power / (1 + self.power * self.gram)
         return (np.sum(abs(self.seen(timing)) ** 2 * gain) / self.symbols - np.sum(np.log1p(self.power * self.gram)))
 
-    def peak(self) -> tuple[float, float]:
-        """(timing, evidence there): periodic in the timing with hardly a second harmonic."""
-        grid = np.arange(TIMINGS) * self.sps / TIMINGS
-        table = np.array([self.evidence(t) for t in grid])
-        wave = np.sum(table * np.exp(2j * np.pi * np.arange(TIMINGS) / TIMINGS))
-        return np.angle(wave) % (2 * np.pi) / (2 * np.pi) * self.sps, table.mean() + 2 * abs(wave) / TIMINGS
+    def peak(self, count: int = TIMINGS) -> tuple[float, float]:
+        """(timing, evidence there) of so many timings, see evidence.timings."""
+        table = np.array([self.evidence(k * self.sps / count) for k in range(count)])
+        timing, score = peak(table)
+        return float(timing) * self.sps, float(score)
 
     def cavity(self, timing: float) -> tuple[np.ndarray, np.ndarray]:
         """(mean, variance) of each symbol times the gain, the others integrated out, its own prior too: [symbols]."""

@@ -31,7 +31,7 @@ from ..sources.base import Noise, Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from .chain_refinement import Refinement
 from .channel_taps import Taps, absent, direct, fit_taps, received, strongest, through
-from .evidence import OFFSETS, line, ranked, spacing
+from .evidence import OFFSETS, line, ranked, spacing, timings
 from .folded import Folded, pulse_spectra
 from .levels import NOISE_FLOOR, acquire_gaussian
 from .linear_modulation import acquire_linear
@@ -159,15 +159,15 @@ def _hypotheses(y: Tensor, soi: Any, interference: Source, kappa: Number | None,
     x = y.detach().cpu().numpy().astype(complex)[:samples]
     shape = interference.psd(samples)
     step = spacing(soi)
-    count = int(np.ceil(OFFSETS / step))
-    offsets = np.arange(-count, count + 1) * step if soi.carrier_offset is None else np.array([float(soi.carrier_offset)])
+    steps, count = int(np.ceil(OFFSETS / step)), timings(signal)
+    offsets = np.arange(-steps, steps + 1) * step if soi.carrier_offset is None else np.array([float(soi.carrier_offset)])
     pulses = pulse_spectra(signal, offsets, samples)
     levels = _levels(x, abs(pulses) ** 2 / sps, shape, (soi.gain, kappa, noise_var))
     levels[:, 2] = np.maximum(levels[:, 2], NOISE_FLOOR * levels[:, :2].min(1))
     found = []
     for k in range(len(offsets)):
         model = Folded(np.fft.fft(x), pulses[k], levels[k, 1] * shape + levels[k, 2], levels[k, 0], sps)
-        timing, score = model.peak() if soi.timing is None else (float(soi.timing), model.evidence(float(soi.timing)))
+        timing, score = model.peak(count) if soi.timing is None else (float(soi.timing), model.evidence(float(soi.timing)))
         found.append(_Hypothesis(score, timing, offsets[k], model, levels[k]))
     return sorted(found, key=lambda one: -one.score)
 
