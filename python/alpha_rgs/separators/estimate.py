@@ -49,6 +49,14 @@ class Estimate:
         return (wrong * there).sum(1) / there.sum(1).clamp_min(1)
 
     @property
+    def faultless(self) -> Tensor:
+        """Whether no error is expected, so that quality is a lower bound of the SINR alone: bool [batch]."""
+        rate = self.error_rate
+        if rate is None or self.symbol_sinr_db is not None:
+            return torch.zeros_like(self.sinr_db, dtype=torch.bool)
+        return rate <= _LEAST_ERROR_RATE
+
+    @property
     def quality(self) -> Tensor:
         """Estimated SINR of the soft symbols, dB [batch]: symbol_sinr_db where the method gives one, else that of QPSK symbols
         of the same error rate; sinr_db without symbols."""

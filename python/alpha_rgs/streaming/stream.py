@@ -243,7 +243,9 @@ class _Stream:
         settled = bool(late) if tracker and tracker.word is not None else None
         sources, gains = self._sources(symbols, settled), self._gains(kappas)
         quality = np.concatenate([r.quality for r in results])
-        bad, broken = reliability.unreliable_windows(task.sources, results[0].method, quality, gains,
+        faultless = np.concatenate([np.asarray(r.sources[0].faultless) if r.sources else np.zeros(len(r.quality), bool)
+                                    for r in results])
+        bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), gains,
                                                      np.concatenate([r.noise_var for r in results]))
         where, warnings = np.array(self.spans), reliability.broken_warnings(broken)
         if self.sps:
