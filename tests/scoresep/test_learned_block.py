@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gnuradio import blocks, gr, scoresep
 from gnuradio.scoresep import settings
-from gnuradio.scoresep.separator import samples_per_symbol
+from gnuradio.scoresep.cutting import samples_per_symbol
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOI, DSSS = (ROOT / "priors" / name for name in ("rrc-qpsk.prior", "dsss.prior"))

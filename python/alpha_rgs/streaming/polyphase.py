@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rational resampling of any part of a stream: the filter, and the products of matrices that apply it.
 
-The filter has the phases of `up` times the rate that comes in. `up` results in a row are one block; the next block sees the same
-phases `down` samples later. A block is a product of the samples that it reaches with one matrix, at whatever number of the stream it
-begins, so parts of a stream agree with the whole.
+The filter has the phases of `up` times the rate that comes in. `up` results in a row are one block; the next block sees the
+same phases `down` samples later. A block is a product of the samples that it reaches with one matrix. Its phases follow from its
+number in the stream, so parts of a stream agree with the whole.
 """
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def _taps(up: int, down: int) -> np.ndarray:
 
 
 def section(samples: np.ndarray, up: int, down: int, first: int, begin: int, count: int) -> np.ndarray:
-    """Samples begin ... begin + count - 1 at up/down times the rate of a stream, complex64 [count], of which `samples` [n] are known,
-    from number `first` on; the others count as zeros. Sample k of the result lies on sample k·down/up of the stream, exactly, however
-    far from its beginning."""
+    """Samples begin ... begin + count - 1 at up/down times the rate of a stream, complex64 [count].
+
+    samples [n]: what is known of the stream, from number `first` on; all else counts as zeros. Sample k at that rate lies on
+    sample k·down/up of the stream, exactly, however far from its beginning.
+    """
     if count < 1 or len(samples) == 0:
         return np.zeros(max(count, 0), np.complex64)
     late = begin * down - first * up + reach(up, down)          # steps from the first known sample to the end of the first reach

@@ -189,10 +189,10 @@ def restored(result: StreamResult, samples: np.ndarray, to: Plan) -> StreamResul
         spans[-1][1] = n
     return replace(result, sources=sources, soi=waves[0], interference=np.asarray(total - waves[0]),
                    window=round(result.window / to.ratio), hop=round(result.hop / to.ratio), unreliable=spans,
-                   noise_var=result.noise_var / min(to.ratio, 1.0), estimated=_in_samples(result.estimated, to.ratio))
+                   noise_var=result.noise_var / min(to.ratio, 1.0), estimated=in_samples(result.estimated, to.ratio))
 
 
-def _in_samples(estimated: dict[str, Any], ratio: float) -> dict[str, Any]:
+def in_samples(estimated: dict[str, Any], ratio: float) -> dict[str, Any]:
     """Nuisances in samples of the recording: name -> array."""
     out = {}
     for name, value in estimated.items():
