@@ -87,8 +87,8 @@ def samples_per_symbol(soi):
     else:
         sps = in_samples(soi).symbol_period
     if isinstance(sps, bool) or not isinstance(sps, (int, float)) or sps != int(sps) or sps < 0:
-        raise ValueError(f"{soi}: samples_per_symbol: {sps!r} must be a whole number; give symbol_rate in Hz instead, and set "
-                         "samp_rate: then any ratio will do")
+        raise ValueError(f"{soi}: samples_per_symbol: {sps!r} must be a whole number; resample the recording first, for "
+                         "instance with GNU Radio's Rational Resampler, or give symbol_rate in Hz and set samp_rate")
     return int(sps)
 
 

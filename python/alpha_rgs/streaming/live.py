@@ -30,8 +30,9 @@ from .task import Task
 _LARGEST = 2**24        # samples of a window
 _PAGE = 512             # samples: windows of a multiple of them fill pages of memory
 _REMEMBERED = 200       # windows over which the level of the noise is averaged
-_WIDEST = 2**16         # samples, of which a whole number of symbols may make a window, or else of those of the hop
-_DENOMINATOR = 1000     # of samples per symbol
+_BUFFER = 2**22         # samples of a buffer between two blocks, 32 MB
+_GROWN = 4              # times its length, to which a window may grow for whole symbols
+_DENOMINATOR = 10**6    # of samples per symbol: their error does not add up to a symbol in 10^9
 _TIE = Fraction(1, 10**9)
 
 
@@ -97,18 +98,30 @@ def live(sources: Sequence[Source | Description], sample_rate: float, window: in
         context = context if hop is None else (window - hop) // 2
     hop = hop or (round(usual / to.ratio) if window is None else window - 2 * context)
     _check(window, hop, context, least, to)
-    if period.numerator > max(hop, _WIDEST):
+    fitted = _fitted(window, hop, context, period, same)
+    if fitted is None:
         name = sources[0].name if isinstance(sources[0], Description) else sources[0].kind
-        warnings.append(f"{name}: no window holds a whole number of symbols of {float(period):.6g} samples: none leave")
-        period = Fraction(0)
-    whole, paged = max(period.numerator, 1), math.lcm(max(period.numerator, 1), _PAGE)
-    pages = not same and window is None and paged <= hop / 2
-    hop, context = _up(hop, paged if pages else whole), _up(context, math.lcm(whole, _PAGE // 2) if pages else whole)
-    size = hop + 2 * context if window is None or whole > 1 else window
+        warnings.append(f"{name}: no short window holds a whole number of symbols of {float(period):.6g} samples: none leave")
+        period, fitted = Fraction(0), _fitted(window, hop, context, Fraction(0), same)
+    assert fitted is not None
+    size, hop = fitted
     if size > _LARGEST:
         raise ParameterError(f"window: {size} samples at {sample_rate:g} Hz are what the sources need, more than {_LARGEST}; "
                              "decimate the stream about them")
     return Live(to, size, hop, size if same else _seen(size, unit, to), unit, period, warnings)
+
+
+def _fitted(window: int | None, hop: int, context: int, period: Fraction, same: bool) -> tuple[int, int] | None:
+    """(window, hop), no less, that hold whole numbers of symbols of `period` samples, and that GNU Radio has buffers for; None
+    where they would be much more. same: nothing is resampled; then what was given is kept where it can be."""
+    if period == 0 and same:
+        return window or hop + 2 * context, hop
+    whole, most = max(period.numerator, 1), _GROWN * max(hop + 2 * context, _PAGE)
+    hop, context = _up(hop, whole), _up(context, whole)
+    size = hop + 2 * context
+    if math.lcm(size, _PAGE) > (_BUFFER if whole > 1 else size):        # a buffer holds a multiple of both
+        size = _up(size, math.lcm(whole, _PAGE))
+    return (size, size - 2 * context) if size <= most or whole == 1 else None
 
 
 def _up(value: int, unit: int) -> int:

@@ -70,7 +70,7 @@ def plan(sources: Sequence[Source | Description], sample_rate: float | None) -> 
     inside = sample_rate * up / down
     moved: list[Any] = [source if own is None or (up == down and isinstance(source, Source)) else own.at_rate(inside, sample_rate)
              for source, own in zip(sources, in_hertz)]
-    return Plan(moved, sample_rate, up, down, _apart(sources, bands))
+    return Plan(moved, sample_rate, up, down, [*_beyond(sources, bands, sample_rate), *_apart(sources, bands)])
 
 
 def _check(source: Description, sample_rate: float) -> None:
@@ -94,14 +94,25 @@ def _band(source: Source | Description, sample_rate: float) -> tuple[float, floa
     return low * sample_rate, high * sample_rate
 
 
+def _named(source: Any) -> str:
+    return source.name if isinstance(source, Description) else source.kind
+
+
+def _beyond(sources: Sequence[Any], bands: Sequence[tuple[float, float]], sample_rate: float) -> list[str]:
+    """Sentences on sources of which the samples hold a part only."""
+    edge = sample_rate / 2 * (1 + 1e-6)
+    return [f"{_named(source)}: its band, {low:.6g} to {high:.6g} Hz, reaches beyond ±{sample_rate / 2:.6g} Hz, which the samples "
+            "hold: what lies outside is missing" for source, (low, high) in zip(sources, bands) if low < -edge or high > edge]
+
+
 def _apart(sources: Sequence[Any], bands: Sequence[tuple[float, float]]) -> list[str]:
     """Sentences on sources whose bands do not overlap any other's."""
     out = []
     for k, (low, high) in enumerate(bands):
         others = [band for j, band in enumerate(bands) if j != k and not math.isnan(band[0])]
         if others and all(high < begin or end < low for begin, end in others):
-            name = sources[k].name if isinstance(sources[k], Description) else sources[k].kind
-            out.append(f"{name}: its band, {low:.6g} to {high:.6g} Hz, overlaps with no other source's: a filter separates it")
+            out.append(f"{_named(sources[k])}: its band, {low:.6g} to {high:.6g} Hz, overlaps with no other source's: a filter "
+                       "separates it")
     return out
 
 
