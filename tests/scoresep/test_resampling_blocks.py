@@ -139,9 +139,9 @@ def decibels(error, wave):
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("tables, count", [((QPSK, GMSK), 300_003), ((FAST, OFDM), 20_007)])
+@pytest.mark.parametrize("tables, count, least", [((QPSK, GMSK), 300_003, -100), ((FAST, OFDM), 20_007, -45)])
 @pytest.mark.parametrize("several", [False, True])
-def test_a_block_separates_as_the_engine_does_a_recording(tables, count, several):
+def test_a_block_separates_as_the_engine_does_a_recording(tables, count, least, several):
     """Decimated by 625/12, and 4/5 for OFDM's sake: waveforms, the mixture less the other, and every symbol are the same."""
     described, samples, waves = mixture(tables, count)
     right = separate_stream(samples, *([described] if several else described), sample_rate=RATE)
@@ -150,7 +150,7 @@ def test_a_block_separates_as_the_engine_does_a_recording(tables, count, several
     for number, (source, wave) in enumerate(zip(right.sources, waves)):
         late = decibels(out[number][1:] - source.waveform[:-1], wave)
         assert len(out[number]) == count
-        assert decibels(out[number] - source.waveform, wave) < min(-40, late - 10)
+        assert decibels(out[number] - source.waveform, wave) < min(least, late - 10)
         assert decibels(out[number] - wave, wave) < decibels(source.waveform - wave, wave) + 1
     if several:
         assert np.allclose(out[2], samples - out[1], atol=1e-5) and np.allclose(out[3], samples - out[0], atol=1e-5)

@@ -31,6 +31,7 @@ _LARGEST = 2**24        # samples of a window
 _PAGE = 512             # samples: windows of a multiple of them fill pages of memory
 _REMEMBERED = 200       # windows over which the level of the noise is averaged
 _BUFFER = 2**22         # samples of a buffer between two blocks, 32 MB
+_OFTEN = 8              # periods of the two rates that a hop may be rounded to
 _GROWN = 4              # times its length, to which a window may grow for whole symbols
 _DENOMINATOR = 10**6    # of samples per symbol: their error does not add up to a symbol in 10^9
 _TIE = Fraction(1, 10**9)
@@ -98,6 +99,8 @@ def live(sources: Sequence[Source | Description], sample_rate: float, window: in
         context = context if hop is None else (window - hop) // 2
     hop = hop or (round(usual / to.ratio) if window is None else window - 2 * context)
     _check(window, hop, context, least, to)
+    if window is None and to.down <= hop / _OFTEN:
+        hop = _up(hop, to.down)                         # windows alike share the filter's matrix
     fitted = _fitted(window, hop, context, period, same)
     if fitted is None:
         name = sources[0].name if isinstance(sources[0], Description) else sources[0].kind
@@ -121,7 +124,7 @@ def _fitted(window: int | None, hop: int, context: int, period: Fraction, same: 
     size = hop + 2 * context
     if math.lcm(size, _PAGE) > (_BUFFER if whole > 1 else size):        # a buffer holds a multiple of both
         size = _up(size, math.lcm(whole, _PAGE))
-    return (size, size - 2 * context) if size <= most or whole == 1 else None
+    return (size, size - 2 * context if whole > 1 else hop) if size <= most or whole == 1 else None
 
 
 def _up(value: int, unit: int) -> int:

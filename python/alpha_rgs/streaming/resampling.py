@@ -100,9 +100,9 @@ def _named(source: Any) -> str:
 
 def _beyond(sources: Sequence[Any], bands: Sequence[tuple[float, float]], sample_rate: float) -> list[str]:
     """Sentences on sources of which the samples hold a part only."""
-    edge = sample_rate / 2 * (1 + 1e-6)
-    return [f"{_named(source)}: its band, {low:.6g} to {high:.6g} Hz, reaches beyond ±{sample_rate / 2:.6g} Hz, which the samples "
-            "hold: what lies outside is missing" for source, (low, high) in zip(sources, bands) if low < -edge or high > edge]
+    edge, ends = sample_rate / 2 * (1 + 1e-6), f"±{sample_rate / 2:.6g} Hz"
+    return [f"{_named(source)}: its band, {low:.6g} to {high:.6g} Hz, reaches beyond {ends}, which the samples hold: what lies "
+            "outside is missing" for source, (low, high) in zip(sources, bands) if low < -edge or high > edge]
 
 
 def _apart(sources: Sequence[Any], bands: Sequence[tuple[float, float]]) -> list[str]:
