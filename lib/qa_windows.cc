@@ -34,10 +34,15 @@ std::vector<gr_complex> ramp(int count)
     return samples;
 }
 
-outcome run(int count, int window, int hop, int chunk, std::vector<gr::tag_t> tags = {})
+outcome run(int count,
+            int window,
+            int hop,
+            int chunk,
+            std::vector<gr::tag_t> tags = {},
+            bool mark_end = false)
 {
     auto source = gr::blocks::vector_source_c::make(ramp(count), false, 1, tags);
-    auto cut = stream_to_windows::make(window, hop);
+    auto cut = stream_to_windows::make(window, hop, mark_end);
     auto join = windows_to_stream::make(window, hop);
     auto windows = gr::blocks::vector_sink_c::make(window);
     auto stream = gr::blocks::vector_sink_c::make();
@@ -161,4 +166,30 @@ BOOST_AUTO_TEST_CASE(wrong_sizes_are_refused)
     BOOST_CHECK_EXCEPTION(stream_to_windows::make(1 << 25, 1),
                           std::invalid_argument,
                           says("window (33554432) must be from 1 to 16777216"));
+}
+
+// With mark_end one window is partial, the last, and the stream is what it was.
+BOOST_AUTO_TEST_CASE(the_end_is_marked)
+{
+    for (const auto& [window, hop] : sizes) {
+        if (hop == window) {
+            BOOST_CHECK_THROW(stream_to_windows::make(window, hop, true),
+                              std::invalid_argument);
+            continue;
+        }
+        for (int count : { 0, 1, window - 1, window, window + 1, window + 3 * hop }) {
+            BOOST_TEST_CONTEXT("N " << count << ", window " << window << ", hop " << hop)
+            {
+                const auto got = run(count, window, hop, 100000, {}, true);
+                BOOST_TEST(got.stream == ramp(count), boost::test_tools::per_element());
+                BOOST_REQUIRE_EQUAL(got.window_tags.size(), count > 0 ? 1 : 0);
+                if (count == 0)
+                    continue;
+                BOOST_CHECK_EQUAL(got.window_tags[0].offset,
+                                  got.windows.size() / window - 1);
+                BOOST_CHECK_LT(pmt::to_uint64(got.window_tags[0].value),
+                               static_cast<uint64_t>(window));
+            }
+        }
+    }
 }

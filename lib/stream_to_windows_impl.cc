@@ -9,6 +9,8 @@
 #include <gnuradio/io_signature.h>
 #include <gnuradio/scoresep/stream_to_windows.h>
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace gr {
@@ -17,12 +19,13 @@ namespace scoresep {
 class stream_to_windows_impl : public stream_to_windows
 {
 public:
-    stream_to_windows_impl(int window, int hop)
+    stream_to_windows_impl(int window, int hop, bool mark_end)
         : gr::block("stream_to_windows",
                     gr::io_signature::make(1, 1, sizeof(gr_complex)),
                     gr::io_signature::make(1, 1, window * sizeof(gr_complex))),
           d_window(window),
           d_hop(hop),
+          d_mark_end(mark_end),
           d_begun(window)
     {
         set_tag_propagation_policy(TPP_DONT);
@@ -33,6 +36,7 @@ public:
     bool start() override
     {
         d_filled = d_overlap = 0;
+        d_marked = false;
         return stream_to_windows::start();
     }
 
@@ -74,7 +78,8 @@ public:
 
         if (!last || in < end)
             return produced;
-        if (d_filled > d_overlap && produced < noutput_items) {
+        const bool mark = d_mark_end && !d_marked && d_filled > 0;
+        if ((d_filled > d_overlap || mark) && produced < noutput_items) {
             std::copy_n(d_begun.begin(), d_filled, out);
             std::fill_n(out + d_filled, d_window - d_filled, gr_complex(0));
             add_item_tag(0,
@@ -83,6 +88,7 @@ public:
                          pmt::from_uint64(d_filled),
                          alias_pmt());
             d_overlap = d_filled;
+            d_marked = true;
             produced++;
         }
         return produced == 0 ? WORK_DONE : produced;
@@ -109,15 +115,20 @@ private:
 
     const int d_window;
     const int d_hop;
+    const bool d_mark_end;
     std::vector<gr_complex> d_begun; // the window that is being filled
     int d_filled = 0;                // its samples so far
     int d_overlap = 0;               // how many of them have left already
+    bool d_marked = false;           // whether the end has left
 };
 
-stream_to_windows::sptr stream_to_windows::make(int window, int hop)
+stream_to_windows::sptr stream_to_windows::make(int window, int hop, bool mark_end)
 {
     check_window("stream_to_windows", window, hop);
-    return gnuradio::make_block_sptr<stream_to_windows_impl>(window, hop);
+    if (mark_end && hop == window)
+        throw std::invalid_argument("stream_to_windows: mark_end needs a hop (" +
+                                    std::to_string(hop) + ") shorter than window");
+    return gnuradio::make_block_sptr<stream_to_windows_impl>(window, hop, mark_end);
 }
 
 } // namespace scoresep

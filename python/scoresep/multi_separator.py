@@ -5,10 +5,11 @@
 
 from types import SimpleNamespace
 
-from .settings import at_rate, check_rate, engine_settings
+from .cutting import cut
+from .settings import engine_settings
 from .window_job import Port
 from .window_stats import SourcesStats
-from .windowed import check_hop, check_overload, check_source, windowed
+from .windowed import check_overload, check_source, windowed
 
 LEAST, MOST = 2, 4
 
@@ -22,8 +23,8 @@ class multi_separator(windowed):
     sample; any may stay unconnected. Message out `stats`: the dictionary of stats(), a few times a second and at the end.
 
     sources: 2 to 4 paths of prior files (TOML) or of priors' folders, names of descriptions ("ais"), or priors of alpha_rgs.
-    Their timings, phases and so on refer to the stream's first sample. samp_rate: see separator. window, hop: samples; see
-    stream_to_windows. method: of alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources) sends
+    Their timings, phases and so on refer to the stream's first sample. samp_rate, window, hop: see
+    separator. method: of alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources) sends
     windows through unseparated that find the queue full: estimates 0, cleaned waveforms = mixture, with a tag `unseparated` on
     their first sample. engine: name; all separators that name it share it. noise_var: the receiver's noise, variance per
     complex sample; None means estimated. options: go to the method.
@@ -31,17 +32,16 @@ class multi_separator(windowed):
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.
     """
 
-    def __init__(self, sources, window=2560, hop=2048, method="auto", on_overload="wait", engine="default", noise_var=None,
+    def __init__(self, sources, window=None, hop=None, method="auto", on_overload="wait", engine="default", noise_var=None,
                  samp_rate=0, **options):
         sources = _checked(sources)
-        check_hop("multi_separator", window, hop)
         check_overload("multi_separator", on_overload)
-        check_rate("multi_separator", samp_rate)
         if noise_var is not None and not noise_var >= 0:
             raise ValueError(f"multi_separator: noise_var: {noise_var!r} must be None or a variance, 0 or more")
-        known = SimpleNamespace(method=method, engine=engine, noise_var=noise_var, samp_rate=samp_rate, options=options)
-        windowed.__init__(self, "multi_separator", _Tasks(sources, known), source_ports(len(sources)), window, hop,
-                          on_overload=on_overload, make_stats=SourcesStats)
+        to = cut("multi_separator", sources, samp_rate, window, hop)
+        known = SimpleNamespace(method=method, engine=engine, noise_var=noise_var, options=options)
+        windowed.__init__(self, "multi_separator", _Tasks(to, known), source_ports(len(sources)), to, on_overload=on_overload,
+                          make_stats=SourcesStats)
 
 
 def source_ports(count):
@@ -56,16 +56,15 @@ def source_ports(count):
 class _Tasks:
     """Makes the engine's task when the flowgraph starts; it is here that torch is loaded."""
 
-    def __init__(self, sources, known):
-        self.sources, self.known = sources, known
+    def __init__(self, to, known):
+        self.to, self.known = to, known
 
     def __call__(self):
         from alpha_rgs.streaming.engine import Engine
 
         known = self.known
-        sources = [at_rate(source, known.samp_rate) for source in self.sources]
         engine = Engine.named(known.engine, **engine_settings(known.engine))
-        return engine.task(sources, method=known.method, noise_var=known.noise_var, **known.options)
+        return self.to.make().task(engine, noise_var=known.noise_var, method=known.method, **known.options)
 
 
 def _checked(sources):

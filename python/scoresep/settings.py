@@ -54,27 +54,6 @@ def check_rate(block, samp_rate):
                          "samples")
 
 
-def at_rate(prior, samp_rate):
-    """A prior, or the one in the file at a path, in samples of a rate, Hz. Raises ValueError where it needs another one."""
-    from alpha_rgs import sources
-
-    prior = sources.load(prior) if isinstance(prior, str) else prior
-    if not hasattr(prior, "at_rate"):
-        return prior
-    if not samp_rate:
-        raise ValueError(f"{prior.name}: gives rates in Hz; set samp_rate, the sample rate of the stream")
-    try:
-        return prior.at_rate(samp_rate)
-    except ValueError as error:
-        raise ValueError(f"{error}. {resampler(samp_rate, float(prior.grid_rate or prior.symbol_rate or samp_rate))}") from None
-
-
-def resampler(samp_rate, unit):
-    """A sentence that names a rate, a multiple of `unit` Hz, and the block that makes it."""
-    good = unit * max(2, math.ceil(samp_rate / unit))
-    return f"Put GNU Radio's Rational Resampler in front of the separator: {good:.9g} Hz would do, for instance"
-
-
 def prior_table(path):
     """What a prior file, or a folder's prior.toml, says of the source: its keys, as they stand there; of a learned prior those
     of [source]. Raises ValueError where it is no TOML.

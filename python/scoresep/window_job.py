@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from operator import attrgetter
 
 import numpy as np
@@ -25,6 +26,8 @@ class Port:
     passes: bool = False
 
 
+TIE = Fraction(1, 10**9)  # of a symbol: centres that fall on a sample, but for rounding
+
 SOI_AND_INTERFERENCE = (
     Port("soi", attrgetter("soi"), passes=True),
     Port("interference", attrgetter("interference")),
@@ -39,11 +42,11 @@ class SymbolGrid:
     """
 
     def __init__(self, samples_per_symbol, timing):
-        self.sps, self.timing = samples_per_symbol, timing
+        self.sps, self.timing = Fraction(samples_per_symbol), Fraction(timing)
 
     def number(self, sample):
         """m of the first symbol whose centre lies at or after `sample`."""
-        return math.ceil((sample - self.timing) / self.sps - 1e-9) if self.sps else 0
+        return math.ceil((int(sample) - self.timing) / self.sps - TIE) if self.sps else 0
 
     def index(self, sample):
         """The place in the output of that symbol, 0 or more for samples of the stream."""
@@ -64,7 +67,7 @@ class Job:
         self.first, self.windows, self.came, self.start = first, windows, came, first * hop
         self.hop, self.valid, self.tags = hop, windows.shape[1], []
         self.future, self.results, self.separation = None, None, None
-        self.given, self.passed, self.cancelled = 0, False, False
+        self.given, self.passed, self.cancelled, self.ends = 0, False, False, False
         self._asked, self._asked_start = windows, self.start + hop * np.arange(len(windows))
         self._skip = 0  # samples of what was asked before the first that counts
 
@@ -87,7 +90,7 @@ class Job:
     def submit(self, task, notify):
         """Hand over to the engine, waiting while its queue is full; `notify` is called when the result is there."""
         if not self.cancelled:
-            self.future = task.submit(self._asked, start=self._asked_start)
+            self.future = task.submit(self._asked, start=self._asked_start, **({"ends": True} if self.ends else {}))
             self.future.add_done_callback(notify)
 
     def cancel(self):

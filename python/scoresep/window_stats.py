@@ -90,7 +90,12 @@ class SourcesStats(WindowStats):
             self._quality, self._power = ([math.nan] * len(out.sources) for _ in range(2))
         for k, source in enumerate(out.sources):
             self._quality[k] = average(self._quality[k], getattr(source, "quality", None), weight)
-            self._power[k] = average(self._power[k], np.mean(np.abs(source.waveform) ** 2, 1), weight)
+            self._power[k] = average(self._power[k], np.mean(np.abs(self._middle(source.waveform)) ** 2, 1), weight)
+
+    def _middle(self, windows):
+        """What is kept of windows [n, samples]: their ends may be zeros."""
+        low = max(0, (windows.shape[1] - self.hop) // 2)
+        return windows[:, low : low + self.hop]
 
     def table(self, queue=0, error=None):
         """The dictionary: windows, overloads (windows that went unseparated), queue (jobs on their way), method, latency (s),

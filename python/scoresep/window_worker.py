@@ -18,6 +18,7 @@ from .window_stats import WindowStats
 WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
 UNSEPARATED, SOURCE = pmt.intern("unseparated"), pmt.intern("separator")
 JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
+WAITING_SAMPLES = 2**22  # for a separation that resamples: 32 MB
 HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
 WAIT = 0.01  # s that a call waits for a result before it looks at its inputs again
 
@@ -27,19 +28,22 @@ class window_worker(gr.basic_block):
     samples_per_symbol > 0), windows of as many samples, or symbols.
 
     make_task() is called in the worker's thread, once per start; its `submit(windows, start)` gives a Future of an object
-    from which the ports, and make_stats (window_stats), take what they need; see alpha_rgs.streaming.engine.
+    from which the ports, and make_stats (window_stats), take what they need; see alpha_rgs.streaming.task. ends: windows with
+    which the stream ends are submitted with ends=True; see alpha_rgs.streaming.live.
     One window out for each in, in order, with its tags. `error`: None, or the exception that ended the flowgraph.
     """
 
     def __init__(self, make_task, window, hop, samples_per_symbol=0, on_overload="wait", name="separator", ports=None,
-                 make_stats=WindowStats):
+                 make_stats=WindowStats, ends=False):
         self.ports = SOI_AND_INTERFERENCE[: 3 if samples_per_symbol else 2] if ports is None else tuple(ports)
         self.make_task, self.window, self.hop, self.sps = make_task, window, hop, samples_per_symbol
         shapes = [(np.complex64, self.shape(number)[0]) for number in range(len(self.ports))]
         gr.basic_block.__init__(self, name, [(np.complex64, window)], shapes)
-        self.passes = on_overload == "pass"
+        self.ends, self.passes = ends, on_overload == "pass"
         self.batch = max(1, JOB_SAMPLES // window)
         self.capacity = (2 if self.passes else 4) * self.batch
+        if ends:  # windows are long here, and short where they are separated
+            self.capacity = max(self.capacity, min(32, WAITING_SAMPLES // window))
         self.set_tag_propagation_policy(gr.TPP_DONT)
         self.message_port_register_out(pmt.intern("stats"))
         for port in range(len(shapes)):
@@ -135,6 +139,7 @@ class window_worker(gr.basic_block):
             job.tags = [(k - taken, tag) for k in range(taken, taken + count) for tag in tags.get(k, ())]
             if partial == taken:
                 job.make_partial(self._last, _samples(tags[partial]), self.task)
+                job.ends = self.ends
             job.passed = room <= 0
             self._last = job.windows[-1]
             self._held.append(job)

@@ -17,16 +17,16 @@ ON_OVERLOAD = ("wait", "pass")
 class windowed(gr.hier_block2):
     """In 0: a stream (complex). Out: one stream per port of the worker; without samples, where there are more outputs.
 
-    make_task, ports and **of_worker: see window_worker. outputs: how many (the number of ports). required: so many of them must
-    be connected, the others may stay unconnected. Message out `stats`: the dictionary of stats().
+    make_task, ports and **of_worker: see window_worker. to: a Cut (cutting.py). outputs: how many (the number of ports).
+    required: so many of them must be connected, the others may stay unconnected. Message out `stats`: the dictionary of stats().
     """
 
-    def __init__(self, name, make_task, ports, window, hop, outputs=None, required=0, **of_worker):
+    def __init__(self, name, make_task, ports, to, outputs=None, required=0, **of_worker):
         outputs = len(ports) if outputs is None else outputs
         gr.hier_block2.__init__(self, name, gr.io_signature(1, 1, gr.sizeof_gr_complex),
                                 gr.io_signature(outputs, outputs, gr.sizeof_gr_complex))
-        self.worker = window_worker(make_task, window, hop, name=name, ports=ports, **of_worker)
-        cut = stream_to_windows(window, hop)
+        self.worker = window_worker(make_task, to.window, to.hop, name=name, ports=ports, ends=to.resamples, **of_worker)
+        cut = stream_to_windows(to.window, to.hop, to.resamples)
         self.connect(self, cut, self.worker)
         for number in range(outputs):
             if number < len(ports):
@@ -37,7 +37,19 @@ class windowed(gr.hier_block2):
             self.connect(join, (self, number))
             if number >= required:
                 self.connect(join, blocks.null_sink(gr.sizeof_gr_complex))
+        for sentence in to.warnings:
+            self.worker.logger.warn(f"{name}: {sentence}")
         adopt(self, self.worker, "stats")  # else connect(a, separator(...), b) would crash, or the separator never be freed
+
+    @property
+    def window(self):
+        """Samples of a window."""
+        return self.worker.window
+
+    @property
+    def hop(self):
+        """Samples from one window to the next."""
+        return self.worker.hop
 
     @property
     def error(self):
@@ -53,12 +65,6 @@ def check_overload(block, on_overload):
     """Raise ValueError where it is no way to meet an overload."""
     if on_overload not in ON_OVERLOAD:
         raise ValueError(f"{block}: on_overload: {on_overload!r} must be 'wait' or 'pass'")
-
-
-def check_hop(block, window, hop):
-    """Raise ValueError where windows leave gaps."""
-    if not 1 <= hop <= window:
-        raise ValueError(f"{block}: hop ({hop}) must be at least 1 and at most window ({window})")
 
 
 def check_source(block, name, source):

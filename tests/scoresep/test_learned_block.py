@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gnuradio import blocks, gr, scoresep
 from gnuradio.scoresep import settings
-from gnuradio.scoresep.separator import samples_per_symbol
+from gnuradio.scoresep.cutting import samples_per_symbol
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOI, DSSS = (ROOT / "priors" / name for name in ("rrc-qpsk.prior", "dsss.prior"))
@@ -80,7 +80,7 @@ def test_symbols_are_those_of_the_source(tmp_path):
     for path in str(tmp_path), str(tmp_path / "prior.toml"):
         assert samples_per_symbol(path) == 20
         with pytest.raises(ValueError, match=r"samples_per_symbol \(20\); near by are window 2560, hop 2040"):
-            scoresep.separator(path, path)
+            scoresep.separator(path, path, window=2560, hop=2048)
     (tmp_path / "prior.toml").write_text('kind = "diffusion"\nsource = 1\n')  # to be refused when it is loaded
     assert samples_per_symbol(str(tmp_path)) == 0
 

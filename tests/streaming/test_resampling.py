@@ -82,6 +82,14 @@ def test_bands_that_do_not_overlap_are_named():
     assert len(warnings) == 2 and "overlaps with no other source's: a filter separates it" in warnings[0]
 
 
+def test_bands_that_are_not_all_there_are_named():
+    """WiFi in 2.4 MHz; not what fits."""
+    pair = [from_dict({**OFDM, "sample_rate": 20e6}), from_dict(QPSK)]
+    warnings = plan(pair, 2.4e6).warnings
+    assert len(warnings) == 1 and "reaches beyond ±1.2e+06 Hz, which the samples hold" in warnings[0]
+    assert not plan(pair, 20e6).warnings
+
+
 def test_there_and_back_is_the_same_samples():
     """What lies in the band of the lower rate comes back sample for sample; the band that was empty is filled with noise."""
     rng = np.random.default_rng(1)

@@ -26,7 +26,10 @@ namespace scoresep {
  * Window k holds the samples k·hop … k·hop + window − 1. A stream of N > 0
  * samples gives max(1, ceil((N − window)/hop) + 1) windows; N = 0 gives none.
  * When the last one is partial, it is padded with zeros and carries a tag
- * `window_samples` (uint64): how many of its samples are real.
+ * `window_samples` (uint64): how many of its samples are real. With \p mark_end, a
+ * last window is always marked so: where the stream ends with a whole window, one
+ * more follows that holds the samples after the hop once again. A method that must
+ * see the end otherwise than the rest then knows it in time.
  *
  * A tag on a sample becomes a tag `window_tag` on the first window that holds
  * that sample. Its value is the tuple (uint64 absolute offset of the sample,
@@ -54,9 +57,11 @@ public:
      * \param hop samples from one window to the next. The method's work per
      *        sample grows as window/hop; window − hop samples are seen twice, so
      *        that windows_to_stream can keep the middles and drop the edges.
+     * \param mark_end whether the end of the stream always has a partial window;
+     *        needs hop < window
      * \throws std::invalid_argument when the constraints do not hold
      */
-    static sptr make(int window, int hop);
+    static sptr make(int window, int hop, bool mark_end = false);
 };
 
 } // namespace scoresep

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from ..sources.base import Source
 from ..sources.description import Description
 from ..sources.spectrum import occupied
 from ..sources.toml import described
+from .polyphase import reach, section
 
 if TYPE_CHECKING:
     from .stream import StreamResult
@@ -30,8 +30,6 @@ _MARGIN = 1.1           # of the sources' bands, that the sample rate leaves for
 _SPARSE = 2.5           # times the rate that is needed, from which a recording is decimated
 _MOST = 64              # samples per symbol inside: more cost time and say nothing new
 _STEPS = 20_000         # in the ratio of two rates: an error of 1e-9, a hundredth of a sample in ten million
-_CROSSINGS = 24         # of zero on each side of the filter's impulse response: 3 % transition
-_KAISER = 8.0           # of its window: images 80 dB down
 _FLOOR = 0.1            # share of the recording's spectrum that is taken for nothing but noise
 _SEGMENT = 512          # samples of a periodogram by which that is seen
 # nuisances in samples, and in cycles per sample, as results name them
@@ -72,7 +70,7 @@ def plan(sources: Sequence[Source | Description], sample_rate: float | None) -> 
     inside = sample_rate * up / down
     moved: list[Any] = [source if own is None or (up == down and isinstance(source, Source)) else own.at_rate(inside, sample_rate)
              for source, own in zip(sources, in_hertz)]
-    return Plan(moved, sample_rate, up, down, _apart(sources, bands))
+    return Plan(moved, sample_rate, up, down, [*_beyond(sources, bands, sample_rate), *_apart(sources, bands)])
 
 
 def _check(source: Description, sample_rate: float) -> None:
@@ -96,14 +94,25 @@ def _band(source: Source | Description, sample_rate: float) -> tuple[float, floa
     return low * sample_rate, high * sample_rate
 
 
+def _named(source: Any) -> str:
+    return source.name if isinstance(source, Description) else source.kind
+
+
+def _beyond(sources: Sequence[Any], bands: Sequence[tuple[float, float]], sample_rate: float) -> list[str]:
+    """Sentences on sources of which the samples hold a part only."""
+    edge, ends = sample_rate / 2 * (1 + 1e-6), f"±{sample_rate / 2:.6g} Hz"
+    return [f"{_named(source)}: its band, {low:.6g} to {high:.6g} Hz, reaches beyond {ends}, which the samples hold: what lies "
+            "outside is missing" for source, (low, high) in zip(sources, bands) if low < -edge or high > edge]
+
+
 def _apart(sources: Sequence[Any], bands: Sequence[tuple[float, float]]) -> list[str]:
     """Sentences on sources whose bands do not overlap any other's."""
     out = []
     for k, (low, high) in enumerate(bands):
         others = [band for j, band in enumerate(bands) if j != k and not math.isnan(band[0])]
         if others and all(high < begin or end < low for begin, end in others):
-            name = sources[k].name if isinstance(sources[k], Description) else sources[k].kind
-            out.append(f"{name}: its band, {low:.6g} to {high:.6g} Hz, overlaps with no other source's: a filter separates it")
+            out.append(f"{_named(sources[k])}: its band, {low:.6g} to {high:.6g} Hz, overlaps with no other source's: a filter "
+                       "separates it")
     return out
 
 
@@ -144,36 +153,36 @@ def _checked(rate: float, sources: Sequence[Description]) -> float:
 
 # ---- samples ---------------------------------------------------------------------------------------------------------------
 
-@lru_cache(maxsize=8)
-def _taps(up: int, down: int) -> np.ndarray:
-    """Of a filter at `up` times the rate that comes in, whose half-power point is half of the lower of the two rates."""
-    slow = max(up, down)
-    return signal.firwin(2 * _CROSSINGS * slow + 1, 1 / slow, window=("kaiser", _KAISER)).astype(np.float32)
-
-
 def resampled(samples: np.ndarray, up: int, down: int, length: int | None = None) -> np.ndarray:
     """Samples [n] at up/down times their rate, complex64; sample k of the result lies on sample k·down/up. length: as many, cut
     or filled with zeros."""
     if up == down:
         return samples
-    out = signal.resample_poly(samples, up, down, window=_taps(up, down)).astype(np.complex64)
-    if length is None:
-        return out
-    return np.pad(out, (0, max(0, length - len(out))))[:length]
+    whole = -(-len(samples) * up // down)
+    out = section(samples, up, down, 0, 0, whole if length is None else min(whole, length))
+    return out if length is None else np.pad(out, (0, length - len(out)))
 
 
 def inside(samples: np.ndarray, to: Plan) -> np.ndarray:
     """The recording at the rate inside. Where that is the higher one, noise of the recording's own level fills the band that the
     recording does not hold: an empty band would pass for a receiver without noise."""
     out = resampled(samples, to.up, to.down)
-    if to.up <= to.down:
-        return out
+    return out if to.up <= to.down else out + filling(noise_density(samples), to, len(out), 0)
+
+
+def noise_density(samples: np.ndarray) -> float:
+    """Of samples [n]: the power density of what is nothing but noise, variance per complex sample."""
     _, density = signal.welch(samples, nperseg=min(_SEGMENT, len(samples)), return_onesided=False)
-    level = np.quantile(density, _FLOOR) * to.ratio
-    rng = np.random.default_rng(0)
-    noise = (rng.standard_normal(len(out)) + 1j * rng.standard_normal(len(out))) * np.sqrt(level / 2)
-    held = resampled(resampled(noise, to.down, to.up), to.up, to.down, len(out))
-    return (out + noise - held).astype(np.complex64)
+    return float(np.quantile(density, _FLOOR))
+
+
+def filling(density: float, to: Plan, count: int, seed: int) -> np.ndarray:
+    """Noise of that density at the rate inside, complex64 [count], in the band that the recording does not hold."""
+    rng, edge = np.random.default_rng(seed), -(-2 * reach(to.up, to.down) // to.down)
+    noise = rng.standard_normal((2, count + 2 * edge)) * np.sqrt(density * to.ratio / 2)
+    noise = (noise[0] + 1j * noise[1]).astype(np.complex64)
+    held = resampled(resampled(noise, to.down, to.up), to.up, to.down, len(noise))
+    return np.asarray((noise - held)[edge:edge + count])
 
 
 def restored(result: StreamResult, samples: np.ndarray, to: Plan) -> StreamResult:
@@ -191,10 +200,10 @@ def restored(result: StreamResult, samples: np.ndarray, to: Plan) -> StreamResul
         spans[-1][1] = n
     return replace(result, sources=sources, soi=waves[0], interference=np.asarray(total - waves[0]),
                    window=round(result.window / to.ratio), hop=round(result.hop / to.ratio), unreliable=spans,
-                   noise_var=result.noise_var / min(to.ratio, 1.0), estimated=_in_samples(result.estimated, to.ratio))
+                   noise_var=result.noise_var / min(to.ratio, 1.0), estimated=in_samples(result.estimated, to.ratio))
 
 
-def _in_samples(estimated: dict[str, Any], ratio: float) -> dict[str, Any]:
+def in_samples(estimated: dict[str, Any], ratio: float) -> dict[str, Any]:
     """Nuisances in samples of the recording: name -> array."""
     out = {}
     for name, value in estimated.items():

@@ -57,10 +57,13 @@ PYBIND11_MODULE(scoresep_python, m)
         "stream_to_windows",
         "Cut a complex stream into overlapping windows, losing nothing at its end.\n\n"
         "Window k holds the samples k*hop ... k*hop + window - 1 (1 <= hop <= window).\n"
-        "A partial last window is zero-padded and tagged window_samples. Each tag "
-        "becomes\n"
+        "A partial last window is zero-padded and tagged window_samples; with mark_end\n"
+        "there is always one. Each tag becomes\n"
         "a window_tag (offset, key, value, srcid) on the first window with its sample.")
-        .def(py::init(&stream_to_windows::make), py::arg("window"), py::arg("hop"));
+        .def(py::init(&stream_to_windows::make),
+             py::arg("window"),
+             py::arg("hop"),
+             py::arg("mark_end") = false);
 
     py::class_<windows_to_stream,
                gr::block,
