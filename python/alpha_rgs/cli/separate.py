@@ -61,6 +61,9 @@ def separate(
         raise ParameterError(f"{lacking}: is missing; give --soi and --interference, or --source for each of two to six sources")
 
 
+_LEAST_RATE = 1e-9      # error rate below which the LLRs' model of noise is not to be believed
+
+
 def _with_progress(samples: "np.ndarray", sources: Any, interference: Any = None, **options: Any) -> "StreamResult":
     """separate_stream with a progress bar, when a person is watching."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -96,8 +99,13 @@ def _of_source(row: Mapping[str, Any]) -> str:
     """One source in words."""
     rate = row["error_rate"]
     parts = [row["kind"], "" if row["gain"] is None else f"amplitude {row['gain']:.3g}",
-             "" if rate is None else f"{row['symbols']} symbols, error rate {rate['mean']:.2g}"]
+             "" if rate is None else f"{row['symbols']} symbols, error rate {_rate(rate['mean'])}"]
     return ", ".join(filter(None, parts))
+
+
+def _rate(value: float) -> str:
+    """An error rate that LLRs expect."""
+    return f"{value:.2g}" if value >= _LEAST_RATE else f"below {_LEAST_RATE:g}"
 
 
 def print_summary(report: Mapping[str, Any], output: pathlib.Path) -> None:
