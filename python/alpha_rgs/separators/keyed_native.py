@@ -50,8 +50,11 @@ class Native:
         self.words = _words(signal.levels, search.long, modulus, signal.half_turns)
 
     def sweep(self, search: Any, temperature: float, likely: Tensor, least: Tensor, chance: Tensor) -> None:
-        """Draw moves of all rows at positions that are likely. chance: uniform variates, float64 [chains, positions]."""
-        state = self.module.State(*(_array(v) for v in (search.symbols, search.s, search.r, search.c, search.z, least)))
+        """Draw moves of all rows at positions that are likely. least: as in Search.sweep; chance: uniform variates, float32
+        [chains, positions]."""
+        for name in ("symbols", "s", "r", "c", "z"):        # changed where they are
+            setattr(search, name, getattr(search, name).contiguous())
+        state = self.module.State(*(v.numpy() for v in (search.symbols, search.s, search.r, search.c, search.z, least)))
         self.module.sweep(self.layout, state, self.words, likely.numpy(), chance.numpy(), temperature)
 
 

@@ -10,6 +10,9 @@ A move exchanges a few neighbouring symbols such that the phase behind them stay
 sum above takes the unknowns nearby alone. Moves are drawn with the probability exp(-change/temperature): first hot, which leaves
 decisions that only fit each other, then at temperature 1, where means over the draws are posterior means (a collapsed Gibbs
 sampler: Liu, J. Amer. Stat. Assoc. 89, 1994).
+
+On the CPU, where Numba is installed, keyed_kernel.py draws the moves, position after position. The code here is the reference: it
+draws moves of positions that are far apart at once.
 """
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ The mixture goes through a filter g that makes the noise white, of variance 1. E
 past: the waveform's last samples, which g still holds, its phase, and A, the sum of <g*s, g*x> over the last `coherence`
 symbols or so (per-survivor processing: Raheli, Polydoros, Tzou, 1995; the phase by I0, log I0(2|A|) ~ 2|A|: Colavolpe, Raheli,
 IEEE Trans. Commun. 47, 1999). A symbol's branch adds 2(|A'| - forget*|A|) - |g*s|².
+
+On the CPU, where Numba is installed and symbols have a whole number of samples, cpm_detection_kernel.py does this.
 """
 from __future__ import annotations
 
