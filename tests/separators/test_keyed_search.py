@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from alpha_rgs.separators import keyed_search
 from alpha_rgs.separators.joint_keyed import by_keyed, keyed_pair
 from alpha_rgs.separators.keyed_chains import means, recombined
 from alpha_rgs.separators.keyed_nuisances import followed
@@ -89,6 +90,65 @@ def test_energy_follows_moves():
     search.refresh()
     for old, new in zip(kept, (search.c, search.z)):
         assert float((old - new).abs().max()) < 1e-2 * float(new.abs().max())
+
+
+def _searched(signal, other, samples=640):
+    """A Search of random symbols beside a linear source."""
+    generator = torch.Generator().manual_seed(3)
+    s, own = Fsk(signal, carrier_offset=None).draw(2, samples, generator)
+    b, beside = other.draw(2, samples, generator)
+    gain, level = torch.ones(2, dtype=torch.float64), torch.full((2,), 0.2, dtype=torch.float64)
+    y = s + b + 0.2 ** 0.5 * noise(s.shape, generator)
+    linear = columns(beside.linear_model(y.shape), gain, level, samples)
+    count = int(samples / signal.samples_per_symbol) + 6
+    symbols = 2.0 * torch.randint(0, signal.levels, (2, count), generator=generator).double() - (signal.levels - 1)
+    angle = own.phase[:, None] + 2 * torch.pi * own.carrier_offset[:, None] * torch.arange(samples)
+    factor = torch.polar(torch.ones_like(angle), angle)
+    return Search(signal, y, linear, gain, level, own.timing, own.first(), factor, symbols)
+
+
+_QAM = LinearModulation(LinearSignal("16qam", 10, "rrc", 0.35, 8), timing=3.3, phase=0.4, gain=1.0, carrier_offset=0.004)
+_SEARCHED = [(FskSignal(8, 4, 0.25, "gaussian"), QPSK), (FskSignal(4, 2, 0.5, "gaussian"), Ofdm(OfdmSignal())),
+             (FskSignal(4.6, 4, 0.27, "gaussian"), QPSK), (FskSignal(4, 2, 0.35, "rect"), _QAM)]
+
+
+@pytest.mark.parametrize(("signal", "other"), _SEARCHED)
+def test_native_sweeps_keep_their_state(signal, other):
+    """What the sweep in machine code adds to s, r, c and z move after move is what the symbols that it leaves have."""
+    pytest.importorskip("numba", reason="Numba is not installed")
+    search = _searched(signal, other)
+    generator, least = torch.Generator().manual_seed(1), torch.zeros(search.centre.shape)
+    before, start = search.energy(), search.symbols.clone()
+    search.sweep(1.0, least, True, generator)
+    assert search.native is not None
+    assert bool((search.energy() < before - 50).all()) and bool((search.symbols != start).any())
+    assert bool((search.symbols.abs() <= signal.levels - 1).all()) and bool((search.symbols % 2 == 1).all())
+    kept = [v.clone() for v in (search.s, search.r, search.c, search.z)]
+    search.refresh()
+    for old, new in zip(kept, (search.s, search.r, search.c, search.z)):
+        assert float((old - new).abs().max()) < 1e-3 * float(new.abs().max())
+
+
+@pytest.mark.parametrize(("signal", "other"), _SEARCHED)
+def test_native_and_torch_agree(monkeypatch, signal, other):
+    """Where no move lowers the energy, both have the same cost for the best one at each position; from the same random symbols
+    both find energies alike."""
+    pytest.importorskip("numba", reason="Numba is not installed")
+    search, reference = _searched(signal, other), _searched(signal, other)
+    found = []
+    for one, swept in ((search, keyed_search.native), (reference, lambda _: None)):
+        monkeypatch.setattr(keyed_search, "native", swept)
+        generator, least = torch.Generator().manual_seed(1), torch.zeros(one.centre.shape)
+        for temperature in (4.0, 3.0, 2.0, 1.5, 1.0, 0.5, 1e-3, 1e-3, 1e-3):
+            one.sweep(temperature, least, True, generator)
+        found.append(one.energy())
+    assert search.native is not None and reference.native is None
+    assert float((found[0] - found[1]).abs().max()) < 0.02 * float(found[1].abs().max())
+    reference.symbols = search.symbols.clone()
+    costs = [torch.zeros(search.centre.shape) for _ in range(2)]
+    search.sweep(1e-4, costs[0], True, generator)
+    reference.sweep(1e-4, costs[1], True, generator)
+    assert torch.allclose(*costs, rtol=1e-3, atol=1e-2)
 
 
 def test_chains_lose_nothing():

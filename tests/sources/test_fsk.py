@@ -13,7 +13,7 @@ from alpha_rgs.signals import Fsk as Signal
 from alpha_rgs.signals import Gfsk as GfskSignal
 from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
-from alpha_rgs.sources import Fsk, Gfsk, Gmsk, Ofdm, from_dict
+from alpha_rgs.sources import Fsk, Gfsk, Gmsk, Ofdm, cpm_detection, from_dict
 from alpha_rgs.sources.base import Noise
 from alpha_rgs.sources.mixtures import noise
 from alpha_rgs.streaming import report
@@ -226,6 +226,23 @@ def test_it_finds_them_under_something_stronger():
     found = Fsk(signal, carrier_offset=None).synchronize(x, Noise(level, psd=10 ** 0.5 * psd))[0]
     off = (found.timing - 2.3) / 8
     assert (off - off.round()).abs().max() < 0.1 and (found.carrier_offset - 3e-3).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("signal", [Signal(8, 4, 0.25, "rc"), GmskSignal(4, 0.3), Signal(2, 2, 0.35, "rect"), GmskSignal(1, 0.3)])
+def test_native_detection_is_the_torch_one(monkeypatch, signal):
+    """Both find the same symbols, of the same likelihood."""
+    pytest.importorskip("numba", reason="Numba is not installed")
+    generator = torch.Generator().manual_seed(1000)
+    source = Gmsk(signal, carrier_offset=None) if isinstance(signal, GmskSignal) else Fsk(signal, carrier_offset=None)
+    s, own = source.draw(3, 600, generator)
+    density = (0.3 + 4 * (torch.arange(600) / 600 - 0.5).abs()).double().expand(3, -1)
+    seen = cpm_detection.whitened((s + 0.5 * noise(s.shape, generator)).to(torch.complex128), density)
+    offset = torch.as_tensor(own.carrier_offset).double().expand(3)
+    native = cpm_detection.Detection(signal, seen, own.timing, offset, 5.0)
+    monkeypatch.setattr(cpm_detection, "kernel", lambda: None)
+    reference = cpm_detection.Detection(signal, seen, own.timing, offset, 5.0)
+    assert torch.allclose(native.metric, reference.metric, rtol=1e-4)
+    assert bool((native.first == reference.first).all()) and torch.equal(native.symbols, reference.symbols)
 
 
 def test_what_is_known_stays():

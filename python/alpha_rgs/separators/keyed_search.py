@@ -10,6 +10,9 @@ A move exchanges a few neighbouring symbols such that the phase behind them stay
 sum above takes the unknowns nearby alone. Moves are drawn with the probability exp(-change/temperature): first hot, which leaves
 decisions that only fit each other, then at temperature 1, where means over the draws are posterior means (a collapsed Gibbs
 sampler: Liu, J. Amer. Stat. Assoc. 89, 1994).
+
+On the CPU, where Numba is installed, keyed_kernel.py draws the moves, position after position. The code here is the reference: it
+draws moves of positions that are far apart at once.
 """
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..inference.linear_model import LinearModel, dimensions
+from .keyed_native import Native, native
 
 _LONG = {2: 6, 4: 4}    # levels -> neighbouring symbols of a move: 64 and 256 words, of which a few keep the phase behind them
 _COLD = 9.0             # nats at temperature 1 beyond which a move is not drawn again
@@ -148,6 +152,7 @@ class Search:
         words = itertools.product(range(signal.levels), repeat=self.long)
         self.words = 2 * torch.tensor(list(words), dtype=torch.float64) - (signal.levels - 1)
         self.most = len(self.words)         # moves at one position, at most
+        self.native: Native | None = None   # laid out by the first sweep
         self._place()
 
     def _place(self) -> None:
@@ -156,19 +161,18 @@ class Search:
         reach = min(self.signal.length, self.signal.span + 1)
         width = math.ceil((self.long - 1 + reach) * sps) + 1
         self.centre = self.begin[:, None] + torch.arange(self.symbols.shape[1] - self.long + 1) * sps
-        low = torch.ceil(self.centre - reach / 2 * sps).long()
+        self.low = low = torch.ceil(self.centre - reach / 2 * sps).long()
         self.n = low[..., None] + torch.arange(width)
         self.inside = (self.n >= 0) & (self.n < samples)
         start = linear.start.contiguous()
-        head = torch.searchsorted(start, low - linear.width, right=True)
-        tail = torch.searchsorted(start, low + width)
+        self.head = head = torch.searchsorted(start, low - linear.width, right=True)
+        self.tail = tail = torch.searchsorted(start, low + width)
         self.u = head[..., None] + torch.arange(int((tail - head).amax()))
         self.there = self.u < tail[..., None]
         self.u, self.at = self.u.clamp(max=start.shape[1] - 1), self.n.clamp(0, samples - 1)
         later = self.n.double() - self.centre[..., None]
         later = later[:, :1] if sps == int(sps) else later          # else samples lie elsewhere in each symbol
-        pulse = torch.stack([self.signal.full_pulse(later - j * sps) for j in range(self.long)], 2).float()
-        self.pulse = pulse.expand(-1, self.n.shape[1], -1, -1)
+        self.pulse = torch.stack([self.signal.full_pulse(later - j * sps) for j in range(self.long)], 2).float()
         # positions so far apart touch no unknown in common
         self.apart = math.ceil((width + 2 * linear.width) / sps)
 
@@ -205,7 +209,8 @@ class Search:
         delta, possible = self._moves(window, k)
         at, u, inside, there = (v[window, k] for v in (self.at, self.u, self.inside, self.there))
         row, noise = window[:, None], self.noise[window, None]
-        angle = (math.pi * self.signal.half_turns * (delta.float() @ self.pulse[window, k]))
+        pulse = self.pulse[window, k.clamp(max=self.pulse.shape[1] - 1)]
+        angle = math.pi * self.signal.half_turns * (delta.float() @ pulse)
         s, r = self.s[row, at], self.r[row, at]
         change = (torch.polar(torch.ones_like(angle), angle) - 1) * (s * inside)[:, None]
         c_less, z_less = (change @ v.mT for v in self.linear.near(window, u, at))
@@ -232,8 +237,10 @@ class Search:
     def select(self, rows: Tensor) -> Search:
         """Searches of some windows, any of them more than once, each with symbols of its own."""
         out, linear = copy.copy(self), self.linear
-        for name in ("y", "begin", "factor", "noise", "symbols", "scaled", "centre", "n", "inside", "u", "there", "at", "pulse"):
+        for name in ("y", "begin", "factor", "noise", "symbols", "scaled", "centre", "n", "inside", "u", "there", "at", "pulse",
+                     "low", "head", "tail"):
             setattr(out, name, getattr(self, name)[rows])
+        out.native = None
         out.linear = replace(linear, **{name: getattr(linear, name)[rows] for name in ("columns", "match", "weight", "start")})
         return out
 
@@ -243,11 +250,15 @@ class Search:
         independently, and all windows alike."""
         self.refresh()
         count = self.centre.shape[1]
-        uniform = torch.rand(chains, count, self.most + 1, generator=generator).clamp(1e-9, 1 - 1e-7)
-        chance = -torch.log(-torch.log(uniform))
         likely = least < _COLD * max(temperature, 1.0)
         if every:
             likely[:] = True
+        self.native = self.native or native(self)
+        if self.native is not None:
+            self.native.sweep(self, temperature, likely, least, torch.rand(chains, count, generator=generator))
+            return
+        uniform = torch.rand(chains, count, self.most + 1, generator=generator).clamp(1e-9, 1 - 1e-7)
+        chance = -torch.log(-torch.log(uniform))
         for low in range(min(self.apart, count)):
             window, k = torch.nonzero(likely[:, low::self.apart], as_tuple=True)
             k = low + k * self.apart

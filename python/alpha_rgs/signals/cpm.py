@@ -71,17 +71,32 @@ class ContinuousPhase(ABC):
         """sum_k a_k q(n - timing - k*samples_per_symbol), float64 [batch, samples], of symbols float64 [batch, n]. tails: of what
         the trellis' q leaves of the waveform's one instead, to that power, 1 or 2."""
         batch, count = symbols.shape
-        timing = torch.as_tensor(timing, dtype=torch.float64, device=symbols.device).reshape(-1, 1)
-        age = (torch.arange(samples, device=symbols.device) - timing) / self.samples_per_symbol + self.length / 2
-        latest = torch.floor(age).long().expand(batch, samples)         # the symbol whose pulse began last, `since` symbols ago
+        sps, whole = self.samples_per_symbol, isinstance(self.samples_per_symbol, int)
+        timing = torch.as_tensor(timing, dtype=torch.float64, device=symbols.device).reshape(-1, 1).expand(batch, 1)
+        n = torch.arange(min(int(sps), samples) if whole else samples, device=symbols.device)      # then pulses recur
+        age = (n - timing) / sps + self.length / 2
+        latest = torch.floor(age).long()            # the symbol whose pulse began last, `since` symbols ago
         since = age - torch.floor(age)
         a, total = torch.nn.functional.pad(symbols, (1, 1)), torch.nn.functional.pad(symbols.cumsum(1), (1, 0))
-        turn = total.gather(1, (latest - self.length + 1).clamp(0, count)) if not tails else torch.zeros_like(age)
-        for j in range(self.length):
-            tau = (since + j) * self.samples_per_symbol - self.length * self.samples_per_symbol / 2
-            share = (self.full_pulse(tau) - self.phase_pulse(tau)) ** tails if tails else self.full_pulse(tau)
-            turn = turn + a.gather(1, (latest - j + 1).clamp(0, count + 1)) * share
-        return turn
+
+        def share(j: Tensor | int) -> Tensor:
+            tau = (since + j) * sps - self.length * sps / 2
+            return (self.full_pulse(tau) - self.phase_pulse(tau)) ** tails if tails else self.full_pulse(tau)
+
+        def before(latest: Tensor) -> Tensor:
+            return total.gather(1, (latest - self.length + 1).clamp(0, count)) * (not tails)
+
+        if not whole:
+            turn = before(latest)
+            for k in range(self.length):
+                turn = turn + a.gather(1, (latest - k + 1).clamp(0, count + 1)) * share(k)
+            return turn
+        first = latest.amin(1, keepdim=True)        # of each of the blocks of a symbol's duration, and the one after it
+        every = first + torch.arange(-(-samples // int(sps)) + 1, device=symbols.device)
+        j = torch.arange(self.length, device=symbols.device)
+        near = a.gather(1, (every[..., None] - j + 1).clamp(0, count + 1).flatten(1)).unflatten(1, (-1, self.length))
+        turn = before(every)[..., None] + near @ share(j[:, None, None]).movedim(0, 1)
+        return torch.where((latest > first)[:, None], turn[:, 1:], turn[:, :-1]).flatten(1)[:, :samples]
 
     def modulate(self, symbols: Tensor, samples: int, timing: float | Tensor, earlier: int = 0) -> Tensor:
         """symbols ±1, ±3, ..., real [batch, n] -> complex64 [batch, samples] of unit modulus; the pulse of symbol 0 is centred on

@@ -6,12 +6,16 @@ The mixture goes through a filter g that makes the noise white, of variance 1. E
 past: the waveform's last samples, which g still holds, its phase, and A, the sum of <g*s, g*x> over the last `coherence`
 symbols or so (per-survivor processing: Raheli, Polydoros, Tzou, 1995; the phase by I0, log I0(2|A|) ~ 2|A|: Colavolpe, Raheli,
 IEEE Trans. Commun. 47, 1999). A symbol's branch adds 2(|A'| - forget*|A|) - |g*s|².
+
+On the CPU, where Numba is installed and symbols have a whole number of samples, cpm_detection_kernel.py does this.
 """
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -23,6 +27,16 @@ _NEGLIGIBLE = 1e-4      # of its energy: what its last taps may hold together an
 # symbols together than the pulse does.
 _TABLED = 32            # of a sample: so finely are waveforms tabled where samples lie elsewhere in each symbol
 _STATE = {2: 5, 4: 2}
+
+
+@functools.cache
+def kernel() -> ModuleType | None:
+    """The detection in machine code; None without Numba or a place for its compiled code."""
+    try:
+        from . import cpm_detection_kernel
+    except (ImportError, RuntimeError):
+        return None
+    return cpm_detection_kernel
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,11 @@ class Detection:
         self.since = (self.edges[:, :-1] - start[:, :-1]).clamp_min(0)
         self.width = math.ceil(sps)
         self._prepare(seen, carrier)
-        self._run()
+        module = kernel() if timing.device.type == "cpu" and isinstance(sps, int) else None
+        if module is None:
+            self._run()
+        else:
+            self._run_native(module)
 
     def _table(self) -> Tensor:
         """Waveforms of all words where a sample lies at multiples of 1/_TABLED of a sample, [_TABLED + 1, words, width]."""
@@ -108,12 +126,22 @@ class Detection:
         self.z = seen.x.gather(1, n.clamp(0, seen.x.shape[1] - 1).flatten(1)).unflatten(1, n.shape[1:]) * self.there
         lag = i - torch.arange(-count + 1, width, device=device)[:, None]        # of a sample before or in the block to one in it
         mix = torch.where((lag >= 0) & (lag < count), taps[:, lag.clamp(0, count - 1)], 0)      # [k, count - 1 + width, width]
-        self.past, self.now = mix[:, :count - 1], mix[:, count - 1:]
+        self.taps, self.past, self.now = taps, mix[:, :count - 1], mix[:, count - 1:]
         self.carrier = carrier
         turn = 2 * math.pi * carrier[:, None] * self.edges.diff(dim=1)
         self.turn = torch.polar(torch.ones_like(turn), turn).to(torch.complex64)
         done = math.pi * self.signal.half_turns * self.alphabet.double()
         self.done = torch.polar(torch.ones_like(done), done).to(torch.complex64)[:, None]
+
+    def _run_native(self, module: ModuleType) -> None:
+        """As _run and _trace, where samples lie alike in all symbols."""
+        count = self.taps.shape[1]
+        lag = torch.arange(self.width + count - 1) - torch.arange(self.width)[:, None]
+        mix = torch.where((lag >= 0) & (lag < count), self.taps[:, lag.clamp(0, count - 1)], 0)
+        response = self._waves(self.since[:, 0], self.carrier) @ mix
+        parts = (response, self.z, self.there, self.done[:, 0], self.turn)
+        metric, digits = module.likeliest(module.Problem(*(v.contiguous().numpy() for v in parts), self.forget))
+        self.metric, self.symbols = torch.from_numpy(metric), self.alphabet.double()[torch.from_numpy(digits)]
 
     def _run(self) -> None:
         k, blocks = self.z.shape[:2]
