@@ -6,6 +6,7 @@ import atexit
 import os
 import queue
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,7 @@ from ..separators import BRIEF
 from ..separators.base import Separation, joined, mapped
 from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
+from .neighbours import mended
 from .task import Task
 
 if TYPE_CHECKING:
@@ -169,10 +171,22 @@ class Engine:
             rows = slice(at, at + len(job.windows))
             job.task.remember(out, rows.stop - 1, int(job.start[-1]), samples)
             try:
-                job.future.set_result(job.task.ordered(self._followed(job, windows[rows], _rows(out, rows))))
+                part = self._mended(job, windows[rows], mapped(out, lambda value, rows=rows: value[rows]))
+                job.future.set_result(job.task.ordered(self._followed(job, windows[rows], _rows(part, slice(None)))))
             except Exception as error:
                 job.future.set_exception(error)
             at = rows.stop
+
+    def _mended(self, job: Job, windows: Tensor, part: Separation) -> Separation:
+        """A job's part of a Separation; what does not fit its other windows is separated once more."""
+        task = job.task
+        if task.tracker or not task.several:
+            return part
+
+        def again(rows: Tensor, carriers: Mapping[int, Tensor]) -> Separation:
+            return task.separate(windows[rows], job.start[rows.numpy()], carriers=carriers)
+
+        return mended(part, task.sources, windows.shape[1], again)
 
     def _followed(self, job: Job, windows: Tensor, part: Separation) -> Separation:
         """A job's part of a Separation, aligned with its stream; what does not fit the stream is separated once more."""

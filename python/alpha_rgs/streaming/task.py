@@ -2,8 +2,10 @@
 """One caller's task for the engine, and what was estimated from its stream so far."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,17 +82,20 @@ class Task:
         return (soi, *(self.memory if self.memory and short else (self.interference, self.kappa, self.noise_var)))
 
     def separate(self, windows: Tensor, start: np.ndarray, known: dict[str, Any] | None = None,
-                 rows: slice = slice(None)) -> Separation:
+                 rows: slice = slice(None), carriers: Mapping[int, Tensor] = MappingProxyType({})) -> Separation:
         """A Separation of some windows, complex64 tensor [n, samples], that begin at start[rows]. known: of the first source,
-        name -> tensor [n], where other than the task's; refined."""
+        name -> tensor [n], where other than the task's; refined. carriers: carrier offsets, cycles per sample, [n], of any of
+        several sources, by their places, where other than the task's."""
         first, other, kappa, noise_var = self.remembered(windows.shape[1])
         options = self.options
         if known:
             options = {"free": tuple(key for key in NUISANCES if getattr(first, key) is None), **options}
             first = replace(first, **{key: value[rows] for key, value in known.items()})
         if self.several:
-            return separate(windows[rows], [first, other, *self.sources[2:]], method=self.method, noise_var=noise_var,
-                            start=start[rows], **options)
+            sources: list[Any] = [first, other, *self.sources[2:]]
+            for k, offset in carriers.items():
+                sources[k] = replace(sources[k], carrier_offset=offset)
+            return separate(windows[rows], sources, method=self.method, noise_var=noise_var, start=start[rows], **options)
         return separate(windows[rows], first, other, self.method, kappa, noise_var, start[rows], **options)
 
     def ordered(self, out: Any) -> Any:
