@@ -38,13 +38,19 @@ _OFFSET = 0.02              # cycles per sample: carrier offsets that are drawn 
 _RATES = (2.2, 7.9)         # samples per symbol, of fractional rates
 
 
+def _train(constellation: str, samples_per_symbol: int) -> LinearModulation:
+    return LinearModulation(LinearSignal(constellation, samples_per_symbol, "rrc", 0.35, 8), gain=1.0, carrier_offset=None)
+
+
 def _qpsk(samples_per_symbol: int) -> LinearModulation:
-    return LinearModulation(LinearSignal("qpsk", samples_per_symbol, "rrc", 0.35, 8), gain=1.0, carrier_offset=None)
+    return _train("qpsk", samples_per_symbol)
 
 
 _GMSK, _OFDM = Gmsk(GmskSignal(4, 0.3), carrier_offset=None), Ofdm(OfdmSignal())
 _C4FM = Fsk(FskSignal(8, 4, 0.25, "rc"), carrier_offset=None)
 _OQPSK = OffsetQpsk(OffsetSignal(8, "rrc", 0.35, 8), carrier_offset=None)
+_DSSS = LinearModulation(LinearSignal("bpsk", 21, "barker"), gain=1.0, carrier_offset=None)
+_GFSK = Fsk(FskSignal(21, 2, 0.32, "gaussian", 0.5), carrier_offset=None)
 _WIFI = Ofdm(OfdmSignal(**{**preset("802.11a"), "constellation": "qpsk"}))
 # SNRs at which the receiver without interference has error rates of 1e-3 to 1e-2
 CASES: dict[str, Case] = {
@@ -53,6 +59,10 @@ CASES: dict[str, Case] = {
        for beside, other, sir in (("OFDM, -5 dB", _OFDM, -5.0), ("OFDM, -10 dB", _OFDM, -10.0), ("QPSK, -5 dB", _qpsk(10), -5.0),
                                   ("QPSK, -10 dB", _qpsk(10), -10.0))},
     **{f"802.11a under QPSK, {sir:g} dB": Case(_WIFI, (_qpsk(16),), (sir,), _LIMIT_DB, (9.0,)) for sir in (0.0, -10.0)},
+    **{f"{name} under {beside}, {sir:g} dB": Case(wanted, (other,), (sir,), _LIMIT_DB, (snr,))
+       for name, wanted, beside, other, snr in (("QPSK", _qpsk(8), "16QAM", _train("16qam", 5), 0.0),
+                                                ("8PSK", _train("8psk", 8), "QPSK", _qpsk(5), 5.0),
+                                                ("DSSS", _DSSS, "GFSK", _GFSK, -6.0)) for sir in (-5.0, -10.0)},
     "LoRa under QPSK, -15 dB": Case(Lora(LoraSignal(7, 4)), (_qpsk(8),), (-15.0,), _LIMIT_DB, (0.0,)),
     "PPM under QPSK, -10 dB": Case(Ppm(PpmSignal(4)), (_qpsk(8),), (-10.0,), _LIMIT_DB, (6.0,)),
     "PPM under GMSK, -10 dB": Case(Ppm(PpmSignal(4)), (_GMSK,), (-10.0,), _LIMIT_DB, (6.0,)),
