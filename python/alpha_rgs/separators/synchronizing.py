@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
+from ..sources.burst import Burst
 from ..sources.cpm_synchronizer import Guesses
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
@@ -212,13 +213,11 @@ class _Mixture:
             rest, noise = self._undecided(k, rest, noise)
         if k in self.searched:
             x = rest / scale[:, None].float()
-            if self.given[k].structure is Structure.CHAIN:
-                self.found[k], self.reported[k] = _chain(x, cast(LinearModulation, self.given[k]), noise)
-            elif self.wide:
+            if self.wide and self.given[k].structure is not Structure.CHAIN:
                 self.found[k], self.reported[k], guesses = self.given[k].guess(x, noise)
                 self.guesses += [guesses] if guesses is not None else []
             else:
-                self.found[k], self.reported[k] = self.given[k].synchronize(x, noise)
+                self.found[k], self.reported[k] = located(x, self.given[k], noise)
         level = torch.as_tensor(noise.flat).to(scale) * scale.square()
         self.parts[k] = denoised(self.found[k], rest, self.gains[k], level)
         if k not in self.seen:
@@ -232,6 +231,15 @@ def _settled(source: Source) -> Source:
     if "carrier_offset" in source.unknown and not finds:
         return replace(cast(Any, source), carrier_offset=0.0)
     return source
+
+
+def located(x: Tensor, source: Source, noise: Noise) -> tuple[Source, dict[str, Tensor]]:
+    """(a source at unit power, or a burst of it, with its unknown nuisances found in x = s + noise, complex64 [batch, samples];
+    name -> tensor [batch] of these): by its own `synchronize`, or of a train of pulses by its cyclic lines."""
+    if isinstance(source, Burst):
+        within, found = located(source.cut(x), source.within, noise)
+        return replace(source, within=within), found
+    return _chain(x, cast(LinearModulation, source), noise) if source.structure is Structure.CHAIN else source.synchronize(x, noise)
 
 
 def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModulation, dict[str, Tensor]]:

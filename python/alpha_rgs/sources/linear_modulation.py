@@ -93,6 +93,12 @@ class LinearModulation(Source):
         """Not where the alphabet turns (π/4-DQPSK): its symbols' parts then are not those of the system in linear_pair.py."""
         return not self.signal.alphabet.rotation
 
+    @property
+    def intermittent(self) -> bool:
+        """See Source.intermittent: unless its phase, its length or a preamble says how it comes."""
+        own = self.phase is None and self.symbols is None and not self.preamble and not self.learned
+        return own and not self.channel_length and not self.signal.channel
+
     def __post_init__(self) -> None:
         if self.symbols is not None and self.symbols < 1:
             raise ParameterError(f"symbols: {self.symbols} must be 1 or more, or left out for a continuous signal")
