@@ -8,6 +8,7 @@ if the source were always on too, and what leaves less is kept.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from .estimate import Estimate
 from .joint_general import joint_general
 from .results import separation
 from .rounds import STAYS, Rounds
-from .synchronizing import Synchronized
+from .synchronizing import Synchronized, beside
 
 
 def separated(task: Rounds) -> Separation:
@@ -75,12 +76,24 @@ def _residual(y: Tensor, out: Separation) -> Tensor:
 
 def _in_bursts(task: Rounds) -> dict[int, tuple[Separation, bool]]:
     """Windows that show pauses: their Separations, and whether these leave as little as the pauses do."""
+    return _by_runs(task, [k for k, source in enumerate(task.sources) if source.intermittent and task.sync.found[k]])
+
+
+def in_bursts(y: Tensor, sources: Sequence[Source], k: int, gains: list[Tensor], noise: Tensor, noise_var: Any,
+              name: str) -> dict[int, tuple[Separation, bool]]:
+    """See _in_bursts, of windows y that nobody has separated yet: those in which source k pauses, whatever its nuisances."""
+    with torch.inference_mode():
+        sync = beside(y, sources, k, gains, noise)
+        return _by_runs(Rounds(y, sources, sync, sync.gains, noise, noise_var, name, {}, ()), [k])
+
+
+def _by_runs(task: Rounds, places: Sequence[int]) -> dict[int, tuple[Separation, bool]]:
+    """See _in_bursts; places: of sources that may pause."""
     found: dict[int, dict[int, Runs]] = {}
-    for k, source in enumerate(task.sources):
-        if source.intermittent and task.sync.found[k]:
-            for row, rest in enumerate(_rest(task, k)):
-                if shown := runs_of(rest, source):
-                    found.setdefault(row, {})[k] = shown[0]
+    for k in places:
+        for row, rest in enumerate(_rest(task, k)):
+            if shown := runs_of(rest, task.sources[k]):
+                found.setdefault(row, {})[k] = shown[0]
     out = {}
     for row, runs in found.items():
         own = _taken_apart(task.select(torch.tensor([row])), runs)

@@ -7,7 +7,7 @@ the elimination of a pair where there is one (core.py), or by their denoisers al
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -20,6 +20,7 @@ from ..sources.base import Number, Source, State, Structure
 from .attempt import Pair, attempt, initial_levels
 from .base import Separation, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
+from .intermittent import in_bursts
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
 from .train_pairs import by_guesses
@@ -49,7 +50,11 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
             window, own, method, level, pair, free, **options))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
-        return _by_pair(y, sources, chains[0], method, noise_var, pair, {**options, "free": free} if free else options)
+        own = {**options, "free": free} if free else options
+        if method not in ("auto", "joint") or own or not _may_pause(sources, chains[0]):
+            return _by_pair(y, sources, chains[0], method, noise_var, pair, own)
+        return _by_pauses(y, sources, chains[0], noise_var, lambda y, sources, noise_var: _by_pair(
+            y, sources, chains[0], method, noise_var, pair, {}))
     groups = [source.parts for source in sources]
     if any(len(group) > 1 for group in groups):
         flat = [part for group in groups for part in group]
@@ -166,6 +171,32 @@ def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: 
 
 
 # ---- by a pair's own method ------------------------------------------------------------------------------------------------
+
+def _may_pause(sources: Sequence[Source], chain: int) -> bool:
+    """Whether a train of pulses may come and go beside another source that is detected by its linear model."""
+    other = sources[1 - chain]
+    return sources[chain].intermittent and other.linear and other.decided and not (other.learned or lacking(other))
+
+
+def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any, endless: Callable[..., Separation]) -> Separation:
+    """A Separation of windows burst by burst where a train of pulses pauses; endless(y, sources, noise_var) of the others, and
+    where that leaves less."""
+    gains, noise = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)
+    found = in_bursts(y, sources, chain, gains, noise, noise_var, "joint")
+    doubted = torch.tensor([row for row in range(len(y)) if row not in found or not found[row][1]])
+    windows = {row: out for row, (out, _) in found.items()}
+    if len(doubted):
+        if not found:
+            return endless(y, sources, noise_var)
+        some = noise_var[doubted] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
+        rest = mapped(endless(y[doubted], [source.select(doubted) for source in sources], some), lambda t: t.unsqueeze(1))
+        for k, row in enumerate(doubted.tolist()):
+            own = mapped(rest, lambda t, k=k: t[k])
+            seen = y[row:row + 1]
+            if row not in windows or bool(left_over(seen, own) < left_over(seen, windows[row])):
+                windows[row] = own
+    return joined([windows[row] for row in range(len(y))])
+
 
 def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number | None, pair: Pair,
              options: dict[str, Any]) -> Separation:

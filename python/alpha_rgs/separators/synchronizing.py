@@ -81,6 +81,18 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
     return Synchronized(task.found, task.reported, task.gains, core)
 
 
+def beside(y: Tensor, sources: Sequence[Source], unknown: int, gains: Sequence[Tensor], noise: Tensor) -> Synchronized:
+    """See synchronized: all sources but one, of which nothing is known but its density and power. It keeps what it is given, and
+    has 0 for each nuisance that it lacks."""
+    task = _Mixture(y, sources, gains, noise, None, False)
+    for k in task.order:
+        if k in task.searched and k != unknown:
+            task.find(k)
+    own: Any = sources[unknown]
+    task.found[unknown] = replace(own, **dict.fromkeys(own.unknown, 0.0))
+    return Synchronized(task.found, task.reported, task.gains)
+
+
 class _Mixture:
     """Sources of windows y while they are found one after the other."""
 
