@@ -80,11 +80,24 @@ def _in_bursts(task: Rounds) -> dict[int, tuple[Separation, bool]]:
 
 
 def in_bursts(y: Tensor, sources: Sequence[Source], k: int, gains: list[Tensor], noise: Tensor, noise_var: Any,
-              name: str) -> dict[int, tuple[Separation, bool]]:
-    """See _in_bursts, of windows y that nobody has separated yet: those in which source k pauses, whatever its nuisances."""
+              within: slice = slice(None)) -> dict[int, tuple[Separation, bool]]:
+    """See _in_bursts, of windows y that nobody has separated yet: those in which source k pauses, whatever its nuisances. gains,
+    noise: float64 [batch], of all samples but gains of other sources `within` a part of them, in which these are searched."""
     with torch.inference_mode():
-        sync = beside(y, sources, k, gains, noise)
-        return _by_runs(Rounds(y, sources, sync, sync.gains, noise, noise_var, name, {}, ()), [k])
+        sync = beside(y[:, within], sources, k, gains, noise)
+        if begin := within.start:
+            sync.sources = [source if j == k else source.at(-begin) for j, source in enumerate(sync.sources)]
+            sync.found = [{name: torch.as_tensor(getattr(source, name)) for name in found}
+                          for source, found in zip(sync.sources, sync.found)]
+        return _by_runs(Rounds(y, sources, sync, sync.gains, noise, noise_var, "joint", {}, ()), [k])
+
+
+def quietest(y: Tensor, share: int = 3) -> slice:
+    """That share of one window y, complex64 [1, samples], which has the least power."""
+    length = y.shape[1] // share
+    power = torch.nn.functional.pad(y[0].abs().square().double().cumsum(0), (1, 0))
+    begin = int((power[length:] - power[:-length]).argmin())
+    return slice(begin, begin + length)
 
 
 def _by_runs(task: Rounds, places: Sequence[int]) -> dict[int, tuple[Separation, bool]]:

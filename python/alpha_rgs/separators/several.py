@@ -20,7 +20,7 @@ from ..sources.base import Number, Source, State, Structure
 from .attempt import Pair, attempt, initial_levels
 from .base import Separation, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
-from .intermittent import in_bursts
+from .intermittent import in_bursts, quietest
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
 from .train_pairs import by_guesses
@@ -140,13 +140,28 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     if not len(rows):
         return out
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
-    again = by_guesses if sought_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
+    again = _trains_again if sought_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
     other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free)
     ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
     better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
     place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
     return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
                    for row in range(len(y))]) if place else out
+
+
+def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str]) -> Separation:
+    """A second look at one window of two trains of pulses: where one of them pauses, the other is found while that is quiet; else
+    by guesses."""
+    span = quietest(y)
+    for k, source in enumerate(sources):
+        if source.intermittent and not options and not free:
+            gains, noise = initial_levels(y[:, span], sources, [source.state.gain for source in sources], noise_var)
+            power = y.abs().square().mean(1).double()
+            gains[k] = torch.maximum(power - gains[1 - k].square() - noise, gains[k].square()).sqrt()
+            found = in_bursts(y, sources, k, gains, noise, noise_var, span)
+            if found and found[0][1]:
+                return found[0][0]
+    return by_guesses(y, sources, name, noise_var, options, free)
 
 
 def _differing(source: Source) -> bool:
@@ -182,7 +197,7 @@ def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any,
     """A Separation of windows burst by burst where a train of pulses pauses; endless(y, sources, noise_var) of the others, and
     where that leaves less."""
     gains, noise = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)
-    found = in_bursts(y, sources, chain, gains, noise, noise_var, "joint")
+    found = in_bursts(y, sources, chain, gains, noise, noise_var)
     doubted = torch.tensor([row for row in range(len(y)) if row not in found or not found[row][1]])
     windows = {row: out for row, (out, _) in found.items()}
     if len(doubted):
