@@ -53,7 +53,7 @@ class Estimate:
         """Whether no error is expected, so that quality is a lower bound of the SINR alone: bool [batch]."""
         rate = self.error_rate
         if rate is None or self.symbol_sinr_db is not None:
-            return torch.zeros_like(self.sinr_db, dtype=torch.bool)
+            return torch.zeros_like(torch.as_tensor(self.sinr_db), dtype=torch.bool)
         return rate <= _LEAST_ERROR_RATE
 
     @property

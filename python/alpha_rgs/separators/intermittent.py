@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..sources.base import Source, Structure
+from ..sources.base import Demodulated, Source, Structure
 from ..sources.burst import Burst, Undecided
 from .base import Separation, joined, left_over, mapped
 from .burst_rounds import BURSTS_ALONE, BurstRounds, Runs, Veiled, runs_of
@@ -192,8 +192,11 @@ def _put_together(task: Rounds, own: BurstRounds, out: Separation) -> Separation
             estimates.append(out.sources[places[0]])
             values = own.sync.found[places[0]]
         gains.append(torch.as_tensor(estimates[k].state.gain, dtype=torch.float64).reshape(-1))
-        if k or source.structure is not Structure.CHAIN:
-            found |= {f"{name}_{k + 1}": torch.as_tensor(value).reshape(-1) for name, value in values.items()}
+        own_name = "" if k == 0 and source.structure is Structure.CHAIN else f"_{k + 1}"
+        if own_name or isinstance(parts[0], Burst):
+            found |= {f"{name}{own_name}": torch.as_tensor(value).reshape(-1) for name, value in values.items()}
+            if not own_name and source.state.gain is None:
+                found["gain"] = gains[k]
         if source.state.gain is None:
             found[f"gain_{k + 1}"] = gains[k]
     others = torch.stack(gains[1:]).square().sum(0).sqrt()
@@ -216,5 +219,22 @@ def _joined(estimates: list[Estimate], bursts: list[Burst], source: Source) -> E
                    decided=all(e.decided for e in estimates if e.symbols is not None),
                    ambiguous=any(e.ambiguous for e in estimates))
     if symbols := [(e.symbols, e.llrs, e.at) for e in estimates if e.symbols is not None]:
-        out.symbols, out.llrs, out.at = (torch.cat(column, 1) for column in zip(*cast(Any, symbols)))
+        read = Demodulated(*(torch.cat(column, 1) for column in zip(*cast(Any, symbols))))
+        if source.structure is Structure.CHAIN:
+            read = _on_grid(read, source.symbol_period, samples, float(cast(Any, state.delay)))
+        out.symbols, out.llrs, out.at = read.symbols, read.llrs, read.at
     return out
+
+
+def _on_grid(read: Demodulated, period: float, samples: int, timing: float) -> Demodulated:
+    """The symbols of bursts in one window of a train of pulses in the places that its symbols have where it is always on, one of
+    them centred on the sample `timing`; nothing is known of the others: LLR 0."""
+    count = int(samples / period)
+    there = torch.nonzero(~read.at[0].isnan())[:, 0]
+    rows = torch.round((read.at[0, there] - timing % period) / period).long()
+    inside = (rows >= 0) & (rows < count)
+    rows, there = rows[inside], there[inside]
+    symbols, llrs = read.symbols.new_zeros(1, count), read.llrs.new_zeros(1, count, read.llrs.shape[2])
+    at = torch.full((1, count), torch.nan, dtype=read.at.dtype)
+    symbols[:, rows], llrs[:, rows], at[:, rows] = read.symbols[:, there], read.llrs[:, there], read.at[:, there]
+    return Demodulated(symbols, llrs, at)

@@ -44,7 +44,8 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
     trains = sought_trains(sources, method)
-    two = len(sources) == 2 and not (_lacking(sources) and (trains or any(_by_itself(source) for source in sources)))
+    plain = method in ("auto", "joint") and _trains(sources)
+    two = len(sources) == 2 and not (_lacking(sources) and (plain or any(_by_itself(source) for source in sources)))
     framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
@@ -102,11 +103,13 @@ def sought_trains(sources: Sequence[Source], method: str) -> bool:
     """Whether both of two sources are trains of pulses that lack nuisances: each then is found by its own cyclic lines. The
     search of a pair needs an interference whose band lies mostly beside the signal of interest's, and knows no carrier offset
     of it."""
-    def sought(source: Any) -> bool:
-        return (source.structure is Structure.CHAIN and bool(source.unknown) and not source.channel_length
-                and not source.signal.channel)
+    return method in ("auto", "joint") and len(sources) == 2 and _trains(sources) and all(source.unknown for source in sources)
 
-    return method in ("auto", "joint") and len(sources) == 2 and all(map(sought, sources))
+
+def _trains(sources: Sequence[Any]) -> bool:
+    """Whether all sources are trains of pulses without channels."""
+    return all(source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel
+               for source in sources)
 
 
 def _lacking(sources: Sequence[Source]) -> bool:
