@@ -29,6 +29,7 @@ MOST = 6                # sources at once: memory and time grow with each, and t
 _UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
 _MUCH, _ALIKE = 0.1, 6.0    # noise over the weakest source's power that is worth a second look, where powers differ by less
 _EXCESS = 1.4           # times the noise that densities show: more is left where a source was not found
+_EXPLAINED = 2.0        # times the noise of a window's quietest part: with no more left over, no guess is tried
 _BETTER = 0.9           # of what is left, at most, for a second look to replace a first
 
 
@@ -152,19 +153,21 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
                    for row in range(len(y))]) if place else out
 
 
-def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str]) -> Separation:
+def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,
+                  free: Sequence[str]) -> Separation:
     """A second look at one window of two trains of pulses: where one of them pauses, the other is found while that is quiet; else
     by guesses."""
-    span = quietest(y)
+    span, tried = quietest(y), []
     for k, source in enumerate(sources):
         if source.intermittent and not options and not free:
             gains, noise = initial_levels(y[:, span], sources, [source.state.gain for source in sources], noise_var)
             power = y.abs().square().mean(1).double()
             gains[k] = torch.maximum(power - gains[1 - k].square() - noise, gains[k].square()).sqrt()
-            found = in_bursts(y, sources, k, gains, noise, noise_var, span)
-            if found and found[0][1]:
-                return found[0][0]
-    return by_guesses(y, sources, name, noise_var, options, free)
+            tried += [out for out, _ in in_bursts(y, sources, k, gains, noise, noise_var, span).values()]
+            if tried and bool(left_over(y, tried[-1]) < _EXPLAINED * noise):
+                return tried[-1]
+    tried.append(by_guesses(y, sources, name, noise_var, options, free))
+    return min(tried, key=lambda out: float(left_over(y, out)))
 
 
 def _differing(source: Source) -> bool:
@@ -196,7 +199,8 @@ def _may_pause(sources: Sequence[Source], chain: int) -> bool:
     return sources[chain].intermittent and other.linear and other.decided and not (other.learned or lacking(other))
 
 
-def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any, endless: Callable[..., Separation]) -> Separation:
+def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any,
+               endless: Callable[..., Separation]) -> Separation:
     """A Separation of windows burst by burst where a train of pulses pauses; endless(y, sources, noise_var) of the others, and
     where that leaves less."""
     gains, noise = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)

@@ -251,7 +251,8 @@ def located(x: Tensor, source: Source, noise: Noise) -> tuple[Source, dict[str, 
     if isinstance(source, Burst):
         within, found = located(source.cut(x), source.within, noise)
         return replace(source, within=within), found
-    return _chain(x, cast(LinearModulation, source), noise) if source.structure is Structure.CHAIN else source.synchronize(x, noise)
+    chain = source.structure is Structure.CHAIN
+    return _chain(x, cast(LinearModulation, source), noise) if chain else source.synchronize(x, noise)
 
 
 def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModulation, dict[str, Tensor]]:
