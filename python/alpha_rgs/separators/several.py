@@ -29,7 +29,6 @@ MOST = 6                # sources at once: memory and time grow with each, and t
 _UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
 _MUCH, _ALIKE = 0.1, 6.0    # noise over the weakest source's power that is worth a second look, where powers differ by less
 _EXCESS = 1.4           # times the noise that densities show: more is left where a source was not found
-_EXPLAINED = 2.0        # times the noise of a window's quietest part: with no more left over, no guess is tried
 _BETTER = 0.9           # of what is left, at most, for a second look to replace a first
 
 
@@ -163,9 +162,11 @@ def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: An
             gains, noise = initial_levels(y[:, span], sources, [source.state.gain for source in sources], noise_var)
             power = y.abs().square().mean(1).double()
             gains[k] = torch.maximum(power - gains[1 - k].square() - noise, gains[k].square()).sqrt()
-            tried += [out for out, _ in in_bursts(y, sources, k, gains, noise, noise_var, span).values()]
-            if tried and bool(left_over(y, tried[-1]) < _EXPLAINED * noise):
-                return tried[-1]
+            for out, explained in in_bursts(y, sources, k, gains, noise, noise_var, span).values():
+                weakest = min(float(torch.as_tensor(e.state.gain)) ** 2 for e in out.sources)
+                if explained and float(left_over(y, out)) < _MUCH * weakest:
+                    return out
+                tried.append(out)
     tried.append(by_guesses(y, sources, name, noise_var, options, free))
     return min(tried, key=lambda out: float(left_over(y, out)))
 
