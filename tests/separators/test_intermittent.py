@@ -9,7 +9,7 @@ from alpha_rgs import separate
 from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as Signal
 from alpha_rgs.sources import Gmsk, LinearModulation
-from alpha_rgs.sources.burst import Burst
+from alpha_rgs.sources.burst import Burst, Undecided
 from alpha_rgs.sources.mixtures import noise
 from alpha_rgs.sources.offset_qpsk import OffsetQpsk
 from alpha_rgs.synchronization.activity import stretches
@@ -111,3 +111,46 @@ def test_the_first_symbols_of_a_modulator_need_not_be_modulated():
     out = separate(y, [LinearModulation(QPSK, carrier_offset=None), Gmsk(GMSK, carrier_offset=None)])
     assert decibels((out.sources[0].waveform - b)[:, :20]) < -12
     assert decibels((out.sources[1].cleaned - s)[:, 20:-20]) < -18      # the noise
+
+
+def test_a_burst_of_a_train_of_pulses_beside_another():
+    """Weaker, 60 symbols and more, all nuisances of both unknown: both are separated, and nothing is heard in the pause."""
+    generator = torch.Generator().manual_seed(4)
+    mine, other = (LinearModulation(Signal("qpsk", sps, "rrc", 0.35, 8), carrier_offset=None) for sps in (8, 5))
+    s = torch.zeros(1, 1600, dtype=torch.complex64)
+    s[:, 500:1200] = 0.6 * replace(mine, carrier_offset=0.0008).draw(1, 700, generator)[0]
+    b = replace(other, carrier_offset=-0.0006).draw(1, 1600, generator)[0]
+    out = separate(s + b + 0.05 * noise(s.shape, generator), [mine, other])
+    first, second = out.sources
+    assert decibels(second.waveform - b) < -17
+    assert decibels((first.waveform - s)[:, 540:1160]) < -22
+    assert bool((first.waveform[:, :460] == 0).all()) and bool((first.waveform[:, 1240:] == 0).all())
+    assert first.symbols.shape == (1, 200)                      # in the places that they have where it is always on
+    erased = first.llrs[0].abs().sum(1) == 0
+    assert bool(erased[:58].all()) and bool(erased[155:].all()) and not bool(erased[65:147].any())
+    assert 0.55 < float(out.estimated["gain"]) < 0.65 and float(out.noise_var) < 0.006
+
+
+def test_a_strong_burst_of_pulses_is_found_while_the_other_is_alone():
+    """5 dB above the other one, which its window hides: that is found where the window is quiet."""
+    generator = torch.Generator().manual_seed(11)
+    mine, other = (LinearModulation(Signal("qpsk", sps, "rrc", 0.35, 8), carrier_offset=None) for sps in (8, 5))
+    s = torch.zeros(1, 1920, dtype=torch.complex64)
+    s[:, 700:1400] = 1.8 * replace(mine, carrier_offset=0.0008).draw(1, 700, generator)[0]
+    b = replace(other, carrier_offset=-0.0006).draw(1, 1920, generator)[0]
+    out = separate(s + b + 0.1 * noise(s.shape, generator), [mine, other])
+    assert decibels(out.sources[1].waveform - b) < -14
+    assert decibels((out.sources[0].waveform - s)[:, 740:1360]) < -14
+
+
+def test_an_undecided_burst_of_pulses_has_no_timing():
+    """Its linear model has the density of the source, and power in every sample alike."""
+    own = LinearModulation(Signal("qpsk", 8, "rrc", 0.35, 8), timing=0.0, phase=0.0)
+    model = Undecided(own, 100, 900).linear_model((1, 1000))
+    power = torch.zeros(1000, dtype=torch.float64)
+    for start, column in zip(model.start[0], model.columns[0]):
+        at = int(start) + torch.arange(model.width)
+        there = (at >= 0) & (at < 1000)
+        power.index_add_(0, at[there], column[there].abs().square())
+    assert bool((power[160:840] - 1).abs().max() < 0.05) and not bool(power[:100].any())
+    assert bool((model.start[0].diff() >= 0).all())

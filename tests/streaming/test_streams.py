@@ -152,3 +152,22 @@ def test_windows_that_come_one_by_one_are_tried_again_as_those_before_them():
         for start in range(0, 12 * HOP, HOP):
             symbols.append(task.submit(y[start:start + 2560], start).result(60).symbols[0][16:144])
     assert share(np.concatenate(symbols), truth[16:], 0, 12) < 0.02
+
+
+def test_a_train_of_pulses_that_pauses_in_a_stream():
+    """Its symbols keep their places, those of pauses are erased; both sources are separated in every window, also the last."""
+    generator = torch.Generator().manual_seed(9)
+    mine, other = (from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": sps, "rolloff": 0.35,
+                              "span": 8, "carrier_offset": "unknown"}) for sps in (8, 5))
+    s = torch.zeros(1, 2800, dtype=torch.complex64)
+    for begin, end, offset in ((0, 1000, 0.0008), (1800, 2800, -0.0004)):
+        s[:, begin:end] = 0.7 * replace(mine, carrier_offset=offset).draw(1, end - begin, generator)[0]
+    b = replace(other, carrier_offset=0.0003).draw(1, 2800, generator)[0]
+    y = s + b + 0.07 * torch.randn(s.shape, dtype=torch.complex64, generator=generator)
+    out = separate_stream(y[0].numpy(), [mine, other], window=1600, hop=1200)
+    error = abs(out.sources[0].waveform - s[0].numpy()) ** 2
+    assert 10 * np.log10(np.r_[error[40:960], error[1840:2760]].mean()) < -18
+    assert error[1060:1740].max() < 1e-9
+    assert 10 * np.log10(np.mean(abs(out.sources[1].waveform - b[0].numpy()) ** 2)) < -18
+    erased = abs(out.sources[0].llrs).sum(1) == 0
+    assert len(erased) == 350 and erased[135:215].all() and not erased[8:118].any() and not erased[233:340].any()

@@ -86,6 +86,8 @@ def joined(parts: list[Separation]) -> Separation:
     """Separations of parts of a batch, as one."""
     def cat(values: list[Any], missing: float = 0.0) -> Any:
         first = values[0]
+        if any(value is None for value in values):
+            return None
         if torch.is_tensor(first):
             return torch.cat(_alike(values, missing)) if first.ndim else first
         if isinstance(first, dict):

@@ -18,6 +18,7 @@ from ..synchronization.activity import stretches
 from ..synchronization.powers import densities, regressed_gains
 from .joint_general import Part, joint_general
 from .rounds import Rounds
+from .synchronizing import located
 
 _LEAST = 4              # times a source's memory (samples of a symbol): shorter bursts are not found, shorter pauses not believed
 _MOST, _FALLS = 6, 0.8  # rounds, and share of the noise before to which a further one brought it
@@ -188,10 +189,11 @@ class BurstRounds(Rounds):
         wider = [_widened(source, self.y.shape[1]) for source in self.sync.sources]
         models: list[Any] = [source.linear_model(self.y.shape) for source in wider]
         for j in places:
-            if models[j] is None or models[j].dimensions != 1:
+            if models[j] is None:
                 return
-            alphabet = Constellation("on-off", [-1, 0, 1], 2)
-            columns = models[j].columns / float(alphabet.points.abs().amax())
+            points, symmetry = ([-1, 1], 2) if models[j].dimensions == 1 else (models[j].alphabet.points.tolist(), 1)
+            alphabet = Constellation("on-off", [0, *points], symmetry)
+            columns = models[j].columns * (1 / (1 + 1 / len(points))) ** 0.5        # of unit power while it is on
             models[j] = replace(models[j], alphabet=alphabet, columns=columns, decode=None, remainder=None)
         parts = joint_general(self.y, wider, self.gains, self.noise, models=models, passes=_BRIEF)
         total = sum(part.waveform for part in parts)
@@ -215,4 +217,4 @@ class BurstRounds(Rounds):
             density = sum((variance[:, None] * densities(other, 1, source.length) for other, variance in others),
                           torch.zeros(1, source.length, dtype=torch.float64))
             noise = Noise(self.noise / power, psd=density / power[:, None])
-            self.sync.sources[j], self.sync.found[j] = source.synchronize(x / self.gains[j][:, None].float(), noise)
+            self.sync.sources[j], self.sync.found[j] = located(x / self.gains[j][:, None].float(), source, noise)

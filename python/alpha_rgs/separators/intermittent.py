@@ -8,13 +8,14 @@ if the source were always on too, and what leaves less is kept.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..sources.base import Source, Structure
+from ..sources.base import Demodulated, Source, Structure
 from ..sources.burst import Burst, Undecided
 from .base import Separation, joined, left_over, mapped
 from .burst_rounds import BURSTS_ALONE, BurstRounds, Runs, Veiled, runs_of
@@ -22,7 +23,7 @@ from .estimate import Estimate
 from .joint_general import joint_general
 from .results import separation
 from .rounds import STAYS, Rounds
-from .synchronizing import Synchronized
+from .synchronizing import Synchronized, beside
 
 
 def separated(task: Rounds) -> Separation:
@@ -75,12 +76,37 @@ def _residual(y: Tensor, out: Separation) -> Tensor:
 
 def _in_bursts(task: Rounds) -> dict[int, tuple[Separation, bool]]:
     """Windows that show pauses: their Separations, and whether these leave as little as the pauses do."""
+    return _by_runs(task, [k for k, source in enumerate(task.sources) if source.intermittent and task.sync.found[k]])
+
+
+def in_bursts(y: Tensor, sources: Sequence[Source], k: int, gains: list[Tensor], noise: Tensor, noise_var: Any,
+              within: slice = slice(None)) -> dict[int, tuple[Separation, bool]]:
+    """See _in_bursts, of windows y that nobody has separated yet: those in which source k pauses, whatever its nuisances. gains,
+    noise: float64 [batch], of all samples but gains of other sources `within` a part of them, in which these are searched."""
+    with torch.inference_mode():
+        sync = beside(y[:, within], sources, k, gains, noise)
+        if begin := within.start:
+            sync.sources = [source if j == k else source.at(-begin) for j, source in enumerate(sync.sources)]
+            sync.found = [{name: torch.as_tensor(getattr(source, name)) for name in found}
+                          for source, found in zip(sync.sources, sync.found)]
+        return _by_runs(Rounds(y, sources, sync, sync.gains, noise, noise_var, "joint", {}, ()), [k])
+
+
+def quietest(y: Tensor, share: int = 3) -> slice:
+    """That share of one window y, complex64 [1, samples], which has the least power."""
+    length = y.shape[1] // share
+    power = torch.nn.functional.pad(y[0].abs().square().double().cumsum(0), (1, 0))
+    begin = int((power[length:] - power[:-length]).argmin())
+    return slice(begin, begin + length)
+
+
+def _by_runs(task: Rounds, places: Sequence[int]) -> dict[int, tuple[Separation, bool]]:
+    """See _in_bursts; places: of sources that may pause."""
     found: dict[int, dict[int, Runs]] = {}
-    for k, source in enumerate(task.sources):
-        if source.intermittent and task.sync.found[k]:
-            for row, rest in enumerate(_rest(task, k)):
-                if shown := runs_of(rest, source):
-                    found.setdefault(row, {})[k] = shown[0]
+    for k in places:
+        for row, rest in enumerate(_rest(task, k)):
+            if shown := runs_of(rest, task.sources[k]):
+                found.setdefault(row, {})[k] = shown[0]
     out = {}
     for row, runs in found.items():
         own = _taken_apart(task.select(torch.tensor([row])), runs)
@@ -166,8 +192,11 @@ def _put_together(task: Rounds, own: BurstRounds, out: Separation) -> Separation
             estimates.append(out.sources[places[0]])
             values = own.sync.found[places[0]]
         gains.append(torch.as_tensor(estimates[k].state.gain, dtype=torch.float64).reshape(-1))
-        if k or source.structure is not Structure.CHAIN:
-            found |= {f"{name}_{k + 1}": torch.as_tensor(value).reshape(-1) for name, value in values.items()}
+        own_name = "" if k == 0 and source.structure is Structure.CHAIN else f"_{k + 1}"
+        if own_name or isinstance(parts[0], Burst):
+            found |= {f"{name}{own_name}": torch.as_tensor(value).reshape(-1) for name, value in values.items()}
+            if not own_name and source.state.gain is None:
+                found["gain"] = gains[k]
         if source.state.gain is None:
             found[f"gain_{k + 1}"] = gains[k]
     others = torch.stack(gains[1:]).square().sum(0).sqrt()
@@ -190,5 +219,22 @@ def _joined(estimates: list[Estimate], bursts: list[Burst], source: Source) -> E
                    decided=all(e.decided for e in estimates if e.symbols is not None),
                    ambiguous=any(e.ambiguous for e in estimates))
     if symbols := [(e.symbols, e.llrs, e.at) for e in estimates if e.symbols is not None]:
-        out.symbols, out.llrs, out.at = (torch.cat(column, 1) for column in zip(*cast(Any, symbols)))
+        read = Demodulated(*(torch.cat(column, 1) for column in zip(*cast(Any, symbols))))
+        if source.structure is Structure.CHAIN:
+            read = _on_grid(read, source.symbol_period, samples, float(cast(Any, state.delay)))
+        out.symbols, out.llrs, out.at = read.symbols, read.llrs, read.at
     return out
+
+
+def _on_grid(read: Demodulated, period: float, samples: int, timing: float) -> Demodulated:
+    """The symbols of bursts in one window of a train of pulses in the places that its symbols have where it is always on, one of
+    them centred on the sample `timing`; nothing is known of the others: LLR 0."""
+    count = int(samples / period)
+    there = torch.nonzero(~read.at[0].isnan())[:, 0]
+    rows = torch.round((read.at[0, there] - timing % period) / period).long()
+    inside = (rows >= 0) & (rows < count)
+    rows, there = rows[inside], there[inside]
+    symbols, llrs = read.symbols.new_zeros(1, count), read.llrs.new_zeros(1, count, read.llrs.shape[2])
+    at = torch.full((1, count), torch.nan, dtype=read.at.dtype)
+    symbols[:, rows], llrs[:, rows], at[:, rows] = read.symbols[:, there], read.llrs[:, there], read.at[:, there]
+    return Demodulated(symbols, llrs, at)

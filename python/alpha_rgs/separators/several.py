@@ -7,7 +7,7 @@ the elimination of a pair where there is one (core.py), or by their denoisers al
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -20,6 +20,7 @@ from ..sources.base import Number, Source, State, Structure
 from .attempt import Pair, attempt, initial_levels
 from .base import Separation, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
+from .intermittent import in_bursts, quietest
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
 from .train_pairs import by_guesses
@@ -43,13 +44,18 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
     trains = sought_trains(sources, method)
-    two = len(sources) == 2 and not (_lacking(sources) and (trains or any(_by_itself(source) for source in sources)))
+    plain = method in ("auto", "joint") and _trains(sources)
+    two = len(sources) == 2 and not (_lacking(sources) and (plain or any(_by_itself(source) for source in sources)))
     framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
             window, own, method, level, pair, free, **options))
     if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
-        return _by_pair(y, sources, chains[0], method, noise_var, pair, {**options, "free": free} if free else options)
+        own = {**options, "free": free} if free else options
+        if method not in ("auto", "joint") or own or not _may_pause(sources, chains[0]):
+            return _by_pair(y, sources, chains[0], method, noise_var, pair, own)
+        return _by_pauses(y, sources, chains[0], noise_var, lambda y, sources, noise_var: _by_pair(
+            y, sources, chains[0], method, noise_var, pair, {}))
     groups = [source.parts for source in sources]
     if any(len(group) > 1 for group in groups):
         flat = [part for group in groups for part in group]
@@ -97,11 +103,13 @@ def sought_trains(sources: Sequence[Source], method: str) -> bool:
     """Whether both of two sources are trains of pulses that lack nuisances: each then is found by its own cyclic lines. The
     search of a pair needs an interference whose band lies mostly beside the signal of interest's, and knows no carrier offset
     of it."""
-    def sought(source: Any) -> bool:
-        return (source.structure is Structure.CHAIN and bool(source.unknown) and not source.channel_length
-                and not source.signal.channel)
+    return method in ("auto", "joint") and len(sources) == 2 and _trains(sources) and all(source.unknown for source in sources)
 
-    return method in ("auto", "joint") and len(sources) == 2 and all(map(sought, sources))
+
+def _trains(sources: Sequence[Any]) -> bool:
+    """Whether all sources are trains of pulses without channels."""
+    return all(source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel
+               for source in sources)
 
 
 def _lacking(sources: Sequence[Source]) -> bool:
@@ -135,13 +143,32 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     if not len(rows):
         return out
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
-    again = by_guesses if sought_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
+    again = _trains_again if sought_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
     other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free)
     ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
     better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
     place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
     return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
                    for row in range(len(y))]) if place else out
+
+
+def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,
+                  free: Sequence[str]) -> Separation:
+    """A second look at one window of two trains of pulses: where one of them pauses, the other is found while that is quiet; else
+    by guesses."""
+    span, tried = quietest(y), []
+    for k, source in enumerate(sources):
+        if source.intermittent and not options and not free:
+            gains, noise = initial_levels(y[:, span], sources, [source.state.gain for source in sources], noise_var)
+            power = y.abs().square().mean(1).double()
+            gains[k] = torch.maximum(power - gains[1 - k].square() - noise, gains[k].square()).sqrt()
+            for out, explained in in_bursts(y, sources, k, gains, noise, noise_var, span).values():
+                weakest = min(float(torch.as_tensor(e.state.gain)) ** 2 for e in out.sources)
+                if explained and float(left_over(y, out)) < _MUCH * weakest:
+                    return out
+                tried.append(out)
+    tried.append(by_guesses(y, sources, name, noise_var, options, free))
+    return min(tried, key=lambda out: float(left_over(y, out)))
 
 
 def _differing(source: Source) -> bool:
@@ -166,6 +193,33 @@ def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: 
 
 
 # ---- by a pair's own method ------------------------------------------------------------------------------------------------
+
+def _may_pause(sources: Sequence[Source], chain: int) -> bool:
+    """Whether a train of pulses may come and go beside another source that is detected by its linear model."""
+    other = sources[1 - chain]
+    return sources[chain].intermittent and other.linear and other.decided and not (other.learned or lacking(other))
+
+
+def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any,
+               endless: Callable[..., Separation]) -> Separation:
+    """A Separation of windows burst by burst where a train of pulses pauses; endless(y, sources, noise_var) of the others, and
+    where that leaves less."""
+    gains, noise = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)
+    found = in_bursts(y, sources, chain, gains, noise, noise_var)
+    doubted = torch.tensor([row for row in range(len(y)) if row not in found or not found[row][1]])
+    windows = {row: out for row, (out, _) in found.items()}
+    if len(doubted):
+        if not found:
+            return endless(y, sources, noise_var)
+        some = noise_var[doubted] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
+        rest = mapped(endless(y[doubted], [source.select(doubted) for source in sources], some), lambda t: t.unsqueeze(1))
+        for k, row in enumerate(doubted.tolist()):
+            own = mapped(rest, lambda t, k=k: t[k])
+            seen = y[row:row + 1]
+            if row not in windows or bool(left_over(seen, own) < left_over(seen, windows[row])):
+                windows[row] = own
+    return joined([windows[row] for row in range(len(y))])
+
 
 def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number | None, pair: Pair,
              options: dict[str, Any]) -> Separation:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..sources.background import Background
 from ..sources.base import Noise, Source, Structure
+from ..sources.burst import Burst
 from ..sources.cpm_synchronizer import Guesses
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization.levels import NOISE_FLOOR
@@ -78,6 +79,18 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
                 task.find_pair(*core, pair)
         task.choose()
     return Synchronized(task.found, task.reported, task.gains, core)
+
+
+def beside(y: Tensor, sources: Sequence[Source], unknown: int, gains: Sequence[Tensor], noise: Tensor) -> Synchronized:
+    """See synchronized: all sources but one, of which nothing is known but its density and power. It keeps what it is given, and
+    has 0 for each nuisance that it lacks."""
+    task = _Mixture(y, sources, gains, noise, None, False)
+    for k in task.order:
+        if k in task.searched and k != unknown:
+            task.find(k)
+    own: Any = sources[unknown]
+    task.found[unknown] = replace(own, **dict.fromkeys(own.unknown, 0.0))
+    return Synchronized(task.found, task.reported, task.gains)
 
 
 class _Mixture:
@@ -212,13 +225,11 @@ class _Mixture:
             rest, noise = self._undecided(k, rest, noise)
         if k in self.searched:
             x = rest / scale[:, None].float()
-            if self.given[k].structure is Structure.CHAIN:
-                self.found[k], self.reported[k] = _chain(x, cast(LinearModulation, self.given[k]), noise)
-            elif self.wide:
+            if self.wide and self.given[k].structure is not Structure.CHAIN:
                 self.found[k], self.reported[k], guesses = self.given[k].guess(x, noise)
                 self.guesses += [guesses] if guesses is not None else []
             else:
-                self.found[k], self.reported[k] = self.given[k].synchronize(x, noise)
+                self.found[k], self.reported[k] = located(x, self.given[k], noise)
         level = torch.as_tensor(noise.flat).to(scale) * scale.square()
         self.parts[k] = denoised(self.found[k], rest, self.gains[k], level)
         if k not in self.seen:
@@ -232,6 +243,16 @@ def _settled(source: Source) -> Source:
     if "carrier_offset" in source.unknown and not finds:
         return replace(cast(Any, source), carrier_offset=0.0)
     return source
+
+
+def located(x: Tensor, source: Source, noise: Noise) -> tuple[Source, dict[str, Tensor]]:
+    """(a source at unit power, or a burst of it, with its unknown nuisances found in x = s + noise, complex64 [batch, samples];
+    name -> tensor [batch] of these): by its own `synchronize`, or of a train of pulses by its cyclic lines."""
+    if isinstance(source, Burst):
+        within, found = located(source.cut(x), source.within, noise)
+        return replace(source, within=within), found
+    chain = source.structure is Structure.CHAIN
+    return _chain(x, cast(LinearModulation, source), noise) if chain else source.synchronize(x, noise)
 
 
 def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModulation, dict[str, Tensor]]:

@@ -20,6 +20,7 @@ from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.powers import densities, regressed_gains
 from .attempt import initial_levels
 from .base import Separation, left_over
+from .intermittent import separated
 from .joint_general import Part, denoised, each, joint_general
 from .rounds import Rounds
 from .synchronizing import Synchronized, trains_within
@@ -45,8 +46,8 @@ def by_guesses(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, 
             found = [{key: torch.as_tensor(getattr(own, key)).reshape(1) for key in given.unknown}
                      for own, given in zip(one.pair, sources)]
             known = [replace(cast(Any, given), **values) for given, values in zip(sources, found)]
-            out = Rounds(y, sources, Synchronized(known, found, one.gains), one.gains, noise, noise_var, name, options,
-                         free).separated()
+            out = separated(Rounds(y, sources, Synchronized(known, found, one.gains), one.gains, noise, noise_var, name, options,
+                                   free))
             if best is None or bool(left_over(y, out) < left_over(y, best)):
                 best = out
             if float(left_over(y, best)) < _EXPLAINED * float(noise):

@@ -146,14 +146,25 @@ class Undecided(Burst):
         return Posterior(self.denoise(x, noise), level / (1 + level) * self.length / x.shape[1])
 
     def linear_model(self, shape: Sequence[int]) -> LinearModel | None:
-        """See Source.linear_model."""
-        model = super().linear_model(shape)
-        alphabet: Any = constellation("gaussian")
+        """See Source.linear_model: of a train of pulses two to a symbol, so that the density says all, and not a timing."""
+        model, alphabet = super().linear_model(shape), cast(Any, constellation("gaussian"))
+        if model is not None and (period := self.within.symbol_period):
+            between = replace(self, within=self.within.at(-period / 2))
+            model = _interleaved(model, cast(LinearModel, Burst.linear_model(between, shape)))
         return None if model is None else replace(model, alphabet=alphabet, decode=None, remainder=None)
 
     def demodulator(self) -> Any:
         """See Source.demodulator: none."""
         return None
+
+
+def _interleaved(a: LinearModel, b: LinearModel) -> LinearModel:
+    """The mean in power of two linear models of one window each, without frames."""
+    start = torch.cat([a.start, b.start], 1)
+    order = start[0].argsort(stable=True)
+    columns, exists = (torch.cat([u, v], 1)[:, order] for u, v in (
+        (a.columns, b.columns), (a.exists, b.exists)))
+    return replace(a, start=start[:, order], columns=columns * 0.5 ** 0.5, exists=exists)
 
 
 @dataclass

@@ -93,6 +93,12 @@ class LinearModulation(Source):
         """Not where the alphabet turns (π/4-DQPSK): its symbols' parts then are not those of the system in linear_pair.py."""
         return not self.signal.alphabet.rotation
 
+    @property
+    def intermittent(self) -> bool:
+        """See Source.intermittent: unless phase, length or preamble say how it comes; not through a channel."""
+        told = self.symbols or self.preamble or self.channel_length or self.signal.channel
+        return self.phase is None and not told and not self.learned
+
     def __post_init__(self) -> None:
         if self.symbols is not None and self.symbols < 1:
             raise ParameterError(f"symbols: {self.symbols} must be 1 or more, or left out for a continuous signal")
@@ -258,11 +264,9 @@ class LinearModulation(Source):
         Under noise with a basis the matched filter gives way to the linear estimate of each symbol, given all samples, the
         others Gaussian, and made unbiased (linear_pair.py).
         """
-        noise_var, colour, floor = self.asked(noise)
-        samples = x.shape[1]
+        (noise_var, colour, floor), samples = self.asked(noise), x.shape[1]
         if colour is not None:
-            mean = self._coloured(x, noise_var, colour, floor)
-            return self.modulate_overlapping(mean, samples)
+            return self.modulate_overlapping(self._coloured(x, noise_var, colour, floor), samples)
         turn = carrier(self.phase, self.carrier_offset, x)
         first, count = self.overlapping_symbols(samples)
         centre, exists = self.timing_of(first), self.exists(first, count)
@@ -273,8 +277,7 @@ class LinearModulation(Source):
             mean = self.signal.alphabet.mean(*self._equalised(z * energy, noise_var, centre, samples))
         else:
             mean = self.signal.alphabet.mean(z, noise_var / energy)
-        if exists is not None:
-            mean = mean * exists.to(x.device)
+        mean = mean if exists is None else mean * exists.to(x.device)
         return self.signal.modulate(self._turned(mean, first), samples, centre) * turn
 
     def _equalised(self, z: Tensor, noise_var: Tensor, centre: Tensor, samples: int) -> tuple[Tensor, Tensor]:
@@ -318,8 +321,7 @@ class LinearModulation(Source):
 
         timing, phase = drawn(self.timing, sps), drawn(self.phase, 2 * torch.pi)
         truth = replace(self, timing=timing, phase=phase)
-        count, first = self.symbols or truth.overlapping_symbols(samples)[1], 0 if self.symbols else truth.overlapping_symbols(
-            samples)[0]
+        first, count = (0, self.symbols) if self.symbols else truth.overlapping_symbols(samples)
         if scrambled:
             symbols = scrambled_symbols(batch, count, generator)
         else:
@@ -341,8 +343,7 @@ class LinearModulation(Source):
         angle = phase + 2 * torch.pi * frequency * n
         columns = torch.polar(torch.ones_like(angle), angle) * wave
         turns, exists = signal.turns(first, count), self.exists(first, count)
-        if turns is not None:
-            columns = columns * turns[..., None]
+        columns = columns if turns is None else columns * turns[..., None]
         exists = torch.ones(1, count, dtype=torch.bool) if exists is None else exists
 
         def decode(mean: Tensor, var: Tensor, rows: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:

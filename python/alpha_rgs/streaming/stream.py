@@ -176,7 +176,8 @@ class _Stream:
         self.context, self.sps = (window - hop) // 2, task.soi.symbol_period
         self.starts = windows_of(len(samples), window, hop)
         self.shortest = task.soi.signal.taps_count if self.sps else 1
-        if not task.tracker and len(samples) > window and (task.several or not self.sps):
+        follows = task.tracker and not (task.several and task.soi.intermittent)    # the last window, what was seen before
+        if not follows and len(samples) > window and (task.several or not self.sps):
             self.starts[-1] = len(samples) - window         # a whole window at the end, seen with more context
         self.waves = [np.zeros_like(samples) for _ in task.sources]
         self.read: list[list[tuple[np.ndarray, ...]]] = [[] for _ in task.sources]      # (symbols, llrs, at) of each window

@@ -243,7 +243,7 @@ class Tracker:
         differences = self._differences(seen)
         agrees, alone = self._agrees(seen, differences), np.isnan(differences[1])
         bad = (seen.quality < _BELIEVED) | (np.nan_to_num(differences[2]) > _WORSE)
-        rows = np.flatnonzero(~alone & (bad | ~agrees))
+        rows = np.flatnonzero(~alone & (bad | ~agrees) & ~self._pauses(out))
         if not len(rows):
             return out, seen
         sps = self.soi.signal.samples_per_symbol
@@ -267,6 +267,11 @@ class Tracker:
                 estimated[key][rows] = np.broadcast_to(new, (len(keep), *value.shape[1:]))[keep]
         out = replace(out, estimated=estimated, **taken)
         return out, self._seen(out, seen.start.astype(np.int64))
+
+    def _pauses(self, out: Any) -> np.ndarray:
+        """Which windows hold bursts of the SOI, whose nuisances are their own: some symbols are erased, and some are not."""
+        erased = (out.llrs == 0).all(2)
+        return erased.any(1) & ~erased.all(1) & self.soi.intermittent
 
     def _placed(self, seen: Any, believed: bool) -> tuple[int, int]:
         """(by how many of the alphabet's turns, by how many symbols) a window is to be turned and moved; what it reports is
