@@ -60,7 +60,7 @@ CASES: dict[str, Case] = {
                                   ("QPSK, -10 dB", _qpsk(10), -10.0))},
     **{f"802.11a under QPSK, {sir:g} dB": Case(_WIFI, (_qpsk(16),), (sir,), _LIMIT_DB, (9.0,)) for sir in (0.0, -10.0)},
     **{f"{name} under {beside}, {sir:g} dB": Case(wanted, (other,), (sir,), _LIMIT_DB, (snr,))
-       for name, wanted, beside, other, snr in (("QPSK", _qpsk(8), "16QAM", _train("16qam", 5), 0.0),
+       for name, wanted, beside, other, snr in (("QPSK", _qpsk(8), "QPSK", _qpsk(5), 0.0),
                                                 ("8PSK", _train("8psk", 8), "QPSK", _qpsk(5), 5.0),
                                                 ("DSSS", _DSSS, "GFSK", _GFSK, -6.0)) for sir in (-5.0, -10.0)},
     "LoRa under QPSK, -15 dB": Case(Lora(LoraSignal(7, 4)), (_qpsk(8),), (-15.0,), _LIMIT_DB, (0.0,)),
