@@ -22,6 +22,6 @@ def kernels(module: str, tensor: Tensor) -> ModuleType | None:
 def _imported(module: str) -> ModuleType | None:
     try:
         importlib.import_module("numba")
-    except ImportError:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError):         # RuntimeError: there is no place for compiled code
         return None
-    return importlib.import_module(module)

@@ -115,7 +115,7 @@ _SEARCHED = [(FskSignal(8, 4, 0.25, "gaussian"), QPSK), (FskSignal(4, 2, 0.5, "g
 @pytest.mark.parametrize(("signal", "other"), _SEARCHED)
 def test_native_sweeps_keep_their_state(signal, other):
     """What the sweep in machine code adds to s, r, c and z move after move is what the symbols that it leaves have."""
-    pytest.importorskip("numba", reason="Numba is not installed")
+    pytest.importorskip("numba", reason="native kernels need numba")
     search = _searched(signal, other)
     generator, least = torch.Generator().manual_seed(1), torch.zeros(search.centre.shape)
     before, start = search.energy(), search.symbols.clone()
@@ -133,7 +133,7 @@ def test_native_sweeps_keep_their_state(signal, other):
 def test_native_and_torch_agree(monkeypatch, signal, other):
     """Where no move lowers the energy, both have the same cost for the best one at each position; from the same random symbols
     both find energies alike."""
-    pytest.importorskip("numba", reason="Numba is not installed")
+    pytest.importorskip("numba", reason="native kernels need numba")
     search, reference = _searched(signal, other), _searched(signal, other)
     found = []
     for one, swept in ((search, keyed_search.native), (reference, lambda _: None)):

@@ -11,21 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..native import kernels
 
-@functools.cache
-def kernel() -> ModuleType | None:
-    """keyed_kernel, or None without Numba or a place for its compiled code."""
-    try:
-        from . import keyed_kernel
-    except (ImportError, RuntimeError):
-        return None
-    return keyed_kernel
+_KERNEL = "alpha_rgs.separators.keyed_kernel"
 
 
 @functools.cache
 def _words(levels: int, long: int, modulus: int, half_turns: float) -> Any:
-    module = kernel()
-    assert module is not None
+    module: Any = kernels(_KERNEL, torch.empty(0))
     return module.words(levels, long, modulus, half_turns)
 
 
@@ -64,5 +57,5 @@ def _array(x: Tensor) -> Any:
 
 def native(search: Any) -> Native | None:
     """Of a Search; None where it has to be swept by torch."""
-    module = kernel() if search.y.device.type == "cpu" else None
+    module = kernels(_KERNEL, search.y)
     return None if module is None else Native(module, search)

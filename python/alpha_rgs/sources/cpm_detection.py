@@ -12,7 +12,6 @@ On the CPU, where Numba is installed and symbols have a whole number of samples,
 from __future__ import annotations
 
 import copy
-import functools
 import math
 from dataclasses import dataclass
 from types import ModuleType
@@ -21,22 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..native import kernels
+
 TAPS = 64              # of the whitening filter, at most
 _NEGLIGIBLE = 1e-4      # of its energy: what its last taps may hold together and still be cut off
+_TABLED = 32            # of a sample: so finely are waveforms tabled where samples lie elsewhere in each symbol
 # Symbols that a state tells apart, at least the pulse's span less one: with two levels five, since the whitening filter ties more
 # symbols together than the pulse does.
-_TABLED = 32            # of a sample: so finely are waveforms tabled where samples lie elsewhere in each symbol
 _STATE = {2: 5, 4: 2}
-
-
-@functools.cache
-def kernel() -> ModuleType | None:
-    """The detection in machine code; None without Numba or a place for its compiled code."""
-    try:
-        from . import cpm_detection_kernel
-    except (ImportError, RuntimeError):
-        return None
-    return cpm_detection_kernel
+_KERNEL = "alpha_rgs.sources.cpm_detection_kernel"
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,7 @@ class Detection:
         self.since = (self.edges[:, :-1] - start[:, :-1]).clamp_min(0)
         self.width = math.ceil(sps)
         self._prepare(seen, carrier)
-        module = kernel() if timing.device.type == "cpu" and isinstance(sps, int) else None
+        module = kernels(_KERNEL, timing) if isinstance(sps, int) else None
         if module is None:
             self._run()
         else:
