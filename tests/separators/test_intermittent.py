@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from alpha_rgs import separate
+from alpha_rgs.signals import Fsk as FskSignal
 from alpha_rgs.signals import Gmsk as GmskSignal
 from alpha_rgs.signals import LinearModulation as Signal
-from alpha_rgs.sources import Gmsk, LinearModulation
+from alpha_rgs.sources import Fsk, Gmsk, LinearModulation
 from alpha_rgs.sources.burst import Burst, Undecided
 from alpha_rgs.sources.mixtures import noise
 from alpha_rgs.sources.offset_qpsk import OffsetQpsk
@@ -154,3 +155,16 @@ def test_an_undecided_burst_of_pulses_has_no_timing():
         power.index_add_(0, at[there], column[there].abs().square())
     assert bool((power[160:840] - 1).abs().max() < 0.05) and not bool(power[:100].any())
     assert bool((model.start[0].diff() >= 0).all())
+
+
+def test_a_train_that_begins_late_beside_fsk_is_separated_all_the_same():
+    """Symbols of the two are searched together, which is of two sources: the ends of the train are not looked at as a third."""
+    generator = torch.Generator().manual_seed(8)
+    fsk = Fsk(FskSignal(8, 2, 0.625, "gaussian", 0.5))
+    s = fsk.draw(1, SAMPLES, generator)[0]
+    b = LinearModulation(QPSK, carrier_offset=0.0007).draw(1, SAMPLES, generator)[0]
+    b[:, :30] = 0
+    out = separate(s + b + NOISE ** 0.5 * noise((1, SAMPLES), generator),
+                   [replace(fsk, timing=None, phase=None), LinearModulation(QPSK, carrier_offset=None)])
+    inner = slice(60, SAMPLES - 40)
+    assert decibels((out.sources[0].waveform - s)[:, inner]) < -15 and decibels((out.sources[1].waveform - b)[:, inner]) < -15

@@ -150,7 +150,8 @@ class BurstRounds(Rounds):
         return len(self.sources) > count
 
     def _add(self, source: Source, owner: int) -> None:
-        """One more source, whose gain is known."""
+        """One more source, whose gain is known; what is done of two alone no longer applies."""
+        self.keyed = self.core = None
         gain: Any = source.state.gain
         self.sources, self.sync.sources = [*self.sources, source], [*self.sync.sources, source]
         self.gains, self.given = [*self.gains, gain], [*self.given, gain]

@@ -54,7 +54,7 @@ def _ramped(task: Rounds, out: Separation) -> dict[int, Separation]:
         y = task.y[row:row + 1]
         one = task.select(torch.tensor([row]))
         bursts = [source.intermittent and bool(found) for source, found in zip(one.sources, one.sync.found)]
-        if not any(bursts):
+        if not any(bursts) or task.keyed:           # symbols of both are searched together, of two sources alone
             continue
         sources, sync = ([Burst(source, 0, y.shape[1]) if burst else source for source, burst in zip(own, bursts)]
                          for own in (one.sources, one.sync.sources))
