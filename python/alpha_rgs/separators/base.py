@@ -102,6 +102,17 @@ def joined(parts: list[Separation]) -> Separation:
     return cat(list(parts))
 
 
+def exchanged(out: Separation, rows: Tensor, other: Separation, better: Tensor) -> Separation:
+    """The Separation of a batch, its windows `rows`, int64 [n], taken from one of these alone where that is `better`, bool
+    [n]."""
+    place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
+    if not place:
+        return out
+    ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
+    return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
+                   for row in range(len(out.noise_var))])
+
+
 def _alike(values: list[Tensor], missing: float) -> list[Tensor]:
     """Tensors [batch, n, ...] of one n: windows with bursts hold more or fewer symbols."""
     most = max(v.shape[1] if v.ndim > 1 else 0 for v in values)

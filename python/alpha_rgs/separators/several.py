@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, State, Structure
 from .attempt import Pair, attempt, initial_levels
-from .base import Separation, joined, left_over, mapped, one_by_one
+from .base import Separation, exchanged, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
 from .intermittent import in_bursts, quietest
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
@@ -145,11 +145,8 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
     again = _trains_again if sought_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
     other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free)
-    ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
     better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
-    place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
-    return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
-                   for row in range(len(y))]) if place else out
+    return exchanged(out, rows, other, better)
 
 
 def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..separators.base import Separation, joined, mapped
+from ..separators.base import Separation, exchanged
 from ..sources.base import Source
 
 _FEWEST = 3             # windows, of which more than half must agree
@@ -47,8 +47,4 @@ def mended(out: Separation, sources: Sequence[Source], samples: int,
     other = again(rows, known)
     names = {k: f"carrier_offset_{k + 1}" for k in known}
     other = replace(other, estimated=other.estimated | {names[k]: v for k, v in known.items() if names[k] in out.estimated})
-    better = other.noise_var < _LESS * out.noise_var[rows]
-    place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
-    ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
-    return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
-                   for row in range(count)]) if place else out
+    return exchanged(out, rows, other, other.noise_var < _LESS * out.noise_var[rows])
