@@ -244,3 +244,42 @@ def test_a_sum_of_unknown_gain_is_found():
     out = separate(y, [gmsk, Sum((replace(ofdm, gain=None), replace(lora, gain=None)))], noise_var=0.05)
     assert list(out.estimated) == ["gain_2"]
     assert torch.allclose(out.estimated["gain_2"], torch.full((2,), 2.5, dtype=torch.float64), rtol=0.1)
+
+
+# two trains of pulses, the interference within the band of the signal of interest
+
+def two_trains(second, sir_db, seed, samples=2560):
+    """(y, both waveforms, both sources as they are): QPSK of 8 samples and a second train of 5, SNR of the weaker one 20 dB."""
+    rng = torch.Generator().manual_seed(seed)
+    waves, sources = [], []
+    for constellation, sps, offset in (("qpsk", 8, -5e-4), (second, 5, 2e-4)):
+        wave, truth = alone(LinearModulation(Signal(constellation, sps, "rrc", 0.35, 8), carrier_offset=offset), 1, samples, rng)
+        waves.append(wave / wave.abs().square().mean().sqrt())
+        sources.append(truth)
+    waves[0] = waves[0] * 10 ** (sir_db / 20)
+    return waves[0] + waves[1] + 0.1 * 10 ** (min(sir_db, 0) / 20) * noise((1, samples), rng), waves, sources
+
+
+def unknown(source):
+    return replace(source, timing=None, phase=None, carrier_offset=None, gain=None)
+
+
+def error_db(out, waves):
+    """Of each waveform, less its ends."""
+    return [10 * float(((e.waveform - s)[:, 64:-64].abs().square().mean() / s.abs().square().mean()).log10())
+            for e, s in zip(out.sources, waves)]
+
+
+@pytest.mark.parametrize("known", [(), (0,), (1,), (0, 1)], ids=["nothing known", "first known", "second known", "gains unknown"])
+def test_trains_of_one_band_are_told_apart_whatever_is_known(known):
+    """Carriers that fit the other train's errors were believed, and told as sure, where one of the two was known; where neither
+    was, they were refused."""
+    y, waves, sources = two_trains("qpsk", -3.0, 31)
+    given = [replace(s, gain=None) if k in known else unknown(s) for k, s in enumerate(sources)]
+    assert max(error_db(separate(y, given), waves)) < -18
+
+
+@pytest.mark.slow
+def test_trains_that_lock_on_each_others_errors_are_found_by_pairs_of_guesses():
+    y, waves, sources = two_trains("16qam", -3.0, 2101)
+    assert max(error_db(separate(y, [unknown(s) for s in sources]), waves)) < -15

@@ -43,9 +43,8 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
-    trains = sought_trains(sources, method)
-    plain = method in ("auto", "joint") and _trains(sources)
-    two = len(sources) == 2 and not (_lacking(sources) and (plain or any(_by_itself(source) for source in sources)))
+    trains = _open_trains(sources, method)
+    two = len(sources) == 2 and not (trains or _lacking(sources) and any(_by_itself(source) for source in sources))
     framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
@@ -106,6 +105,12 @@ def sought_trains(sources: Sequence[Source], method: str) -> bool:
     return method in ("auto", "joint") and len(sources) == 2 and _trains(sources) and all(source.unknown for source in sources)
 
 
+def _open_trains(sources: Sequence[Source], method: str) -> bool:
+    """Whether two sources are trains of pulses of which anything is to be found, if only a gain."""
+    lacks = any(source.unknown or source.state.gain is None for source in sources)
+    return method in ("auto", "joint") and len(sources) == 2 and _trains(sources) and lacks
+
+
 def _trains(sources: Sequence[Any]) -> bool:
     """Whether all sources are trains of pulses without channels."""
     return all(source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel
@@ -143,7 +148,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     if not len(rows):
         return out
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
-    again = _trains_again if sought_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
+    again = _trains_again if _open_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
     other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free)
     better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
     return exchanged(out, rows, other, better)
@@ -178,9 +183,10 @@ def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: 
     """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power; of two
     trains of pulses, and beside a continuous-phase source, those which leave more than the noise that the densities show."""
     sought = [e for e, s in zip(out.sources, sources) if (s.linear or s.keyed) and s.decided and s.unknown]
-    if len(sought) < 2:
+    trains = bool(sought) and _open_trains(sources, "joint")
+    if len(sought) < 2 and not trains:
         return torch.zeros(0, dtype=torch.int64)
-    if any(source.keyed for source in sources) or sought_trains(sources, "joint"):
+    if any(source.keyed for source in sources) or trains:
         seen = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)[1]
         return torch.nonzero(out.noise_var > _EXCESS * seen)[:, 0]
     powers = torch.stack([torch.as_tensor(e.state.gain).double().square() for e in sought])

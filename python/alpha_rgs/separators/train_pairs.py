@@ -96,7 +96,9 @@ def _nearby(y: Tensor, sources: Sequence[LinearModulation], tried: Sequence[_Tri
 
 
 def _guesses(rest: Tensor, source: LinearModulation, gain: Tensor, white: Tensor, psd: Tensor) -> Guess:
-    """What a source may be in noise of that density, without what is the same."""
+    """What a source may be in noise of that density, without what is the same; a source that is known is that alone."""
+    if not source.unknown:
+        return [source]
     power = gain.square().clamp_min(1e-30)
     out: Guess = []
     for own in trains_within(rest / gain[:, None].float(), source, Noise(white / power, psd=psd / power[:, None]), 0):
@@ -117,7 +119,7 @@ def _detected(y: Tensor, pairs: Sequence[Guess], gains: Sequence[Tensor], noise:
     """All pairs, that which leaves least first."""
     count, windows = len(pairs), y.expand(len(pairs), -1)
     columns = [{key: torch.tensor([float(torch.as_tensor(getattr(pair[k], key))) for pair in pairs], dtype=torch.float64)
-                for key in NUISANCES} for k in range(2)]
+                for key in NUISANCES if key != "gain"} for k in range(2)]
     sources = [replace(cast(Any, pairs[0][k]), **columns[k]) for k in range(2)]
     levels, many = [g.expand(count) for g in gains], noise.expand(count)
     parts = joint_general(windows, sources, levels, many, passes=_BRIEF)
