@@ -27,7 +27,7 @@ from .matched_filter import matched_filter
 from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
-from .several import check_apart, separate_several, sought_trains
+from .several import check_apart, separate_several, unknown_linear_pair
 
 METHODS: dict[str, Callable[..., Separation]] = {
     "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
@@ -113,7 +113,7 @@ def found_together(soi: Source, interference: Source, method: str = "auto") -> b
     amplitudes are their own, or a train of pulses where both lack nuisances."""
     bursts = interference.own_levels and bool(interference.unknown)
     sums = len(interference.parts) > 1 and interference.unknown_parts
-    return bursts or bool(sums) or sought_trains([soi, interference], method)
+    return bursts or bool(sums) or unknown_linear_pair([soi, interference], method)
 
 
 def choose(method: str, soi: LinearModulation, interference: Source) -> str:

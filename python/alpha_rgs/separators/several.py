@@ -21,9 +21,9 @@ from .attempt import Pair, attempt, initial_levels
 from .base import Separation, exchanged, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
 from .intermittent import in_bursts, quietest
+from .pair_hypotheses import by_hypotheses
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
-from .train_pairs import by_guesses
 
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
@@ -43,7 +43,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
-    trains = _open_trains(sources, method)
+    trains = _estimated_linear_pair(sources, method)
     two = len(sources) == 2 and not (trains or _lacking(sources) and any(_by_itself(source) for source in sources))
     framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
@@ -98,23 +98,21 @@ def _by_itself(source: Source) -> bool:
     return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear) or source.keyed
 
 
-def sought_trains(sources: Sequence[Source], method: str) -> bool:
-    """Whether both of two sources are trains of pulses that lack nuisances: each then is found by its own cyclic lines. The
-    search of a pair needs an interference whose band lies mostly beside the signal of interest's, and knows no carrier offset
-    of it."""
-    return method in ("auto", "joint") and len(sources) == 2 and _trains(sources) and all(source.unknown for source in sources)
+def unknown_linear_pair(sources: Sequence[Source], method: str) -> bool:
+    """Whether two sources are linear modulations that both lack nuisances: each is found by its own cyclic lines. The search of a
+    pair needs an interference whose band lies mostly beside the signal of interest's, and estimates no carrier offset of it."""
+    return _linear_pair(sources, method) and all(source.unknown for source in sources)
 
 
-def _open_trains(sources: Sequence[Source], method: str) -> bool:
-    """Whether two sources are trains of pulses of which anything is to be found, if only a gain."""
-    lacks = any(source.unknown or source.state.gain is None for source in sources)
-    return method in ("auto", "joint") and len(sources) == 2 and _trains(sources) and lacks
+def _estimated_linear_pair(sources: Sequence[Source], method: str) -> bool:
+    """Whether anything of two linear modulations is estimated, if only a gain."""
+    return _linear_pair(sources, method) and any(source.unknown or source.state.gain is None for source in sources)
 
 
-def _trains(sources: Sequence[Any]) -> bool:
-    """Whether all sources are trains of pulses without channels."""
-    return all(source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel
-               for source in sources)
+def _linear_pair(sources: Sequence[Any], method: str) -> bool:
+    """Whether two sources are linear modulations without channels, and the method is joint detection."""
+    return method in ("auto", "joint") and len(sources) == 2 and all(
+        source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel for source in sources)
 
 
 def _lacking(sources: Sequence[Source]) -> bool:
@@ -148,13 +146,13 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
     if not len(rows):
         return out
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
-    again = _trains_again if _open_trains(sources, name) else partial(attempt, pair=pair, backwards=True)
+    again = _linear_pair_again if _estimated_linear_pair(sources, name) else partial(attempt, pair=pair, backwards=True)
     other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free)
     better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
     return exchanged(out, rows, other, better)
 
 
-def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,
+def _linear_pair_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,
                   free: Sequence[str]) -> Separation:
     """A second look at one window of two trains of pulses: where one of them pauses, the other is found while that is quiet; else
     by guesses."""
@@ -169,7 +167,7 @@ def _trains_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: An
                 if explained and float(left_over(y, out)) < _MUCH * weakest:
                     return out
                 tried.append(out)
-    tried.append(by_guesses(y, sources, name, noise_var, options, free))
+    tried.append(by_hypotheses(y, sources, name, noise_var, options, free))
     return min(tried, key=lambda out: float(left_over(y, out)))
 
 
@@ -183,7 +181,7 @@ def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: 
     """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power; of two
     trains of pulses, and beside a continuous-phase source, those which leave more than the noise that the densities show."""
     sought = [e for e, s in zip(out.sources, sources) if (s.linear or s.keyed) and s.decided and s.unknown]
-    trains = bool(sought) and _open_trains(sources, "joint")
+    trains = bool(sought) and _estimated_linear_pair(sources, "joint")
     if len(sought) < 2 and not trains:
         return torch.zeros(0, dtype=torch.int64)
     if any(source.keyed for source in sources) or trains:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two trains of pulses that nobody tells apart at first sight: what each may be is guessed, and pairs of guesses are detected.
+"""Two linear modulations in one band: hypotheses of timing, carrier offset and phase of each, and joint detection of pairs.
 
-Found one beneath the other, a train of pulses locks on a carrier offset at which its errors fit each other, and the second one
-then is looked for in what these leave. The likeliest guess of each so may be wrong, but the right one is among the next. Detected
-together, only the right pair leaves no more than noise.
+Where one is estimated beneath the other, it may lock on a carrier offset at which its wrong decisions fit each other, and the
+second one is then estimated in what these leave. So the likeliest hypothesis of each may be wrong, but the right one is among the
+next. Detected jointly, only the right pair leaves no more than noise.
 """
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _EXPLAINED = 1.4            # times the noise that densities show: with no more 
 Guess = list[LinearModulation]
 
 
-def by_guesses(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict[str, Any],
-               free: Sequence[str]) -> Separation:
-    """A Separation of one window y, complex64 [1, samples], of two trains of pulses. See attempt for the rest."""
+def by_hypotheses(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict[str, Any],
+                  free: Sequence[str]) -> Separation:
+    """A Separation of one window y, complex64 [1, samples], of two linear modulations. See attempt for the rest."""
     gains, noise = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)
     unknown = [k for k, source in enumerate(sources) if source.state.gain is None]
     with torch.inference_mode():
