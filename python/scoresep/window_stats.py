@@ -42,8 +42,9 @@ class WindowStats:
 
     def read(self, out, task, weight):
         """Take in what a separation says of itself; `weight`: of its windows in the averages."""
-        self.quality = average(self.quality, getattr(out, "quality", None), weight)
-        self.error_rate = average(self.error_rate, getattr(out, "error_rate", None), weight)
+        first = judged(out.sources[0], self.hop) if getattr(out, "sources", None) else out
+        self.quality = average(self.quality, getattr(first, "quality", None), weight)
+        self.error_rate = average(self.error_rate, getattr(first, "error_rate", None), weight)
         clock = getattr(getattr(task, "tracker", None), "clock_offset", None)
         self.clock_offset = math.nan if clock is None else clock
         self._kappa2 = average(self._kappa2, getattr(out, "kappa", None), weight, square=True)
@@ -89,12 +90,12 @@ class SourcesStats(WindowStats):
         if not self._quality:
             self._quality, self._power = ([math.nan] * len(out.sources) for _ in range(2))
         for k, source in enumerate(out.sources):
-            self._quality[k] = average(self._quality[k], getattr(source, "quality", None), weight)
+            self._quality[k] = average(self._quality[k], getattr(judged(source, self.hop), "quality", None), weight)
             self._power[k] = average(self._power[k], np.mean(np.abs(self._middle(source.waveform)) ** 2, 1), weight)
 
     def _middle(self, windows):
         """What is kept of windows [n, samples]: their ends may be zeros."""
-        low = max(0, (windows.shape[1] - self.hop) // 2)
+        low = kept(windows.shape[1], self.hop)
         return windows[:, low : low + self.hop]
 
     def table(self, queue=0, error=None):
@@ -104,6 +105,17 @@ class SourcesStats(WindowStats):
         """
         power = [10 * math.log10(p) if p > 0 else math.nan for p in self._power]
         return self._common(queue, error, quality=list(self._quality), power_db=power)
+
+
+def kept(window, hop):
+    """The first sample that is kept of each window."""
+    return max(0, (window - hop) // 2)
+
+
+def judged(source, hop):
+    """A source's estimate as the part of each window says that is kept."""
+    low = kept(source.waveform.shape[1], hop)
+    return source.between(low, low + hop) if hasattr(source, "between") else source
 
 
 def average(old, values, weight, square=False):

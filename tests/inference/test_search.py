@@ -9,7 +9,8 @@ import pytest
 import torch
 from alpha_rgs import separate
 from alpha_rgs.errors import ParameterError
-from alpha_rgs.inference.list_search import ListSearch, marginal, stretch_energy
+from alpha_rgs.inference.decisions import marginal, stretch_energy
+from alpha_rgs.inference.list_search import ListSearch
 from alpha_rgs.separators.newton import conjugate_gradients
 from alpha_rgs.signals.constellations import constellation
 from alpha_rgs.signals.tree_search import list_mean

@@ -95,6 +95,7 @@ class FrameFamily:
                   for kind in kinds.tolist()]
         rotate, self.UT, self.UC, self.eigenvalues = (torch.stack([t[i] for t in tables])[which] for i in range(4))
         self.noise, self.kappa = noise[window][:, None], kappa[window][:, None]
+        self.cold = self.noise
         self.UT[:, :, :self.d] *= self.kappa[..., None]                 # columns: kappa·A_D and H
         self.UC *= self.kappa[..., None]
         self.received = self._apply(rotate, received[self.rows])
@@ -104,6 +105,10 @@ class FrameFamily:
         self.gram: Tensor | None = None
         self.cut = len(clean) == 0
         self.sites = Sites(torch.ones(n, self.d, dtype=REAL, device=device), torch.zeros(n, self.d, dtype=COMPLEX, device=device))
+
+    def heated(self, heat: float) -> None:
+        """Take the noise as `heat` times what it is, from the next pass on."""
+        self.noise, self.gram = self.cold * heat, None
 
     def _apply(self, matrices: Tensor, vectors: Tensor) -> Tensor:
         """Each frame's vector [n, q] times its group's matrix [groups, p, q]: [n, p]."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -49,14 +50,6 @@ class Estimate:
         return (wrong * there).sum(1) / there.sum(1).clamp_min(1)
 
     @property
-    def faultless(self) -> Tensor:
-        """Whether no error is expected, so that quality is a lower bound of the SINR alone: bool [batch]."""
-        rate = self.error_rate
-        if rate is None or self.symbol_sinr_db is not None:
-            return torch.zeros(len(self.sinr_db), dtype=torch.bool)
-        return rate <= _LEAST_ERROR_RATE
-
-    @property
     def quality(self) -> Tensor:
         """Estimated SINR of the soft symbols, dB [batch]: symbol_sinr_db where the method gives one, else that of QPSK symbols
         of the same error rate; sinr_db without symbols."""
@@ -67,3 +60,23 @@ class Estimate:
             return self.sinr_db
         root = -math.sqrt(2) * torch.erfinv(2 * rate.double().clamp(_LEAST_ERROR_RATE, 0.4999) - 1)
         return (20 * torch.log10(root)).float()
+
+    @property
+    def faultless(self) -> Tensor:
+        """Whether no error is expected, so that quality is a lower bound of the SINR alone: bool [batch]."""
+        rate = self.error_rate
+        if rate is None or self.symbol_sinr_db is not None:
+            return torch.zeros(len(self.sinr_db), dtype=torch.bool)
+        return rate <= _LEAST_ERROR_RATE
+
+    def between(self, low: Tensor | int, high: Tensor | int) -> Self:
+        """The Estimate whose error_rate and quality are those of the symbols centred on samples low ... high-1, a number or int [batch]: what
+        a stream keeps of each window. Symbols at a window's ends, whose pulses it does not hold, say little of the others. Where no
+        symbol lies there, all count."""
+        if self.at is None or self.llrs is None:
+            return self
+        at = torch.as_tensor(self.at)
+        first, stop = (torch.as_tensor(v).reshape(-1, 1) for v in (low, high))
+        kept = (at >= first - 1e-6) & (at < stop - 1e-6)
+        kept |= ~kept.any(1, keepdim=True)
+        return replace(self, at=torch.where(kept, at, torch.nan))
