@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ..errors import ParameterError
 from ..methods import OFFERED
@@ -65,19 +64,13 @@ _LEAST_RATE = 1e-9      # error rate below which the LLRs' model of noise is not
 
 
 def _with_progress(samples: "np.ndarray", sources: Any, interference: Any = None, **options: Any) -> "StreamResult":
-    """separate_stream with a progress bar, when a person is watching."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """separate_stream, with its progress on stderr."""
     from ..streaming import Engine, separate_stream
+    from .progress import shown
 
-    console = Console(stderr=True)
-    columns = (TextColumn("separating"), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples"),
-               TimeRemainingColumn())
     engine = Engine(max_pending=128)    # own, not separate_stream's: that one is drained after Ctrl-C, which can take long
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=len(samples))
-        result = separate_stream(samples, sources, interference, engine=engine,
-                                 progress=lambda done, total: bar.update(task, completed=done, total=total), **options)
+    with shown("separating", "windows") as progress:
+        result = separate_stream(samples, sources, interference, engine=engine, progress=progress, **options)
     engine.close()
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -104,7 +105,7 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
 
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
-    total) is called in samples. window, hop: samples per window, and from one to the next; default what the sources need
+    total) is called in windows, from several threads. window, hop: samples per window, and from one to the next; default what the sources need
     (windows_for): 2560 and 2048, or more. options: sample_rate, Hz, where files give rates in Hz; then the samples are resampled
     as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a job, default 64; the
     others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
@@ -136,6 +137,8 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
         _check_window(task.soi, window, hop)
         stream = _Stream(samples, task, window, hop)
         jobs = stream.jobs(batch)
+        if progress:
+            task.finished = _Count(progress, len(stream.starts))
         for i in range(len(jobs) + 2):          # two in flight: the engine never waits for the caller
             if i < len(jobs):
                 flying.append((jobs[i], task.submit(stream.cut(jobs[i]), jobs[i])))
@@ -143,14 +146,25 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
                 continue
             starts, future = flying.popleft()
             stream.take(future.result(), starts)
-            if progress:
-                progress(int(min(starts[-1] + hop, len(samples))), len(samples))
     finally:
         for _, future in flying:
             future.cancel()
         if engine is None:
             own.close()
     return stream.result(time.perf_counter() - began)
+
+
+class _Count:
+    """Counts windows that several threads solve, and reports each."""
+
+    def __init__(self, report: Callable[[int, int], Any], total: int) -> None:
+        self.report, self.done, self.total, self.lock = report, 0, total, threading.Lock()
+        report(0, total)
+
+    def __call__(self, windows: int) -> None:
+        with self.lock:
+            self.done = min(self.done + windows, self.total)
+            self.report(self.done, self.total)
 
 
 def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
