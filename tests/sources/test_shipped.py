@@ -38,7 +38,7 @@ def test_it_takes_the_band_that_its_signal_takes_and_can_be_drawn(name):
     """Around its carrier, and at a rate that suits it; carriers whose alphabet is not known as QPSK."""
     prior = priors.load(name)
     low, high = prior.band()
-    assert BANDS[name][0] <= high - low <= BANDS[name][1] and abs(high + low) < 0.03 * (high - low)
+    assert BANDS[name][0] <= high - low <= BANDS[name][1] and low == -high
     rate = 2 * float(prior.grid_rate) if prior.grid_rate else 12.4 * prior.symbol_rate
     source = prior.at_rate(rate)
     if hasattr(source.signal, "carriers"):

@@ -63,24 +63,46 @@ def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, st
             does = "decides the carriers of a burst, asked by joint detection"
         rows.append(("network", f"{type(prior.network.net).__name__} of {size} weights", does))
     for key, value in values(prior).items():
-        if value is None and key == "carrier_offset":
-            value = "estimated, of a signal of interest; else 0"
-        elif value is None and (key in prior.estimable or key == "gain"):
-            value = "estimated"
-        elif value is None and key == "symbols":
-            value = "endless"
+        if value is None and (key in prior.keys or key in prior.estimable):
+            value = _open(prior, key)
         elif given is not None and key not in given:
             value = f"{_text(key, value)} (not given)"
         rows.append((key, _text(key, value), prior.keys[key].meaning if key in prior.keys else _MEANING.get(key, "")))
-    return rows
+    return rows + _bursts(prior)
+
+
+def _open(prior: Source, key: str) -> str:
+    """What becomes of a key that a file leaves out."""
+    if key == "carrier_offset" and prior.structure is Structure.CHAIN:
+        return "estimated; 0 as interference of a known signal"
+    if key in prior.estimable or key == "gain":
+        return "estimated"
+    return {"symbols": "endless", "phase": "any, of each symbol by itself"}.get(key, "unknown")
+
+
+def _bursts(prior: Source) -> list[tuple[str, str, str]]:
+    """A row, none or one, on whether gaps are looked for."""
+    if "bursts" in prior.unknown:
+        return [("bursts", "estimated", "start, length, gain, phase and carrier offset of each")]
+    if prior.intermittent:
+        return [("bursts", "estimated where there are gaps", "each with timing, phase, gain and carrier offset of its own")]
+    endless = prior.structure is not Structure.BURSTS and "phase" in prior.unknown and not prior.learned
+    return [("bursts", "none", "it is taken to be always on")] if endless else []
 
 
 def _described(prior: Description) -> list[tuple[str, str, str]]:
     """Rows of a source whose file gives rates in Hz."""
     keys = {**prior.source.keys, **hertz_keys(prior.source)}
-    low, high = prior.band()
-    rows = [(name, _text(name, value), keys[name].meaning) for name, value in prior.table.items()]
-    return rows + [("band", f"{low:.9g} to {high:.9g} Hz", "that holds 99 % of its power, from the recording's frequency")]
+    (low, high), (source, rate) = prior.band(), prior.sampled()
+    rows = [(name, _text(name, value), keys[name].meaning) for name, value in prior.table.items() if value is not None]
+    wide = source.carrier_reach > Source.carrier_reach          # then it goes with the symbol rate
+    reach = f"within ±{source.carrier_reach * rate:.9g} Hz" if wide else (
+        f"within ±{100 * source.carrier_reach:g} % of the sample rate inside")
+    lacking = [name for name in source.state_names.values() if getattr(source, name) is None]
+    rows += [(name, _open(source, name), f"{keys[name].meaning}, {reach}" if name == "carrier_offset" else keys[name].meaning)
+             for name in keys if name in lacking]
+    return [*rows, *_bursts(source), ("band", f"{low:.9g} to {high:.9g} Hz",
+                                      "that holds 99 % of its power, from the recording's frequency")]
 
 
 def not_given(prior: Any, given: Collection[str]) -> list[tuple[str, str]]:
