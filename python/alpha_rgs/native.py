@@ -31,6 +31,6 @@ def _imported(module: str) -> ModuleType | None:
 
 @functools.cache
 def _warn(reason: str) -> None:
-    warnings.warn(f"alpha_rgs: the compiled kernels cannot be used ({reason}); torch does their work, and FSK and GMSK take four to "
-                  "eight times as long. Install numba, or set NUMBA_CACHE_DIR to a folder that can be written", RuntimeWarning,
-                  stacklevel=2)
+    warnings.warn(f"alpha_rgs: the compiled kernels cannot be used ({reason}); torch does their work, and FSK and GMSK take four "
+                  "to eight times as long. Install numba, or set NUMBA_CACHE_DIR to a folder that can be written",
+                  RuntimeWarning, stacklevel=2)

@@ -16,8 +16,8 @@ Report = Callable[[int, int], None]
 
 @contextlib.contextmanager
 def shown(what: str, unit: str) -> Iterator[Report]:
-    """A function of (done, total) that shows how much of `what` is done, on stderr: by a bar where a person is watching, else by a
-    line every EVERY seconds, the first one after that time."""
+    """A function of (done, total) that shows how much of `what` is done, on stderr: by a bar where a person is watching, else
+    by a line every EVERY seconds, the first one after that time."""
     console = Console(stderr=True)
     with _bar(console, what, unit) if console.is_terminal else _lines(what, unit) as report:
         yield report
