@@ -107,8 +107,8 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
     total) is called in windows, from several threads. window, hop: samples per window, and from one to the next; default what the
     sources need (windows_for): 2560 and 2048, or more. options: sample_rate, Hz, where files give rates in Hz; then the samples
-    are resampled as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a job, default 64; the
-    others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
+    are resampled as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a job, default
+    64; the others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
     context (window - hop)/2 is no multiple of samples_per_symbol.
     """
     samples = np.ascontiguousarray(samples, np.complex64)
