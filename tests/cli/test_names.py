@@ -80,5 +80,6 @@ def test_files_are_called_by_names(tmp_path, monkeypatch):
         works("separate", "mix.sigmf-meta", "--source", "zigbee", "--source", "bluetooth-le", "-o", "zigbee", *more)
     assert {p.name.split(".")[0] for p in (tmp_path / "zigbee").iterdir()} == {"zigbee", "bluetooth-le", "report"}
     report = json.loads((tmp_path / "zigbee" / "report.json").read_text())
+    assert report["assumed"] == []          # a standard's pulse is nothing that the user left out
     assert [(row["name"], row["prior"], row["kind"]) for row in report["sources"]] == [
         ("zigbee", "zigbee", "oqpsk"), ("bluetooth-le", "bluetooth-le", "fsk")]

@@ -36,14 +36,16 @@ def _bar(console: Console, what: str, unit: str) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _lines(what: str, unit: str) -> Iterator[Report]:
-    state, began, stop = [0, 0], time.monotonic(), threading.Event()
+    state, began, stop = (0, 0), time.monotonic(), threading.Event()
 
     def report(done: int, total: int) -> None:
-        state[:] = done, total
+        nonlocal state
+        state = done, total
 
     def write() -> None:
         while not stop.wait(EVERY):
-            typer.echo(line(what, unit, *state, time.monotonic() - began), err=True)
+            done, total = state
+            typer.echo(line(what, unit, done, total, time.monotonic() - began), err=True)
 
     writer = threading.Thread(target=write, name="alpha-rgs progress", daemon=True)
     writer.start()

@@ -85,15 +85,38 @@ def _powers(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Rows of the power ratio, or of each source."""
     if "sources" in report:
         return [(row["name"], _of_source(row)) for row in report["sources"]]
-    return [("SIR", "no interference" if report["sir_db"] is None else _give_or_take(report, "sir_db", ".2f") + " dB")]
+    ratio = "no interference" if report["sir_db"] is None else _give_or_take(report, "sir_db", ".2f") + " dB"
+    carriers = [(f"{row['name']}", _carrier(row)) for row in report["carrier_offsets"] if row["carrier_offset_hz"] is not None]
+    return [("SIR", ratio), *carriers, *([("bits", f"none: {report['no_bits']}")] if report["no_bits"] else [])]
 
 
 def _of_source(row: Mapping[str, Any]) -> str:
     """One source in words."""
     rate = row["error_rate"]
     parts = [row["kind"], "" if row["gain"] is None else f"amplitude {row['gain']:.3g}",
-             "" if rate is None else f"{row['symbols']} symbols, error rate {_rate(rate['mean'])}"]
+             "" if row["carrier_offset_hz"] is None else _carrier(row),
+             "" if rate is None else f"{row['symbols']} symbols, error rate {_rate(rate['mean'])}",
+             f"no bits: {row['no_bits']}" if row["symbols"] and row["no_bits"] else row["no_bits"]]
     return ", ".join(filter(None, parts))
+
+
+def _carrier(row: Mapping[str, Any]) -> str:
+    reach = "" if row["carrier_reach_hz"] is None else f" (within ±{row['carrier_reach_hz']:.6g} Hz)"
+    return f"carrier offset {row['carrier_offset_hz']:+.6g} Hz{reach}"
+
+
+def _samples(report: Mapping[str, Any]) -> str:
+    """How many, at what rates."""
+    inside = report["sample_rate_inside"]
+    rates = "" if inside == report["sample_rate"] else f", separated at {inside:.9g} Hz"
+    windows = "1 window" if report["windows"] == 1 else f"{report['windows']} windows"
+    return f"{report['samples']} at {report['sample_rate']:.9g} Hz in {windows}{rates}"
+
+
+def _noise(report: Mapping[str, Any]) -> str:
+    """Its variance, and the band that this refers to: the noise is measured in the sources' bands, and may not be white."""
+    return _give_or_take(report, "noise_var", ".3g") + (f" per sample, if it is white over all {report['sample_rate']:.9g} Hz; "
+                                                        "estimated in the sources' bands")
 
 
 def _rate(value: float) -> str:
@@ -105,9 +128,9 @@ def print_summary(report: Mapping[str, Any], output: pathlib.Path) -> None:
     """The table that ends `alpha-rgs separate`."""
     quality = report["quality_db"]
     rows = [("method", f"{report['method']} ({report['method_chosen']})"),
-            ("samples", f"{report['samples']} in {report['windows']} windows"),
+            ("samples", _samples(report)),
             *_powers(report),
-            ("noise", _give_or_take(report, "noise_var", ".3g") + " per sample"),
+            ("noise", _noise(report)),
             ("quality", "no symbols" if quality is None else f"{quality['mean']:.1f} dB, lowest {quality['min']:.1f} dB"),
             ("speed", f"{report['samples_per_second']:,.0f} samples/s, {report['seconds']:.2f} s")]
     rows += [("assumed", sentence) for sentence in report["assumed"]]

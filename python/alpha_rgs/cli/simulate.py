@@ -45,10 +45,10 @@ def simulate(
             raise ParameterError(f"{interference or soi}: {error}") from None
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
                   "seed": seed}
-        truth = {**chosen, "samples": samples, "soi": report.plain(drawn.soi),
-                 "interference": report.plain(drawn.interference),
-                 "drawn": {"soi": unknown, "interference": _drawn(interference_prior, drawn.interference)},
-                 "bits": "".join(map(str, drawn.bits[0].tolist()))}
+        truth: dict[str, Any] = {
+            **chosen, "samples": samples, "soi": report.plain(drawn.soi), "interference": report.plain(drawn.interference),
+            "drawn": {"soi": unknown, "interference": _drawn(interference_prior, drawn.interference)},
+            "bits": "".join(map(str, drawn.bits[0].tolist()))}
         comment = "; ".join(f"{key} {value:g}" for key, value in chosen.items() if value is not None)
         note = [{"core:sample_start": 0, "core:sample_count": samples, "core:label": "simulated", "core:comment": comment}]
         parts = (("mixture", drawn.y, "Mixture"), ("soi", drawn.s, "Signal of interest alone"),

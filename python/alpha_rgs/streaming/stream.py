@@ -53,8 +53,9 @@ WINDOW, HOP = 2560, 2048     # samples
 class StreamSource:
     """One source of a separated stream, numpy. waveform: as received; cleaned: the mixture less all other sources, complex64
     [samples]. symbols: complex64 [n]; llrs: float32 [n, bits]; at: the sample on which each symbol is centred, float64 [n]
-    (None of symbols that are tracked); all None where the source has no symbols. quality: dB, error_rate, gain: of each window.
-    bits: uint8 [n·bits], None where the phase's ambiguity is not resolved."""
+    (None of symbols that are tracked); all None where the source has no symbols. quality: dB, error_rate, gain: of each window;
+    carrier_offset: cycles per sample, as estimated in each, None where it was not. bits: uint8 [n·bits], None where the phase's
+    ambiguity is not resolved."""
 
     waveform: np.ndarray
     cleaned: np.ndarray
@@ -64,6 +65,7 @@ class StreamSource:
     quality: np.ndarray | None = None
     error_rate: np.ndarray | None = None
     gain: np.ndarray | None = None
+    carrier_offset: np.ndarray | None = None
     bits: np.ndarray | None = None
 
 
@@ -107,9 +109,9 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
     total) is called in windows, from several threads. window, hop: samples per window, and from one to the next; default what the
     sources need (windows_for): 2560 and 2048, or more. options: sample_rate, Hz, where files give rates in Hz; then the samples
-    are resampled as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a job, default
-    64; the others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
-    context (window - hop)/2 is no multiple of samples_per_symbol.
+    are resampled as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a
+    job, default 64; the others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where
+    window, hop or the context (window - hop)/2 is no multiple of samples_per_symbol.
     """
     samples = np.ascontiguousarray(samples, np.complex64)
     if len(samples) == 0:
@@ -316,8 +318,19 @@ class _Stream:
                     one.error_rate = np.concatenate([np.asarray(e.error_rate) for e in estimates])
                 if all(e.state.gain is not None for e in estimates):
                     one.gain = np.concatenate([np.broadcast_to(e.state.gain, len(e.waveform)) for e in estimates])
+            one.carrier_offset = self._carrier_offset(number, source)
             out.append(one)
         return out
+
+    def _carrier_offset(self, number: int, source: Source) -> np.ndarray | None:
+        """Of the source at that place in the engine's order, where it was estimated: float64 [windows]."""
+        if "carrier_offset" not in source.unknown:
+            return None
+        other = "carrier_offset" if number == 0 else "" if self.task.several else "interference_carrier_offset"
+        for name in (f"carrier_offset_{number + 1}", other):
+            if values := [np.atleast_1d(r.estimated[name]) for r in self.results if name in r.estimated]:
+                return np.concatenate(values).astype(float)
+        return None
 
 
 def _kept_symbols(soi: Any, count: int, start: int, low: int, high: int, sps: float,
