@@ -62,7 +62,7 @@ def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, st
             does = "decides the carriers of a burst, asked by joint detection"
         rows.append(("network", f"{type(prior.network.net).__name__} of {size} weights", does))
     for key, value in values(prior).items():
-        if value is None and (key in prior.keys or key in prior.estimable):
+        if value is None and (key == "gain" or key in prior.keys or key in prior.estimable):
             value = _open(prior, key)
         elif given is not None and key not in given:
             value = f"{_text(key, value)} (not given)"
