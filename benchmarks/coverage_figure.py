@@ -35,6 +35,7 @@ def draw(rows, path):
         for at, text, look in ((0.45, name, {"size": 9, "weight": "bold"}), (1.15, f"{sps} samples a {whole}", {"size": 6.8}),
                                (1.7, f"Es/N0 {level:.0f} dB", {"size": 6.8})):
             ax.text(0.15, j * height + at, text, va="center", color=_INK, **look)
+        _name_lines(ax, {r["condition"] for r in rows if r["soi"] == soi}, j * height)
         for k, interference in enumerate(interferences):
             for a, line in enumerate(CONDITIONS):
                 for b, condition in enumerate(line):
@@ -46,6 +47,15 @@ def draw(rows, path):
             f"{WITHIN_DB:.0f} dB more noise, 2 % of the bits are wrong.", size=6.6, color=_PALE, va="center")
     figure.savefig(path, dpi=200, facecolor="white")
     return path
+
+
+def _name_lines(ax, own, top):
+    """The names of a row's lines where it has so few conditions, their names being `own`, that its cells lie apart."""
+    for a, line in enumerate(CONDITIONS):
+        here = [condition for condition in line if condition.name in own]
+        if len(here) == 1 and len(own) < len(line):
+            name = f"{'kinds alone' if here[0].blind else 'known'}, {here[0].sir_db:.0f} dB".replace("-", "−")
+            ax.text(_LEFT - 0.1, top + (a + 0.5) * _HIGH, name, size=6.2, color=_PALE, va="center", ha="right")
 
 
 def _cell(ax, row, x, y, size):

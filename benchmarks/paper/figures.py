@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from . import sweeps, table
 from .table import REFERENCE, ROWS, TITLES
@@ -12,7 +13,9 @@ from .units import now, provenance
 
 _MARKS = "osD^vP*XhpdH<>"
 _STYLE = {row.label: (row.colour, _MARKS[i % len(_MARKS)]) for i, row in enumerate((*ROWS, *sweeps.EXTRA))}
-_ARROW = Line2D([], [], color="#555555", marker="o", mfc="white", ls="", label="arrow: no wrong bit, 3/bits")
+_BOUND, _FAN, _ASIDE = "v", 7, 2.2 / 72     # mark of rates that are only bounded; of so many rows side by side, inches apart
+_BOUNDS = Line2D([], [], color="#555555", marker=_BOUND, mfc="white", ls="", label="open triangle: no wrong bit;\n"
+                 "an upper bound, 3/bits")
 _MOST_NEGATIVE = -60        # MSE in dB: below it there is only rounding
 _SHOWN = 4                   # commits in a footer
 
@@ -54,17 +57,20 @@ def _save(figure, path, used, seed):
     return path
 
 
-def _rates(ax, x, cells, label, interior=False, line="-", width=1.5):
-    """BER with standard errors against x; cells without a wrong bit as an upper limit, an arrow at 3/bits."""
+def _rates(ax, x, cells, label, interior=False, line="-", width=1.5, fan=True):
+    """BER with standard errors against x, joined by lines; of cells without a wrong bit the upper bound, an open triangle at
+    3/bits, which belongs to no line. fan: bounds of several rows lie side by side."""
     colour, mark = style(label)
     pick = (lambda c: (c.interior_ber, c.interior_se, c.interior_limit)) if interior else (lambda c: (c.ber, c.ber_se, c.limit))
     values = [pick(c) for c in cells]
-    if line:        # solid between rates that were seen, faint to those that are but bounds
-        ax.plot(x, [ber or limit for ber, _, limit in values], ":", color=colour, lw=0.8, alpha=0.6)
+    if line and any(ber > 0 for ber, _, _ in values):
         ax.plot(x, [ber or math.nan for ber, _, _ in values], line, color=colour, lw=width, alpha=0.9)
     for xi, (ber, se, limit) in zip(x, values):
         if ber == 0:
-            ax.errorbar(xi, limit, yerr=[[0.45 * limit], [0]], uplims=True, color=colour, marker=mark, ms=4, mfc="white", lw=1)
+            aside = (list(_STYLE).index(label) % _FAN - _FAN // 2) * _ASIDE if fan and label in _STYLE else 0.0
+            bound, = ax.plot(xi, limit, _BOUND, color=colour, ms=5, mfc="white", zorder=3)
+            # once it is in its place, so that it does not widen the axes
+            bound.set_transform(ax.transData + ScaledTranslation(aside, 0, ax.figure.dpi_scale_trans))
         else:
             down = min(0.0 if math.isnan(se) else se, 0.9 * ber)        # the axis is logarithmic
             ax.errorbar(xi, ber, yerr=[[down], [0.0 if math.isnan(se) else se]], color=colour, marker=mark, ms=4.5, lw=1)
@@ -98,7 +104,7 @@ def _curves(case, results):
     axes[1].set(xlabel="SIR, dB", ylabel=f"MSE of s, dB (no lower than {_MOST_NEGATIVE})")
     _dress(axes, results.sirs)
     name = "" if case.startswith("ofdm") else "(its recording of CommSignal2)"
-    extra = [Line2D([], [], color="#555555", ls="--", lw=1.1, label=f"dashed: the paper's curves\n{name}".rstrip()), _ARROW]
+    extra = [Line2D([], [], color="#555555", ls="--", lw=1.1, label=f"dashed: the paper's curves\n{name}".rstrip()), _BOUNDS]
     _legend(figure, present, extra)
     figure.suptitle(TITLES[case], fontsize=12)
     return figure
@@ -139,7 +145,7 @@ def _costs(results):
         ax.set_ylabel(f"bit error rate at {sir} dB")
     _dress(axes)
     extra = [Line2D([], [], color="#555555", ls=":", label="dotted: other budgets")] if budgets else []
-    _legend(figure, list(dict.fromkeys(present)), extra)
+    _legend(figure, list(dict.fromkeys(present)), [*extra, _BOUNDS])
     return figure
 
 
@@ -162,7 +168,7 @@ def _budget(records, seed):
     for ax in axes[:, 0]:
         ax.set_ylabel("bit error rate")
     _dress(axes)
-    _legend(figure, [label for label, *_ in sweeps.BUDGETS if any(key[1] == label for key in points)], [_ARROW])
+    _legend(figure, [label for label, *_ in sweeps.BUDGETS if any(key[1] == label for key in points)], [_BOUNDS])
     return figure
 
 
@@ -174,22 +180,22 @@ def _floor(records, seed):
     axes = figure.subplots(1, len(cases), squeeze=False, sharey=True)[0]
     for ax, case in zip(axes, cases):
         for colour, curve in (("#1f77b4", "alpha_rgs_analytic_soi"), ("#17becf", "unet_supervised")):
-            theirs = table.curves().get((REFERENCE[case], "ber", curve), {})
-            ax.plot(*zip(*sorted(theirs.items())), "--", color=colour, lw=1.1, alpha=0.55)
+            if theirs := table.curves().get((REFERENCE[case], "ber", curve), {}):
+                ax.plot(*zip(*sorted(theirs.items())), "--", color=colour, lw=1.1, alpha=0.55)
         for label in sweeps.FLOOR_ROWS:
             for stream, shift in ((False, -0.15), (True, 0.15)):
                 points = sorted((key[2], c) for key, c in found.items() if (*key[:2], key[5] > 0) == (case, label, stream))
                 if points:
                     _rates(ax, [s + shift for s, _ in points], [c for _, c in points], label, interior=stream,
-                           line="--" if stream else "-", width=1.0)
+                           line="--" if stream else "-", width=1.0, fan=False)
         ax.set(yscale="log", ylim=(1e-6, 3e-2), title=case, xlabel="SIR, dB")
     axes[0].set_ylabel("bit error rate")
     _dress(axes, table.SIRS)
     lines = [Line2D([], [], color="#555555", ls=ls, lw=1, label=name)
-             for ls, name in (("-", "isolated windows"), ("--", "streams"))]
+             for ls, name in (("-", "isolated windows (marks on the left)"), ("--", "streams (marks on the right)"))]
     lines += [Line2D([], [], color=c, ls="--", lw=1.1, alpha=0.55, label=f"the paper's curve: {name}")
               for c, name in (("#1f77b4", "α-RGS"), ("#17becf", "U-Net"))]
-    _legend(figure, [row for row in sweeps.FLOOR_ROWS if any(key[1] == row for key in found)], [*lines, _ARROW])
+    _legend(figure, [row for row in sweeps.FLOOR_ROWS if any(key[1] == row for key in found)], [*lines, _BOUNDS])
     return figure
 
 
@@ -224,7 +230,7 @@ def _noise(records, seed):
     _dress(axes, every)
     _legend(figure, [label for label in (*sweeps.NOISE_ROWS, sweeps.FREE) if any(key[1] == label for key in found)],
             [Line2D([], [], color="black", marker="x", ms=8, mew=1.8, ls="", label=sweeps.STUDY_SOURCE),
-             Line2D([], [], color="#999999", label="no interference: Q(√(Es/N0))"), _ARROW])
+             Line2D([], [], color="#999999", label="no interference: Q(√(Es/N0))"), _BOUNDS])
     return figure
 
 
@@ -240,11 +246,11 @@ def _omega(records, seed):
         for colour, (_, sir) in zip(colours, sorted(key for key in found if key[0] == case)):
             line = found[case, sir]
             ratios = sorted(r for r in line if r != "auto")
-            shown = [line[r].ber or line[r].limit for r in ratios]
-            ax.plot(ratios, shown, ":", color=colour, lw=1)
             ax.plot(ratios, [line[r].ber or math.nan for r in ratios], "-", color=colour, lw=1.4)
-            for r, y in zip(ratios, shown):
-                ax.plot(r, y, "o", color=colour, ms=4, mfc=colour if line[r].ber else "white")
+            for r in ratios:
+                seen = line[r].ber > 0
+                ax.plot(r, line[r].ber or line[r].limit, "o" if seen else _BOUND, color=colour, ms=4,
+                        mfc=colour if seen else "white")
             if "auto" in line:
                 ax.axhline(line["auto"].ber or line["auto"].limit, color=colour, ls="--", lw=1)
             used[sir] = Line2D([], [], color=colour, marker="o", ms=4, label=f"{sir:g} dB")
@@ -256,7 +262,7 @@ def _omega(records, seed):
         ax.set_ylabel("bit error rate")
     _dress(axes)
     figure.legend(handles=[*used.values(), Line2D([], [], color="#555555", ls="--", lw=1, label="the rule's choice"),
-                           Line2D([], [], color="#555555", marker="o", mfc="white", ls="", label="no wrong bit: 3/bits")],
+                           _BOUNDS],
                   loc="outside right upper", fontsize=8, frameon=False)
     return figure
 

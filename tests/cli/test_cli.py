@@ -320,6 +320,23 @@ def test_simulate_takes_priors_and_refuses_what_it_cannot_draw(simulated, tmp_pa
     fails(run("simulate", "-o", simulated), "mixture.sigmf-meta", "--overwrite")
 
 
+def test_simulate_draws_what_a_file_leaves_open_and_says_so(tmp_path):
+    """Names leave timing, phase and carrier open: truth.json says what was drawn, and the files written have it."""
+    options = ("--samples", 5000, "--sample-rate", 200e3, "--sir-db", -3, "--seed", 4)
+    out = works("simulate", "--soi", "tetra", "--interference", "lrpt", *options, "-o", tmp_path / "a").stdout
+    truth = json.loads((tmp_path / "a" / "truth.json").read_text())
+    assert truth["drawn"] == {"soi": ["timing", "phase", "carrier_offset"], "interference": ["timing", "phase"]}
+    assert f"drawn of soi: timing {truth['soi']['timing']:.6g}, phase" in out
+    own, other = (priors.load(tmp_path / "a" / f"{name}.toml") for name in ("soi", "interference"))
+    assert (own.timing, own.phase, own.gain) == (truth["soi"]["timing"], truth["soi"]["phase"], 1.0)
+    assert 0 <= own.timing < 100 / 9 and 0 < abs(own.carrier_offset) <= 0.01 and other.carrier_offset == 0.0
+    s = torch.from_numpy(recordings.load(tmp_path / "a" / "soi").samples)[None]
+    bits = (own.demodulator()(s, 1e-3).llrs < 0).int().flatten().tolist()
+    assert "".join(map(str, bits[20:-20])) in truth["bits"]
+    works("simulate", "--soi", "tetra", "--interference", "lrpt", *options, "-o", tmp_path / "b")
+    assert (tmp_path / "a" / "mixture.sigmf-data").read_bytes() == (tmp_path / "b" / "mixture.sigmf-data").read_bytes()
+
+
 def test_wrong_usage_exits_with_2_and_help_does_not_wait_for_torch(simulated):
     """Scripts tell usage errors from data errors by the code; --help must be instant."""
     assert run("separate", simulated / "mixture.sigmf-meta").exit_code == 2

@@ -29,6 +29,28 @@ def test_info_describes_one(tmp_path, monkeypatch):
     assert "1200" in out and "ships" not in out
 
 
+@pytest.mark.parametrize(("name", "estimated", "words"), [
+    ("ais", ("timing", "phase", "gain", "carrier_offset", "bursts"), ["±2 % of the sample rate inside"]),
+    ("p25", ("timing", "phase", "gain", "carrier_offset"), ["always on"]),
+    ("wifi", ("frame_offset", "phase", "gain", "carrier_offset"), ["always on"]),
+    ("tetra", ("timing", "phase", "gain", "carrier_offset", "bursts"), ["of a known signal"]),
+    ("adsb", ("gain", "carrier_offset", "bursts"), ["±500000 Hz"])])
+def test_info_lists_what_will_be_estimated(monkeypatch, name, estimated, words):
+    """Of a description in Hz as of a file in samples: a user must see what the result will rest on."""
+    monkeypatch.setenv("COLUMNS", "200")
+    out = works("info", name).stdout
+    rows = {row[0].strip(): row[1].strip() for line in out.splitlines() if len(row := line.strip("│").split("│")) == 3}
+    assert {key for key, value in rows.items() if value.startswith("estimated")} == set(estimated)
+    assert all(word in out for word in words) and "None" not in out
+
+
+def test_a_carrier_that_a_file_gives_is_not_estimated(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "mine.toml").write_text('kind = "gmsk"\nsymbol_rate = 9600\ncarrier_frequency = 1200.0\n')
+    out = works("info", tmp_path / "mine.toml").stdout
+    assert "1200" in out and "│ timing" in out and "│ carrier_offset" not in out
+
+
 def test_its_file_can_be_copied(tmp_path, monkeypatch):
     """The way to a description that leaves something to choose."""
     monkeypatch.chdir(tmp_path)
@@ -58,5 +80,6 @@ def test_files_are_called_by_names(tmp_path, monkeypatch):
         works("separate", "mix.sigmf-meta", "--source", "zigbee", "--source", "bluetooth-le", "-o", "zigbee", *more)
     assert {p.name.split(".")[0] for p in (tmp_path / "zigbee").iterdir()} == {"zigbee", "bluetooth-le", "report"}
     report = json.loads((tmp_path / "zigbee" / "report.json").read_text())
+    assert report["assumed"] == []          # a standard's pulse is nothing that the user left out
     assert [(row["name"], row["prior"], row["kind"]) for row in report["sources"]] == [
         ("zigbee", "zigbee", "oqpsk"), ("bluetooth-le", "bluetooth-le", "fsk")]

@@ -51,6 +51,8 @@ def prior_of(path: pathlib.Path) -> tuple[Any, set[str]]:
         raise ParameterError(f"{path}: no such prior file; a prior is a TOML file that describes one source, a folder made by "
                              f"alpha-rgs fit or train, or the name of a description{shipped.hint(path)}")
     prior, given = sources.load(path), report.given_keys(path)
+    if shipped.called(path) != str(path):
+        given |= {"span"}       # of a pulse that the standard knows
     if isinstance(prior, Description):
         given |= {name for name, key in prior.source.keys.items() if key.hertz in given}
     return prior, given

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ..errors import ParameterError
 from ..methods import OFFERED
@@ -65,19 +64,13 @@ _LEAST_RATE = 1e-9      # error rate below which the LLRs' model of noise is not
 
 
 def _with_progress(samples: "np.ndarray", sources: Any, interference: Any = None, **options: Any) -> "StreamResult":
-    """separate_stream with a progress bar, when a person is watching."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """separate_stream, with its progress on stderr."""
     from ..streaming import Engine, separate_stream
+    from .progress import shown
 
-    console = Console(stderr=True)
-    columns = (TextColumn("separating"), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples"),
-               TimeRemainingColumn())
     engine = Engine(max_pending=128)    # own, not separate_stream's: that one is drained after Ctrl-C, which can take long
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=len(samples))
-        result = separate_stream(samples, sources, interference, engine=engine,
-                                 progress=lambda done, total: bar.update(task, completed=done, total=total), **options)
+    with shown("separating", "windows") as progress:
+        result = separate_stream(samples, sources, interference, engine=engine, progress=progress, **options)
     engine.close()
     return result
 
@@ -92,15 +85,38 @@ def _powers(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Rows of the power ratio, or of each source."""
     if "sources" in report:
         return [(row["name"], _of_source(row)) for row in report["sources"]]
-    return [("SIR", "no interference" if report["sir_db"] is None else _give_or_take(report, "sir_db", ".2f") + " dB")]
+    ratio = "no interference" if report["sir_db"] is None else _give_or_take(report, "sir_db", ".2f") + " dB"
+    carriers = [(f"{row['name']}", _carrier(row)) for row in report["carrier_offsets"] if row["carrier_offset_hz"] is not None]
+    return [("SIR", ratio), *carriers, *([("bits", f"none: {report['no_bits']}")] if report["no_bits"] else [])]
 
 
 def _of_source(row: Mapping[str, Any]) -> str:
     """One source in words."""
     rate = row["error_rate"]
     parts = [row["kind"], "" if row["gain"] is None else f"amplitude {row['gain']:.3g}",
-             "" if rate is None else f"{row['symbols']} symbols, error rate {_rate(rate['mean'])}"]
+             "" if row["carrier_offset_hz"] is None else _carrier(row),
+             "" if rate is None else f"{row['symbols']} symbols, error rate {_rate(rate['mean'])}",
+             f"no bits: {row['no_bits']}" if row["symbols"] and row["no_bits"] else row["no_bits"]]
     return ", ".join(filter(None, parts))
+
+
+def _carrier(row: Mapping[str, Any]) -> str:
+    reach = "" if row["carrier_reach_hz"] is None else f" (within ±{row['carrier_reach_hz']:.6g} Hz)"
+    return f"carrier offset {row['carrier_offset_hz']:+.6g} Hz{reach}"
+
+
+def _samples(report: Mapping[str, Any]) -> str:
+    """How many, at what rates."""
+    inside = report["sample_rate_inside"]
+    rates = "" if inside == report["sample_rate"] else f", separated at {inside:.9g} Hz"
+    windows = "1 window" if report["windows"] == 1 else f"{report['windows']} windows"
+    return f"{report['samples']} at {report['sample_rate']:.9g} Hz in {windows}{rates}"
+
+
+def _noise(report: Mapping[str, Any]) -> str:
+    """Its variance, and the band that this refers to: the noise is measured in the sources' bands, and may not be white."""
+    return _give_or_take(report, "noise_var", ".3g") + (f" per sample, if it is white over all {report['sample_rate']:.9g} Hz; "
+                                                        "estimated in the sources' bands")
 
 
 def _rate(value: float) -> str:
@@ -112,9 +128,9 @@ def print_summary(report: Mapping[str, Any], output: pathlib.Path) -> None:
     """The table that ends `alpha-rgs separate`."""
     quality = report["quality_db"]
     rows = [("method", f"{report['method']} ({report['method_chosen']})"),
-            ("samples", f"{report['samples']} in {report['windows']} windows"),
+            ("samples", _samples(report)),
             *_powers(report),
-            ("noise", _give_or_take(report, "noise_var", ".3g") + " per sample"),
+            ("noise", _noise(report)),
             ("quality", "no symbols" if quality is None else f"{quality['mean']:.1f} dB, lowest {quality['min']:.1f} dB"),
             ("speed", f"{report['samples_per_second']:,.0f} samples/s, {report['seconds']:.2f} s")]
     rows += [("assumed", sentence) for sentence in report["assumed"]]

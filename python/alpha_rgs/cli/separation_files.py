@@ -15,6 +15,7 @@ from .common import finite, levels, prior_of, write_json
 if TYPE_CHECKING:
     from ..io.recordings import Recording
     from ..streaming import StreamResult
+    from ..streaming.resampling import Plan
     from ..streaming.stream import StreamSource
 
 Separate = Callable[..., "StreamResult"]
@@ -61,7 +62,7 @@ def pair(options: Options, soi: pathlib.Path, interference: pathlib.Path, separa
                           **({"preset": options.preset} if options.preset else {}))
         report = {
             "input": str(options.mix), "soi_prior": str(soi), "interference_prior": str(interference),
-            "method": result.method, "method_chosen": reason, **_course(result, mixture),
+            "method": result.method, "method_chosen": reason, **_course(result, mixture, to),
             "symbols": len(result.symbols), "quality_db": words.spread(result.quality),
             "error_rate": words.spread(result.error_rate), "clock_offset_ppm": result.clock_offset,
             "sir_db": _median(result.sir_db), "noise_var": result.noise_var,
@@ -69,7 +70,9 @@ def pair(options: Options, soi: pathlib.Path, interference: pathlib.Path, separa
             "evaluations": result.evaluations,
             "estimated": words.estimates(result.estimated, result.hop, other.frame_period or None),
             "assumed": words.assumptions(wanted, other, wanted_keys, other_keys, result.estimated, result.settled),
-            "warnings": words.warnings(mixture, wanted, result), "versions": _versions(),
+            "warnings": words.warnings(mixture, wanted, result, unique_stems([soi, interference]), to.carrier_reach(wanted)),
+            "carrier_offsets": [_carrier(to, *each) for each in zip(("soi", "interference"), to.sources, result.sources)],
+            "no_bits": words.no_bits(wanted, result.sources[0]), "versions": _versions(),
         }
         keep = _Writer(folder, mixture, result.method, options.mix.name)
         keep.wave("soi", result.soi, "Signal of interest")
@@ -105,15 +108,15 @@ def several(options: Options, paths: Sequence[pathlib.Path], separate: Separate)
         result = separate(mixture.samples, given, window=options.window, hop=options.hop, method=options.method,
                           noise_var=noise_var, sample_rate=mixture.sample_rate,
                           **({"preset": options.preset} if options.preset else {}))
-        rows = [_row(stem, path, source, one) for stem, path, source, one in zip(stems, paths, sources, result.sources)]
+        rows = [_row(stem, path, source, one, to) for stem, path, source, one in zip(stems, paths, sources, result.sources)]
         report = {
             "input": str(options.mix), "sources": rows, "method": result.method,
             "method_chosen": "as asked" if options.method != "auto" else "auto: " + ", ".join(row["kind"] for row in rows),
-            **_course(result, mixture), "symbols": rows[0]["symbols"], "quality_db": rows[0]["quality_db"],
+            **_course(result, mixture, to), "symbols": rows[0]["symbols"], "quality_db": rows[0]["quality_db"],
             "error_rate": rows[0]["error_rate"], "clock_offset_ppm": result.clock_offset, "sir_db": _median(result.sir_db),
             "noise_var": result.noise_var, **{f"{name}_std": finite(value) for name, value in words.deviations(result).items()},
             "estimated": words.estimates(result.estimated, result.hop, None), "assumed": _assumed(read, stems),
-            "warnings": words.warnings(mixture, sources[0], result), "versions": _versions(),
+            "warnings": words.warnings(mixture, sources[0], result, stems, to.carrier_reach(sources[0])), "versions": _versions(),
         }
         keep = _Writer(folder, mixture, result.method, options.mix.name)
         for stem, source, one in zip(stems, sources, result.sources):
@@ -193,20 +196,29 @@ def _mixture(options: Options, sources: Sequence[tuple[pathlib.Path, Any]]) -> R
     return mixture
 
 
-def _course(result: StreamResult, mixture: Recording) -> dict[str, Any]:
-    """What both reports say of windows and time."""
+def _course(result: StreamResult, mixture: Recording, to: Plan) -> dict[str, Any]:
+    """What both reports say of windows, rates and time."""
     return {"samples": len(mixture.samples), "windows": len(result.quality), "window": result.window, "hop": result.hop,
-            "sample_rate": mixture.sample_rate, "unreliable": result.unreliable, "seconds": result.seconds,
-            "samples_per_second": len(mixture.samples) / max(result.seconds, 1e-9)}
+            "sample_rate": mixture.sample_rate, "sample_rate_inside": to.inside, "unreliable": result.unreliable,
+            "seconds": result.seconds, "samples_per_second": len(mixture.samples) / max(result.seconds, 1e-9)}
 
 
-def _row(stem: str, path: pathlib.Path, source: Any, one: StreamSource) -> dict[str, Any]:
+def _carrier(to: Plan, name: str, source: Any, one: StreamSource) -> dict[str, Any]:
+    """The carrier offset of a source, Hz, where it was estimated, and how far it was looked for to each side."""
+    offset = None if one.carrier_offset is None else _median(one.carrier_offset)
+    return {"name": name, "carrier_offset_hz": None if offset is None else offset * to.recorded,
+            "carrier_reach_hz": to.carrier_reach(source)}
+
+
+def _row(stem: str, path: pathlib.Path, source: Any, one: StreamSource, to: Plan) -> dict[str, Any]:
     from ..streaming import report as words
 
-    return {"name": stem, "prior": str(path), "kind": _kind(source), "gain": None if one.gain is None else _median(one.gain),
+    return {**_carrier(to, stem, source, one), "prior": str(path), "kind": _kind(source),
+            "gain": None if one.gain is None else _median(one.gain),
             "quality_db": None if one.quality is None else words.spread(one.quality),
             "error_rate": None if one.error_rate is None else words.spread(one.error_rate),
-            "symbols": 0 if one.symbols is None else len(one.symbols), "bits": one.bits is not None}
+            "symbols": 0 if one.symbols is None else len(one.symbols), "bits": one.bits is not None,
+            "no_bits": words.no_bits(source, one)}
 
 
 def _assumed(read: Sequence[tuple[Any, set[str]]], stems: Sequence[str]) -> list[str]:

@@ -24,7 +24,8 @@ def simulate(
     """Make a mixture whose truth is known.
 
     Writes mixture, soi and interference (as received) as SigMF; the priors soi.toml and interference.toml with the true
-    nuisances, as `alpha-rgs separate` reads them; and truth.json with the bits of all symbols inside.
+    nuisances, as `alpha-rgs separate` reads them; and truth.json with the bits of all symbols inside. What a file leaves open
+    (timing, phase, carrier offset) is drawn; truth.json lists it under "drawn".
     """
     from ..io import recordings
     from ..sources import mixtures
@@ -35,17 +36,19 @@ def simulate(
     with recordings.all_or_nothing(output, [*names, "soi.toml", "interference.toml", "truth.json"], overwrite) as folder:
         if not 0 < sample_rate < math.inf:
             raise ParameterError(f"--sample-rate: {sample_rate} must be a positive number of Hz")
-        soi_prior, interference_prior = _sources(soi, interference, sample_rate)
-        levels(soi_prior, sir_db, snr_db)
+        given, interference_prior = _sources(soi, interference, sample_rate)
+        levels(given, sir_db, snr_db)
+        soi_prior, unknown = mixtures.completed(given, seed)
         try:
             drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
         except ParameterError as error:
             raise ParameterError(f"{interference or soi}: {error}") from None
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
                   "seed": seed}
-        truth = {**chosen, "samples": samples, "soi": report.plain(drawn.soi),
-                 "interference": report.plain(drawn.interference),
-                 "bits": "".join(map(str, drawn.bits[0].tolist()))}
+        truth: dict[str, Any] = {
+            **chosen, "samples": samples, "soi": report.plain(drawn.soi), "interference": report.plain(drawn.interference),
+            "drawn": {"soi": unknown, "interference": _drawn(interference_prior, drawn.interference)},
+            "bits": "".join(map(str, drawn.bits[0].tolist()))}
         comment = "; ".join(f"{key} {value:g}" for key, value in chosen.items() if value is not None)
         note = [{"core:sample_start": 0, "core:sample_count": samples, "core:label": "simulated", "core:comment": comment}]
         parts = (("mixture", drawn.y, "Mixture"), ("soi", drawn.s, "Signal of interest alone"),
@@ -59,6 +62,9 @@ def simulate(
             "Remove what alone this recording has (frame_offset or timing, phase) to have it estimated from the mixture."))
         write_json(folder / "truth.json", truth)
     typer.echo(f"{output}: {samples} samples, {comment}")
+    for stem, keys in truth["drawn"].items():
+        if keys:
+            typer.echo(f"drawn of {stem}: " + ", ".join(f"{key} {truth[stem][key]:.6g}" for key in keys))
     typer.echo(f"separate them: alpha-rgs separate {output / 'mixture.sigmf-meta'} --soi {output / 'soi.toml'} "
                f"--interference {output / 'interference.toml'} -o {output / 'separated'}")
 
@@ -73,17 +79,17 @@ def _sources(soi: pathlib.Path | None, interference: pathlib.Path | None, sample
         wanted = at_rate(prior_of(soi)[0], sample_rate)
         if wanted.structure is not Structure.CHAIN:
             raise ParameterError(f"{soi}: kind: {wanted.kind!r} cannot be simulated as the signal of interest yet; give a prior "
-                                 "of kind 'linear-modulation'")
-        _check_soi(soi, wanted)
+                                 "of kind 'linear-modulation', such as tetra, and this one as --interference")
     if interference:
         other = at_rate(prior_of(interference)[0], sample_rate)
         if other.learned or other.fitted:
             raise ParameterError(f"{interference}: kind: {other.kind!r} cannot be simulated; give the TOML file of its structure")
+        if "carrier_offset" in set(other.unknown) - set(other.synchronizes):
+            other = other.with_state(carrier_offset=0.0)            # as `separate` takes it
     return wanted, other
 
 
-def _check_soi(path: pathlib.Path, prior: Any) -> None:
-    """ParameterError where a signal of interest lacks what it is drawn with."""
-    for key in ("timing", "phase", "gain"):
-        if getattr(prior, key, None) is None:
-            raise ParameterError(f"{path}: {key} is missing; a signal cannot be drawn without it")
+def _drawn(prior: Any, truth: Any) -> list[str]:
+    """Keys of the interference that its file leaves open, and that have a value in the mixture."""
+    return [key for key in prior.state_names.values() if key != "gain" and getattr(prior, key, None) is None
+            and getattr(truth, key, None) is not None]

@@ -161,6 +161,7 @@ class Source(ABC):
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
     intermittent: bool = False          # whether it may come in bursts within a window, each with nuisances of its own
     least_period: ClassVar[float] = 1.0 # samples that its period (Role.PERIOD) takes at least
+    carrier_reach: float = 0.02         # cycles per sample to each side, within which an unknown carrier offset is looked for
     any_rate: ClassVar[bool] = False    # whether its periods (Role.PERIOD) need not be whole numbers of samples
     carrier_known_with: ClassVar[tuple[str, ...]] = ()  # a file without carrier_offset and one of these has an unknown one, not 0
     own_levels: ClassVar[bool] = False  # whether synchronize finds its amplitudes too, so that its gain is not to be estimated

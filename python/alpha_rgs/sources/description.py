@@ -97,17 +97,25 @@ class Description:
                                  "resample the samples to one")
         return factor
 
+    @property
+    def _fine(self) -> float:
+        """A rate that shows its spectrum, Hz; where its file gives none, in samples per symbol."""
+        return (self.symbol_rate or 1.0) * (2 if self.grid_rate and Role.GRID in {key.role for key in self.source.keys.values()}
+                                            else _FINE)
+
     def band(self) -> tuple[float, float]:
         """The frequencies that it takes, (low, high) in Hz from the recording's carrier; NaN where its file gives no rate."""
         from .spectrum import occupied
 
-        rate = self.symbol_rate
-        if rate is None:
+        if self.symbol_rate is None:
             return float("nan"), float("nan")
-        fine = rate * (2 if self.grid_rate and Role.GRID in {key.role for key in self.source.keys.values()} else _FINE)
         still = {name: value for name, value in self.table.items() if name not in ("carrier_frequency", "carrier_offset")}
-        low, high = occupied(Description(self.source, still, self.name, self.make).at_rate(fine))
-        return low * fine + self.centre, high * fine + self.centre
+        low, high = occupied(Description(self.source, still, self.name, self.make).at_rate(self._fine))
+        return low * self._fine + self.centre, high * self._fine + self.centre
+
+    def sampled(self) -> tuple[Source, float]:
+        """(the source, at a rate that shows its spectrum; that rate, Hz, 1 or more where its file gives none)."""
+        return self.at_rate(self._fine), self._fine
 
 
 def hertz_keys(source: type[Source]) -> dict[str, Key]:

@@ -36,7 +36,7 @@ _BEST = 4           # candidates that are looked around at each step, of which t
 class Lora(Source):
     """s(n) = exp(j*(phase_k + 2*pi*carrier_offset*n))·s_m(n - timing - k*M), all N symbols m equally likely, for ever.
 
-    timing: samples from the first sample to where a symbol begins (any symbol: it counts modulo M). phase: rad, at sample 0, of
+    timing: samples from the first sample to where a symbol starts (any symbol: it counts modulo M). phase: rad, at sample 0, of
     all symbols (their phase is continuous); None: a phase of its own for each symbol, all equally likely, as after a receiver's
     oscillator. carrier_offset: cycles per sample. A timing or carrier offset (within ±REACH) that is None is found by `separate`
     in the mixture, or by a denoiser that is asked without it in each window: by dechirping on finer and finer grids. Symbols cut
@@ -53,7 +53,7 @@ class Lora(Source):
     keys = {
         "spreading_factor": whole("bits of a symbol, a chirp of 2**this chips"),
         "samples_per_chip": period("sample rate over bandwidth", "bandwidth"),
-        "timing": instant("samples from the first sample to where a symbol begins"),
+        "timing": instant("samples from the first sample to where a symbol starts"),
         "phase": number("rad, at the first sample"),
         "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
         "gain": number("amplitude as received; 1 is unit mean power"),

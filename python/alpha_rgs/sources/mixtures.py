@@ -24,6 +24,7 @@ from . import LinearModulation, Ofdm, Source
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
 HELD_OUT = "held-out"   # none of the table's: to check on it what was chosen on those
+_OFFSET = 0.01          # cycles per sample: half of what is looked for
 DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
 
 
@@ -109,6 +110,17 @@ def draw(soi: Any, interference: Source, batch: int, samples: Any, sir_db: float
     kappa, noise_var = amplitude(float(soi.gain), sir_db) or 0.0, noise_variance(float(soi.gain), snr_db) or 0.0
     y = s + kappa * b + noise_var ** 0.5 * noise((batch, samples), g)
     return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
+
+
+def completed(soi: Any, seed: int) -> tuple[Any, list[str]]:
+    """(a signal of interest of which all is known, the keys that were drawn): timing within a symbol, any phase, a carrier offset
+    of up to _OFFSET either side. A gain that is not known is 1: other levels are relative to it."""
+    rng, spans = np.random.default_rng([seed, 1]), {
+        "timing": (0.0, float(soi.signal.samples_per_symbol)), "phase": (0.0, 2 * np.pi), "carrier_offset": (-_OFFSET, _OFFSET)}
+    values = {key: float(rng.uniform(*span)) for key, span in spans.items()}
+    drawn = [key for key in spans if getattr(soi, key) is None]
+    gain = 1.0 if soi.gain is None else soi.gain
+    return replace(soi, gain=gain, **{key: values[key] for key in drawn}), drawn
 
 
 def alone(prior: Any, batch: int, samples: int, generator: torch.Generator, scrambled: Any = None) -> Any:

@@ -18,7 +18,7 @@ from ..signals.ppm import integrated
 from .base import Demodulated, Noise, Number, Posterior, Source
 from .keys import frequency, listed, number, period, text
 from .ppm_bursts import Burst, Pulses
-from .ppm_search import REACH, find_bursts
+from .ppm_search import REACH, find_bursts, reach
 
 _COMPLEX = torch.complex128
 _SPREAD_DB = 3.0        # of the levels of drawn bursts: ±
@@ -71,6 +71,11 @@ class Ppm(Source):
             raise ParameterError(f"gain: {self.gain} must be positive")
         if self.bursts is not None:
             self.bursts = tuple(tuple(own) for own in self.bursts)
+
+    @property
+    def carrier_reach(self) -> float:
+        """See Source.carrier_reach."""
+        return reach(self.signal)
 
     @property
     def linear(self) -> bool:

@@ -31,8 +31,13 @@ def find_bursts(signal: Ppm, x: Tensor, density: Tensor, carrier: float | None) 
     about = 0.0 if carrier is None else carrier
     turn = torch.polar(torch.ones(len(x), dtype=REAL), -2 * math.pi * about * torch.arange(len(x), dtype=REAL))
     search = _Search(signal, x.to(COMPLEX) * turn, density.to(REAL).roll(-round(about * len(x))),
-                     max(REACH, _TURN / signal.chip) if carrier is None else NEAR)
+                     reach(signal) if carrier is None else NEAR)
     return [fit.burst(signal, about) for fit in sorted(search.run(), key=lambda fit: fit.begin)]
+
+
+def reach(signal: Ppm) -> float:
+    """Cycles per sample to each side, within which an unknown carrier offset lies."""
+    return max(REACH, _TURN / signal.chip)
 
 
 class _Fine(Ppm):

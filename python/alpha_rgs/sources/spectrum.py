@@ -22,6 +22,8 @@ def occupied(source: Source) -> tuple[float, float]:
         density = np.fft.fftshift(source.psd(_BINS))
     except CapabilityError:
         return float("nan"), float("nan")
-    share = np.cumsum(density) / density.sum()
-    low, high = int(np.searchsorted(share, _OUTSIDE)), int(np.searchsorted(share, 1 - _OUTSIDE))
-    return low / _BINS - 0.5, (high + 1) / _BINS - 0.5
+    density = np.append(density, density[0])        # half of what lies at ±0.5 cycles per sample is on each side
+    density[[0, -1]] /= 2
+    least = _OUTSIDE * density.sum()
+    low, high = (int(np.searchsorted(np.cumsum(side), least)) for side in (density, density[::-1]))
+    return max((low - 0.5) / _BINS - 0.5, -0.5), min(0.5 - (high - 0.5) / _BINS, 0.5)

@@ -6,7 +6,7 @@ import atexit
 import os
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +24,8 @@ from .task import Task
 
 if TYPE_CHECKING:
     from .task import Job
+
+_FEWEST = 4     # windows of a part of a batch: of fewer, the cost of each operation is felt
 
 
 class Engine:
@@ -130,20 +132,27 @@ class Engine:
                 self._waiting = sum(len(job.windows) for job in self._jobs)
                 self._changed.notify_all()
 
-    def _share_out(self, task: Task, windows: Tensor, start: np.ndarray, known: dict[str, Any] | None = None) -> Separation:
+    def _share_out(self, task: Task, windows: Tensor, start: np.ndarray, known: dict[str, Any] | None = None,
+                   finished: Callable[[int], None] | None = None) -> Separation:
         """Separate, the batch cut in as many parts as there are threads: its small operations do not fill several. Where they are
-        few, threads would only wait for the interpreter. known: of the SOI, name -> [n], where other than the task's; fitted."""
+        few, threads would only wait for the interpreter. known: of the SOI, name -> [n], where other than the task's; fitted.
+        finished: called with the number of windows that are done; where they are slow, the batch is cut in parts of _FEWEST."""
         if known:
             known = {key: torch.from_numpy(value) for key, value in known.items()}
 
         def solve(rows: slice) -> Separation:
-            return task.separate(windows, start, known, rows)
+            out = task.separate(windows, start, known, rows)
+            if finished:
+                finished(rows.stop - rows.start)
+            return out
 
-        parts = 1 if task.method in BRIEF else min(self._threads, len(windows) // 4)
-        if parts < 2 or self._pool is None:
-            return solve(slice(None))
-        edges = np.linspace(0, len(windows), parts + 1).astype(int)
-        return joined(list(self._pool.map(solve, map(slice, edges[:-1], edges[1:]))))
+        most = len(windows) // _FEWEST
+        parts = 1 if task.method in BRIEF else most if finished and task.slow else min(self._threads, most)
+        edges = np.linspace(0, len(windows), max(parts, 1) + 1).astype(int)
+        pieces = list(map(slice, edges[:-1].tolist(), edges[1:].tolist()))
+        if len(pieces) == 1:
+            return solve(pieces[0])
+        return joined(list((self._pool.map if self._pool else map)(solve, pieces)))
 
     def _one_by_one(self, batch: list[Job]) -> None:
         for job in batch:
@@ -159,7 +168,8 @@ class Engine:
         windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
         start = np.concatenate([job.start for job in batch])
         try:
-            out = self._share_out(task, windows, start)
+            alone = all(job.task is task for job in batch)
+            out = self._share_out(task, windows, start, finished=task.finished if alone else None)
         except Exception as error:
             if len(batch) > 1:                  # one caller's error must not fail another's windows
                 self._one_by_one(batch)

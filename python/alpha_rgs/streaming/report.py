@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +16,11 @@ from ..sources.base import Source, Structure
 from ..sources.description import Description, hertz_keys
 from ..sources.linear_modulation import LinearModulation
 from ..sources.toml import to_toml, values
-from ..synchronization.evidence import OFFSETS
 from .reliability import least_quality
 
 if TYPE_CHECKING:
     from ..io.recordings import Recording
-    from .stream import StreamResult
+    from .stream import StreamResult, StreamSource
 
 _MEANING = {        # of keys that no TOML file of a kind has: of folders and presets
     "preset": "IEEE 802.11a/n at 20 MHz: bursts, guard intervals, carrier offsets, channels and alphabets are estimated",
@@ -63,24 +62,46 @@ def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, st
             does = "decides the carriers of a burst, asked by joint detection"
         rows.append(("network", f"{type(prior.network.net).__name__} of {size} weights", does))
     for key, value in values(prior).items():
-        if value is None and key == "carrier_offset":
-            value = "estimated, of a signal of interest; else 0"
-        elif value is None and (key in prior.estimable or key == "gain"):
-            value = "estimated"
-        elif value is None and key == "symbols":
-            value = "endless"
+        if value is None and (key == "gain" or key in prior.keys or key in prior.estimable):
+            value = _open(prior, key)
         elif given is not None and key not in given:
             value = f"{_text(key, value)} (not given)"
         rows.append((key, _text(key, value), prior.keys[key].meaning if key in prior.keys else _MEANING.get(key, "")))
-    return rows
+    return rows + _bursts(prior)
+
+
+def _open(prior: Source, key: str) -> str:
+    """What becomes of a key that a file leaves out."""
+    if key == "carrier_offset" and prior.structure is Structure.CHAIN:
+        return "estimated; 0 as interference of a known signal"
+    if key in prior.estimable or key == "gain":
+        return "estimated"
+    return {"symbols": "endless", "phase": "any, of each symbol by itself"}.get(key, "unknown")
+
+
+def _bursts(prior: Source) -> list[tuple[str, str, str]]:
+    """A row, none or one, on whether gaps are looked for."""
+    if "bursts" in prior.unknown:
+        return [("bursts", "estimated", "start, length, gain, phase and carrier offset of each")]
+    if prior.intermittent:
+        return [("bursts", "estimated where there are gaps", "each with timing, phase, gain and carrier offset of its own")]
+    endless = prior.structure is not Structure.BURSTS and "phase" in prior.unknown and not prior.learned
+    return [("bursts", "none", "it is taken to be always on")] if endless else []
 
 
 def _described(prior: Description) -> list[tuple[str, str, str]]:
     """Rows of a source whose file gives rates in Hz."""
     keys = {**prior.source.keys, **hertz_keys(prior.source)}
-    low, high = prior.band()
-    rows = [(name, _text(name, value), keys[name].meaning) for name, value in prior.table.items()]
-    return rows + [("band", f"{low:.9g} to {high:.9g} Hz", "that holds 99 % of its power, from the recording's frequency")]
+    (low, high), (source, rate) = prior.band(), prior.sampled()
+    rows = [(name, _text(name, value), keys[name].meaning) for name, value in prior.table.items() if value is not None]
+    wide = source.carrier_reach > Source.carrier_reach          # then it goes with the symbol rate
+    reach = f"within ±{source.carrier_reach * rate:.9g} Hz" if wide else (
+        f"within ±{100 * source.carrier_reach:g} % of the sample rate inside")
+    lacking = [name for name in source.state_names.values() if getattr(source, name) is None]
+    rows += [(name, _open(source, name), f"{keys[name].meaning}, {reach}" if name == "carrier_offset" else keys[name].meaning)
+             for name in keys if name in lacking]
+    return [*rows, *_bursts(source), ("band", f"{low:.9g} to {high:.9g} Hz",
+                                      "that holds 99 % of its power, from the recording's frequency")]
 
 
 def not_given(prior: Any, given: Collection[str]) -> list[tuple[str, str]]:
@@ -169,8 +190,24 @@ def _text(key: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def warnings(recording: Recording, soi: LinearModulation, result: Any) -> list[str]:
-    """What speaks against a StreamResult: sentences. recording: the mixture that was separated."""
+def no_bits(source: Any, one: StreamSource) -> str | None:
+    """Why no bits of a separated source can be written; None where there are some."""
+    if one.symbols is None:
+        return "no symbols are read of it"
+    if not len(one.symbols):
+        return "none of its symbols was detected"
+    if one.bits is not None:
+        return None
+    if one.llrs is None or not one.llrs.shape[-1]:
+        return "its constellation is unknown"
+    others = ", a preamble, or differential = true" if source.structure is Structure.CHAIN else ""
+    return f"its phase is estimated, which leaves its bits ambiguous; give its phase{others}"
+
+
+def warnings(recording: Recording, soi: LinearModulation, result: Any, names: Sequence[str],
+             reach: float | None = None) -> list[str]:
+    """What speaks against a StreamResult: sentences. recording: the mixture that was separated; names: of its sources, soi being
+    the first; reach: Hz to each side, within which its carrier offset was looked for."""
     out, count, name = [], len(result.quality), pathlib.Path(recording.path).name
     share, coarse, x = clipped_share(recording), peak_level(recording), recording.samples
     if share > _CLIPPED:
@@ -189,13 +226,13 @@ def warnings(recording: Recording, soi: LinearModulation, result: Any) -> list[s
         least = least_quality(soi)
         bad = int(np.sum(~(result.quality > least)))
         if bad:
-            why = f", its carrier offset be beyond ±{OFFSETS:g} cycles per sample" if soi.carrier_offset is None else ""
-            out.append(f"in {bad} of {count} windows the symbols are unreliable (quality below {least:.1f} dB): the "
-                       f"signal of interest may not be there or be another than its file says{why}, or the interference may")
+            carrier = f", and its carrier must lie within ±{reach:.6g} Hz" if reach is not None else ""
+            out.append(f"{names[0]}: its symbols are unreliable in {bad} of {count} windows (quality below {least:.1f} dB): the "
+                       f"recording must hold {' and '.join(names)} as their files describe them{carrier}")
     faint = int(np.sum(result.sir_db > _FAINT))
     if faint:
-        out.append(f"in {faint} of {count} windows the interference is more than {_FAINT:g} dB weaker than the signal of "
-                   "interest, or not there")
+        out.append(f"{' and '.join(names[1:])}: absent, or more than {_FAINT:g} dB weaker than {names[0]}, in {faint} of {count} "
+                   "windows")
     return out + list(result.warnings)
 
 

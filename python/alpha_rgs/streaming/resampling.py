@@ -8,6 +8,7 @@ many times what the sources take.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,7 +18,7 @@ import numpy as np
 from scipy import signal
 
 from ..errors import ParameterError
-from ..sources.base import Source
+from ..sources.base import Source, Structure
 from ..sources.description import Description
 from ..sources.spectrum import occupied
 from ..sources.toml import described
@@ -51,6 +52,16 @@ class Plan:
     def ratio(self) -> float:
         """The rate inside over the recording's."""
         return self.up / self.down
+
+    @property
+    def inside(self) -> float:
+        """The rate inside, Hz."""
+        return self.recorded * self.ratio
+
+    def carrier_reach(self, source: Source) -> float | None:
+        """Hz to each side, within which the carrier offset of one of the sources is looked for; None where it is not."""
+        looked_for = source.structure is Structure.CHAIN or "carrier_offset" in source.synchronizes
+        return source.carrier_reach * self.inside if looked_for and "carrier_offset" in source.unknown else None
 
 
 def plan(sources: Sequence[Source | Description], sample_rate: float | None) -> Plan:
@@ -193,8 +204,8 @@ def restored(result: StreamResult, samples: np.ndarray, to: Plan) -> StreamResul
     n = len(samples)
     waves = [resampled(source.waveform, to.down, to.up, n) for source in result.sources]
     total = sum(waves)
-    sources = [replace(source, waveform=wave, cleaned=samples - (total - wave),
-                       at=None if source.at is None else source.at / to.ratio) for source, wave in zip(result.sources, waves)]
+    sources = [replace(source, waveform=wave, cleaned=samples - (total - wave), at=_times(source.at, 1 / to.ratio),
+                       carrier_offset=_times(source.carrier_offset, to.ratio)) for source, wave in zip(result.sources, waves)]
     spans = [[min(round(low / to.ratio), n), min(round(high / to.ratio), n)] for low, high in result.unreliable]
     if spans and result.unreliable[-1][1] >= math.floor(n * to.ratio):
         spans[-1][1] = n
@@ -203,11 +214,15 @@ def restored(result: StreamResult, samples: np.ndarray, to: Plan) -> StreamResul
                    noise_var=result.noise_var / min(to.ratio, 1.0), estimated=in_samples(result.estimated, to.ratio))
 
 
+def _times(values: np.ndarray | None, factor: float) -> np.ndarray | None:
+    return None if values is None else values * factor
+
+
 def in_samples(estimated: dict[str, Any], ratio: float) -> dict[str, Any]:
     """Nuisances in samples of the recording: name -> array."""
     out = {}
     for name, value in estimated.items():
-        own = name.removesuffix("_std").removeprefix("interference_")
+        own = re.sub(r"_\d+$", "", name.removesuffix("_std").removeprefix("interference_"))
         out[name] = value / ratio if own in _TIMES else value * ratio if own in _FREQUENCIES else value
         if own == "noise_var":
             out[name] = value / min(ratio, 1.0)

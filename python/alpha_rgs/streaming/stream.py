@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -53,8 +54,9 @@ WINDOW, HOP = 2560, 2048     # samples
 class StreamSource:
     """One source of a separated stream, numpy. waveform: as received; cleaned: the mixture less all other sources, complex64
     [samples]. symbols: complex64 [n]; llrs: float32 [n, bits]; at: the sample on which each symbol is centred, float64 [n]
-    (None of symbols that are tracked); all None where the source has no symbols. quality: dB, error_rate, gain: of each window.
-    bits: uint8 [n·bits], None where the phase's ambiguity is not resolved."""
+    (None of symbols that are tracked); all None where the source has no symbols. quality: dB, error_rate, gain: of each window;
+    carrier_offset: cycles per sample, as estimated in each, None where it was not. bits: uint8 [n·bits], None where the phase's
+    ambiguity is not resolved."""
 
     waveform: np.ndarray
     cleaned: np.ndarray
@@ -64,6 +66,7 @@ class StreamSource:
     quality: np.ndarray | None = None
     error_rate: np.ndarray | None = None
     gain: np.ndarray | None = None
+    carrier_offset: np.ndarray | None = None
     bits: np.ndarray | None = None
 
 
@@ -105,11 +108,11 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     """Separate a recording, complex64 [samples], in overlapping windows; the context on both sides is thrown away.
 
     sources: two or more; or, with a third argument, the signal of interest and the interference, as in `separate`. progress(done,
-    total) is called in samples. window, hop: samples per window, and from one to the next; default what the sources need
-    (windows_for): 2560 and 2048, or more. options: sample_rate, Hz, where files give rates in Hz; then the samples are resampled
-    as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a job, default 64; the
-    others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where window, hop or the
-    context (window - hop)/2 is no multiple of samples_per_symbol.
+    total) is called in windows, from several threads. window, hop: samples per window, and from one to the next; default what the
+    sources need (windows_for): 2560 and 2048, or more. options: sample_rate, Hz, where files give rates in Hz; then the samples
+    are resampled as the sources need it, and the result is at the recording's rate (resampling.py); batch, windows of a
+    job, default 64; the others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where
+    window, hop or the context (window - hop)/2 is no multiple of samples_per_symbol.
     """
     samples = np.ascontiguousarray(samples, np.complex64)
     if len(samples) == 0:
@@ -137,6 +140,8 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
         _check_window(task.soi, window, hop)
         stream = _Stream(samples, task, window, hop)
         jobs = stream.jobs(batch)
+        if progress:
+            task.finished = _Count(progress, len(stream.starts))
         for i in range(len(jobs) + 2):          # two in flight: the engine never waits for the caller
             if i < len(jobs):
                 flying.append((jobs[i], task.submit(stream.cut(jobs[i]), jobs[i])))
@@ -144,14 +149,25 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
                 continue
             starts, future = flying.popleft()
             stream.take(future.result(), starts)
-            if progress:
-                progress(int(min(starts[-1] + hop, len(samples))), len(samples))
     finally:
         for _, future in flying:
             future.cancel()
         if engine is None:
             own.close()
     return stream.result(time.perf_counter() - began)
+
+
+class _Count:
+    """Counts windows that several threads solve, and reports each."""
+
+    def __init__(self, report: Callable[[int, int], Any], total: int) -> None:
+        self.report, self.done, self.total, self.lock = report, 0, total, threading.Lock()
+        report(0, total)
+
+    def __call__(self, windows: int) -> None:
+        with self.lock:
+            self.done = min(self.done + windows, self.total)
+            self.report(self.done, self.total)
 
 
 def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
@@ -310,8 +326,19 @@ class _Stream:
                     one.error_rate = np.concatenate([np.asarray(e.error_rate) for e in estimates])
                 if all(e.state.gain is not None for e in estimates):
                     one.gain = np.concatenate([np.broadcast_to(e.state.gain, len(e.waveform)) for e in estimates])
+            one.carrier_offset = self._carrier_offset(number, source)
             out.append(one)
         return out
+
+    def _carrier_offset(self, number: int, source: Source) -> np.ndarray | None:
+        """Of the source at that place in the engine's order, where it was estimated: float64 [windows]."""
+        if "carrier_offset" not in source.unknown:
+            return None
+        other = "carrier_offset" if number == 0 else "" if self.task.several else "interference_carrier_offset"
+        for name in (f"carrier_offset_{number + 1}", other):
+            if values := [np.atleast_1d(r.estimated[name]) for r in self.results if name in r.estimated]:
+                return np.concatenate(values).astype(float)
+        return None
 
 
 def _judgement(out: Any, judged: list[Estimate], inner: list[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

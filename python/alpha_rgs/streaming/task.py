@@ -2,7 +2,7 @@
 """One caller's task for the engine, and what was estimated from its stream so far."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -47,12 +47,19 @@ class Task:
         pair = not self.several and soi.structure is Structure.CHAIN and not found_together(soi, other, method)
         self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
+        self.finished: Callable[[int], None] | None = None      # called with the number of windows that are done
         self.longest = 0
         self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
+
+    @property
+    def slow(self) -> bool:
+        """Whether a window takes so long that few of them are worth a report: sources are searched in each."""
+        chain = self.soi.structure is Structure.CHAIN
+        return self.tracker is not None or ((self.several or not chain) and any(source.unknown for source in self.sources))
 
     def symbols(self, window: int) -> int:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
