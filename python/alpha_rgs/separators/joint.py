@@ -44,7 +44,7 @@ _STRONG, _EXCEEDS = 2.5e-3, 2.0      # Es/N0 above 26 dB: a wrong decision leave
 _SPREAD = 2.0          # see together: measured at -5 … -15 dB, Es/N0 as low as 8 dB
 # (passes, damping, heat) that are tried where decisions leave more than noise: hot ones find the right peak, slow ones stay with it.
 # Of 408 frames (QPSK of 2.2 to 8 samples per symbol under OFDM 0 to 10 dB stronger, Es/N0 15 to 20 dB) 6 passes alone miss up to 19
-_AGAIN = ((12, 0.7, 100.0), (12, 0.3, 1.0))
+_AGAIN = ((12, 0.7, 100.0), (12, 0.3, 1.0), (20, 0.5, 100.0))
 _SETTLE = 2              # passes at the noise's own level after hot ones
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
 
