@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """List search over all discrete unknowns of a window: what expectation propagation missed, judged by the fit itself.
 
-With the unknowns ordered in time the J of their energy (inference/decisions.py) is banded. J + Λ = RᴴR, Λ a Gaussian prior on what
-is not decided yet: going up from the last row, the part of the energy that is known so far is |R_ii·(u_i - c_i)|², the undecided
-ones integrated out (sphere decoding by the M-algorithm: the best `width` partial decisions go on).
+With the unknowns ordered in time the J of their energy (inference/decisions.py) is banded. J + Λ = RᴴR, Λ a Gaussian prior on
+what is not decided yet: going up from the last row, the part of the energy that is known so far is |R_ii·(u_i - c_i)|², the
+undecided ones integrated out (sphere decoding by the M-algorithm: the best `width` partial decisions go on).
 """
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ class Estimate:
         return rate <= _LEAST_ERROR_RATE
 
     def between(self, low: Tensor | int, high: Tensor | int) -> Self:
-        """The Estimate whose error_rate and quality are those of the symbols centred on samples low ... high-1, a number or int [batch]: what
-        a stream keeps of each window. Symbols at a window's ends, whose pulses it does not hold, say little of the others. Where no
-        symbol lies there, all count."""
+        """The Estimate whose error_rate and quality are those of the symbols centred on samples low ... high-1, a number or int
+        [batch]: what a stream keeps of each window. Symbols at a window's ends, whose pulses it does not hold, say little of the
+        others. Where no symbol lies there, all count."""
         if self.at is None or self.llrs is None:
             return self
         at = torch.as_tensor(self.at)

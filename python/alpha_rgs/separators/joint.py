@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ _FITS = 0.1              # of the noise allowed for: a decision that leaves less
 _HOPELESS = 0.1          # share of wrong bits from which a list of decisions holds no right one
 _STRONG, _EXCEEDS = 2.5e-3, 2.0      # Es/N0 above 26 dB: a wrong decision leaves three times the noise in a frame
 _SPREAD = 2.0          # see together: measured at -5 … -15 dB, Es/N0 as low as 8 dB
-# (passes, damping, heat) that are tried where decisions leave more than noise: hot ones find the right peak, slow ones stay with it.
-# Of 408 frames (QPSK of 2.2 to 8 samples per symbol under OFDM 0 to 10 dB stronger, Es/N0 15 to 20 dB) 6 passes alone miss up to 19
+# (passes, damping, heat) that are tried where decisions leave more than noise: hot ones find the right peak, slow ones stay with
+# it. Of 408 frames (QPSK of 2.2 to 8 samples per symbol under OFDM 0 to 10 dB stronger, Es/N0 15 to 20 dB) the first passes miss
+# up to 19, and all but two of them are found so
 _AGAIN = ((12, 0.7, 100.0), (12, 0.3, 1.0), (20, 0.5, 100.0))
 _SETTLE = 2              # passes at the noise's own level after hot ones
 _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_spread), relative to elsewhere
@@ -128,7 +130,12 @@ def _refine(problem: Any, width: int, damping: float, thorough: bool, callback: 
         doubtful = refine(problem, width, doubtful)
         if not bool(doubtful.any()):
             return
-        _polish(problem, doubtful, damping, turn < _ROUNDS - 1, lambda number, *cavity: callback(turn * _POLISH + number, *cavity))
+        _polish(problem, doubtful, damping, turn < _ROUNDS - 1, partial(_counted, callback, turn * _POLISH))
+
+
+def _counted(callback: Callable[..., Any], before: int, number: int, *cavity: Tensor) -> None:
+    """The callback, after so many passes before these."""
+    callback(before + number, *cavity)
 
 
 def _inferred_again(problem: Any, doubtful: Tensor, passes: int, damping: float, heat: float) -> Tensor:
@@ -149,12 +156,12 @@ def _inferred_again(problem: Any, doubtful: Tensor, passes: int, damping: float,
 
 def _polish(problem: Any, rows: Tensor, damping: float, more: bool, callback: Callable[..., Any]) -> None:
     """Some passes; windows other than `rows` [B] keep their posterior."""
-    rows, mean, cavity = rows[:, None], problem.mean, problem.cavity
+    here, mean, cavity = rows[:, None], problem.mean, problem.cavity
     for again in schedule(_POLISH, damping, more=more):
         problem.infer(again.damping)
         callback(again.number, *problem.cavity)
-    problem.mean = torch.where(rows, problem.mean, mean)
-    problem.cavity = tuple(torch.where(rows, *pair) for pair in zip(problem.cavity, cavity))
+    problem.mean = torch.where(here, problem.mean, mean)
+    problem.cavity = tuple(torch.where(here, *pair) for pair in zip(problem.cavity, cavity))
 
 
 class _Problem:
@@ -170,13 +177,13 @@ class _Problem:
         known = ofdm.signal.alphabet.symmetry is not None
         noise = (noise_var / self.gain.square() * (1.0 if known else _MISFIT)).clamp_min(_NOISE_FLOOR)
         self.plan = plan = ofdm.plan(y.shape, soi)
-        self.total = None if like is None else like.total
+        self.total: int | None = None if like is None else like.total
         self.turn = carrier(ofdm.phase, ofdm.carrier_offset, y)
         received = plan.cut((y * self.turn.conj()).to(COMPLEX)) / self.gain[:, None, None]
         everything = np.arange(len(ofdm.signal.carriers))
-        clean = like.clean if like is not None else ofdm.clean_carriers(soi) if known else everything
-        self.clean, self.near = clean, np.setdiff1d(everything, clean)
-        near = self.near
+        self.clean: np.ndarray = like.clean if like is not None else ofdm.clean_carriers(soi) if known else everything
+        self.near = near = np.setdiff1d(everything, self.clean)
+        clean = self.clean
         present, whole = plan.inside.any(-1).flatten(), plan.inside.all(-1).flatten()
         seen, scale = received.flatten(0, 1), kappa.to(REAL) / self.gain
         # in frames cut by the window's edge no carrier is clean

@@ -244,12 +244,16 @@ class _Stream:
                     kept.append((e.symbols[k, rows], e.llrs[k, rows], start + e.at[k, rows]))
             self.spans.append([int(self.kept), int(start + high)])
             self.kept = start + high
+        self._judge(out.sources, starts)
+
+    def _judge(self, estimates: list[Estimate], starts: np.ndarray) -> None:
+        """Keep of windows that were taken what their own symbols say of them."""
         spans = np.array(self.spans[-len(starts):])
         reach = 2 * max(source.memory for source in self.task.sources)      # a cut symbol, and those that it touches
         uncut = np.stack([np.maximum(spans[:, 0], reach), np.minimum(spans[:, 1], len(self.samples) - reach)], 1)
-        for kept, of in ((self.judged, spans), (self.inner, uncut)):
-            low, high = torch.as_tensor(of - starts[:, None]).T
-            kept.append([e.between(low, high) for e in out.sources])
+        for to, where in ((self.judged, spans), (self.inner, uncut)):
+            low, high = torch.as_tensor(where - starts[:, None]).T
+            to.append([e.between(low, high) for e in estimates])
 
     def _take_symbols(self, out: Any, k: int, start: int, low: int, high: int) -> None:
         """Symbols of a train of pulses, aligned by the tracker where it is tracked."""
@@ -269,7 +273,8 @@ class _Stream:
         kappas = np.concatenate([r.kappa for r in results])
         settled = bool(late) if tracker and tracker.word is not None else None
         sources, gains = self._sources(symbols, settled), self._gains(kappas)
-        quality, error_rate, faultless = (np.concatenate(part) for part in zip(*map(_judgement, results, self.judged, self.inner)))
+        quality, error_rate, faultless = (
+            np.concatenate(part) for part in zip(*map(_judgement, results, self.judged, self.inner)))
         bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), gains,
                                                      np.concatenate([r.noise_var for r in results]))
         where, warnings = np.array(self.spans), reliability.broken_warnings(broken)
@@ -319,7 +324,7 @@ class _Stream:
                     one.llrs[:1] = 0.0
                 if all(r.sources[number].decided for r in self.results) and one.llrs.shape[1]:
                     one.bits = (one.llrs < 0).astype(np.uint8).reshape(-1)
-            estimates = [own[number] for own in self.judged] if all(self.judged) else []
+            estimates: list[Any] = [own[number] for own in self.judged] if all(self.judged) else []
             if estimates:
                 one.quality = np.concatenate([np.asarray(own[number].quality) for own in self.inner])
                 if all(e.error_rate is not None for e in estimates):
