@@ -11,18 +11,22 @@ from alpha_rgs.sources import LinearModulation, Ofdm
 from alpha_rgs.sources.mixtures import alone, noise
 
 joint = importlib.import_module("alpha_rgs.separators.joint")
-SAMPLES, EDGE, OFDM_DB, ES_N0_DB = 4096, 120, 5.0, 20.0
+joint_linear = importlib.import_module("alpha_rgs.separators.joint_linear")
+SAMPLES, EDGE, KAPPA, ES_N0_DB = 4096, 120, 10 ** (5 / 20), 20.0
 
 
-def _wrong(samples_per_symbol, windows, seed):
-    """(wrong symbols, symbols) of QPSK under stronger OFDM, all nuisances known."""
-    generator, kappa = torch.Generator().manual_seed(seed), 10 ** (OFDM_DB / 20)
-    soi, ofdm = LinearModulation(LinearSignal("qpsk", samples_per_symbol, "rrc", 0.35, 8)), Ofdm()
+def _qpsk(samples_per_symbol):
+    return LinearModulation(LinearSignal("qpsk", samples_per_symbol, "rrc", 0.35, 8))
+
+
+def _wrong(soi, other, kappa, windows, seed):
+    """(wrong symbols, symbols) of the first of two sources, all nuisances known; those at the windows' ends do not count."""
+    generator = torch.Generator().manual_seed(seed)
     s, soi = alone(soi, windows, SAMPLES, generator)
-    b, ofdm = alone(ofdm, windows, SAMPLES, generator)
-    noise_var = samples_per_symbol * 10 ** (-ES_N0_DB / 10)
+    b, other = alone(other, windows, SAMPLES, generator)
+    noise_var = soi.signal.samples_per_symbol * 10 ** (-ES_N0_DB / 10)
     y = s + kappa * b + noise_var ** 0.5 * noise(s.shape, generator)
-    out = separate(y, replace(soi, gain=1.0), ofdm, kappa=kappa, noise_var=noise_var)
+    out = separate(y, replace(soi, gain=1.0), other, kappa=kappa, noise_var=noise_var)
     reader, alphabet = soi.demodulator(), soi.signal.alphabet
     read, sent = reader(out.soi, noise_var), reader(s, 1e-3)
     there = (read.at > EDGE) & (read.at < SAMPLES - EDGE)
@@ -32,15 +36,24 @@ def _wrong(samples_per_symbol, windows, seed):
 
 @pytest.mark.parametrize("samples_per_symbol", [2.5, 4])
 def test_frames_that_the_first_passes_miss_are_found(samples_per_symbol, monkeypatch):
-    wrong, symbols = _wrong(samples_per_symbol, 4, 5)
+    mixture = _qpsk(samples_per_symbol), Ofdm(), KAPPA, 4, 5
+    wrong, symbols = _wrong(*mixture)
     assert wrong < 2e-3 * symbols
     monkeypatch.setattr(joint, "_AGAIN", ())
-    assert _wrong(samples_per_symbol, 4, 5)[0] > 3 * wrong
+    assert _wrong(*mixture)[0] > 3 * wrong
+
+
+def test_symbols_beside_another_linear_modulation_that_the_first_passes_miss_are_found(monkeypatch):
+    mixture = _qpsk(4), _qpsk(3), 1.2, 6, 5
+    wrong, symbols = _wrong(*mixture)
+    assert wrong < 2e-3 * symbols
+    monkeypatch.setattr(joint_linear, "_EXCEEDS", float("inf"))
+    assert _wrong(*mixture)[0] > 3 * wrong
 
 
 def test_a_window_does_not_depend_on_its_batch():
     generator = torch.Generator().manual_seed(6)
-    soi, ofdm = LinearModulation(LinearSignal("qpsk", 4, "rrc", 0.35, 8)), Ofdm()
+    soi, ofdm = _qpsk(4), Ofdm()
     s, soi = alone(soi, 3, 2048, generator)
     b, ofdm = alone(ofdm, 3, 2048, generator)
     y = s + 1.8 * b + 0.03 ** 0.5 * noise(s.shape, generator)
