@@ -117,13 +117,14 @@ def _solve(y: Tensor, soi: LinearModulation, ofdm: Source, kappa: Tensor, noise_
 def _refine(problem: Any, width: int, damping: float, thorough: bool, callback: Callable[..., Any]) -> None:
     """Search the windows whose decisions do not fit, and go on from what was found there; once more those that changed. The
     others stay as they were: more passes without a reason make some of them worse, and no window may depend on its batch."""
-    doubtful = (problem.misfit() > (_FITS if thorough else problem.tolerance())) & (problem.expected_errors() < _HOPELESS)
+    hopeful = problem.expected_errors() < _HOPELESS
     for ways in _AGAIN:
-        if bool(doubtful.any()):
-            changed = _inferred_again(problem, doubtful, *ways)
+        wrong = (problem.misfit() > _EXCEEDS) & hopeful
+        if bool(wrong.any()):
+            changed = _inferred_again(problem, wrong, *ways)
             if bool(changed.any()):
                 _polish(problem, changed, damping, True, lambda *_: None)
-                doubtful &= problem.misfit() > (_FITS if thorough else problem.tolerance())
+    doubtful = (problem.misfit() > (_FITS if thorough else problem.tolerance())) & hopeful
     for turn in range(_ROUNDS):
         if not bool(doubtful.any()):
             return
