@@ -39,7 +39,7 @@ class Separation:
     llrs: log P(0)/P(1) of their bits, float32 [batch, symbols, bits].
     quality: estimated SINR of the soft symbols, dB, float32 [batch].
     evaluations: how often the interference's prior was asked.
-    kappa: amplitude of the interference, float32 [batch]. noise_var: per complex sample, float32 [batch].
+    kappa: amplitude of the interference, float32 [batch]. noise_var: per complex sample, float32 or float64 [batch].
     method: which separator. estimated: what was found from the mixture, name -> tensor [batch]. sources: an Estimate of each
     source, in the order in which they were given.
     """

@@ -22,8 +22,8 @@ from .base import Separation, interference_estimate, require, soft_output, varia
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
 _MIN_VAR = 1e-6
 _EXCEEDS = 2.0          # times the noise that decisions leave somewhere in a window that is inferred again
-# (passes, damping, heat, settling passes) of that: QPSK of 4 samples per symbol under QPSK of 3, Es/N0 21 dB, has a seventh of the
-# wrong bits then, as with 20 passes, or with three times the heat
+# (passes, damping, heat, settling passes) of that: QPSK of 4 samples per symbol under QPSK of 3, Es/N0 21 dB, has a seventh of
+# the wrong bits then, as with 20 passes, or with three times the heat
 _AGAIN = (12, 0.7, 30.0, 2)
 _HOTTEST = 1.0          # of the SOI's power: noise that hot passes take for granted, at most
 

@@ -39,15 +39,20 @@ def rescaled(out: Separation, scale: float) -> Separation:
     if scale == 1:
         return out
 
-    def own(name: str) -> float:
+    def own(name: str, value: Any) -> Any:
         stem = name.removesuffix("_std").rstrip("0123456789").rstrip("_")
-        return scale if stem in _AMPLITUDES else scale ** 2 if stem in _POWERS else 1.0
+        return value * scale if stem in _AMPLITUDES else _power(value, scale) if stem in _POWERS else value
 
-    estimated = {name: value * own(name) if own(name) != 1 else value for name, value in out.estimated.items()}
+    estimated = {name: own(name, value) for name, value in out.estimated.items()}
     sources = [replace(e, waveform=e.waveform * scale, cleaned=e.cleaned * scale, state=_amplified(e.state, scale),
                        state_std=_amplified(e.state_std, scale)) for e in out.sources]
     return replace(out, soi=out.soi * scale, interference=out.interference * scale, kappa=out.kappa * scale,
-                   noise_var=out.noise_var * scale ** 2, estimated=estimated, sources=sources)
+                   noise_var=_power(out.noise_var, scale), estimated=estimated, sources=sources)
+
+
+def _power(value: Tensor, scale: float) -> Tensor:
+    """In double precision: in single precision the square of 1e-23 is 0."""
+    return value.double() * scale ** 2
 
 
 def _amplified(state: State, scale: float) -> State:

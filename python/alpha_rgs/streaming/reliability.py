@@ -47,7 +47,8 @@ def promised(soi: LinearModulation, interference: Source, method: str, gain: flo
         return np.full(np.shape(noise_var), -np.inf)
     floors = {Structure.FRAMES: _EXACT if method == "joint" else NOISE_FLOOR, Structure.BURSTS: _BURSTS}
     floor = floors.get(interference.structure, NOISE_FLOOR)
-    noise = np.maximum(noise_var / np.maximum(np.asarray(gain, float) ** 2, 1e-30), floor)
+    power = np.broadcast_to(np.asarray(gain, float) ** 2, np.shape(noise_var))
+    noise = np.maximum(np.divide(noise_var, power, out=np.full(np.shape(noise_var), np.inf), where=power > 0), floor)
     return 10 * np.log10(soi.signal.samples_per_symbol / noise)
 
 

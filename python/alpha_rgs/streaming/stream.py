@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
+from ..separators.base import NOTHING
 from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
 from . import reliability
@@ -48,6 +49,7 @@ def windows_of(samples: int, window: int, hop: int) -> np.ndarray:
     return np.arange(max(1, -(-(samples - window) // hop) + 1)) * hop
 
 WINDOW, HOP = 2560, 2048     # samples
+_SIR_LIMIT = 120.0           # dB: beyond it there is no interference
 
 
 @dataclass
@@ -284,7 +286,7 @@ class _Stream:
         return StreamResult(
             self.waves[0], np.asarray(sum(self.waves[1:])), symbols, quality,
             error_rate,
-            -20 * np.log10(np.maximum(kappas, 1e-6) / gains),
+            _sir_db(gains, kappas, quality),
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
             tracker.clock_offset if tracker else None, settled, [sources[k] for k in task.order], self.window, self.hop,
@@ -354,6 +356,13 @@ def _judgement(out: Any, judged: list[Estimate], inner: list[Estimate]) -> tuple
     first, rate = inner[0], judged[0].error_rate
     return (out.quality if first.symbol_sinr_db is not None else np.asarray(first.quality),
             np.asarray(out.error_rate if rate is None else rate), np.asarray(first.faultless))
+
+
+def _sir_db(gain: float | np.ndarray, kappa: np.ndarray, quality: np.ndarray) -> np.ndarray:
+    """Of each window, dB; at most _SIR_LIMIT, and NaN where the samples say nothing."""
+    said = (quality > NOTHING) & (np.asarray(gain) > 0)
+    ratio = np.divide(kappa, gain, out=np.full(np.shape(kappa), np.nan), where=said)
+    return np.asarray(-20 * np.log10(np.maximum(ratio, 10 ** (-_SIR_LIMIT / 20))))
 
 
 def _kept_symbols(soi: Any, count: int, start: int, low: int, high: int, sps: float,
