@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A recording's level means nothing: whatever it is, a stream says the same of it; and where there is nothing, it says nothing."""
+"""A recording's level means nothing: a stream says the same of it, whatever it is; and nothing, where there is nothing."""
 from dataclasses import replace
 
 import numpy as np
