@@ -53,7 +53,7 @@ def test_a_file_says_that_a_carrier_is_unknown():
     assert from_dict({"kind": "ofdm", "carrier_offset": "unknown"}).unknown.count("carrier_offset") == 1
     assert from_dict({"kind": "ofdm"}).carrier_offset == 0.0
     assert from_dict({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 2}).carrier_offset is None
-    assert from_dict({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 2, "timing": 3.0}).carrier_offset == 0.0
+    assert from_dict({"kind": "lora", "spreading_factor": 7, "samples_per_chip": 2, "timing": 3.0}).carrier_offset is None
     with pytest.raises(ParameterError, match="carrier_offset"):
         from_dict({"kind": "tones", "carrier_offset": "unknown"})
 

@@ -61,7 +61,7 @@ def test_a_short_last_window_under_lora_is_separated():
     assert len(out.estimated["interference_timing"]) == 2 and len(out.estimated["timing"]) == 1
 
 
-@pytest.mark.parametrize("known", [("phase", "carrier_offset"), ("timing", "phase"), ("timing",)])
+@pytest.mark.parametrize("known", [("phase", "carrier_offset"), ("timing", "phase"), ("timing",), ("timing", "phase", "gain")])
 def test_whatever_is_known_of_the_signal_the_rest_is_found(known):
     """Of some nuisances in the file the others are found, the carrier offset too; and where the phase is known at the first
     sample no symbol is turned."""

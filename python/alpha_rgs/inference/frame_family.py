@@ -102,6 +102,7 @@ class FrameFamily:
         n = len(rows)
         self.clean_mean = torch.zeros(n, len(clean), dtype=COMPLEX, device=device)
         self.clean_var = torch.ones(len(pair), 1, dtype=REAL, device=device)
+        self.near_mean = torch.zeros(n, self.d, dtype=COMPLEX, device=device)
         self.gram: Tensor | None = None
         self.cut = len(clean) == 0
         self.sites = Sites(torch.ones(n, self.d, dtype=REAL, device=device), torch.zeros(n, self.d, dtype=COMPLEX, device=device))
@@ -109,6 +110,19 @@ class FrameFamily:
     def heated(self, heat: float) -> None:
         """Take the noise as `heat` times what it is, from the next pass on."""
         self.noise, self.gram = self.cold * heat, None
+
+    def state(self) -> list[Tensor]:
+        """What passes change: copies, of each frame but for the last one, which is of each group."""
+        return [v.clone() for v in (self.sites.precision, self.sites.shift, self.near_mean, self.clean_mean, self.clean_var)]
+
+    def restore(self, state: list[Tensor], windows: Tensor) -> None:
+        """Give some windows, bool [batch], back what `state` returned."""
+        rows = windows[self.window][:, None]
+        old = [torch.where(rows, *pair) for pair in zip(state[:4], self.state())]
+        self.sites.precision, self.sites.shift, self.near_mean, self.clean_mean = old
+        of_group = torch.zeros(len(self.sizes), dtype=torch.bool, device=rows.device)
+        of_group[self.group] = rows[:, 0]
+        self.clean_var = torch.where(of_group[:, None], state[4], self.clean_var)
 
     def _apply(self, matrices: Tensor, vectors: Tensor) -> Tensor:
         """Each frame's vector [n, q] times its group's matrix [groups, p, q]: [n, p]."""

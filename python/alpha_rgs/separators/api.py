@@ -176,8 +176,6 @@ def _separate_pair(y: Tensor, soi: LinearModulation, interference: Any, method: 
     missing = [key for key in NUISANCES if getattr(soi, key) is None]
     if "carrier_offset" in set(interference.unknown) - set(interference.synchronizes):
         interference = replace(interference, carrier_offset=0.0)            # not looked for
-    if missing == ["carrier_offset"]:
-        soi, missing = replace(soi, carrier_offset=0.0), []
     if soi.channel_length:
         missing += "phase", "gain", "channel"       # it turns and scales the symbols
     power, dc = y.abs().square().mean(1), None

@@ -156,13 +156,12 @@ def _inferred_again(problem: Any, doubtful: Tensor, passes: int, damping: float,
 
 
 def _polish(problem: Any, rows: Tensor, damping: float, more: bool, callback: Callable[..., Any]) -> None:
-    """Some passes; windows other than `rows` [B] keep their posterior."""
-    here, mean, cavity = rows[:, None], problem.mean, problem.cavity
+    """Some passes over windows `rows` [B]; the others stay as they are."""
+    before = problem.state()
     for again in schedule(_POLISH, damping, more=more):
         problem.infer(again.damping)
         callback(again.number, *problem.cavity)
-    problem.mean = torch.where(here, problem.mean, mean)
-    problem.cavity = tuple(torch.where(here, *pair) for pair in zip(problem.cavity, cavity))
+    problem.restore(before, ~rows)
 
 
 class _Problem:
@@ -178,6 +177,8 @@ class _Problem:
         known = ofdm.signal.alphabet.symmetry is not None
         noise = (noise_var / self.gain.square() * (1.0 if known else _MISFIT)).clamp_min(_NOISE_FLOOR)
         self.plan = plan = ofdm.plan(y.shape, soi)
+        self.mean: Tensor               # of the symbols' posterior, and their cavities, after a pass
+        self.cavity: tuple[Tensor, Tensor]
         self.total: int | None = None if like is None else like.total
         self.turn = carrier(ofdm.phase, ofdm.carrier_offset, y)
         received = plan.cut((y * self.turn.conj()).to(COMPLEX)) / self.gain[:, None, None]
@@ -218,6 +219,21 @@ class _Problem:
                            torch.zeros(plan.batch, total, dtype=COMPLEX, device=device), self.exists)
         self.chain = BlockChain(torch.cat([f.window for f in self.families]), torch.cat([local[f.rows] for f in self.families]),
                                 plan.count, plan.batch, total)
+
+    def state(self) -> tuple[Any, ...]:
+        """What passes change."""
+        families = [family.state() for family in self.families]
+        return self.sites.precision.clone(), self.sites.shift.clone(), self.mean, *self.cavity, families
+
+    def restore(self, state: tuple[Any, ...], windows: Tensor) -> None:
+        """Give some windows, bool [B], back what `state` returned."""
+        *old, families = state
+        now = self.sites.precision, self.sites.shift, self.mean, *self.cavity
+        self.sites.precision, self.sites.shift, self.mean, *cavity = (torch.where(windows[:, None], *v) for v in zip(old, now))
+        self.cavity = cavity[0], cavity[1]
+        for family, own in zip(self.families, families):
+            family.restore(own, windows)
+            family.evidence()               # whose weights follow from that
 
     def infer(self, damping: float | None) -> None:
         """The joint Gaussian posterior under the present sites, every cavity, and (unless damping is None) the next sites."""

@@ -66,7 +66,7 @@ class Gmsk(Source):
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable: ClassVar[tuple[str, ...]] = ("timing", "phase", "carrier_offset")
     synchronizes: ClassVar[tuple[str, ...]] = estimable
-    carrier_known_with: ClassVar[tuple[str, ...]] = ("timing",)
+    carrier_unknown: ClassVar[bool] = True
     takes_basis = False
 
     def __post_init__(self) -> None:
@@ -327,7 +327,7 @@ class Gfsk(Gmsk):
 
     kind = "gfsk"
     estimable = synchronizes = ("timing", "phase")
-    carrier_known_with = ()
+    carrier_unknown = False
     keys = {**Gmsk.keys, "modulation_index": number("a symbol turns the phase by this times half a turn")}
 
 

@@ -51,7 +51,7 @@ class LinearModulation(Source):
     kind = "linear-modulation"
     linear = True
     any_rate = True
-    carrier_known_with = ("timing", "phase", "gain")        # 0 of a signal of which all else is known
+    carrier_unknown = True
     keys = {
         "constellation": text("alphabet of the symbols or carriers"),
         "samples_per_symbol": period("samples", "symbol_rate"),

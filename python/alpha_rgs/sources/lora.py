@@ -63,7 +63,7 @@ class Lora(Source):
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable = ("timing", "carrier_offset")
     synchronizes = ("timing", "phase", "carrier_offset")      # without a phase each symbol has its own
-    carrier_known_with = ("timing",)
+    carrier_unknown = True
     takes_basis = False
 
     def __post_init__(self) -> None:

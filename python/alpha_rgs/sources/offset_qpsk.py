@@ -63,7 +63,7 @@ class OffsetQpsk(Source):
     takes_basis = False
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable = synchronizes = ("timing", "phase", "carrier_offset")
-    carrier_known_with = ("timing",)
+    carrier_unknown = True
 
     def __post_init__(self) -> None:
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:

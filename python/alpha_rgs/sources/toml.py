@@ -117,7 +117,7 @@ def _made(cls: Any, table: dict[str, Any], source: str, folder: pathlib.Path | N
     names = {f.name for f in dataclasses.fields(signal_type)}
     signal = signal_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in names})
     rest = {k: v for k, v in table.items() if k not in names}
-    if not set(cls.carrier_known_with) <= rest.keys():
+    if cls.carrier_unknown:
         rest.setdefault("carrier_offset", None)
     return cls(signal, **rest)
 
@@ -187,7 +187,7 @@ def toml_lines(prior: Source) -> list[str]:
 def known_values(prior: Any) -> dict[str, float | str | tuple[int, int]]:
     """`values` less those that are unknown or say nothing; a carrier offset that would else be 0 is said to be unknown."""
     own = values(prior)
-    if "carrier_offset" in own and own["carrier_offset"] is None and not prior.carrier_known_with:
+    if "carrier_offset" in own and own["carrier_offset"] is None and not prior.carrier_unknown:
         own["carrier_offset"] = UNKNOWN if _finds(type(prior), "carrier_offset") else None
     return {key: value for key, value in own.items() if not (
         value is None or (key == "channel" and value == (1,)) or (key == "symmetry" and value == 1)

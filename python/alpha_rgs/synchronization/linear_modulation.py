@@ -44,7 +44,8 @@ def acquire_linear(y: Tensor, soi: Any, interference: Any, kappa: Number | None 
     clear = float((own * (spectrum < 0.01 * spectrum.max(1, keepdim=True).values)).sum(1).min() / own.sum())
     if clear < _CLEAR:
         raise ParameterError(f"interference: only {100 * clear:.0f} % of its power lies outside the signal of interest's band, "
-                             "too little to find its timing, phase and kappa; give them, and noise_var (--snr-db)")
+                             "too little to find its timing, phase and kappa; give them, and noise_var (--snr-db), or give both "
+                             "as sources, none preferred (--source)")
     if noise_var is None and bool((_weak(spectrum).sum(1) < 16).any()):
         raise ParameterError("noise_var: the signal of interest leaves no band from which to estimate the noise; give it")
     power = y.abs().square().mean(1, keepdim=True).double().clamp_min(1e-12)
