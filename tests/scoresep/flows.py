@@ -26,6 +26,7 @@ span = 4
 timing = 8.0
 phase = 0.0
 gain = 1.0
+carrier_offset = 0.0
 """
 OFDM = """
 kind = "ofdm"

@@ -253,7 +253,7 @@ def test_a_prior_file_says_oqpsk(tmp_path):
         path.write_text(report.to_toml(prior, "a comment"))
         assert priors.load(path) == prior
     assert from_dict({"kind": "oqpsk"}).unknown == ("timing", "phase", "carrier_offset")
-    assert from_dict({"kind": "oqpsk", "timing": 2}).carrier_offset == 0.0
+    assert from_dict({"kind": "oqpsk", "timing": 2}).carrier_offset is None
     rows = {key: (value, meaning) for key, value, meaning in report.prior_table(from_dict({"kind": "oqpsk"}), {"kind"})}
     assert rows["timing"][0] == rows["phase"][0] == "estimated" and all(meaning for _, meaning in rows.values())
 
