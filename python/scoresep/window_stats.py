@@ -42,14 +42,21 @@ class WindowStats:
 
     def read(self, out, task, weight):
         """Take in what a separation says of itself; `weight`: of its windows in the averages."""
-        first = judged(out.sources[0], self.hop) if getattr(out, "sources", None) else out
-        self.quality = average(self.quality, getattr(first, "quality", None), weight)
-        self.error_rate = average(self.error_rate, getattr(first, "error_rate", None), weight)
+        out = self._judged(out)
+        self.quality = average(self.quality, getattr(out, "quality", None), weight)
+        self.error_rate = average(self.error_rate, getattr(out, "error_rate", None), weight)
         clock = getattr(getattr(task, "tracker", None), "clock_offset", None)
         self.clock_offset = math.nan if clock is None else clock
         self._kappa2 = average(self._kappa2, getattr(out, "kappa", None), weight, square=True)
         gain = getattr(getattr(task, "soi", None), "gain", None)
         self._gain = 1.0 if gain is None else float(gain)
+
+    def _judged(self, out):
+        """A separation as the part of each window judges it that is kept."""
+        if not hasattr(out, "between"):
+            return out
+        low = kept(out.soi.shape[1], self.hop)
+        return out.between(low, low + self.hop)
 
     def due(self, idle):
         """Whether to send a message. Each change is reported in the end, the last one too (`idle`: no work is left)."""
@@ -87,10 +94,11 @@ class SourcesStats(WindowStats):
 
     def read(self, out, task, weight):
         """See WindowStats.read."""
+        out = self._judged(out)
         if not self._quality:
             self._quality, self._power = ([math.nan] * len(out.sources) for _ in range(2))
         for k, source in enumerate(out.sources):
-            self._quality[k] = average(self._quality[k], getattr(judged(source, self.hop), "quality", None), weight)
+            self._quality[k] = average(self._quality[k], getattr(source, "quality", None), weight)
             self._power[k] = average(self._power[k], np.mean(np.abs(self._middle(source.waveform)) ** 2, 1), weight)
 
     def _middle(self, windows):
@@ -110,12 +118,6 @@ class SourcesStats(WindowStats):
 def kept(window, hop):
     """The first sample that is kept of each window."""
     return max(0, (window - hop) // 2)
-
-
-def judged(source, hop):
-    """A source's estimate as the part of each window says that is kept."""
-    low = kept(source.waveform.shape[1], hop)
-    return source.between(low, low + hop) if hasattr(source, "between") else source
 
 
 def average(old, values, weight, square=False):

@@ -65,6 +65,15 @@ class Separation:
             return self.sources[0].error_rate
         return torch.sigmoid(-torch.as_tensor(self.llrs).abs()).flatten(1).mean(1)
 
+    def between(self, low: Tensor | int, high: Tensor | int) -> Separation:
+        """The Separation as its symbols on samples low ... high-1 judge it; see Estimate.between. Where a method gives a quality
+        of its own, that stays."""
+        if not self.sources:
+            return self
+        sources = [source.between(low, high) for source in self.sources]
+        first = sources[0]
+        return replace(self, sources=sources, quality=self.quality if first.symbol_sinr_db is not None else first.quality)
+
 
 def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
     """A Separation, or a part of one, each of whose tensors [batch, ...] is change(tensor)."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..separators.base import NOTHING
+from ..separators.base import NOTHING, Separation
 from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
 from . import reliability
@@ -24,7 +24,6 @@ from .resampling import inside, plan, restored
 from .tracker import symbols_before
 
 if TYPE_CHECKING:
-    from ..separators.estimate import Estimate
     from .task import Task
 
 
@@ -203,9 +202,9 @@ class _Stream:
         self.symbols: list[np.ndarray] = []
         self.llrs: list[np.ndarray] = []
         self.results: list[Any] = []                        # Separations of numpy arrays
-        # of each batch, as what is kept of each window says; and of that, as symbols say that the recording's ends do not cut
-        self.judged: list[list[Estimate]] = []
-        self.inner: list[list[Estimate]] = []
+        # as judged by what is kept of each window; and by those symbols of it that the recording's ends do not cut
+        self.judged: list[Separation] = []
+        self.inner: list[Separation] = []
         self.kept = 0
         self.spans: list[list[int]] = []                    # [first sample, one past the last] that was taken of each window
 
@@ -246,16 +245,16 @@ class _Stream:
                     kept.append((e.symbols[k, rows], e.llrs[k, rows], start + e.at[k, rows]))
             self.spans.append([int(self.kept), int(start + high)])
             self.kept = start + high
-        self._judge(out.sources, starts)
+        self._judge(out, starts)
 
-    def _judge(self, estimates: list[Estimate], starts: np.ndarray) -> None:
+    def _judge(self, out: Separation, starts: np.ndarray) -> None:
         """Keep of windows that were taken what their own symbols say of them."""
         spans = np.array(self.spans[-len(starts):])
         reach = 2 * max(source.memory for source in self.task.sources)      # a cut symbol, and those that it touches
         uncut = np.stack([np.maximum(spans[:, 0], reach), np.minimum(spans[:, 1], len(self.samples) - reach)], 1)
         for to, where in ((self.judged, spans), (self.inner, uncut)):
             low, high = torch.as_tensor(where - starts[:, None]).T
-            to.append([e.between(low, high) for e in estimates])
+            to.append(out.between(low, high))
 
     def _take_symbols(self, out: Any, k: int, start: int, low: int, high: int) -> None:
         """Symbols of a train of pulses, aligned by the tracker where it is tracked."""
@@ -275,8 +274,9 @@ class _Stream:
         kappas = np.concatenate([r.kappa for r in results])
         settled = bool(late) if tracker and tracker.word is not None else None
         sources, gains = self._sources(symbols, settled), self._gains(kappas)
-        quality, error_rate, faultless = (
-            np.concatenate(part) for part in zip(*map(_judgement, results, self.judged, self.inner)))
+        quality = np.concatenate([np.asarray(r.quality) for r in self.inner])
+        faultless = np.concatenate([np.asarray(r.sources[0].faultless) if r.sources else np.zeros(len(r.quality), bool)
+                                    for r in self.inner])
         bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), gains,
                                                      np.concatenate([r.noise_var for r in results]))
         where, warnings = np.array(self.spans), reliability.broken_warnings(broken)
@@ -285,8 +285,7 @@ class _Stream:
                         *warnings]
         return StreamResult(
             self.waves[0], np.asarray(sum(self.waves[1:])), symbols, quality,
-            error_rate,
-            _sir_db(gains, kappas, quality),
+            np.concatenate([np.asarray(r.error_rate) for r in self.judged]), _sir_db(gains, kappas, quality),
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
             tracker.clock_offset if tracker else None, settled, [sources[k] for k in task.order], self.window, self.hop,
@@ -326,9 +325,9 @@ class _Stream:
                     one.llrs[:1] = 0.0
                 if all(r.sources[number].decided for r in self.results) and one.llrs.shape[1]:
                     one.bits = (one.llrs < 0).astype(np.uint8).reshape(-1)
-            estimates: list[Any] = [own[number] for own in self.judged] if all(self.judged) else []
+            estimates = [r.sources[number] for r in self.judged] if all(r.sources for r in self.judged) else []
             if estimates:
-                one.quality = np.concatenate([np.asarray(own[number].quality) for own in self.inner])
+                one.quality = np.concatenate([np.asarray(r.sources[number].quality) for r in self.inner])
                 if all(e.error_rate is not None for e in estimates):
                     one.error_rate = np.concatenate([np.asarray(e.error_rate) for e in estimates])
                 if all(e.state.gain is not None for e in estimates):
@@ -346,16 +345,6 @@ class _Stream:
             if values := [np.atleast_1d(r.estimated[name]) for r in self.results if name in r.estimated]:
                 return np.concatenate(values).astype(float)
         return None
-
-
-def _judgement(out: Any, judged: list[Estimate], inner: list[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quality, dB, error rate, and whether no error is expected, of the first source in each window of a batch [windows]. judged,
-    inner: see _Stream."""
-    if not judged:
-        return out.quality, np.asarray(out.error_rate), np.zeros(len(out.quality), bool)
-    first, rate = inner[0], judged[0].error_rate
-    return (out.quality if first.symbol_sinr_db is not None else np.asarray(first.quality),
-            np.asarray(out.error_rate if rate is None else rate), np.asarray(first.faultless))
 
 
 def _sir_db(gain: float | np.ndarray, kappa: np.ndarray, quality: np.ndarray) -> np.ndarray:
