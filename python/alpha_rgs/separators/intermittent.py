@@ -21,6 +21,8 @@ from .base import Separation, joined, left_over, mapped
 from .burst_rounds import BURSTS_ALONE, BurstRounds, Runs, Veiled, runs_of
 from .estimate import Estimate
 from .joint_general import joint_general
+from .joint_keyed import separable
+from .keyed_bursts import by_pieces
 from .results import separation
 from .rounds import STAYS, Rounds
 from .synchronizing import Synchronized, beside
@@ -64,7 +66,7 @@ def _ramped(task: Rounds, out: Separation) -> dict[int, Separation]:
         whole.left = _residual(y, single)
         before = float(whole.left.abs().square().mean())
         if whole.ramps():
-            again = _put_together(one, whole, whole.separated())
+            again = _put_together(one, whole.owner, whole.sync, whole.separated())
             if float(_residual(y, again).abs().square().mean()) < before:
                 known[row] = again
     return known
@@ -107,12 +109,17 @@ def _by_runs(task: Rounds, places: Sequence[int]) -> dict[int, tuple[Separation,
         for row, rest in enumerate(_rest(task, k)):
             if shown := runs_of(rest, task.sources[k]):
                 found.setdefault(row, {})[k] = shown[0]
-    out = {}
+    out: dict[int, tuple[Separation, bool]] = {}
     for row, runs in found.items():
-        own = _taken_apart(task.select(torch.tensor([row])), runs)
-        if own is not None:
-            separation, level = own
-            out[row] = separation, float(_residual(task.y[row:row + 1], separation).abs().square().mean()) < STAYS * level
+        # where a continuous-phase source pauses, what is taken for it then looks like the other one's bursts
+        alone = [{k: shown} for k, shown in runs.items() if task.sources[k].keyed and len(runs) > 1]
+        for some in [*alone, runs]:
+            own = _taken_apart(task.select(torch.tensor([row])), some)
+            if own is not None and not (row in out and out[row][1]):
+                separation, level = own
+                out[row] = separation, float(_residual(task.y[row:row + 1], separation).abs().square().mean()) < STAYS * level
+            if row in out and out[row][1]:
+                break
     return out
 
 
@@ -130,31 +137,56 @@ def _taken_apart(task: Rounds, runs: dict[int, Runs]) -> tuple[Separation, float
     veiled = _veiled(task, runs)
     parts = veiled.looked()
     rest = {k: task.y - sum(part.waveform for j, part in parts.items() if j != k) for k in runs}
+    closer = {k: runs_of(rest[k][0], task.sources[k]) for k in runs}
+    if not all(closer.values()):
+        return None
+    level = max(cast(Any, shown)[1] for shown in closer.values())
+    shown = {k: cast(Any, shown)[0] for k, shown in closer.items()}
+    noise = torch.full_like(task.noise, level) if task.noise_var is None else task.noise
+    if _keyed(task, veiled, shown):
+        return _by_pieces(task, veiled, shown, noise), level
     steady = {k: veiled.owner.index(k) for k in range(len(task.sources)) if k not in runs}
     sources: list[Any] = []
     known: list[Any] = []
     gains: list[Tensor] = []
     owner: list[int] = []
-    level = 0.0
     for k, source in enumerate(task.sources):
         if k not in runs:
             j = steady[k]
             new, own, amplitudes = [source], [veiled.sync.sources[j]], [veiled.gains[j]]
         else:
-            closer = runs_of(rest[k][0], source)
-            if closer is None:
-                return None
-            level = max(level, closer[1])
-            new = own = [Burst(source.at(begin), begin, end) for begin, end, _ in closer[0]]
-            amplitudes = [torch.full_like(task.noise, gain) for *_, gain in closer[0]]
+            new = own = [Burst(source.at(begin), begin, end) for begin, end, _ in shown[k]]
+            amplitudes = [torch.full_like(task.noise, gain) for *_, gain in shown[k]]
         sources, known, gains, owner = sources + new, known + own, gains + amplitudes, owner + [k] * len(new)
-    noise = torch.full_like(task.noise, level) if task.noise_var is None else task.noise
     sync = Synchronized(known, [veiled.sync.found[steady[k]] if k in steady else {} for k in owner], gains)
     whole = BurstRounds(task.y, sources, sync, gains, noise, task.noise_var, task.name, task.options, task.free,
                         owner)
     whole.find({j: rest[k] for j, k in enumerate(owner) if k in runs},
                [(veiled.sync.sources[j], parts[k].variance) for k, j in steady.items()])
-    return _put_together(task, whole, whole.separated()), level
+    return _put_together(task, owner, whole.sync, whole.separated()), level
+
+
+def _keyed(task: Rounds, veiled: Veiled, runs: dict[int, Runs]) -> bool:
+    """Whether one of two sources comes in bursts, and symbols of both are searched together."""
+    if len(task.sources) != 2 or len(runs) != 1 or task.name != "joint" or task.options:
+        return False
+    k = next(iter(runs))
+    other = veiled.sync.sources[veiled.owner.index(1 - k)]
+    return task.sources[k].keyed and separable(other, task.y.shape)
+
+
+def _by_pieces(task: Rounds, veiled: Veiled, runs: dict[int, Runs], noise: Tensor) -> Separation:
+    """The Separation of one window of a continuous-phase source that comes in bursts and a linear one."""
+    (k, bursts), = runs.items()
+    j = veiled.owner.index(1 - k)
+    known, gains = list(task.sync.sources), list(task.gains)
+    known[1 - k], gains[1 - k], known[k] = veiled.sync.sources[j], veiled.gains[j], task.sources[k]
+    estimates, found, values, level = by_pieces(task, known, gains, k, bursts, noise)
+    owner = [1 - k] + [k] * len(found)
+    sync = Synchronized([known[1 - k], *found], [values, *[{} for _ in found]], [])
+    out = separation(task.y, estimates, estimates[0].sinr_db, level, task.name,
+                     {} if task.noise_var is not None else {"noise_var": level.float()})
+    return _put_together(task, owner, sync, out)
 
 
 def _veiled(task: Rounds, runs: dict[int, Runs]) -> Veiled:
@@ -177,24 +209,24 @@ def _veiled(task: Rounds, runs: dict[int, Runs]) -> Veiled:
     return Veiled(task.y, sources, sync, gains, task.noise, task.noise_var, task.name, task.options, task.free, owner)
 
 
-def _put_together(task: Rounds, own: BurstRounds, out: Separation) -> Separation:
-    """The Separation of sources, from that of their bursts."""
+def _put_together(task: Rounds, owner: Sequence[int], sync: Synchronized, out: Separation) -> Separation:
+    """The Separation of sources, from that of their bursts. owner: whose each is."""
     estimates, gains = [], []
     found = {name: value for name, value in out.estimated.items() if not name.rpartition("_")[2].isdigit()}
     for k, source in enumerate(task.sources):
-        places = [j for j, of in enumerate(own.owner) if of == k]
-        parts: list[Any] = [own.sync.sources[j] for j in places]
+        places = [j for j, of in enumerate(owner) if of == k]
+        parts: list[Any] = [sync.sources[j] for j in places]
         if isinstance(parts[0], Burst):
             estimates.append(_joined([out.sources[j] for j in places], parts, source))
             values = {name: getattr(estimates[k].state, field) for field, name in source.state_names.items()
                       if name in source.unknown}
         else:
             estimates.append(out.sources[places[0]])
-            values = own.sync.found[places[0]]
+            values = sync.found[places[0]]
         gains.append(torch.as_tensor(estimates[k].state.gain, dtype=torch.float64).reshape(-1))
         own_name = "" if k == 0 and source.structure is Structure.CHAIN else f"_{k + 1}"
         if own_name or isinstance(parts[0], Burst):
-            found |= {f"{name}{own_name}": torch.as_tensor(value).reshape(-1) for name, value in values.items()}
+            found |= {f"{name}{own_name}": torch.as_tensor(value).reshape(-1) for name, value in values.items() if value is not None}
             if not own_name and source.state.gain is None:
                 found["gain"] = gains[k]
         if source.state.gain is None:

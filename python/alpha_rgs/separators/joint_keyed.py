@@ -36,11 +36,15 @@ def keyed_pair(sources: Sequence[Source], shape: Sequence[int]) -> tuple[int, in
         return None
     pair = (0, 1) if sources[0].keyed else (1, 0)
     keyed, other = (sources[k] for k in pair)
-    model = other.linear_model(shape)
+    return None if keyed.unknown or not separable(other, shape) else pair
+
+
+def separable(source: Source, shape: Sequence[int]) -> bool:
+    """Whether the unknowns of a source are nearly orthogonal, so that they are read one by one once the other source is known.
+    shape: [batch, samples] of the windows."""
+    model = source.linear_model(shape)
     one = torch.ones(1, dtype=torch.float64)
-    if keyed.unknown or model is None or columns(model.select(slice(1)), one, 1e-3 * one, shape[1]) is None:
-        return None
-    return pair
+    return model is not None and columns(model.select(slice(1)), one, 1e-3 * one, shape[1]) is not None
 
 
 def by_keyed(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor, pair: tuple[int, int],
@@ -89,28 +93,31 @@ def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: 
     if linear is None:
         return [denoised(s, y, g, noise) for s, g in zip(sources, gains)]
     share = shared(linear, keyed, len(y))
-    trellis, turn = _guess(y, keyed, linear, (gain, scale), noise, share)
+    on, keyed = keyed.on(y.shape[1]), keyed.steady
+    trellis, turn = _guess(y, keyed, on, linear, (gain, scale), noise, share)
     symbols, root = trellis.likeliest()
     timing, phase = (_each(v, len(y)) for v in (keyed.timing, keyed.phase))
     first = trellis.numbers(timing)[:, 0] - (keyed.signal.span - 1)
-    factor = turn * torch.polar(torch.ones_like(phase), phase + 2 * math.pi * root / keyed.signal.index.denominator)[:, None]
+    factor = torch.zeros(y.shape, dtype=turn.dtype)             # nothing while it is off
+    factor[:, on] = turn * torch.polar(torch.ones_like(phase), phase + 2 * math.pi * root / keyed.signal.index.denominator)[:, None]
     near, numbers = linear.coupled(share) if model.frame is not None else (linear, None)
-    search = Search(keyed.signal, y, near, gain, noise, timing, first, factor, symbols)
+    search = Search(keyed.signal, y, near, gain, noise, timing + on.start, first, factor, symbols)
     wave, mean, square = means(search, THOROUGH, CHAINS) if last else means(search, BRIEF)
     if numbers is not None:
         far = linear.means(linear.seen(y - wave)[1], linear.weight / noise[:, None].float())
         mean, square = (a.scatter(1, numbers, b) for a, b in zip(far, (mean, square)))
-    own = (gain.square() - wave.abs().square().mean(1).double()).clamp_min(1e-9)
+    own = (gain.square() * (on.stop - on.start) / y.shape[1] - wave.abs().square().mean(1).double()).clamp_min(1e-9)
     parts = [Part(wave, own), Part(linear.waveform(mean), linear.variance(mean, square))]
     return parts if pair == (0, 1) else parts[::-1]
 
 
-def _guess(y: Tensor, keyed: Any, linear: Columns, gains: tuple[Tensor, Tensor], noise: Tensor,
+def _guess(y: Tensor, keyed: Any, on: slice, linear: Columns, gains: tuple[Tensor, Tensor], noise: Tensor,
            share: Tensor) -> tuple[Trellis, Tensor]:
-    """(the trellis of the continuous-phase source in what soft cancellation leaves; its carrier, complex128 [batch, samples])."""
+    """(the trellis of the continuous-phase source in what soft cancellation leaves while it is on; its carrier, complex128 [batch,
+    samples] then)."""
     signal, (gain, scale) = keyed.signal, gains
     timing, phase = (_each(v, len(y)) for v in (keyed.timing, keyed.phase))
-    turn = carrier(0.0, keyed.carrier_offset, y).expand(len(y), -1)
+    turn = carrier(0.0, keyed.carrier_offset, y[:, on]).expand(len(y), -1)
     energy = linear.columns.abs().square().sum(2).double()
     overlap = (share * energy).sum(1) / energy.sum(1)
     mean, left = torch.zeros_like(y), gain.square()
@@ -120,11 +127,12 @@ def _guess(y: Tensor, keyed: Any, linear: Columns, gains: tuple[Tensor, Tensor],
             error = (noise[:, None] + left[:, None] * share).float()
             soft, square = linear.means(linear.seen(y - mean)[1], linear.weight / error)
             rest, level = y - linear.waveform(soft), noise + linear.variance(soft, square) * overlap
-        x = (rest * turn.conj() / gain[:, None]).to(torch.complex128)
+        x = (rest[:, on] * turn.conj() / gain[:, None]).to(torch.complex128)
         level = level / gain.square()
         if turn_number < _PASSES - 1:
-            mean = (Trellis(signal, x, level, timing, phase, keyed.starts).mean() * turn * gain[:, None]).to(torch.complex64)
-            left = (gain.square() - mean.abs().square().mean(1)).clamp_min(0)
+            wave = Trellis(signal, x, level, timing, phase, keyed.starts).mean() * turn * gain[:, None]
+            mean[:, on] = wave.to(torch.complex64)
+            left = (gain.square() - wave.abs().square().mean(1)).clamp_min(0)
     return detected(signal, x, level, timing, phase, keyed.starts)[0], turn
 
 

@@ -200,6 +200,15 @@ class Source(ABC):
         """The sources whose sum it is, each with its own gain; itself where it is one."""
         return (self,)
 
+    @property
+    def steady(self) -> Source:
+        """The source as it is seen while it is on, from its first sample then; itself where it is always on."""
+        return self
+
+    def on(self, samples: int) -> slice:
+        """The samples of a window of that many while it is on."""
+        return slice(0, samples)
+
     def scaled(self, factor: float) -> Self:
         """The same source in samples that were multiplied by `factor`."""
         gain = getattr(self, "gain", None)

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from ..errors import CapabilityError
 from ..inference.linear_model import EVERY, LinearModel
+from ..inference.stationary_model import stationary_model
 from ..signals import constellation
-from .base import Demodulated, Noise, Number, Posterior, Source
+from .base import Demodulated, Noise, Number, Posterior, Source, Structure
+
+_BINS = 512             # of a density that stands for a source
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Burst(Source):
     takes_basis = False
 
     def __post_init__(self) -> None:
-        self.linear, self.decided = self.within.linear, self.within.decided
+        self.linear, self.keyed, self.decided = self.within.linear, self.within.keyed, self.within.decided
 
     @property
     def length(self) -> int:
@@ -48,6 +51,19 @@ class Burst(Source):
     def synchronizes(self) -> tuple[str, ...]:
         """See Source.synchronizes."""
         return self.within.synchronizes
+
+    @property
+    def steady(self) -> Source:
+        """See Source.steady."""
+        return self.within
+
+    def on(self, samples: int) -> slice:
+        """See Source.on."""
+        return slice(self.begin, self.end)
+
+    def between(self, begin: int, end: int) -> Self:
+        """The burst with other edges; of the nuisances what stays known then."""
+        return replace(self, within=self.within.at(begin - self.begin), begin=begin, end=end)
 
     @property
     def memory(self) -> int:
@@ -97,9 +113,11 @@ class Burst(Source):
 
     def linear_model(self, shape: Sequence[int]) -> LinearModel | None:
         """See Source.linear_model."""
-        model, samples = self.within.linear_model((shape[0], self.length)), shape[1]
-        if model is None:
-            return None
+        model = self.within.linear_model((shape[0], self.length))
+        return None if model is None else self._placed(model, shape[1])
+
+    def _placed(self, model: LinearModel, samples: int) -> LinearModel:
+        """A linear model of the samples while it is on, in windows of that many samples."""
         n = model.start[..., None] + torch.arange(model.width)
         inside = (n >= 0) & (n < self.length)
         decode, remainder = model.decode, model.remainder
@@ -145,8 +163,16 @@ class Undecided(Burst):
         level = torch.as_tensor(Noise.of(noise).flat).reshape(-1).float()
         return Posterior(self.denoise(x, noise), level / (1 + level) * self.length / x.shape[1])
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.linear, self.keyed = True, False
+
     def linear_model(self, shape: Sequence[int]) -> LinearModel | None:
-        """See Source.linear_model: of a train of pulses two to a symbol, so that the density says all, and not a timing."""
+        """See Source.linear_model: of a train of pulses two to a symbol, so that the density says all, and not a timing; of a
+        source without a linear model its density."""
+        if not self.within.linear and self.within.structure is Structure.NONE:
+            model = stationary_model(_blurred(self.within), self.length)
+            return self._placed(model, shape[1])
         model, alphabet = super().linear_model(shape), cast(Any, constellation("gaussian"))
         if model is not None and (period := self.within.symbol_period):
             between = replace(self, within=self.within.at(-period / 2))
@@ -156,6 +182,13 @@ class Undecided(Burst):
     def demodulator(self) -> Any:
         """See Source.demodulator: none."""
         return None
+
+
+def _blurred(source: Source) -> np.ndarray:
+    """A source's density, float64 [_BINS], wherever its carrier may be."""
+    density = source.psd(_BINS)
+    reach = round(source.carrier_reach * _BINS) if "carrier_offset" in source.unknown else 0
+    return np.asarray(np.mean([np.roll(density, k) for k in range(-reach, reach + 1)], axis=0))
 
 
 def _interleaved(a: LinearModel, b: LinearModel) -> LinearModel:

@@ -101,7 +101,7 @@ class Gmsk(Source):
     @property
     def intermittent(self) -> bool:
         """See Source.intermittent: unless its phase says that it never pauses."""
-        return self.linear and self.phase is None
+        return self.phase is None
 
     @property
     def integrates_nuisances(self) -> bool:
