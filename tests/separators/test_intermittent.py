@@ -168,3 +168,61 @@ def test_a_train_that_begins_late_beside_fsk_is_separated_all_the_same():
                    [replace(fsk, timing=None, phase=None), LinearModulation(QPSK, carrier_offset=None)])
     inner = slice(60, SAMPLES - 40)
     assert decibels((out.sources[0].waveform - s)[:, inner]) < -15 and decibels((out.sources[1].waveform - b)[:, inner]) < -15
+
+
+FSK = Fsk(FskSignal(8, 2, 0.6, "gaussian", bandwidth_time=0.5), carrier_offset=None)
+FSK_BURSTS = ((0, 600), (1000, 1900))
+
+
+@pytest.fixture(scope="module")
+def keyed():
+    """(FSK of no linear model in bursts, QPSK 5 dB stronger, their separation), nothing known but the kinds."""
+    generator = torch.Generator().manual_seed(11)
+    s = torch.zeros(1, 2000, dtype=torch.complex64)
+    for (begin, end), gain, offset in zip(FSK_BURSTS, (1.1, 0.9), (0.002, -0.001)):
+        s[:, begin:end] = gain * replace(FSK, carrier_offset=offset).draw(1, end - begin, generator)[0]
+    other = LinearModulation(QPSK, carrier_offset=None)
+    b = 1.78 * replace(other, carrier_offset=0.0007).draw(1, 2000, generator)[0]
+    return s, b, separate(s + b + 0.03 ** 0.5 * noise(s.shape, generator), [FSK, other])
+
+
+def test_bursts_of_a_source_without_a_linear_model(keyed):
+    """What 4FSK, Bluetooth and AX.25 radios send: each burst with its own timing, phase, carrier offset and gain."""
+    s, b, out = keyed
+    inner = torch.ones(2000, dtype=torch.bool)
+    for edge in (0, 600, 1000, 1900, 2000):
+        inner[max(0, edge - 24):edge + 24] = False
+    assert decibels((out.sources[0].waveform - s)[:, inner]) < -20
+    assert decibels((out.sources[1].waveform - b)[:, inner]) < -20
+    assert float(out.noise_var) < 0.045
+
+
+def test_edges_of_such_bursts_are_found_to_within_a_symbol(keyed):
+    on = torch.nn.functional.pad((keyed[2].sources[0].waveform[0] != 0).int(), (1, 1)).diff()
+    found = list(zip(torch.nonzero(on == 1)[:, 0].tolist(), torch.nonzero(on == -1)[:, 0].tolist()))
+    assert len(found) == len(FSK_BURSTS)
+    assert all(abs(a - b) <= 8 for one, true in zip(found, FSK_BURSTS) for a, b in zip(one, true))
+
+
+def test_symbols_of_such_bursts_lie_in_them_and_those_of_the_other_source_are_whole(keyed):
+    _, _, out = keyed
+    at = out.sources[0].at[0]
+    at = at[~at.isnan()]
+    assert bool((at.diff() > 0).all()) and not bool(((at > 608) & (at < 992)).any())
+    assert abs(len(at) - (600 + 900) / 8) <= 3
+    other = out.sources[1].at[0]
+    assert bool(((other.diff() - 4).abs() < 0.01).all()) and len(other) == 500
+
+
+def test_a_gap_is_found_in_what_a_gaussian_source_of_the_same_density_leaves():
+    """Until its symbols are known, a burst is Gaussian; its power is the source's, in its band."""
+    model = Undecided(FSK, 100, 900).linear_model((1, 1000))
+    power = (model.columns.abs().square() * model.exists[..., None]).sum((1, 2)) / 800
+    assert float(power) == pytest.approx(1, rel=0.1)
+    generator = torch.Generator().manual_seed(1)
+    draw = torch.randn(1, model.start.shape[1], 2, generator=generator, dtype=torch.float64) / 2 ** 0.5
+    wave = model.waveform(torch.view_as_complex(draw), 1000)
+    assert bool((wave[:, :100] == 0).all()) and bool((wave[:, 900:] == 0).all())
+    spectrum = torch.fft.fft(wave[0, 100:900]).abs().square()
+    far = torch.fft.fftfreq(800).abs() > 0.25
+    assert float(spectrum[far].sum() / spectrum.sum()) < 0.03

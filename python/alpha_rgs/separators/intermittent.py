@@ -23,7 +23,7 @@ from .estimate import Estimate
 from .joint_general import joint_general
 from .joint_keyed import separable
 from .keyed_bursts import by_pieces
-from .results import separation
+from .results import on_grid, separation
 from .rounds import STAYS, Rounds
 from .synchronizing import Synchronized, beside
 
@@ -226,7 +226,8 @@ def _put_together(task: Rounds, owner: Sequence[int], sync: Synchronized, out: S
         gains.append(torch.as_tensor(estimates[k].state.gain, dtype=torch.float64).reshape(-1))
         own_name = "" if k == 0 and source.structure is Structure.CHAIN else f"_{k + 1}"
         if own_name or isinstance(parts[0], Burst):
-            found |= {f"{name}{own_name}": torch.as_tensor(value).reshape(-1) for name, value in values.items() if value is not None}
+            found |= {f"{name}{own_name}": torch.as_tensor(value).reshape(-1) for name, value in values.items()
+                      if value is not None}
             if not own_name and source.state.gain is None:
                 found["gain"] = gains[k]
         if source.state.gain is None:
@@ -253,20 +254,6 @@ def _joined(estimates: list[Estimate], bursts: list[Burst], source: Source) -> E
     if symbols := [(e.symbols, e.llrs, e.at) for e in estimates if e.symbols is not None]:
         read = Demodulated(*(torch.cat(column, 1) for column in zip(*cast(Any, symbols))))
         if source.structure is Structure.CHAIN:
-            read = _on_grid(read, source.symbol_period, samples, float(cast(Any, state.delay)))
+            read = on_grid(read, source.symbol_period, samples, float(cast(Any, state.delay)))
         out.symbols, out.llrs, out.at = read.symbols, read.llrs, read.at
     return out
-
-
-def _on_grid(read: Demodulated, period: float, samples: int, timing: float) -> Demodulated:
-    """The symbols of bursts in one window of a train of pulses in the places that its symbols have where it is always on, one of
-    them centred on the sample `timing`; nothing is known of the others: LLR 0."""
-    count = int(samples / period)
-    there = torch.nonzero(~read.at[0].isnan())[:, 0]
-    rows = torch.round((read.at[0, there] - timing % period) / period).long()
-    inside = (rows >= 0) & (rows < count)
-    rows, there = rows[inside], there[inside]
-    symbols, llrs = read.symbols.new_zeros(1, count), read.llrs.new_zeros(1, count, read.llrs.shape[2])
-    at = torch.full((1, count), torch.nan, dtype=read.at.dtype)
-    symbols[:, rows], llrs[:, rows], at[:, rows] = read.symbols[:, there], read.llrs[:, there], read.at[:, there]
-    return Demodulated(symbols, llrs, at)

@@ -98,8 +98,9 @@ def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: 
     symbols, root = trellis.likeliest()
     timing, phase = (_each(v, len(y)) for v in (keyed.timing, keyed.phase))
     first = trellis.numbers(timing)[:, 0] - (keyed.signal.span - 1)
+    angle = phase + 2 * math.pi * root / keyed.signal.index.denominator
     factor = torch.zeros(y.shape, dtype=turn.dtype)             # nothing while it is off
-    factor[:, on] = turn * torch.polar(torch.ones_like(phase), phase + 2 * math.pi * root / keyed.signal.index.denominator)[:, None]
+    factor[:, on] = turn * torch.polar(torch.ones_like(angle), angle)[:, None]
     near, numbers = linear.coupled(share) if model.frame is not None else (linear, None)
     search = Search(keyed.signal, y, near, gain, noise, timing + on.start, first, factor, symbols)
     wave, mean, square = means(search, THOROUGH, CHAINS) if last else means(search, BRIEF)
@@ -113,8 +114,8 @@ def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: 
 
 def _guess(y: Tensor, keyed: Any, on: slice, linear: Columns, gains: tuple[Tensor, Tensor], noise: Tensor,
            share: Tensor) -> tuple[Trellis, Tensor]:
-    """(the trellis of the continuous-phase source in what soft cancellation leaves while it is on; its carrier, complex128 [batch,
-    samples] then)."""
+    """While the continuous-phase source is on: (its trellis in what soft cancellation leaves; its carrier, complex128 [batch,
+    samples])."""
     signal, (gain, scale) = keyed.signal, gains
     timing, phase = (_each(v, len(y)) for v in (keyed.timing, keyed.phase))
     turn = carrier(0.0, keyed.carrier_offset, y[:, on]).expand(len(y), -1)

@@ -17,15 +17,16 @@ from torch import Tensor
 
 from ..sources.base import Demodulated, Noise, Source, Structure
 from ..sources.burst import Burst
-from .base import Separation
 from .estimate import Estimate
 from .joint_general import Part, joint_general
+from .keyed_nuisances import PLACES
+from .results import on_grid
 from .rounds import Rounds
 from .synchronizing import Synchronized, located, synchronized
 
 Runs = Sequence[tuple[int, int, float]]     # of each burst: first sample, one past the last, amplitude
 _WIDER = (2, 1)         # times a symbol's memory: how far from where it is seen a burst's edges may be, in each round
-_ON = 0.05              # of its power and the noise's: so much less must be left where a burst is on, since its symbols fit noise too
+_ON = 0.05              # of its power and the noise's: so much less is left where a burst is on, whose symbols fit noise too
 
 
 @dataclass
@@ -47,7 +48,7 @@ class _Piece(Rounds):
             self._edged(*self._edges(rest - parts[place].waveform), rest)
             parts = [replace(part, waveform=self._within(part.waveform)) if k == place else part for k, part in enumerate(parts)]
         if self.turn == 2:
-            self.found_again()
+            self._found_again()
         else:
             super()._improve(parts, True)
         if self.turn <= len(_WIDER):
@@ -60,15 +61,13 @@ class _Piece(Rounds):
         burst: Any = self.sync.sources[self.place]
         return burst.padded(burst.cut(wave), wave.shape[1])
 
-    def found_again(self) -> None:
+    def _found_again(self) -> None:
         """Synchronize the burst while it is on, beside the other source."""
         burst: Any = self.sources[self.place]
         own: Any = self.sync.sources[self.place]
         span = slice(burst.begin, burst.end)
         here = [burst.within if k == self.place else source.at(burst.begin) for k, source in enumerate(self.sync.sources)]
-        on = synchronized(self.y[:, span], here, self.gains, self.noise)
-        import os
-        if os.environ.get("DBG"): print("again", own.within.carrier_offset, on.sources[self.place].carrier_offset, self.gains, on.gains, self.noise)
+        on = synchronized(self.y[:, span], here, self.gains, self.noise, places=PLACES)
         self.sync.sources[self.place] = replace(own, within=on.sources[self.place])
         self.sync.found[self.place], self.gains = on.found[self.place], on.gains
 
@@ -87,8 +86,8 @@ class _Piece(Rounds):
         """(begin, end) of the burst, of which `left` is what both sources leave if it has wider edges: the likeliest ones, beside
         what the other source alone would leave."""
         burst: Any = self.sync.sources[self.place]
-        other = [v[1 - self.place] for v in (self.sync.sources, self.gains)]
-        alone = joint_general(self.y, [other[0]], [other[1]], self.noise)[0].waveform
+        other = 1 - self.place
+        alone = joint_general(self.y, [self.sync.sources[other]], [self.gains[other]], self.noise)[0].waveform
         price = _ON * (self.gains[self.place].square() + self.noise)[:, None]
         gained = (self.y - alone).abs().square() - left.abs().square() - price
         total = torch.nn.functional.pad(gained[0, burst.begin:burst.end].double().cumsum(0), (1, 0))
@@ -162,7 +161,7 @@ def _piece(task: Rounds, known: Sequence[Source], gains: list[Tensor], place: in
 
 
 def _placed(part: Estimate, first: int, low: int, high: int, samples: int) -> Estimate:
-    """The Estimate of a piece that begins at sample `first` of its window: in samples low ... high - 1 of that, nothing elsewhere."""
+    """The Estimate of a piece that begins at sample `first` of its window: of samples low ... high - 1 of that, else nothing."""
     def wide(x: Tensor) -> Tensor:
         return torch.nn.functional.pad(x[:, low - first:high - first], (low, samples - high))
 
@@ -184,6 +183,8 @@ def _whole(parts: Sequence[Estimate], lengths: Sequence[int], source: Source, fo
                   sinr_db=torch.tensor([sum(powers) / max(error, 1e-30)]).log10() * 10, decided=all(e.decided for e in parts))
     if len(parts) > 1 and parts[0].at is not None:
         read = Demodulated(*(torch.cat([cast(Tensor, getattr(e, name)) for e in parts], 1) for name in ("symbols", "llrs", "at")))
-        there = ~read.at[0].isnan()
+        if source.structure is Structure.CHAIN:
+            read = on_grid(read, source.symbol_period, out.waveform.shape[1], float(cast(Any, state.delay)))
+        there = ~read.at[0].isnan() | (source.structure is Structure.CHAIN)
         out.symbols, out.llrs, out.at = read.symbols[:, there], read.llrs[:, there], read.at[:, there]
     return out

@@ -26,6 +26,10 @@ from .keyed_search import Columns, Search, columns
 # symbols of 8 samples a carrier that is wrong by half a step of the grid, 4e-4, turns by an eighth.
 _STAGES = ((40, (2.5, 2.0, 1.6, 1.3, 1.0), 6), (40, (2.0, 1.6, 1.3, 1.0), 3), (80, (1.6, 1.3, 1.0), 2), (160, (1.6, 1.3, 1.0), 1),
            (0, (1.6, 1.3, 1.0), 1))
+# Where the first stretch lies, as a share of what it leaves of the window: symbols that are found wrong there bend the carrier
+# for good.
+PLACES = (0.5, 0.2, 0.8)
+_FITS = 1.1             # of the noise: where no more is left, no other place is tried
 _SAME = (2e-4, 0.06)    # cycles per sample, symbols: guesses that are one
 _STEPS = (0.15, 0.12, 0.03)     # phase, rad; carrier, cycles over the stretch; timing, symbols: where energies are taken
 _NEWTON = 3             # steps of each on the same symbols
@@ -35,25 +39,38 @@ _SPREAD = 4             # symbols over which a jump may be spread
 
 
 def followed(source: Any, y: Tensor, model: LinearModel, gains: Sequence[Tensor], noise: Tensor,
-             guesses: Guesses) -> dict[str, Tensor]:
+             guesses: Guesses, places: Sequence[float] = (0.5,)) -> dict[str, Tensor]:
     """What the source lacks, name -> [1], as the likeliest of the guesses [c] leads to it, in one window y, complex64 [1,
     samples], beside a linear source of that model. gains: of both, [1] each; noise: [1]."""
-    signal, samples = source.signal, y.shape[1]
-    generator = torch.Generator().manual_seed(0)
-    free = (True, source.carrier_offset is None, source.timing is None)
-    for symbols, temperatures, going in _STAGES:
-        length = min(math.ceil(symbols * signal.samples_per_symbol) or samples, samples)
-        low = (samples - length) // 2
-        stretch = _Stretch(source, y[:, low:low + length], _within(model, low, length), gains, noise, guesses, low)
-        energy = stretch.settle(temperatures, free, generator)
-        best = _different(stretch.back(guesses), energy, signal.samples_per_symbol)[:going]
-        guesses = stretch.back(guesses).select(best)
+    signal, tried = source.signal, []
+    for place in places:
+        tried.append(_led(source, y, model, gains, noise, guesses, place))
+        if tried[-1][1] < _FITS:
+            break
+    guesses = min(tried, key=lambda own: own[0])[2]
     number = guesses.first[:, None] + torch.arange(guesses.symbols.shape[1])
     here = replace(source, timing=guesses.timing) if source.timing is None else source
     over = (guesses.symbols * (number < here.first()[:, None])).sum(1)          # symbols before the source's first
     phase = guesses.phase + math.pi * signal.half_turns * over
     values = {"timing": guesses.timing, "phase": phase, "carrier_offset": guesses.carrier}
     return {name: values[name] for name in source.unknown}
+
+
+def _led(source: Any, y: Tensor, model: LinearModel, gains: Sequence[Tensor], noise: Tensor, guesses: Guesses,
+         place: float) -> tuple[float, float, Guesses]:
+    """(-log p of the window, what both sources leave in units of the noise, the one guess that is left) where the first stretch
+    lies at that share of the rest of the window."""
+    signal, samples = source.signal, y.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    free, least = (True, source.carrier_offset is None, source.timing is None), (0.0, 0.0)
+    for symbols, temperatures, going in _STAGES:
+        length = min(math.ceil(symbols * signal.samples_per_symbol) or samples, samples)
+        low = int((samples - length) * place)
+        stretch = _Stretch(source, y[:, low:low + length], _within(model, low, length), gains, noise, guesses, low)
+        energy = stretch.settle(temperatures, free, generator)
+        best = _different(stretch.back(guesses), energy, signal.samples_per_symbol)[:going]
+        guesses, least = stretch.back(guesses).select(best), (float(energy[best[0]]), stretch.left_over(int(best[0])))
+    return *least, guesses
 
 
 def _different(guesses: Guesses, energy: Tensor, samples_per_symbol: float) -> Tensor:
@@ -130,6 +147,12 @@ class _Stretch:
     def _energy(self, nuisances: Sequence[Tensor], symbols: Tensor) -> Tensor:
         """-log p of the stretch, [c]; nuisances: phase, carrier, timing."""
         return self.linear.energy(self._left(nuisances, symbols), self.noise)
+
+    def left_over(self, row: int) -> float:
+        """Power that both sources leave, in units of the noise, with one of the guesses."""
+        left = self._left((self.phase, self.carrier, self.timing), self.symbols)
+        soft = self.linear.means(self.linear.seen(left)[1], self.linear.weight / self.noise[:, None].float())[0]
+        return float((left - self.linear.waveform(soft))[row].abs().square().mean() / self.noise[row])
 
     def _search(self) -> Search:
         angle = self._carrier(self.phase, self.carrier)

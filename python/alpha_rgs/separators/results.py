@@ -133,3 +133,17 @@ def resolved(source: Source, estimated: dict[str, Any], role: str = "") -> Sourc
         if value is not None:
             values[own] = value if not isinstance(value, np.ndarray) else torch.from_numpy(value)
     return replace(cast(Any, source), **values) if values else source
+
+
+def on_grid(read: Demodulated, period: float, samples: int, timing: float) -> Demodulated:
+    """The symbols of bursts in one window of a train of pulses in the places that its symbols have where it is always on, one of
+    them centred on the sample `timing`; nothing is known of the others: LLR 0."""
+    count = int(samples / period)
+    there = torch.nonzero(~read.at[0].isnan())[:, 0]
+    rows = torch.round((read.at[0, there] - timing % period) / period).long()
+    inside = (rows >= 0) & (rows < count)
+    rows, there = rows[inside], there[inside]
+    symbols, llrs = read.symbols.new_zeros(1, count), read.llrs.new_zeros(1, count, read.llrs.shape[2])
+    at = torch.full((1, count), torch.nan, dtype=read.at.dtype)
+    symbols[:, rows], llrs[:, rows], at[:, rows] = read.symbols[:, there], read.llrs[:, there], read.at[:, there]
+    return Demodulated(symbols, llrs, at)

@@ -59,11 +59,13 @@ def lacking(source: Source) -> tuple[str, ...]:
 
 def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: Tensor,
                  parts: Sequence[Part] | None = None, pair: Callable[..., Separation] | None = None,
-                 backwards: bool = False, free: Sequence[int] = (), thorough: bool = True) -> Synchronized:
+                 backwards: bool = False, free: Sequence[int] = (), thorough: bool = True,
+                 places: Sequence[float] = (0.5,)) -> Synchronized:
     """Sources whose unknown nuisances were found in windows y, complex64 [batch, samples]. gains, noise: [batch], about. parts:
     what is known of each already, where that is so: then one sweep in what the others leave. pair(y, chain, other): separates a
     train of pulses from one other source, what both lack being unknown. backwards: the weakest source first. free: sources whose
-    gains are not given. thorough: False where only the linear sources' nuisances are asked for."""
+    gains are not given. thorough: False where only the linear sources' nuisances are asked for. places: see
+    keyed_nuisances.followed."""
     task = _Mixture(y, sources, gains, noise, parts, thorough)
     core = task.core() if pair is not None and parts is None else None
     if parts is None and core is None:
@@ -77,7 +79,7 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
                     task.find(k)
             if core is not None and pair is not None and sweep == 0:
                 task.find_pair(*core, pair)
-        task.choose()
+        task.choose(places)
     return Synchronized(task.found, task.reported, task.gains, core)
 
 
@@ -197,7 +199,7 @@ class _Mixture:
             return rest, noise
         return self.y - out[0], Noise(noise.white, psd=out[1] / own.square()[:, None])
 
-    def choose(self) -> None:
+    def choose(self, places: Sequence[float]) -> None:
         """Of what the sweeps have guessed of a continuous-phase source beside a linear one, in each window what fits best once
         both are detected: interference that nobody has decided yet hides a carrier."""
         pair = keyed_pair(self.found, self.y.shape) if self.guesses else None
@@ -211,7 +213,7 @@ class _Mixture:
             own = Guesses.joined([guesses.select(row) for guesses in self.guesses])
             model: Any = self.found[other].select(torch.tensor([row])).linear_model((1, self.y.shape[1]))
             rows.append(followed(self.given[k].select(torch.tensor([row])), self.y[index], model,
-                                 (self.gains[k][index], self.gains[other][index]), noise[index], own))
+                                 (self.gains[k][index], self.gains[other][index]), noise[index], own, places))
         values = {name: torch.cat([found[name] for found in rows]) for name in self.reported[k]}
         self.found[k], self.reported[k] = replace(cast(Any, self.found[k]), **values), values
 

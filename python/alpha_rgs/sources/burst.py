@@ -171,8 +171,7 @@ class Undecided(Burst):
         """See Source.linear_model: of a train of pulses two to a symbol, so that the density says all, and not a timing; of a
         source without a linear model its density."""
         if not self.within.linear and self.within.structure is Structure.NONE:
-            model = stationary_model(_blurred(self.within), self.length)
-            return self._placed(model, shape[1])
+            return self._placed(stationary_model(_blurred(self.within), self.length), shape[1])
         model, alphabet = super().linear_model(shape), cast(Any, constellation("gaussian"))
         if model is not None and (period := self.within.symbol_period):
             between = replace(self, within=self.within.at(-period / 2))
