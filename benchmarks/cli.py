@@ -248,6 +248,21 @@ def noise_floor(sir_db: Annotated[str, typer.Option(help="QPSK over OFDM, comma-
     _table(save, cases, lambda case: study.cell(case[0], case[1], windows, seed))
 
 
+@app.command()
+def bursts(case: Annotated[str, typer.Option(help="Only those whose name holds this, such as \"DMR in bursts\".")] = "",
+           draws: Annotated[int, typer.Option(min=1, help="Windows of each case.")] = 3, seed: Seed = 1,
+           save: Save = None) -> None:
+    """Windows with two bursts of one source beside a source that is always on, kinds alone known: the SINR of both, how far the
+    edges of bursts are off, and what is claimed in gaps."""
+    from . import bursts as study
+
+    named = [one for one in study.CASES if case.lower() in study.label(*one).lower()]
+    if not named:
+        raise typer.BadParameter(f"{case!r}: no case holds this; there are {', '.join(study.label(*one) for one in study.CASES)}",
+                                 param_hint="--case")
+    _table(save, named, lambda one: study.case(*one, draws, seed))
+
+
 def _print_row(row: dict[str, Any]) -> None:
     ber = "" if row["ber"] is None else f", BER {row['ber']:.3g} ±{row['ber_se']:.2g}"
     typer.echo(f"{row['case']} {row['sir_db']:g} dB, {row['label']}: {row['evaluations']} evaluations, "
