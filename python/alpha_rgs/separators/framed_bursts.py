@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frames of carriers (OFDM of known numerology) that come in bursts, beside any other sources.
 
-Frames take more of the band than most other sources, and each burst has frames, phase, carrier offset and gain of its own. So bursts
-are found first, where the densities of the others are weak (burst_search.py). Each is a source of its own then (sources/burst.py), and
-is detected together with the gaps around it, by the method that its sources have where frames are sent without gaps.
+Frames take more of the band than most other sources, and each burst has frames, phase, carrier offset and gain of its own. So
+bursts are found first, where the densities of the others are weak (burst_search.py). Each is a source of its own then
+(sources/burst.py), and is detected together with the gaps around it, by the method that its sources have where frames are sent
+without gaps.
 """
 from __future__ import annotations
 
@@ -231,8 +232,8 @@ def in_gaps(sources: Sequence[Source], samples: int) -> Tensor:
 # ---- one burst after the other ---------------------------------------------------------------------------------------------
 
 def by_regions(y: Tensor, sources: Sequence[Any], gains: Sequence[Tensor], noise: Tensor, last: bool) -> list[Part]:
-    """The Parts of all sources, whose nuisances are known, in one window: each burst is detected together with the gaps around it,
-    up to their middle. last: with a thorough search of decisions."""
+    """The Parts of all sources, whose nuisances are known, in one window: each burst is detected with the gaps around it, up to
+    their middle. last: with a thorough search of decisions."""
     samples = y.shape[1]
     order = sorted((k for k, source in enumerate(sources) if isinstance(source, Burst)), key=lambda k: sources[k].begin)
     steady = [k for k in range(len(sources)) if k not in order]
