@@ -247,8 +247,8 @@ def by_regions(y: Tensor, sources: Sequence[Any], gains: Sequence[Tensor], noise
                 replace(burst.within.at(begin - burst.begin), on=(burst.begin - begin, burst.end - begin))]
         parts = _in_region(y[:, begin:end], here, [gains[j] for j in (*steady, k)], noise, last)
         for j, part in zip((*steady, k), parts):
-            found[j].append(_owned(part, begin, (low, high), samples))
-    return [_summed(own) for own in found]
+            found[j].append(owned(part, begin, (low, high), samples))
+    return [summed(own) for own in found]
 
 
 def _in_region(y: Tensor, sources: Sequence[Any], gains: list[Tensor], noise: Tensor, last: bool) -> list[Part]:
@@ -262,7 +262,7 @@ def _in_region(y: Tensor, sources: Sequence[Any], gains: list[Tensor], noise: Te
     return by_denoisers(y, sources, gains, noise, True) if last else joint_general(y, sources, gains, noise, passes=_LOOK)
 
 
-def _owned(part: Part, begin: int, limits: tuple[int, int], samples: int) -> Part:
+def owned(part: Part, begin: int, limits: tuple[int, int], samples: int) -> Part:
     """A Part of a region that begins at sample `begin`, as one of the window, without what lies outside of `limits`."""
     low, high = limits
     region = part.waveform.shape[1]
@@ -276,7 +276,7 @@ def _owned(part: Part, begin: int, limits: tuple[int, int], samples: int) -> Par
     return Part(wave, part.variance * region / samples, read, variance)
 
 
-def _summed(parts: Sequence[Part]) -> Part:
+def summed(parts: Sequence[Part]) -> Part:
     """The Part of a window, from those of its regions in order."""
     wave, variance = (torch.stack(column).sum(0) for column in zip(*((part.waveform, part.variance) for part in parts)))
     read = [part.demodulated for part in parts if part.demodulated is not None]
