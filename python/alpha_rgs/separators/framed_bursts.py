@@ -184,11 +184,19 @@ def _by_rounds(window: _Window, found: Any, steady: tuple[list[Source], list[dic
     level = float(left[:, off].mean()) if bool(off.any()) else float(left.mean())
     task = Rounds(window.y, window.sources, Synchronized([], [], []), window.gains, window.noise, window.noise_var, "joint", {},
                   ())
-    return _put_together(task, rounds, out), float(left.mean()) < STAYS * level
+    whole = _put_together(task, rounds, out)
+    for k, own in enumerate(whole.sources):
+        part = rounds.parts[owner.index(k)]
+        if k not in found and part.symbol_variance is not None and window.sources[k].structure is Structure.CHAIN:
+            own.symbol_sinr_db = (-10 * part.symbol_variance.mean(1).log10()).float()
+    whole.quality = whole.sources[0].quality.float()
+    return whole, float(left.mean()) < STAYS * level
 
 
 class FramedRounds(BurstRounds):
-    """Rounds of one window, some of whose sources are bursts of frames."""
+    """Rounds of one window, some of whose sources are bursts of frames. parts: of the last detection."""
+
+    parts: list[Part]
 
     def _goes_on(self, turn: int, before: Tensor) -> bool:
         """See Rounds._goes_on."""
@@ -217,7 +225,8 @@ class FramedRounds(BurstRounds):
 
     def _detected(self, noise: Tensor, last: bool) -> list[Part]:
         """See Rounds._detected."""
-        return by_regions(self.y, self.sync.sources, self.gains, noise, last)
+        self.parts = by_regions(self.y, self.sync.sources, self.gains, noise, last)
+        return self.parts
 
 
 def in_gaps(sources: Sequence[Source], samples: int) -> Tensor:
