@@ -72,7 +72,7 @@ class Decisions:
     def _parts(self, family: FrameFamily) -> list[tuple[Tensor, Tensor]]:
         """(rows of the family, which of its carriers are decided there)."""
         none, device = torch.arange(0), family.rows.device
-        if family.alphabet.symmetry is None or not len(self.p.near):
+        if family.alphabet.symmetry is None or not len(self.p.near) or not family.d:
             return [(torch.arange(len(family.rows), device=device), none)]
         keep = torch.tensor(self.p.near, device=device) if family.cut else torch.arange(family.d, device=device)
         samples = self.p.plan.inside.sum(-1).flatten().to(device)[family.rows]

@@ -22,6 +22,7 @@ from .base import NOTHING, Separation, finite, one_by_one, require
 from .basis import basis
 from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
+from .framed_bursts import by_framed_bursts, come_and_go
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
 from .results import pair_estimates
@@ -72,11 +73,20 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     if torch.is_tensor(start) or isinstance(start, np.ndarray) or start:
         start = torch.as_tensor(start)
         given = [given[0].at(start.double()), *(source.at(start) for source in given[1:])]
-    if any(carrier_lacking(source) for source in given):
-        out = one_by_one(y, given, (kappa, noise_var), partial(_by_carriers, pair, method, free, options))
+    endless = partial(_endless, pair, method, free, options)
+    if method in ("auto", "joint") and not options and come_and_go(given):
+        out = by_framed_bursts(y, given, kappa if pair else None, noise_var, free, endless)
     else:
-        out = _dispatched(y, given, pair, method, kappa, noise_var, free, options)
+        out = endless(y, given, kappa, noise_var)
     return rescaled(out, scale)
+
+
+def _endless(pair: bool, method: str, free: Sequence[str], options: dict[str, Any], y: Tensor, given: list[Any], kappa: Any,
+             noise_var: Any) -> Separation:
+    """Windows whose frames, if any, are sent without gaps."""
+    if any(carrier_lacking(source) for source in given):
+        return one_by_one(y, given, (kappa, noise_var), partial(_by_carriers, pair, method, free, options))
+    return _dispatched(y, given, pair, method, kappa, noise_var, free, options)
 
 
 def _by_carriers(pair: bool, method: str, free: Sequence[str], options: dict[str, Any], y: Tensor, given: list[Any], kappa: Any,

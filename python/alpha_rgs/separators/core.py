@@ -49,11 +49,12 @@ def by_core(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise
     chain, frames = pair
     others = sorted((k for k in range(len(sources)) if k not in pair), key=lambda k: -float(gains[k].mean()))
     parts = [Part(torch.zeros_like(y), gain.square()) for gain in gains]
-    for turn in range(_ROUNDS):
+    rounds = _ROUNDS if others else 1
+    for turn in range(rounds):
         for k in others:
             rest, level = without(y, parts, [k], noise)
             parts[k] = denoised(sources[k], rest, gains[k], level)
-        end = turn == _ROUNDS - 1
+        end = turn == rounds - 1
         options = {"thorough": True} if end and last else {} if end else {"search": 0}
         parts[chain], parts[frames] = _detected(y, sources, parts, gains, noise, pair, options)
     return parts

@@ -78,7 +78,8 @@ def _residual(y: Tensor, out: Separation) -> Tensor:
 
 def _in_bursts(task: Rounds) -> dict[int, tuple[Separation, bool]]:
     """Windows that show pauses: their Separations, and whether these leave as little as the pauses do."""
-    return _by_runs(task, [k for k, source in enumerate(task.sources) if source.intermittent and task.sync.found[k]])
+    return _by_runs(task, [k for k, source in enumerate(task.sources)
+                           if source.intermittent and task.sync.found[k] and source.structure is not Structure.FRAMES])
 
 
 def in_bursts(y: Tensor, sources: Sequence[Source], k: int, gains: list[Tensor], noise: Tensor, noise_var: Any,

@@ -190,8 +190,10 @@ class _Problem:
         seen, scale = received.flatten(0, 1), kappa.to(REAL) / self.gain
         # in frames cut by the window's edge no carrier is clean
         cut = (everything, everything[:0]) if known else (near, clean)
+        here, nothing = plan.here.flatten(), (everything[:0], everything[:0])
         self.families = [FrameFamily(ofdm, plan, torch.nonzero(rows)[:, 0], seen, scale, noise, near, clean, _UNTRUSTED)
-                         for rows, (near, clean) in ((whole, (near, clean)), (present & ~whole, cut)) if bool(rows.any())]
+                         for rows, (near, clean) in ((whole & here, (near, clean)), (present & ~whole & here, cut),
+                                                     (present & ~here, nothing)) if bool(rows.any())]
         self._symbols(device)
 
     def part(self, rows: Tensor) -> _Problem:

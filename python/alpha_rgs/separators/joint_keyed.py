@@ -93,7 +93,7 @@ def _some(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], noise: 
     if linear is None:
         return [denoised(s, y, g, noise) for s, g in zip(sources, gains)]
     share = shared(linear, keyed, len(y))
-    on, keyed = keyed.on(y.shape[1]), keyed.steady
+    on, keyed = keyed.while_on(y.shape[1]), keyed.steady
     trellis, turn = _guess(y, keyed, on, linear, (gain, scale), noise, share)
     symbols, root = trellis.likeliest()
     timing, phase = (_each(v, len(y)) for v in (keyed.timing, keyed.phase))

@@ -24,6 +24,7 @@ from .intermittent import in_bursts, quietest
 from .pair_hypotheses import by_hypotheses
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
+from .under_bursts import among_bursts, under_bursts
 
 MOST = 6                # sources at once: memory and time grow with each, and their differences shrink
 _UNDECIDED = 6.0        # dB of a waveform's SINR below which a source of finitely many waveforms was not found
@@ -55,6 +56,8 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
             return _by_pair(y, sources, chains[0], method, noise_var, pair, own)
         return _by_pauses(y, sources, chains[0], noise_var, lambda y, sources, noise_var: _by_pair(
             y, sources, chains[0], method, noise_var, pair, {}))
+    if among_bursts(sources) and method in ("auto", "joint") and not options:
+        return one_by_one(y, sources, (noise_var,), under_bursts)
     groups = [source.parts for source in sources]
     if any(len(group) > 1 for group in groups):
         flat = [part for group in groups for part in group]

@@ -16,20 +16,24 @@ class FramePlan:
 
     length: samples of a frame; offset: of the first whole one, a number or int64 [batch]; shape: of windows, [batch, samples];
     soi: with signal, timing, symbols, carrier_offset as a LinearModulation prior has them; carrier_offset: of the frames, cycles
-    per sample; row: numbers, int64 [batch], of windows the frames of which are not alike though they look so.
+    per sample; row: numbers, int64 [batch], of windows the frames of which are not alike though they look so; on: samples (first,
+    one past the last) between which frames are sent, None for all.
+    here: which frames are sent, bool [batch, frames].
     Frames alike (the same samples present, the same symbol pattern) form a class and share their matrices.
     classes: list of (low, high[, centre, first, stop, frequency]); index: class of each frame, int64 [batch, frames]; rows: of
     classes; symbol: number of the first symbol that reaches each frame, int64 [batch, frames] (with soi).
     """
 
     def __init__(self, length: int, offset: int | Tensor, shape: Sequence[int], soi: Any = None,
-                 carrier_offset: float | Tensor = 0.0, row: Tensor | None = None) -> None:
+                 carrier_offset: float | Tensor = 0.0, row: Tensor | None = None, on: tuple[int, int] | None = None) -> None:
         self.batch, self.samples = shape
         self.soi = soi          # kept alive: plans differ by its id
         self.length = period = length
         offset = torch.as_tensor(offset, dtype=torch.int64).reshape(-1, 1).expand(self.batch, 1).cpu()
         self.frames = -(-self.samples // period) + 1
         self.start = offset + period * (torch.arange(self.frames) - 1)
+        first_on, end_on = on or (-period, self.samples + period)
+        self.here = (self.start < end_on) & (self.start + period > first_on)
         low = (-self.start).clamp(0, period)
         high = (self.samples - self.start).clamp(0, period)
         low = torch.minimum(low, high)

@@ -205,7 +205,7 @@ class Source(ABC):
         """The source as it is seen while it is on, from its first sample then; itself where it is always on."""
         return self
 
-    def on(self, samples: int) -> slice:
+    def while_on(self, samples: int) -> slice:
         """The samples of a window of that many while it is on."""
         return slice(0, samples)
 

@@ -57,8 +57,8 @@ class Burst(Source):
         """See Source.steady."""
         return self.within
 
-    def on(self, samples: int) -> slice:
-        """See Source.on."""
+    def while_on(self, samples: int) -> slice:
+        """See Source.while_on."""
         return slice(self.begin, self.end)
 
     def between(self, begin: int, end: int) -> Self:

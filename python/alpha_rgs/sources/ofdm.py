@@ -59,7 +59,8 @@ class Ofdm(Source):
     carrier_offset: cycles per sample; None: unknown, within ±ofdm_carrier.REACH.
     channel: complex taps, acting within the cyclic prefix (one gain per carrier).
     delay_spread: samples at the head of each prefix that are not trusted, for echoes of the frame before.
-    gain: amplitude as received. resampled: whether a resampler has smeared the edges of frames.
+    gain: amplitude as received. resampled: whether a resampler has smeared the edges of frames. on: samples (first, one past the
+    last) between which frames are sent, of one burst alone; None: always.
     """
 
     signal: Signal = field(default_factory=Signal)
@@ -70,6 +71,7 @@ class Ofdm(Source):
     delay_spread: int | None = None
     gain: float | torch.Tensor | None = None
     resampled: bool = False
+    on: tuple[int, int] | None = None
 
     kind = "ofdm"
     linear = True
@@ -136,7 +138,8 @@ class Ofdm(Source):
     def at(self, start: Number) -> Self:
         """See Source.at."""
         offset: Any = self.frame_offset
-        return replace(self, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
+        on = None if self.on is None else (self.on[0] - int(start), self.on[1] - int(start))
+        return replace(self, on=on, frame_offset=None if offset is None else (offset - start) % self.signal.frame_length,
                        phase=None if self.phase is None or self.carrier_offset is None else
                        self.phase + 2 * np.pi * self.carrier_offset * start)
 
@@ -146,7 +149,7 @@ class Ofdm(Source):
         plan = self._plans.get(key)             # threads may share a prior
         if plan is None:
             offset, turn = cast(Any, self.frame_offset), cast(Any, self.carrier_offset)         # known
-            plan = FramePlan(self.signal.frame_length, offset, shape, soi, turn)
+            plan = FramePlan(self.signal.frame_length, offset, shape, soi, turn, on=self.on)
             self._plans = {**dict(list(self._plans.items())[-1:]), key: plan}
         return plan
 
@@ -172,7 +175,7 @@ class Ofdm(Source):
             edges = colour.symbols is not None
             mean = coloured_means(frames, plan, self, noise_var, floor, self.clean_carriers(colour), edges)
         matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
-        return plan.join(mean @ matrix.T) * turn
+        return plan.join(mean @ matrix.T * plan.here[..., None].to(x.device)) * turn
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> Any:
         """See Source.draw: random carriers. Raises ParameterError where the constellation is unknown."""
@@ -253,7 +256,8 @@ class Ofdm(Source):
         angle = phase + 2 * torch.pi * frequency * (begin[:, :, None, None] + torch.arange(period))
         columns = torch.polar(torch.ones_like(angle), angle) * torch.tensor(self.matrix.T)
         columns = columns.expand(len(columns), frames, -1, -1).flatten(1, 2)
-        exists = ((start + period > 0) & (start < samples)).expand(max(len(start), len(columns)), -1)
+        first, end = self.on or (0, samples)
+        exists = ((start + period > max(first, 0)) & (start < min(end, samples))).expand(max(len(start), len(columns)), -1)
 
         def decode(mean: Tensor, var: Tensor, rows: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:
             return self._read(*as_complex(mean, var), some(begin, rows).to(mean.device), samples)
@@ -265,7 +269,8 @@ class Ofdm(Source):
         """Soft carriers [batch, frames·carriers] and their variances as symbols, LLRs and positions: of frames whose body lies in
         the window, centred on the body's middle."""
         body = begin + self.signal.cyclic_prefix
-        inside = (body >= 0) & (body + self.signal.fft_size <= samples)
+        first, end = self.on or (0, samples)
+        inside = (body >= max(first, 0)) & (body + self.signal.fft_size <= min(end, samples))
         at = torch.where(inside, body + self.signal.fft_size / 2, torch.nan).double()
         at = at.repeat_interleave(len(self.signal.carriers), 1).expand(len(soft), -1)
         llrs = torch.zeros(*soft.shape, 0) if self.signal.alphabet.symmetry is None else self.signal.alphabet.llrs(soft, var)
@@ -286,6 +291,11 @@ class Ofdm(Source):
         """See Source.frame_period."""
         return self.signal.frame_length
 
+    @property
+    def intermittent(self) -> bool:
+        """See Source.intermittent: unless its frames or phase are known."""
+        return self.frame_offset is None and self.phase is None
+
     def demodulator(self) -> Any:
         """See Source.demodulator: one tap per carrier; None where the constellation is unknown."""
         return None if self.signal.alphabet.symmetry is None else CarrierDemodulator(self)
@@ -301,8 +311,9 @@ class Ofdm(Source):
 
     def reconstruct(self, x: Tensor, noise_var: float) -> Tensor:
         """See Source.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
-        whole = self.plan(x.shape).whole.to(x.device)
-        return torch.where(whole, self.denoise(x, noise_var), x / (1 + noise_var))
+        plan = self.plan(x.shape)
+        sent = plan.join(plan.here[..., None].expand(-1, -1, plan.length)).to(x.device)
+        return torch.where(plan.whole.to(x.device), self.denoise(x, noise_var), x * sent / (1 + noise_var))
 
     def clean_carriers(self, other: Any) -> np.ndarray:
         """Indices (into the active carriers) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if

@@ -18,7 +18,7 @@ from .base import Noise, Number, Source, Structure
 from .ofdm import Ofdm
 
 LENGTH = FFT_SIZE + max(PREFIXES)           # of the longest frame, samples
-_HEAD, _UNTRUSTED = 3, 10.0                 # samples of each prefix that echoes reach, factor on their noise
+HEAD, _UNTRUSTED = 3, 10.0                  # samples of each prefix that echoes reach, factor on their noise
 _VAGUE = 3e-3                               # noise of a frame whose carriers are not known, of its power
 _SEEN = 16                                  # of FFT_SIZE: how much of the error on carriers counts as noise between them too
 _UNMODELLED = 0.01                          # of a window's power, what no model of recorded signals explains: taken for noise too
@@ -144,7 +144,7 @@ class Tiles(Tiling):
         waves = torch.polar(torch.ones_like(angle), angle) * gain[:, None] * self.inside[rows][..., None]
         left = [_SEEN * tile.power * (tile.error if sort == "decided" else _VAGUE) for tile in tiles]
         noise = noise + torch.tensor(left)[:, None]
-        noise[:, :_HEAD] *= _UNTRUSTED
+        noise[:, :HEAD] *= _UNTRUSTED
         if sort == "open":
             use = (gain.abs() > 0).any(0)
             return waves[..., use], torch.full((len(rows), int(use.sum())), GAUSSIAN), noise

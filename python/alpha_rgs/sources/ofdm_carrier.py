@@ -9,16 +9,19 @@ frame to frame by what is left of f, which gives it to 1e-6.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from .base import Noise
+from .burst import Burst
 
 REACH = 0.02        # cycles per sample to each side: an unknown carrier offset lies within it
 _OVERSAMPLED = 8    # frequencies per frequency of the frames' transform, before a parabola
 _REACHES = 8.0      # standard deviations of the prefixes' answer, within which it is made exact: other sources scatter it more
+_FEWEST = 2         # frames that a burst has at least whose frames are looked for
+_EARLY = 6          # samples to each side by which prefixes may be wrong in a short burst under another source
 _FLOOR = 0.01       # of the source's power: less noise is not believed, or leakage between carriers would count
 
 
@@ -87,3 +90,65 @@ def _drift(x: Tensor, ofdm: Any, density: Tensor, most: Tensor) -> Tensor:
     fine = (low - high) / (2 * (low - 2 * mid + high)).clamp(max=-1e-12)
     cycles = (peak + fine) / length
     return torch.where(cycles > 0.5, cycles - 1, cycles) * unit
+
+
+# ---- bursts ------------------------------------------------------------------------------------------------------------------
+
+def burst_of_frames(x: Tensor, burst: Burst, noise: Noise) -> tuple[Burst, Burst]:
+    """(a Burst of an Ofdm that begins and ends with a frame; the same with its nuisances found), in a window x, complex64 [1,
+    samples], where it is of unit power. noise: beside it, of the whole window. A burst that holds no two frames is taken for
+    Gaussian, of no certain frames."""
+    given: Any = burst.within
+    period = given.signal.frame_length
+    if burst.length < _FEWEST * period:
+        return burst, replace(burst, within=_unframed(given))
+    cut, density = burst.cut(x), noise.density(given.signal.fft_size).cpu().double() + _FLOOR
+    found = given
+    if given.carrier_offset is None:
+        begin, offset = carrier_offset(cut, given, noise)
+        found = replace(found, carrier_offset=float(offset))
+    else:
+        begin = given.prefixes(cut, noise.flat)[0]
+    if given.decided:
+        begin = (begin + _late(cut, found, begin, density)) % period
+    moved = _on_frames(burst, int(begin), x.shape[1])
+    shift = moved.begin - burst.begin
+    found = replace(found, frame_offset=(int(begin) - shift) % period)
+    found = found.synchronize(moved.cut(x), noise)[0]
+    return replace(moved, within=replace(given.at(shift), frame_offset=given.frame_offset)), replace(
+        moved, within=replace(found, phase=found.phase if found.phase is not None else 0.0))
+
+
+def _on_frames(burst: Burst, begin: int, samples: int) -> Burst:
+    """A burst whose first and last sample are those of the nearest frames, but where the window cuts it. begin: of a frame, from
+    the burst's first sample."""
+    period = cast(Any, burst.within).signal.frame_length
+
+    def nearest(n: int) -> int:
+        return n + (begin - (n - burst.begin) + period // 2) % period - period // 2
+
+    first = 0 if burst.begin <= 0 else max(nearest(burst.begin), 0)
+    last = samples if burst.end >= samples else min(nearest(burst.end), samples)
+    return replace(burst, begin=first, end=last)
+
+
+def _unframed(ofdm: Any) -> Any:
+    """An Ofdm of the same density without prefixes, whose carriers are Gaussian: nothing is said of when frames begin."""
+    signal = replace(ofdm.signal, cyclic_prefix=0, constellation="gaussian")
+    return replace(ofdm, signal=signal, delay_spread=0, frame_offset=0, phase=0.0, carrier_offset=ofdm.carrier_offset or 0.0)
+
+
+def _late(x: Tensor, ofdm: Any, begin: Tensor, density: Tensor) -> Tensor:
+    """By how many samples frames begin later than the prefixes say, int64 [batch]: lifted carriers of whole frames turn by
+    2π·k·symmetry/fft_size for each. Carriers in noise weigh less."""
+    signal, symmetry = ofdm.signal, ofdm.signal.alphabet.symmetry
+    z, whole = _bodies(x, ofdm, begin, torch.as_tensor(ofdm.carrier_offset, dtype=torch.float64).reshape(-1).expand(len(x)))
+    carriers = torch.as_tensor(signal.carriers)
+    at = (carriers + round(float(ofdm.carrier_offset) * signal.fft_size)) % signal.fft_size
+    clear = 1 / (1 + density[:, at] * len(carriers) / signal.fft_size).square()
+    z = z[..., carriers % signal.fft_size]
+    lifted = ((z / z.abs().clamp_min(1e-12)) ** symmetry * whole[..., None]).sum(1) * clear
+    late = torch.arange(-_EARLY, _EARLY + 1)
+    turn = 2 * torch.pi * symmetry / signal.fft_size * late[:, None] * carriers
+    table = (lifted[:, None] * torch.polar(torch.ones_like(turn), turn)).sum(2).abs()
+    return late[table.argmax(1)]

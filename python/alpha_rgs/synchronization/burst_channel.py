@@ -42,6 +42,17 @@ def burst_frames(y: np.ndarray, slots: list[Slot], band: tuple[float, float]) ->
     return [frame for part in _transmissions(y, slots, near) for frame in _Burst(y, rest, part, near).frames()]
 
 
+def burst_frames_again(rest: np.ndarray, slots: list[Slot], band: tuple[float, float]) -> list[Frame]:
+    """The Frames in what one window, complex [samples], holds without the signal of interest, their channel being seen in all of
+    the band. Carriers in `band`, the signal of interest's, stay open."""
+    near = np.zeros(len(CARRIERS), bool)
+    found = [frame for part in _transmissions(rest, slots, near) for frame in _Burst(rest, rest, part, near).frames()]
+    for frame in found:
+        if frame.decided is not None:
+            frame.decided = np.where(_near(band), np.nan, frame.decided)
+    return found
+
+
 def open_frames(y: Tensor, slots: Any, band: Any) -> Any:
     """As burst_frames, but nothing is decided: all carriers are open, and as strong as the burst's are on average. Symbols of
     hardly any power are none."""

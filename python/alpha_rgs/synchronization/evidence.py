@@ -23,8 +23,7 @@ from ..signals.wifi import ALPHABETS
 from ..sources.linear_modulation import LinearModulation
 
 if TYPE_CHECKING:
-    from ..inference.frame_tiling import OfdmTiles
-    from ..sources.ofdm_bursts import Tiles
+    from ..inference.frame_tiling import Tiling
 
 OFFSETS = 0.02         # cycles per sample, either side: how far carrier offsets are looked for
 _STEP = 0.25            # of the symbol rate over the alphabet's symmetry: between the offsets that are tried
@@ -38,7 +37,7 @@ _PHASES = 8            # at least, in the range in which a phase is unambiguous,
 _UNSURE = 0.05
 
 
-def acquire_soi(soi: LinearModulation, tiles: Tiles) -> LinearModulation:
+def acquire_soi(soi: LinearModulation, tiles: Tiling) -> LinearModulation:
     """The SOI with what it lacks (timing, phase, gain, carrier_offset) filled in, tensors [batch].
 
     tiles: priors.tiles.Tiling of the mixture. A given value is kept. Phase up to the alphabet's symmetry.
@@ -46,7 +45,7 @@ def acquire_soi(soi: LinearModulation, tiles: Tiles) -> LinearModulation:
     return ranked(soi, tiles, _STEP, 1)[0]
 
 
-def ranked(soi: Any, tiles: OfdmTiles | Tiles, reach: float, ranks: int) -> list[LinearModulation]:
+def ranked(soi: Any, tiles: Tiling, reach: float, ranks: int) -> list[LinearModulation]:
     """As acquire_soi, with each of so many lines (see line), the likeliest first: a list."""
     white = _White(tiles)
     sps, batch = soi.signal.samples_per_symbol, tiles.batch
@@ -194,7 +193,7 @@ class _White:
     """The Gaussian model of everything but the signal of interest: the inverse covariance of each tile. In real and imaginary
     parts, which cost more, with carriers of BPSK, which leave the axis across theirs to the signal of interest."""
 
-    def __init__(self, tiles: OfdmTiles | Tiles) -> None:
+    def __init__(self, tiles: Tiling) -> None:
         self.tiles = tiles
         shape = tiles.received.shape
         self.proper = not any(bool((alphabet == BPSK).any()) for _, _, alphabet, _ in tiles.groups)
