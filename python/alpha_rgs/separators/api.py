@@ -24,6 +24,7 @@ from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
+from .packets import with_packets
 from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
@@ -99,7 +100,10 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
         out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
-        return replace(out, sources=pair_estimates(y, out))
+        out = replace(out, sources=pair_estimates(y, out))
+        known = [given[0], given[1] if kappa is None else given[1].with_state(gain=kappa)]
+        return out if options or method not in ("auto", "joint", "alpha_rgs") else with_packets(
+            y, known, noise_var, out, lambda y, sources, level: _dispatched(y, sources, True, method, None, level, free, {}))
     if pair and kappa is not None:
         given[1] = given[1].with_state(gain=kappa)
     out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)
