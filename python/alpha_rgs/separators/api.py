@@ -94,7 +94,10 @@ def _by_carriers(pair: bool, method: str, free: Sequence[str], options: dict[str
 
 def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any, noise_var: Any, free: Sequence[str],
                 options: dict[str, Any]) -> Separation:
-    """By a pair's own method, or that of any sources."""
+    """By a pair's own method, or that of any sources. Windows of sources that may come in packets are searched each by itself."""
+    if len(y) > 1 and any(source.in_packets() is not None for source in given):
+        return one_by_one(y, given, (kappa, noise_var), lambda y, given, kappa, noise_var: _dispatched(
+            y, given, pair, method, kappa, noise_var, free, options))
     if pair and given[0].structure is Structure.CHAIN and not found_together(given[0], given[1], method):
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:

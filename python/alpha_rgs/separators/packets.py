@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..sources.base import Source
-from .base import Separation, exchanged, left_over, mapped
+from .base import Separation, exchanged, mapped
 
-_MORE = 1.1             # times what is left if it were always on: what noise looks like chirps in gaps is explained there
+_MORE = 1.1             # times the power that is left if it were always on: then noise in gaps passes for chirps, and less is left
 
 
 def with_packets(y: Tensor, sources: Sequence[Source], noise_var: Any, out: Separation,
@@ -35,9 +35,14 @@ def with_packets(y: Tensor, sources: Sequence[Source], noise_var: Any, out: Sepa
                  for k, source in enumerate(sources)]
         some = noise_var[one] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
         new = _silenced(again(y[one], given, some), given)
-        better = left_over(y[one], new) < _MORE * left_over(y[one], mapped(out, lambda t, one=one: t[one]))
+        better = _left(y[one], new) < _MORE * _left(y[one], mapped(out, lambda t, one=one: t[one]))
         out = exchanged(out, one, new, better)
     return out
+
+
+def _left(y: Tensor, out: Separation) -> Tensor:
+    """Mean power that no source explains, [batch]."""
+    return (y - sum((e.waveform for e in out.sources), torch.zeros_like(y))).abs().square().mean(1)
 
 
 def _silenced(out: Separation, sources: Sequence[Source]) -> Separation:

@@ -22,7 +22,8 @@ class LoraPackets(Source):
     the source's own affair: `synchronize` returns those with which the source is in x as it was passed in.
 
     packets: of each window, in order of time; None: unknown. within: the source as if it were always on, of which modulation and
-    carrier offset are taken (None: each packet has its own). timing, carrier_offset: of the strongest packet, once found.
+    carrier offset are taken (None: each packet has its own). timing, carrier_offset: of the strongest packet, once found; where
+    the carrier offset is known, that.
     """
 
     within: Any
@@ -92,7 +93,8 @@ class LoraPackets(Source):
         best = [max(own, key=lambda p: p.amplitude ** 2 * p.symbols) if own else Packet(0.0, 0) for own in found]
         values = {"timing": torch.tensor([p.timing(length) for p in best], dtype=torch.float64),
                   "carrier_offset": torch.tensor([p.carrier_offset for p in best], dtype=torch.float64)}
-        return replace(self, packets=found, **values), values if offset is None else {"timing": values["timing"]}
+        values = {name: value for name, value in values.items() if getattr(self, name) is None}
+        return replace(self, packets=found, **values), values
 
     def levelled(self) -> tuple[Self, Tensor | None]:
         """See Source.levelled: the mean over the chirps of a window's packets."""

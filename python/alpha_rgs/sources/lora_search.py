@@ -44,11 +44,11 @@ Run = tuple[int, int, int | None]       # a packet in steps of the scan: first, 
 
 # ---- scan ------------------------------------------------------------------------------------------------------------------
 
-def scanned(signal: Signal, x: Tensor, noise_var: float) -> list[Run]:
-    """Runs of chirps in a window x, complex [samples], of noise of that variance, about where they are. Steps of M/16 samples,
-    from the window's first sample."""
-    places = _Places(signal, x, noise_var)
-    runs = _likeliest(*places.scores(), places.lead)
+def scanned(signal: Signal, x: Tensor) -> list[Run]:
+    """Runs of chirps in a window x, complex [samples], about where they are. Steps of M/16 samples, from the window's first
+    sample."""
+    places = _Places(signal, x)
+    runs = [run for run in _likeliest(*places.scores(), places.lead) if run[1]]
     if runs:        # chirps of one packet are equally strong: noise in a gap is not one of them
         runs = _likeliest(*places.scores(_FAINT * min(places.amplitude(run) for run in runs)), places.lead)
     return [run for run in _merged(runs) if run[1]]
@@ -56,18 +56,19 @@ def scanned(signal: Signal, x: Tensor, noise_var: float) -> list[Run]:
 
 class _Places:
     """The places of a window at which chirps may begin, from `lead` steps before its first sample on. ups, downs: power |z|² of
-    the likeliest up-chirp there, and of two down-chirps in a row, float64 [places]; seen: samples of an up-chirp inside, and of
-    two."""
+    the likeliest up-chirp there, and of two down-chirps in a row as if in phase, float64 [places]; seen, energy: samples of an up-chirp inside
+    and their energy, and those of two."""
 
-    def __init__(self, signal: Signal, x: Tensor, noise_var: float) -> None:
+    def __init__(self, signal: Signal, x: Tensor) -> None:
         length, step = signal.symbol_length, signal.symbol_length // _STEPS
-        self.signal, self.noise, self.lead = signal, noise_var, int(DOWN * _STEPS)
+        self.signal, self.lead = signal, int(DOWN * _STEPS)
         self.floor = math.log(2 * signal.chips) + _RARE
         before, count = self.lead * step, self.lead - (-len(x) // step)
         padded = torch.zeros(count * step + int((DOWN + 1) * length), dtype=torch.complex64)
         padded[before:before + len(x)] = x
-        inside = np.clip(np.arange(count + 3 * _STEPS) * step - before, 0, len(x)).astype(float)
-        self.seen = inside[_STEPS:count + _STEPS] - inside[:count], inside[2 * _STEPS:count + 2 * _STEPS] - inside[:count]
+        inside = np.clip(np.arange(count + 3 * _STEPS) * step - before, 0, len(x))
+        total = np.concatenate([[0.0], np.cumsum(x.abs().square().double().numpy())])[inside]
+        self.seen, self.energy = ([v[k * _STEPS:count + k * _STEPS] - v[:count] for k in (1, 2)] for v in (inside, total))
         ups, downs = torch.zeros(count), torch.zeros(count)
         chirp, chunk = signal.chirp().to(torch.complex64), max(1, _AT_ONCE // length)
         for half in (0.0, 0.5):             # of a tone's spacing: carrier offsets and places between whole chips
@@ -78,24 +79,33 @@ class _Places:
                 ups[own] = torch.maximum(ups[own], _matched(signal, chirp, windows[own]).amax(1))
                 power = _matched(signal, chirp, windows[k:own.stop + _STEPS].conj())
                 downs[own] = torch.maximum(downs[own], (power[:-_STEPS] + power[_STEPS:]).amax(1))
-        self.ups, self.downs = ups.double().numpy(), downs.double().numpy()
+        one, two = self.seen            # two phases, as if they were one
+        both = one ** 2 + (two - one) ** 2
+        self.ups, self.downs = ups.double().numpy(), downs.double().numpy() * two ** 2 / both.clip(1)
 
     def scores(self, amplitude: float | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Nats in favour of an up-chirp, and of down-chirps, at each place: float64. amplitude: of chirps; None: any."""
-        up, down = (self._nats(power, seen, amplitude) for power, seen in zip((self.ups, 2 * self.downs), self.seen))
+        up, down = (self._nats(power, seen, energy, amplitude) for power, seen, energy in zip(
+            (self.ups, self.downs), self.seen, self.energy))
         return up, np.where(down > _SHOWS, down, -np.inf)
 
-    def _nats(self, power: np.ndarray, seen: np.ndarray, amplitude: float | None) -> np.ndarray:
-        chirps = seen.clip(1)
-        nats = power / chirps if amplitude is None else 2 * amplitude * np.sqrt(power) - amplitude ** 2 * seen
-        return np.where(seen > 0, nats / self.noise - self.floor, -np.inf)
+    def _nats(self, power: np.ndarray, seen: np.ndarray, energy: np.ndarray, amplitude: float | None) -> np.ndarray:
+        """In noise of any level of its own at each place: what the other sources leave is not equally strong everywhere."""
+        there, count = energy > 0, seen.clip(1)
+        share = np.where(there, power / np.where(there, count * energy, 1.0), 0.0).clip(0, 1 - 1e-9)
+        if amplitude is None:
+            nats = -count * np.log1p(-share)
+        else:
+            nats = (2 * amplitude * np.sqrt(power) - amplitude ** 2 * count) * count / np.where(there, energy, 1.0)
+        return np.where(there, nats - self.floor, -np.inf)
 
     def amplitude(self, run: Run) -> float:
         """Of a run's up-chirps."""
         places = [run[0] + self.lead + k * _STEPS + (run[2] is not None and k >= run[2]) * int(DOWN * _STEPS)
                   for k in range(run[1])]
-        own = [self.ups[p] ** 0.5 / self.seen[0][p] for p in places if self.seen[0][p] * 2 > self.signal.symbol_length]
-        return float(np.median(own)) if own else 1e-9
+        own = [(self.ups[p] ** 0.5, self.seen[0][p]) for p in places if 0 <= p < len(self.ups)]
+        whole = [(size, seen) for size, seen in own if 2 * seen > self.signal.symbol_length] or own
+        return float(np.median([size / seen for size, seen in whole]))
 
 
 def _matched(signal: Signal, chirp: Tensor, rows: Tensor) -> Tensor:
@@ -177,7 +187,7 @@ def _merged(runs: list[Run]) -> list[Run]:
 
 def gaps(signal: Signal, x: Tensor) -> bool:
     """Whether a window x, complex [samples], shows that chirps are not always on, or their down-chirps."""
-    runs = scanned(signal, x, float(x.abs().square().mean()))
+    runs = scanned(signal, x)
     step, half = signal.symbol_length // _STEPS, signal.symbol_length / 2
     if len(runs) != 1 or runs[0][2] is not None:
         return True
@@ -195,7 +205,7 @@ def find_packets(signal: Signal, x: Tensor, carrier_offset: float | None) -> lis
         rest = x - _total(signal, found, x, floor)
         noise = max(float(rest.abs().square().mean()), floor)
         new: list[Packet] = []
-        for run in sorted(scanned(signal, rest, noise), key=lambda run: -run[1]):
+        for run in sorted(scanned(signal, rest), key=lambda run: -run[1]):
             packet = _begun(signal, run, rest, noise, carrier_offset)
             fitted = _fitted(signal, packet, rest, noise, carrier_offset is None)
             if fitted is not None and _own(signal, fitted, [*found, *new]):
