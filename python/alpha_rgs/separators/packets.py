@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ..sources.base import Source
 from .base import Separation, exchanged, mapped
+from .estimate import Estimate
 
-_MORE = 1.1             # times the power that is left if it were always on: then noise in gaps passes for chirps, and less is left
+_MORE = 1.1             # times the power that is left if it were always on: then noise in gaps passes for chirps
+_LEAST = 1e-9           # of a gain
 
 
 def with_packets(y: Tensor, sources: Sequence[Source], noise_var: Any, out: Separation,
@@ -25,7 +27,7 @@ def with_packets(y: Tensor, sources: Sequence[Source], noise_var: Any, out: Sepa
     if not able or len(out.sources) != len(sources):
         return out
     with torch.inference_mode():
-        shown = {k: source.gaps(out.sources[k].cleaned) for k, source in able.items()}
+        shown = {k: source.gaps(_scaled(out.sources[k])) for k, source in able.items()}
     rows = torch.nonzero(torch.stack(list(shown.values())).any(0))[:, 0]
     if not len(rows):
         return out
@@ -38,6 +40,12 @@ def with_packets(y: Tensor, sources: Sequence[Source], noise_var: Any, out: Sepa
         better = _left(y[one], new) < _MORE * _left(y[one], mapped(out, lambda t, one=one: t[one]))
         out = exchanged(out, one, new, better)
     return out
+
+
+def _scaled(estimate: Estimate) -> Tensor:
+    """What the others leave of a source, of unit mean power."""
+    gain = torch.as_tensor(estimate.state.gain, dtype=torch.float64).reshape(-1, 1)
+    return estimate.cleaned / gain.clamp_min(_LEAST)
 
 
 def _left(y: Tensor, out: Separation) -> Tensor:

@@ -115,7 +115,9 @@ class Lora(Source):
 
     def in_packets(self) -> Source | None:
         """See Source.in_packets: where neither timing nor phase says that it is always on."""
-        return LoraPackets(self, carrier_offset=self.carrier_offset, gain=self.gain) if self.timing is None and self.phase is None else None
+        if self.timing is not None or self.phase is not None:
+            return None
+        return LoraPackets(self, carrier_offset=self.carrier_offset, gain=self.gain)
 
     def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: (1 - |l|/M) times the chirp's cyclic autocorrelation; what neighbouring symbols of one

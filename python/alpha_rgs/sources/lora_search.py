@@ -35,6 +35,7 @@ _SILENT = 1e-9          # of the window's power: noise at least
 _CHIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)     # chips, to each side, by which places are wrong after the scan
 _FINE = (1, 2, 4, 8, 16)                        # parts of a chip: the last steps
 
+_NONE = 0.5             # of the amplitude that chirps would have: weaker ones are not theirs
 _LEAST = 0.1            # of a packet's power, noise at least while its ends are looked for
 _MORE = 2               # chirps before and after a packet that may belong to it
 
@@ -56,7 +57,8 @@ def scanned(signal: Signal, x: Tensor) -> list[Run]:
 
 class _Places:
     """The places of a window at which chirps may begin, from `lead` steps before its first sample on. ups, downs: power |z|² of
-    the likeliest up-chirp there, and of two down-chirps in a row as if in phase, float64 [places]; seen, energy: samples of an up-chirp inside
+    the likeliest up-chirp there, and of two down-chirps in a row as if in phase, float64 [places]; seen, energy: samples of an
+    up-chirp inside
     and their energy, and those of two."""
 
     def __init__(self, signal: Signal, x: Tensor) -> None:
@@ -186,10 +188,10 @@ def _merged(runs: list[Run]) -> list[Run]:
 
 
 def gaps(signal: Signal, x: Tensor) -> bool:
-    """Whether a window x, complex [samples], shows that chirps are not always on, or their down-chirps."""
+    """Whether a window x, complex [samples], shows that chirps of unit power are not always on, or their down-chirps."""
     runs = scanned(signal, x)
     step, half = signal.symbol_length // _STEPS, signal.symbol_length / 2
-    if len(runs) != 1 or runs[0][2] is not None:
+    if len(runs) != 1 or runs[0][2] is not None or _Places(signal, x).amplitude(runs[0]) < _NONE:
         return True
     return runs[0][0] * step > half or _ended(runs[0]) * step < len(x) - half
 
