@@ -58,8 +58,7 @@ def scanned(signal: Signal, x: Tensor) -> list[Run]:
 class _Places:
     """The places of a window at which chirps may begin, from `lead` steps before its first sample on. ups, downs: power |z|² of
     the likeliest up-chirp there, and of two down-chirps in a row as if in phase, float64 [places]; seen, energy: samples of an
-    up-chirp inside
-    and their energy, and those of two."""
+    up-chirp inside and their energy, and those of two."""
 
     def __init__(self, signal: Signal, x: Tensor) -> None:
         length, step = signal.symbol_length, signal.symbol_length // _STEPS
