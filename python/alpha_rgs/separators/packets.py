@@ -27,7 +27,9 @@ def with_packets(y: Tensor, sources: Sequence[Source], noise_var: Any, out: Sepa
     if not able or len(out.sources) != len(sources):
         return out
     with torch.inference_mode():
-        shown = {k: source.gaps(_scaled(out.sources[k])) for k, source in able.items()}
+        # the others were found as if there were no gaps, which may hide these
+        shown = {k: source.gaps(_scaled(out.sources[k].cleaned, out.sources[k]))
+                 | source.gaps(_scaled(y, out.sources[k]), mixed=True) for k, source in able.items()}
     rows = torch.nonzero(torch.stack(list(shown.values())).any(0))[:, 0]
     if not len(rows):
         return out
@@ -42,10 +44,9 @@ def with_packets(y: Tensor, sources: Sequence[Source], noise_var: Any, out: Sepa
     return out
 
 
-def _scaled(estimate: Estimate) -> Tensor:
-    """What the others leave of a source, of unit mean power."""
-    gain = torch.as_tensor(estimate.state.gain, dtype=torch.float64).reshape(-1, 1)
-    return estimate.cleaned / gain.clamp_min(_LEAST)
+def _scaled(x: Tensor, estimate: Estimate) -> Tensor:
+    """Windows x in which a source has unit mean power."""
+    return x / torch.as_tensor(estimate.state.gain, dtype=torch.float64).reshape(-1, 1).clamp_min(_LEAST)
 
 
 def _left(y: Tensor, out: Separation) -> Tensor:

@@ -307,9 +307,9 @@ class Source(ABC):
         there are `gaps`; None where it is taken to be always on, or where its power alone shows when it is on (intermittent)."""
         return None
 
-    def gaps(self, x: Tensor) -> Tensor:
+    def gaps(self, x: Tensor, mixed: bool = False) -> Tensor:
         """Of a source in packets: whether windows x = s + noise, complex64 [batch, samples], show that it is not always on: bool
-        [batch]."""
+        [batch]. mixed: x holds all other sources too."""
         return torch.zeros(len(x), dtype=torch.bool)
 
     def lines(self, x: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -77,9 +77,9 @@ class LoraPackets(Source):
         """See Source.autocorrelation: while it is on."""
         return self.within.autocorrelation(lags)
 
-    def gaps(self, x: Tensor) -> Tensor:
+    def gaps(self, x: Tensor, mixed: bool = False) -> Tensor:
         """See Source.gaps."""
-        return torch.tensor([gaps(self.signal, row) for row in x.cpu()])
+        return torch.tensor([gaps(self.signal, row, mixed) for row in x.cpu()])
 
     def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the packets of each window, with amplitudes on the scale of x, and timing and carrier offset of

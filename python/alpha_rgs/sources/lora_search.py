@@ -35,6 +35,7 @@ _SILENT = 1e-9          # of the window's power: noise at least
 _CHIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)     # chips, to each side, by which places are wrong after the scan
 _FINE = (1, 2, 4, 8, 16)                        # parts of a chip: the last steps
 
+_CLEAR = 40.0           # nats in favour of each chirp, on the average, where a missing one is no accident
 _NONE = 0.5             # of the amplitude that chirps would have: weaker ones are not theirs
 _LEAST = 0.1            # of a packet's power, noise at least while its ends are looked for
 _MORE = 2               # chirps before and after a packet that may belong to it
@@ -100,11 +101,20 @@ class _Places:
             nats = (2 * amplitude * np.sqrt(power) - amplitude ** 2 * count) * count / np.where(there, energy, 1.0)
         return np.where(there, nats - self.floor, -np.inf)
 
+    def _places(self, run: Run) -> list[int]:
+        """Of a run's up-chirps."""
+        places = (run[0] + self.lead + k * _STEPS + (run[2] is not None and k >= run[2]) * int(DOWN * _STEPS)
+                  for k in range(run[1]))
+        return [p for p in places if 0 <= p < len(self.ups)]
+
+    def mean_nats(self, runs: Sequence[Run]) -> float:
+        """In favour of the up-chirps of runs."""
+        up = self.scores()[0]
+        return float(np.mean([up[p] for run in runs for p in self._places(run)]))
+
     def amplitude(self, run: Run) -> float:
         """Of a run's up-chirps."""
-        places = [run[0] + self.lead + k * _STEPS + (run[2] is not None and k >= run[2]) * int(DOWN * _STEPS)
-                  for k in range(run[1])]
-        own = [(self.ups[p] ** 0.5, self.seen[0][p]) for p in places if 0 <= p < len(self.ups)]
+        own = [(self.ups[p] ** 0.5, self.seen[0][p]) for p in self._places(run)]
         whole = [(size, seen) for size, seen in own if 2 * seen > self.signal.symbol_length] or own
         return float(np.median([size / seen for size, seen in whole]))
 
@@ -186,9 +196,12 @@ def _merged(runs: list[Run]) -> list[Run]:
     return out
 
 
-def gaps(signal: Signal, x: Tensor) -> bool:
-    """Whether a window x, complex [samples], shows that chirps of unit power are not always on, or their down-chirps."""
+def gaps(signal: Signal, x: Tensor, mixed: bool = False) -> bool:
+    """Whether a window x, complex [samples], shows that chirps of unit power are not always on, or their down-chirps. mixed: x
+    holds all other sources too, and says nothing unless chirps stand out."""
     runs = scanned(signal, x)
+    if mixed and not (runs and _Places(signal, x).mean_nats(runs) > _CLEAR):
+        return False
     step, half = signal.symbol_length // _STEPS, signal.symbol_length / 2
     if len(runs) != 1 or runs[0][2] is not None or _Places(signal, x).amplitude(runs[0]) < _NONE:
         return True
