@@ -260,7 +260,7 @@ def bursts(case: Annotated[str, typer.Option(help="Only those whose name holds t
     if not named:
         raise typer.BadParameter(f"{case!r}: no case holds this; there are {', '.join(study.label(*one) for one in study.CASES)}",
                                  param_hint="--case")
-    _table(save, named, lambda one: study.case(*one, draws, seed))
+    _table(save, named, lambda one: study.case(one[0], one[1], one[2], draws, seed))
 
 
 def _print_row(row: dict[str, Any]) -> None:

@@ -146,7 +146,8 @@ def test_the_page_names_those_that_may_come_in_bursts():
     table = page[page.index("**Bursts.**"):page.index("All other descriptions")]
     others = page[page.index("All other descriptions"):page.index("For PSK and QAM two limits")]
     sources = {name: priors.load(name).sampled()[0] for name in shipped.names()}
-    named = {name for name, source in sources.items() if source.intermittent or "bursts" in source.unknown}
+    named = {name for name, source in sources.items()
+             if source.intermittent or "bursts" in source.unknown or source.in_packets() is not None}
     assert set(re.findall("`([^`]+)`", table)) == named
     patterns = re.findall("`([^`]+)`", others)
     assert {name for name in sources if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)} == set(sources) - named

@@ -25,6 +25,7 @@ from .carriers import carrier_lacking, looked_over, placed, with_carriers
 from .framed_bursts import by_framed_bursts, come_and_go
 from .joint import joint, lmmse
 from .matched_filter import matched_filter
+from .packets import with_packets
 from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
@@ -103,13 +104,19 @@ def _by_carriers(pair: bool, method: str, free: Sequence[str], options: dict[str
 
 def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any, noise_var: Any, free: Sequence[str],
                 options: dict[str, Any]) -> Separation:
-    """By a pair's own method, or that of any sources."""
+    """By a pair's own method, or that of any sources. Windows of sources that may come in packets are searched each by itself."""
+    if len(y) > 1 and any(source.in_packets() is not None for source in given):
+        return one_by_one(y, given, (kappa, noise_var), lambda y, given, kappa, noise_var: _dispatched(
+            y, given, pair, method, kappa, noise_var, free, options))
     if pair and given[0].structure is Structure.CHAIN and not found_together(given[0], given[1], method):
         # whose files have always named a gain that nobody read
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
         out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
-        return replace(out, sources=pair_estimates(y, out))
+        out = replace(out, sources=pair_estimates(y, out))
+        known = [given[0], given[1] if kappa is None else given[1].with_state(gain=kappa)]
+        return out if options or method not in ("auto", "joint", "alpha_rgs") else with_packets(
+            y, known, noise_var, out, lambda y, sources, level: _dispatched(y, sources, True, method, None, level, free, {}))
     if pair and kappa is not None:
         given[1] = given[1].with_state(gain=kappa)
     out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)

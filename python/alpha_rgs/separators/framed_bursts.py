@@ -27,7 +27,7 @@ from .base import Separation, joined, left_over, mapped
 from .burst_rounds import BurstRounds
 from .burst_search import Runs, runs_beside
 from .core import by_core
-from .intermittent import _put_together
+from .intermittent import put_together
 from .joint_general import Part, joint_general
 from .joint_keyed import by_keyed, keyed_pair, undecided
 from .probing import by_denoisers
@@ -184,7 +184,7 @@ def _by_rounds(window: _Window, found: Any, steady: tuple[list[Source], list[dic
     level = float(left[:, off].mean()) if bool(off.any()) else float(left.mean())
     task = Rounds(window.y, window.sources, Synchronized([], [], []), window.gains, window.noise, window.noise_var, "joint", {},
                   ())
-    whole = _put_together(task, rounds, out)
+    whole = put_together(task, owner, rounds.sync, out)
     for k, own in enumerate(whole.sources):
         part = rounds.parts[owner.index(k)]
         if k not in found and part.symbol_variance is not None and window.sources[k].structure is Structure.CHAIN:

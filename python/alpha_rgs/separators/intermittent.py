@@ -66,7 +66,7 @@ def _ramped(task: Rounds, out: Separation) -> dict[int, Separation]:
         whole.left = _residual(y, single)
         before = float(whole.left.abs().square().mean())
         if whole.ramps():
-            again = _put_together(one, whole.owner, whole.sync, whole.separated())
+            again = put_together(one, whole.owner, whole.sync, whole.separated())
             if float(_residual(y, again).abs().square().mean()) < before:
                 known[row] = again
     return known
@@ -164,7 +164,7 @@ def _taken_apart(task: Rounds, runs: dict[int, Runs]) -> tuple[Separation, float
                         owner)
     whole.find({j: rest[k] for j, k in enumerate(owner) if k in runs},
                [(veiled.sync.sources[j], parts[k].variance) for k, j in steady.items()])
-    return _put_together(task, owner, whole.sync, whole.separated()), level
+    return put_together(task, owner, whole.sync, whole.separated()), level
 
 
 def _keyed(task: Rounds, veiled: Veiled, runs: dict[int, Runs]) -> bool:
@@ -187,7 +187,7 @@ def _by_pieces(task: Rounds, veiled: Veiled, runs: dict[int, Runs], noise: Tenso
     sync = Synchronized([known[1 - k], *found], [values, *[{} for _ in found]], [])
     out = separation(task.y, estimates, estimates[0].sinr_db, level, task.name,
                      {} if task.noise_var is not None else {"noise_var": level.float()})
-    return _put_together(task, owner, sync, out)
+    return put_together(task, owner, sync, out)
 
 
 def _veiled(task: Rounds, runs: dict[int, Runs]) -> Veiled:
@@ -210,7 +210,7 @@ def _veiled(task: Rounds, runs: dict[int, Runs]) -> Veiled:
     return Veiled(task.y, sources, sync, gains, task.noise, task.noise_var, task.name, task.options, task.free, owner)
 
 
-def _put_together(task: Rounds, owner: Sequence[int], sync: Synchronized, out: Separation) -> Separation:
+def put_together(task: Rounds, owner: Sequence[int], sync: Synchronized, out: Separation) -> Separation:
     """The Separation of sources, from that of their bursts. owner: whose each is."""
     estimates, gains = [], []
     found = {name: value for name, value in out.estimated.items() if not name.rpartition("_")[2].isdigit()}

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, State, Structure
+from ..sources.linear_modulation import NUISANCES
 from .attempt import Pair, attempt, initial_levels
 from .base import Separation, exchanged, joined, left_over, mapped, one_by_one
 from .estimate import Estimate
 from .intermittent import in_bursts, quietest
+from .packets import with_packets
 from .pair_hypotheses import by_hypotheses
 from .results import chain_estimate, demodulated, estimate_of, regrouped, resolved, separation
 from .synchronizing import lacking
@@ -50,12 +52,22 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
             window, own, method, level, pair, free, **options))
-    if two and chains and (method not in ("auto", "joint") or _fast(sources, chains[0]) or _lacking(sources)):
+    def again(y: Tensor, sources: Sequence[Source], noise_var: Any) -> Separation:
+        return separate_several(y, sources, method, noise_var, pair, free)
+
+    out = _separated(y, sources, method, noise_var, pair, free, chains[0] if two and chains else None, options)
+    return out if options else with_packets(y, sources, noise_var, out, again)
+
+
+def _separated(y: Tensor, sources: Sequence[Source], method: str, noise_var: Any, pair: Pair, free: Sequence[str],
+               chain: int | None, options: dict[str, Any]) -> Separation:
+    """See separate_several. chain: the train of pulses of a pair."""
+    if chain is not None and (method not in ("auto", "joint") or _fast(sources, chain) or _lacking(sources)):
         own = {**options, "free": free} if free else options
-        if method not in ("auto", "joint") or own or not _may_pause(sources, chains[0]):
-            return _by_pair(y, sources, chains[0], method, noise_var, pair, own)
-        return _by_pauses(y, sources, chains[0], noise_var, lambda y, sources, noise_var: _by_pair(
-            y, sources, chains[0], method, noise_var, pair, {}))
+        if method not in ("auto", "joint") or own or not _may_pause(sources, chain):
+            return _by_pair(y, sources, chain, method, noise_var, pair, own)
+        return _by_pauses(y, sources, chain, noise_var, lambda y, sources, noise_var: _by_pair(
+            y, sources, chain, method, noise_var, pair, {}))
     if among_bursts(sources) and method in ("auto", "joint") and not options:
         return one_by_one(y, sources, (noise_var,), under_bursts)
     groups = [source.parts for source in sources]
@@ -232,7 +244,9 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
     wanted: Any = sources[chain]
     other: Any = sources[1 - chain]
     out = pair(y, wanted, other, method=method, kappa=other.state.gain, noise_var=noise_var, **options)
-    wanted, other = resolved(wanted, out.estimated), resolved(other, out.estimated, "interference_")
+    searched = bool(wanted.unknown or options.get("free"))      # then its names are those of no other source
+    others = {name: value for name, value in out.estimated.items() if not (searched and name in NUISANCES)}
+    wanted, other = resolved(wanted, out.estimated), resolved(other, others, "interference_")
     if method == "auto" and not _fast(sources, chain) and not lacking(other) and other.linear_model(y.shape) is not None:
         known = [wanted, replace(cast(Any, other), gain=out.kappa.double())]
         known = known if chain == 0 else known[::-1]
@@ -244,7 +258,9 @@ def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number
     first = chain_estimate(y, wanted, out, gain)
     left = gain.square() * 10 ** (-first.sinr_db.double() / 10)
     kappa, cleaned = out.kappa.double(), y - out.soi
-    readable = not lacking(other) and not other.unknown
+    reader = other.demodulator()        # which may do without a phase
+    needless = () if reader is None or reader.coherent else (other.state_names.get("phase"),)
+    readable = not lacking(other) and not set(other.unknown).difference(needless)
     read = demodulated(other, cleaned, kappa.clamp_min(1e-9), out.noise_var.double() + left) if readable else None
     error = (cleaned - out.interference).abs().square().mean(1).double()
     sinr = 10 * torch.log10(kappa.square().clamp_min(1e-30) / error.clamp_min(1e-12 * kappa.square().clamp_min(1e-20)))

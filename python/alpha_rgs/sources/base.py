@@ -311,6 +311,16 @@ class Source(ABC):
         float64 [batch] that this takes (0: a window holds nothing of it). (self, None) of others."""
         return self, None
 
+    def in_packets(self) -> Source | None:
+        """The same source as one that comes in packets, finds these itself with their amplitudes (own_levels), and knows whether
+        there are `gaps`; None where it is taken to be always on, or where its power alone shows when it is on (intermittent)."""
+        return None
+
+    def gaps(self, x: Tensor, mixed: bool = False) -> Tensor:
+        """Of a source in packets: whether windows x = s + noise, complex64 [batch, samples], show that it is not always on: bool
+        [batch]. mixed: x holds all other sources too."""
+        return torch.zeros(len(x), dtype=torch.bool)
+
     def lines(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """(narrow lines in x, complex64 [batch, samples], their mean power [batch]) of a source that is known by its lines alone,
         its mean density being flat; None of others."""

@@ -21,13 +21,14 @@ from ..signals import Lora as Signal
 from ..signals.carrier import carrier, rotation
 from .base import Demodulated, Noise, Number, Source
 from .keys import frequency, instant, number, period, whole
+from .lora_packets import LoraPackets, bit_llrs
+from .lora_search import REACH
 
 _COARSE = 16        # candidates for the begin of a symbol, at first
 _FINE = 1 / 64      # of a sample: the last step
 # chips, to each side: a shift by whole chips keeps the tones whole, and only shows at the symbols' ends
 _CHIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _TURNS = 2          # over whole chips of carrier offset and of timing
-REACH = 0.02        # cycles per sample to each side: an unknown carrier offset lies within it
 _AT_ONCE = 1 << 16     # samples, of all candidates that are compared in one go
 _BEST = 4           # candidates that are looked around at each step, of which the likeliest may be none of the best yet
 
@@ -111,6 +112,12 @@ class Lora(Source):
     def demodulator(self) -> Any:
         """See Source.demodulator: dechirping."""
         return ChirpDemodulator(self)
+
+    def in_packets(self) -> Source | None:
+        """See Source.in_packets: where neither timing nor phase says that it is always on."""
+        if self.timing is not None or self.phase is not None:
+            return None
+        return LoraPackets(self, carrier_offset=self.carrier_offset, gain=self.gain)
 
     def autocorrelation(self, lags: Any) -> np.ndarray:
         """See Source.autocorrelation: (1 - |l|/M) times the chirp's cyclic autocorrelation; what neighbouring symbols of one
@@ -284,12 +291,7 @@ class ChirpDemodulator:
         start = length * torch.arange(blocks, device=device) - begin[:, None]
         seen = (torch.minimum(start + length, torch.tensor(x.shape[1])) - start.clamp_min(0)).clamp_min(0)
         at = torch.where(seen * 2 >= length, (start + length / 2).double(), torch.nan)
-        number = torch.arange(own.signal.chips, device=device)
-        bits, llrs = own.signal.spreading_factor, []
-        for bit in range(bits - 1, -1, -1):
-            one = (number >> bit & 1).bool()
-            llrs.append(weight[..., ~one].logsumexp(-1) - weight[..., one].logsumexp(-1))
-        return Demodulated(weight.argmax(-1).to(torch.complex64), torch.stack(llrs, -1).float(), at)
+        return Demodulated(weight.argmax(-1).to(torch.complex64), bit_llrs(weight, own.signal.spreading_factor), at)
 
 
 def _first(timing: Any, length: int) -> Tensor:

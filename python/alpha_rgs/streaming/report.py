@@ -83,7 +83,7 @@ def _bursts(prior: Source) -> list[tuple[str, str, str]]:
     """A row, none or one, on whether gaps are looked for."""
     if "bursts" in prior.unknown:
         return [("bursts", "estimated", "start, length, gain, phase and carrier offset of each")]
-    if prior.intermittent:
+    if prior.intermittent or prior.in_packets() is not None:
         return [("bursts", "estimated where there are gaps", "each with timing, phase, gain and carrier offset of its own")]
     endless = prior.structure is not Structure.BURSTS and "phase" in prior.unknown and not prior.learned
     return [("bursts", "none", "it is taken to be always on")] if endless else []
