@@ -63,11 +63,11 @@ def window(name, other, sir_db, seed):
     start = time.perf_counter()
     out = separate(y, [bursty, steady])
     seconds = time.perf_counter() - start
-    on, off = _places(spans)
+    on, off = places(spans)
     found = out.sources[0].waveform
     power = float(s[:, on].abs().square().mean())
     return (_decibels(power, (found - s)[:, on]), _decibels(10 ** (-sir_db / 10), (out.sources[1].waveform - b)[:, _EDGE:-_EDGE]),
-            _edge(found[0] != 0, spans), -_decibels(1.0, found[:, off]), seconds)
+            worst_edge(found[0] != 0, spans), -_decibels(1.0, found[:, off]), seconds)
 
 
 def _drawn(source, samples, generator):
@@ -78,7 +78,7 @@ def _drawn(source, samples, generator):
     return source.draw(1, samples, generator)[0]
 
 
-def _places(spans):
+def places(spans):
     """Samples well within bursts and well within gaps, bool [SAMPLES] each."""
     on, off = torch.zeros(SAMPLES, dtype=torch.bool), torch.ones(SAMPLES, dtype=torch.bool)
     for begin, end in spans:
@@ -87,7 +87,7 @@ def _places(spans):
     return on, off
 
 
-def _edge(on, spans):
+def worst_edge(on, spans):
     """Samples by which the worst edge of a burst is off; SAMPLES where there are more or fewer bursts."""
     step = torch.nn.functional.pad(on.int(), (1, 1)).diff()
     found = list(zip(torch.nonzero(step == 1)[:, 0].tolist(), torch.nonzero(step == -1)[:, 0].tolist()))

@@ -31,8 +31,8 @@ def test_info_describes_one(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "estimated", "words"), [
     ("ais", ("timing", "phase", "gain", "carrier_offset", "bursts"), ["±2 % of the sample rate inside"]),
-    ("p25", ("timing", "phase", "gain", "carrier_offset"), ["always on"]),
-    ("wifi", ("frame_offset", "phase", "gain", "carrier_offset"), ["always on"]),
+    ("p25", ("timing", "phase", "gain", "carrier_offset", "bursts"), ["where there are gaps"]),
+    ("wifi", ("frame_offset", "phase", "gain", "carrier_offset", "bursts"), ["where there are gaps"]),
     ("tetra", ("timing", "phase", "gain", "carrier_offset", "bursts"), ["of a known signal"]),
     ("adsb", ("gain", "carrier_offset", "bursts"), ["±500000 Hz"])])
 def test_info_lists_what_will_be_estimated(monkeypatch, name, estimated, words):

@@ -114,9 +114,11 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
             kappa = given[1].state.gain
         out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
         out = replace(out, sources=pair_estimates(y, out))
+        if options or method not in ("auto", "joint", "alpha_rgs") or given[1].in_packets() is None:
+            return out
         known = [given[0], given[1] if kappa is None else given[1].with_state(gain=kappa)]
-        return out if options or method not in ("auto", "joint", "alpha_rgs") else with_packets(
-            y, known, noise_var, out, lambda y, sources, level: _dispatched(y, sources, True, method, None, level, free, {}))
+        return with_packets(y, known, noise_var, out, lambda y, sources, level: _dispatched(
+            y, sources, True, method, None, level, free, {}))
     if pair and kappa is not None:
         given[1] = given[1].with_state(gain=kappa)
     out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)

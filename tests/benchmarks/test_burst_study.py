@@ -15,12 +15,12 @@ def _on(*spans):
 
 
 def test_edges_are_compared_with_the_truth():
-    assert bursts._edge(_on(*SPANS), SPANS) == 0
-    assert bursts._edge(_on((203, 1000), (1500, 2290)), SPANS) == 10
-    assert bursts._edge(_on((200, 2300)), SPANS) == bursts.SAMPLES
+    assert bursts.worst_edge(_on(*SPANS), SPANS) == 0
+    assert bursts.worst_edge(_on((203, 1000), (1500, 2290)), SPANS) == 10
+    assert bursts.worst_edge(_on((200, 2300)), SPANS) == bursts.SAMPLES
 
 
 def test_neither_bursts_nor_gaps_are_counted_near_an_edge():
-    on, off = bursts._places(SPANS)
+    on, off = bursts.places(SPANS)
     assert not bool((on & off).any()) and bool(on[240:960].all()) and bool(off[1040:1460].all())
     assert not bool((on | off)[960:1040].any())
