@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import ParameterError
+from ..errors import CapabilityError, ParameterError
 from .common import Output, Overwrite, at_rate, finite, levels, prior_of, write_json
 
 
@@ -36,18 +36,18 @@ def simulate(
     with recordings.all_or_nothing(output, [*names, "soi.toml", "interference.toml", "truth.json"], overwrite) as folder:
         if not 0 < sample_rate < math.inf:
             raise ParameterError(f"--sample-rate: {sample_rate} must be a positive number of Hz")
-        given, interference_prior = _sources(soi, interference, sample_rate)
-        levels(given, sir_db, snr_db)
-        soi_prior, unknown = mixtures.completed(given, seed)
+        given, reaches = zip(*_sources(soi, interference, sample_rate))
+        levels(given[0], sir_db, snr_db)
+        whole = [mixtures.completed(source, seed + k, reach) for k, (source, reach) in enumerate(zip(given, reaches))]
         try:
-            drawn = mixtures.draw(soi_prior, interference_prior, 1, samples, sir_db, snr_db, seed)
-        except ParameterError as error:
+            drawn = mixtures.draw(whole[0], whole[1], 1, samples, sir_db, snr_db, seed)
+        except (ParameterError, CapabilityError) as error:
             raise ParameterError(f"{interference or soi}: {error}") from None
         chosen = {"sir_db": finite(sir_db), "snr_db": finite(snr_db), "kappa": drawn.kappa, "noise_var": drawn.noise_var,
                   "seed": seed}
         truth: dict[str, Any] = {
             **chosen, "samples": samples, "soi": report.plain(drawn.soi), "interference": report.plain(drawn.interference),
-            "drawn": {"soi": unknown, "interference": _drawn(interference_prior, drawn.interference)},
+            "drawn": {"soi": _drawn(given[0], drawn.soi), "interference": _drawn(given[1], drawn.interference)},
             "bits": "".join(map(str, drawn.bits[0].tolist()))}
         comment = "; ".join(f"{key} {value:g}" for key, value in chosen.items() if value is not None)
         note = [{"core:sample_start": 0, "core:sample_count": samples, "core:label": "simulated", "core:comment": comment}]
@@ -69,27 +69,23 @@ def simulate(
                f"--interference {output / 'interference.toml'} -o {output / 'separated'}")
 
 
-def _sources(soi: pathlib.Path | None, interference: pathlib.Path | None, sample_rate: float) -> tuple[Any, Any]:
-    """Both sources, the paper's where no file is given. Raises ParameterError where one cannot be drawn."""
+def _sources(soi: pathlib.Path | None, interference: pathlib.Path | None, sample_rate: float) -> list[tuple[Any, float]]:
+    """Both sources, the paper's where no file is given, and how far from zero `separate` looks for their carrier offsets, cycles
+    per sample. Raises ParameterError where one cannot be drawn."""
     from ..sources import mixtures
-    from ..sources.base import Structure
+    from ..streaming.resampling import plan
 
-    wanted, other = mixtures.paper_priors(symbols=None)
-    if soi:
-        wanted = at_rate(prior_of(soi)[0], sample_rate)
-        if wanted.structure is not Structure.CHAIN:
-            raise ParameterError(f"{soi}: kind: {wanted.kind!r} cannot be simulated as the signal of interest yet; give a prior "
-                                 "of kind 'linear-modulation', such as tetra, and this one as --interference")
-    if interference:
-        other = at_rate(prior_of(interference)[0], sample_rate)
-        if other.learned or other.fitted:
-            raise ParameterError(f"{interference}: kind: {other.kind!r} cannot be simulated; give the TOML file of its structure")
-        if "carrier_offset" in set(other.unknown) - set(other.synchronizes):
-            other = other.with_state(carrier_offset=0.0)            # as `separate` takes it
-    return wanted, other
+    files: list[Any] = [prior_of(path)[0] if path else default
+                        for path, default in zip((soi, interference), mixtures.paper_priors(symbols=None))]
+    given = [at_rate(file, sample_rate) for file in files]
+    for path, source in zip((soi, interference), given):
+        if source.learned or source.fitted:
+            raise ParameterError(f"{path}: kind: {source.kind!r} cannot be simulated; give the TOML file of its structure")
+    inside = plan(files, sample_rate)
+    return [(source, own.carrier_reach * min(inside.ratio, 1.0)) for source, own in zip(given, inside.sources)]
 
 
 def _drawn(prior: Any, truth: Any) -> list[str]:
-    """Keys of the interference that its file leaves open, and that have a value in the mixture."""
+    """Keys of a source that its file leaves open, and that have a value in the mixture."""
     return [key for key in prior.state_names.values() if key != "gain" and getattr(prior, key, None) is None
             and getattr(truth, key, None) is not None]

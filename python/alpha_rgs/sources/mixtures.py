@@ -21,10 +21,12 @@ from ..signals import LinearModulation as LinearSignal
 from ..signals import Ofdm as OfdmSignal
 from ..signals.levels import amplitude, noise_variance
 from . import LinearModulation, Ofdm, Source
+from .base import Structure
 
 CASES = ("ofdm-qpsk", "ofdm-bpsk", "dsss", "dsss-noise")
 HELD_OUT = "held-out"   # none of the table's: to check on it what was chosen on those
 _OFFSET = 0.01          # cycles per sample: half of what is looked for
+_READ = 1e-3            # noise variance in which a waveform without noise is read
 DSSS_NOISE_DB = 13.5    # of dsss-noise: white noise this far below the interference
 
 
@@ -38,8 +40,8 @@ class Mixture:
     kappa: float
     noise_var: float
     bits: torch.Tensor
-    soi: LinearModulation
-    interference: Any       # a Source
+    soi: Any                # a Source, as is the interference
+    interference: Any
 
 
 def paper_priors(constellation: str = "qpsk", symbols: int | None = 160) -> Any:
@@ -83,9 +85,21 @@ def draw(soi: Any, interference: Source, batch: int, samples: Any, sir_db: float
     GMSK, GFSK: timing, phase; LoRa: timing) are drawn per window where the prior lacks them.
 
     sir_db: ratio of mean powers of SOI and interference; None for no interference. snr_db: SOI to noise per sample, None
-    for no noise. Powers are ensemble powers; the SOI's gain multiplies s. scrambled: for linear modulation, see _linear.
+    for no noise. Powers are ensemble powers; the SOI's gain multiplies s. Of a SOI that is no linear modulation what is unknown
+    is drawn too, and bits are those that its demodulator reads in s. scrambled: for linear modulation, see _linear.
     """
     g = torch.Generator().manual_seed(seed)
+    s, bits, soi = (_train if soi.structure is Structure.CHAIN else _waveform)(soi, batch, samples, g)
+    b, truth = alone(interference, batch, samples, g, scrambled)
+    gain = float(soi.state.gain)
+    kappa, noise_var = amplitude(gain, sir_db) or 0.0, noise_variance(gain, snr_db) or 0.0
+    y = s + kappa * b + noise_var ** 0.5 * noise((batch, samples), g)
+    return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
+
+
+def _train(soi: Any, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Any]:
+    """(a linear modulation as received, complex64 [batch, samples]; bits of the symbols inside, [batch, n]; the source as it
+    is)."""
     n = torch.arange(samples, dtype=torch.float64)
     if soi.carrier_offset is None:
         soi = replace(soi, carrier_offset=0.0)
@@ -95,7 +109,7 @@ def draw(soi: Any, interference: Source, batch: int, samples: Any, sir_db: float
         count = int(samples // soi.signal.samples_per_symbol) + 2 * reach
     else:
         timing, count = float(soi.timing), soi.symbols
-    bits = torch.randint(0, 2, (batch, count * soi.signal.alphabet.bits_per_symbol), generator=g)
+    bits = torch.randint(0, 2, (batch, count * soi.signal.alphabet.bits_per_symbol), generator=generator)
     symbols = soi.signal.alphabet.map(bits)
     turns = soi.signal.turns(round((timing - float(soi.timing)) / soi.signal.samples_per_symbol), count)
     turn = torch.polar(torch.ones(samples, dtype=torch.float64), soi.phase + 2 * torch.pi * soi.carrier_offset * n)
@@ -104,23 +118,33 @@ def draw(soi: Any, interference: Source, batch: int, samples: Any, sir_db: float
     inside = torch.arange(count)
     centre = timing + inside * soi.signal.samples_per_symbol
     inside = inside[(centre >= 0) & (centre < samples) & (inside >= max(first, 0))]
-    bits = bits.reshape(batch, count, -1)[:, inside].flatten(1)
-
-    b, truth = alone(interference, batch, samples, g, scrambled)
-    kappa, noise_var = amplitude(float(soi.gain), sir_db) or 0.0, noise_variance(float(soi.gain), snr_db) or 0.0
-    y = s + kappa * b + noise_var ** 0.5 * noise((batch, samples), g)
-    return Mixture(y, s, b, kappa, noise_var, bits.to(torch.uint8), soi, truth)
+    return s, bits.reshape(batch, count, -1)[:, inside].flatten(1), soi
 
 
-def completed(soi: Any, seed: int) -> tuple[Any, list[str]]:
-    """(a signal of interest of which all is known, the keys that were drawn): timing within a symbol, any phase, a carrier offset
-    of up to _OFFSET either side. A gain that is not known is 1: other levels are relative to it."""
-    rng, spans = np.random.default_rng([seed, 1]), {
-        "timing": (0.0, float(soi.signal.samples_per_symbol)), "phase": (0.0, 2 * np.pi), "carrier_offset": (-_OFFSET, _OFFSET)}
+def _waveform(soi: Any, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Any]:
+    """See _train: of any other source. Raises CapabilityError where that kind cannot be drawn."""
+    given = soi.state.gain
+    s, truth = soi.draw(batch, samples, generator)
+    truth = truth.with_state(gain=1.0 if given is None else float(given))
+    reader, bits = truth.demodulator(), torch.zeros(batch, 0, dtype=torch.int64)
+    if reader is not None and truth.structure is not Structure.BURSTS:
+        read = reader(s, _READ)
+        there = ~read.at.isnan().any(0)         # symbols that all windows hold
+        bits = (read.llrs[:, there] < 0).flatten(1).long()
+    return truth.state.gain * s, bits, truth
+
+
+def completed(soi: Any, seed: int, reach: float = 2 * _OFFSET) -> Any:
+    """A source whose carrier offset, where it is unknown, was drawn within half of what is searched, `reach` either side, cycles
+    per sample; of a linear modulation timing within a symbol and any phase too. A gain that is not known is 1: other levels are
+    relative to it."""
+    rng, spans = np.random.default_rng([seed, 1]), {"carrier_offset": (-reach / 2, reach / 2)}
+    if soi.structure is Structure.CHAIN:
+        spans = {"timing": (0.0, float(soi.signal.samples_per_symbol)), "phase": (0.0, 2 * np.pi), **spans}
     values = {key: float(rng.uniform(*span)) for key, span in spans.items()}
-    drawn = [key for key in spans if getattr(soi, key) is None]
-    gain = 1.0 if soi.gain is None else soi.gain
-    return replace(soi, gain=gain, **{key: values[key] for key in drawn}), drawn
+    drawn = {key: value for key, value in values.items() if key in soi.unknown}
+    gain = {"gain": 1.0} if "gain" in soi.state_names and soi.state.gain is None else {}
+    return replace(soi, **gain, **drawn)
 
 
 def alone(prior: Any, batch: int, samples: int, generator: torch.Generator, scrambled: Any = None) -> Any:

@@ -178,17 +178,18 @@ class Ofdm(Source):
         return plan.join(mean @ matrix.T * plan.here[..., None].to(x.device)) * turn
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> Any:
-        """See Source.draw: random carriers. Raises ParameterError where the constellation is unknown."""
-        if self.signal.alphabet.symmetry is None:
-            raise ParameterError("constellation: 'gaussian' carriers cannot be simulated; name an alphabet")
+        """See Source.draw: random points of the alphabet on all carriers, or Gaussian ones."""
         period, frames = self.signal.frame_length, -(-samples // self.signal.frame_length) + 1
         offset = torch.randint(0, period, (batch,), generator=generator) if self.frame_offset is None else torch.as_tensor(
             self.frame_offset).expand(batch)
         phase = 2 * torch.pi * torch.rand(batch, generator=generator) if self.phase is None else torch.as_tensor(
             self.phase).expand(batch)
-        bits = torch.randint(0, 2, (batch, frames * len(self.signal.carriers) * self.signal.alphabet.bits_per_symbol),
-                             generator=generator)
-        c = self.signal.alphabet.map(bits).reshape(batch, frames, -1)
+        alphabet, count = self.signal.alphabet, frames * len(self.signal.carriers)
+        if alphabet.symmetry is None:
+            c = torch.randn(batch, frames, len(self.signal.carriers), dtype=torch.complex64, generator=generator)
+        else:
+            bits = torch.randint(0, 2, (batch, count * alphabet.bits_per_symbol), generator=generator)
+            c = alphabet.map(bits).reshape(batch, frames, -1)
         whole = (c @ torch.tensor(self.matrix.T, dtype=torch.complex64)).flatten(1)
         n = torch.arange(samples, dtype=torch.float64)
         b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
