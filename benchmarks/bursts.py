@@ -17,7 +17,7 @@ BURSTY = {
                   "bandwidth_time": 0.5},
     "DMR": {"kind": "fsk", "samples_per_symbol": 10, "levels": 4, "modulation_index": 0.27, "pulse": "rrc", "rolloff": 0.2},
     "QPSK": {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 5, **PULSE},
-    "LoRa": {"kind": "lora", "spreading_factor": 5, "samples_per_chip": 2},
+    "LoRa": {"kind": "lora", "spreading_factor": 6, "samples_per_chip": 2},
     "OFDM": {"kind": "ofdm", "fft_size": 64, "cyclic_prefix": 16, "guards": [4, 3], "constellation": "qpsk"},
 }
 STEADY = {
