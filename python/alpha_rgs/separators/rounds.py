@@ -18,6 +18,7 @@ from .bursts import levelled
 from .core import by_core, by_elimination, pair_of
 from .joint_general import Part, chosen, joint_general
 from .joint_keyed import by_keyed, keyed_pair
+from .local_misfit import locally_doubted
 from .probing import by_denoisers
 from .results import result
 from .synchronizing import Synchronized, refined, synchronized
@@ -79,6 +80,8 @@ class Rounds:
         if self.noise_var is None and self.searched and all(source.decided for source in self.sources):
             parts = self._quieter(parts)
         out = result(y, sync.sources, parts, self.gains, self.noise, self.name, self.given, self.noise_var is None)
+        if self.keyed:
+            out = locally_doubted(y, sync.sources, out)
         return _reported(out, self.sources, sync, self.gains)
 
     def _goes_on(self, turn: int, before: Tensor) -> bool:
