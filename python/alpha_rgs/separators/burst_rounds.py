@@ -7,20 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..signals.constellations import Constellation
 from ..sources.base import Demodulated, Noise, Source
 from ..sources.burst import Burst, Undecided
-from ..synchronization.activity import stretches
 from ..synchronization.powers import densities, regressed_gains
+from .burst_search import LEAST, runs_of
 from .joint_general import Part, joint_general
 from .rounds import Rounds
 from .synchronizing import located
 
-_LEAST = 4              # times a source's memory (samples of a symbol): shorter bursts are not found, shorter pauses not believed
 _MOST, _FALLS = 6, 0.8  # rounds, and share of the noise before to which a further one brought it
 BURSTS_ALONE = 2        # rounds in which the others stay as they are
 _TURNS, _STEPS = 1, 16  # cycles over the window by which a carrier offset may be wrong, and steps of each
@@ -29,21 +27,6 @@ _WIDER = 2              # times a source's memory: how far from a burst its edge
 _BRIEF = 10             # passes of detection that looks for edges
 _RAMP, _AMISS = 3, 3.0  # times a source's memory at each end that may be no modulation; times the usual power left there
 _MATTERS = 0.25         # of a burst's power: less than that left at its ends is no ramp; a resampler leaves an eighth there
-Runs = list[tuple[int, int, float]]     # of each burst: first sample, one past the last, amplitude
-
-
-def runs_of(rest: Tensor, source: Source) -> tuple[Runs, float] | None:
-    """(a source's bursts in what all others leave, complex64 [samples]; power in the pauses); None where it does not pause, or
-    there is nothing of it."""
-    power, density = rest.abs().square().double().cpu().numpy(), np.asarray(source.psd(len(rest)))
-    found = stretches(power, float(np.mean(density ** 2)), _LEAST * source.memory)
-    if not found:
-        return None
-    off = np.ones(len(power), bool)
-    for begin, end in found:
-        off[begin:end] = False
-    level = float(power[off].mean())
-    return [(begin, end, max(float(power[begin:end].mean()) - level, level) ** 0.5) for begin, end in found], level
 
 
 @dataclass
@@ -140,7 +123,7 @@ class BurstRounds(Rounds):
             for _ in range(_RAMP):
                 begin += step * (float(power[begin:begin + step].mean()) > least)
                 end -= step * (float(power[end - step:end].mean()) > least)
-            if end - begin < _LEAST * step:
+            if end - begin < LEAST * step:
                 continue
             for low, high in ((burst.begin, begin), (end, burst.end)):
                 if high > low:

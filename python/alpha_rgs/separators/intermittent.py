@@ -18,7 +18,8 @@ from torch import Tensor
 from ..sources.base import Demodulated, Source, Structure
 from ..sources.burst import Burst, Undecided
 from .base import Separation, joined, left_over, mapped
-from .burst_rounds import BURSTS_ALONE, BurstRounds, Runs, Veiled, runs_of
+from .burst_rounds import BURSTS_ALONE, BurstRounds, Veiled
+from .burst_search import Runs, runs_of
 from .estimate import Estimate
 from .joint_general import joint_general
 from .joint_keyed import separable

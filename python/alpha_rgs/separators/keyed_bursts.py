@@ -15,8 +15,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..inference.stretch import largest_stretch
 from ..sources.base import Demodulated, Noise, Source, Structure
 from ..sources.burst import Burst
+from .burst_search import Runs
 from .estimate import Estimate
 from .joint_general import Part, joint_general
 from .keyed_nuisances import PLACES
@@ -24,7 +26,6 @@ from .results import on_grid
 from .rounds import Rounds
 from .synchronizing import Synchronized, located, synchronized
 
-Runs = Sequence[tuple[int, int, float]]     # of each burst: first sample, one past the last, amplitude
 _WIDER = (2, 1)         # times a symbol's memory: how far from where it is seen a burst's edges may be, in each round
 _ON = 0.05              # of its power and the noise's: so much less is left where a burst is on, whose symbols fit noise too
 
@@ -90,22 +91,11 @@ class _Piece(Rounds):
         alone = joint_general(self.y, [self.sync.sources[other]], [self.gains[other]], self.noise)[0].waveform
         price = _ON * (self.gains[self.place].square() + self.noise)[:, None]
         gained = (self.y - alone).abs().square() - left.abs().square() - price
-        total = torch.nn.functional.pad(gained[0, burst.begin:burst.end].double().cumsum(0), (1, 0))
-        begin, end = _largest(total.tolist())
+        begin, end, _ = largest_stretch(gained[0, burst.begin:burst.end].double().tolist())
         if end - begin < burst.memory:
             return burst.begin, burst.end
         begin, end, samples = burst.begin + begin, burst.begin + end, self.y.shape[1]
         return 0 if begin < burst.memory else begin, samples if samples - end < burst.memory else end
-
-
-def _largest(total: Sequence[float]) -> tuple[int, int]:
-    """(i, j), i <= j, for which total[j] - total[i] is largest."""
-    best, low, found = 0.0, 0, (0, 0)
-    for k, value in enumerate(total):
-        low = k if value < total[low] else low
-        if value - total[low] > best:
-            best, found = value - total[low], (low, k)
-    return found
 
 
 def by_pieces(task: Rounds, known: Sequence[Source], gains: Sequence[Tensor], place: int, runs: Runs,

@@ -52,6 +52,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
             window, own, method, level, pair, free, **options))
+
     def again(y: Tensor, sources: Sequence[Source], noise_var: Any) -> Separation:
         return separate_several(y, sources, method, noise_var, pair, free)
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..inference.stretch import largest_stretch
 from ..signals import Lora as Signal
 from .lora_packet import DOWN, Chirps, Packet, packet_means
 
@@ -343,7 +344,7 @@ def _bounded(signal: Signal, packet: Packet, x: Tensor, noise: float) -> Packet 
                    header=None if header is None else header + _MORE)
     ups, downs = (v[0].tolist() for v in Chirps(signal, wide, x).evidence(noise))
     if wide.header is None:
-        low, high, total = _best_stretch(ups)
+        low, high, total = largest_stretch(ups)
         found = replace(wide, begin=wide.begin + low * length, symbols=high - low)
     else:
         before, after = ups[:wide.header], ups[wide.header:]
@@ -352,15 +353,3 @@ def _bounded(signal: Signal, packet: Packet, x: Tensor, noise: float) -> Packet 
         total = sum(before[low:]) + sum(after[:high]) + sum(downs)
         found = replace(wide, begin=wide.begin + low * length, symbols=wide.header - low + high, header=wide.header - low)
     return found if total > _SHOWS else None
-
-
-def _best_stretch(values: Sequence[float]) -> tuple[int, int, float]:
-    """(first, one past the last, sum) of the stretch of the largest sum."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    best, low = (0, 0, 0.0), 0
-    for high in range(1, len(sums)):
-        if sums[high] - sums[low] > best[2]:
-            best = (low, high, float(sums[high] - sums[low]))
-        if sums[high] < sums[low]:
-            low = high
-    return best
