@@ -19,7 +19,7 @@ from .estimate import Estimate
 from .results import separation
 
 _SPAN = 3               # times the longest memory, of a source without a linear model: samples that are averaged
-_MORE = 2.0             # times the median: chance leaves 1.3 times of it, a symbol that the window's end cuts 1.8
+_MORE = 2.0             # times the median: no bit was wrong where less was left; symbols cut by a window end leave more too
 _WRONG = 0.15           # share of bits that are wrong there, see above
 
 
