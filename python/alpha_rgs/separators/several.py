@@ -117,15 +117,15 @@ def _by_itself(source: Source) -> bool:
 def unknown_linear_pair(sources: Sequence[Source], method: str) -> bool:
     """Whether two sources are linear modulations that both lack nuisances: each is found by its own cyclic lines. The search of a
     pair needs an interference whose band lies mostly beside the signal of interest's, and estimates no carrier offset of it."""
-    return _linear_pair(sources, method) and all(source.unknown for source in sources)
+    return linear_pair(sources, method) and all(source.unknown for source in sources)
 
 
 def _estimated_linear_pair(sources: Sequence[Source], method: str) -> bool:
     """Whether anything of two linear modulations is estimated, if only a gain."""
-    return _linear_pair(sources, method) and any(source.unknown or source.state.gain is None for source in sources)
+    return linear_pair(sources, method) and any(source.unknown or source.state.gain is None for source in sources)
 
 
-def _linear_pair(sources: Sequence[Any], method: str) -> bool:
+def linear_pair(sources: Sequence[Any], method: str) -> bool:
     """Whether two sources are linear modulations without channels, and the method is joint detection."""
     return method in ("auto", "joint") and len(sources) == 2 and all(
         source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel for source in sources)
