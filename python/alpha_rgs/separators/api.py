@@ -19,7 +19,7 @@ from ..synchronization.linear_modulation import shows_alone
 from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import NOTHING, Separation, finite, one_by_one, require
+from .base import NOTHING, Separation, by_levels, finite, one_by_one, require
 from .basis import basis
 from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
@@ -39,6 +39,7 @@ BRIEF = ("matched_filter", "amortised")         # over in a few operations of to
 
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
+_LEVELLED = (*_ASKING, "amortised")                         # who ask at levels of noise that are those of all windows
 _FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of one in a channel
 _TRACE = 1e-4           # of the power, what is none if it had to be found
 
@@ -265,7 +266,10 @@ def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var
     if name == "alpha_rgs" and soi.signal.channel:
         options = {**options, "preset": "white", "tones": 0}       # the search takes pulses for orthogonal
     with torch.inference_mode():
-        out = METHODS[name](y, soi, interference, kappa, noise_var, **options)
+        solve = partial(METHODS[name], **options)
+        levelled = name in _LEVELLED and "callback" not in options      # who watches sees all windows at once
+        out = by_levels(y, soi, interference, kappa, noise_var, solve) if levelled else solve(y, soi, interference, kappa,
+                                                                                            noise_var)
     out.method, out.estimated = name, found | out.estimated
     return out if delay is None else _moved_back(out, interference, delay)
 

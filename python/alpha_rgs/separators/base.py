@@ -153,9 +153,33 @@ def picked(a: Any, b: Any, first: Any) -> Any:
     return replace(a, **{name: pick(name) for name in ("soi", "interference", "symbols", "llrs", "quality")})
 
 
+_ABSENT = 1e-6          # a ratio of amplitudes, or of powers, below which what it is of counts as absent
+
+
 def decibels(value: Tensor) -> float:
     """A power rounded to whole decibels: filters that depend on it are made once and kept."""
     return 10 ** (round(10 * math.log10(max(float(value), 1e-9))) / 10)
+
+
+def by_levels(y: Tensor, soi: Any, interference: Any, kappa: Tensor, noise_var: Tensor,
+              solve: Callable[..., Separation]) -> Separation:
+    """solve(y, soi, interference, kappa, noise_var) of windows whose levels are alike to a whole decibel at a time: a denoiser is
+    asked at one level for a batch, and no window may depend on the others."""
+    gain = torch.as_tensor(soi.gain, dtype=torch.float64, device=y.device).reshape(-1)
+    ratios = [kappa.double() / gain, noise_var.double().reshape(-1) / kappa.double().square()]
+    level = torch.stack([20 * torch.log10(ratios[0].clamp_min(_ABSENT)).expand(len(y)),
+                         10 * torch.log10(ratios[1].clamp(_ABSENT, 1 / _ABSENT)).expand(len(y))], 1).round()
+    kinds, which = torch.unique(level, dim=0, return_inverse=True)
+    if len(kinds) == 1:
+        return solve(y, soi, interference, kappa, noise_var)
+    parts, order = [], []
+    for k in range(len(kinds)):
+        rows = torch.nonzero(which == k)[:, 0]
+        own = noise_var[rows] if noise_var.numel() > 1 else noise_var
+        parts.append(solve(y[rows], soi.select(rows), interference.select(rows), kappa[rows] if len(kappa) > 1 else kappa, own))
+        order.append(rows)
+    place = torch.cat(order).argsort()
+    return mapped(joined(parts), lambda t: t[place])
 
 
 _NEEDED = {Structure.CHAIN: "linear-modulation", Structure.FRAMES: "ofdm", Structure.BURSTS: "802.11 ofdm"}

@@ -4,12 +4,12 @@
 The posterior mean by detection: the strongest line of what is left (zero-padded Fourier transform), all frequencies refined by
 Gauss-Newton steps and all amplitudes by least squares together (CLEAN with joint least squares; Rife and Boorstyn, 1974 and 1976,
 of one and several tones), until no line stands out of the noise; then each amplitude is weighted by the probability that the line
-is one, and shrunk.
+is one, and shrunk. A line may drift or be keyed within a window (line_shapes.py).
 """
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import ParameterError
 from .base import Noise, Number, Source
 from .keys import number, whole
+from .line_shapes import Lines, middle_times, shaped
 
 _PAD = 4                # zero padding: a peak is at most 0.2 dB off its bin
 _STEPS = 2              # of Gauss-Newton after each new line, and _LAST at the end
@@ -30,7 +31,8 @@ _RIDGE = 1e-6
 
 @dataclass
 class Tones(Source):
-    """s(n) = sum_k A_k·exp(2j*pi*f_k·n), f_k constant over a window and anywhere in the band; unit mean power together.
+    """s(n) = sum_k A_k·exp(2j*pi*f_k·n), f_k anywhere in the band; unit mean power together. In a window f_k may drift linearly,
+    and A_k be keyed on and off.
 
     count: how many lines at most, 1 to 32: no more are looked for. Frequencies closer than about one over the window's length
     count as one line. Their density is flat on the mean, so kappa and noise_var follow from the lines themselves (`lines`).
@@ -70,8 +72,9 @@ class Tones(Source):
             frequency = frequency.sort(1).values * (1 - apart) + torch.arange(self.count) * apart / self.count
         power = 0.5 + torch.rand(batch, self.count, generator=generator, dtype=torch.float64)
         phase = 2 * torch.pi * torch.rand(batch, self.count, generator=generator, dtype=torch.float64)
-        amplitude = torch.polar((power / power.sum(1, keepdim=True)).sqrt(), phase)
-        return (_lines(frequency, samples) @ amplitude[..., None])[..., 0].to(torch.complex64), self
+        amplitude = torch.polar((power / power.sum(1, keepdim=True)).sqrt(), phase + torch.pi * (samples - 1) * frequency)
+        waves = Lines(frequency, torch.zeros_like(frequency), torch.ones(batch, self.count, samples, dtype=torch.bool)).waves
+        return (waves @ amplitude[..., None])[..., 0].to(torch.complex64), self
 
     def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
         """See Source.denoise, white noise alone, its variance a float or [batch].
@@ -93,7 +96,7 @@ class Tones(Source):
         x = x.to(torch.complex128)
         noise_var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(batch, 1)
         limit = math.log(_PAD * samples / _FALSE)           # a bin's energy over the noise is exponential of mean 1
-        frequency, floors = x.new_zeros(batch, 0).real, x.new_zeros(batch, 0).real
+        lines, floors = Lines.none(batch, samples, x.device), x.new_zeros(batch, 0).real
         amplitude, rest = x.new_zeros(batch, 0), x
         going = torch.ones(batch, dtype=torch.bool, device=x.device)
         for _ in range(self.count):
@@ -104,16 +107,24 @@ class Tones(Source):
             if not bool(going.any()):
                 break
             # a window that is done gets a line that is switched off: its place in the batch must hold something
-            frequency = torch.cat([frequency, torch.where(going[:, None], at / (_PAD * samples), torch.nan)], 1)
+            lines = lines.with_line(torch.where(going[:, None], at / (_PAD * samples), torch.nan))
             floors = torch.cat([floors, floor], 1)
-            frequency, amplitude, rest = _refine(x, frequency, _STEPS)
-        if frequency.shape[1] == 0:
-            return torch.zeros_like(x), frequency, amplitude
-        frequency, amplitude, rest = _refine(x, frequency, _LAST)
-        ratio = samples * amplitude.abs().square() / floors
+            lines, amplitude, rest = _refine(x, lines, _STEPS)
+            least = torch.full_like(floor, limit)
+            if lines.frequency.shape[1] < self.count:       # two lines beat: another line is the simpler explanation
+                another = torch.fft.fft(rest, _PAD * samples).abs().square().amax(1, keepdim=True) / samples
+                least = torch.maximum(least, another / floor)
+            lines, amplitude, rest = _shaped(x, lines, amplitude, rest, -1, floor, least)
+        if lines.frequency.shape[1] == 0:
+            return torch.zeros_like(x), lines.frequency, amplitude
+        for k in range(lines.frequency.shape[1] - 1):       # what another line hid
+            floor = floors[:, k:k + 1]
+            lines, amplitude, rest = _shaped(x, lines, amplitude, rest, k, floor, torch.full_like(floor, limit))
+        lines, amplitude, rest = _refine(x, lines, _LAST)
+        ratio = lines.on.sum(2) * amplitude.abs().square() / floors
         present = torch.sigmoid(ratio - limit) * (1 - 1 / ratio.clamp_min(1.0))
-        amplitude = torch.where(frequency.isnan(), 0, amplitude * present)
-        return (_lines(frequency, samples) @ amplitude[..., None])[..., 0], frequency, amplitude
+        amplitude = torch.where(lines.frequency.isnan(), 0, amplitude * present)
+        return (lines.waves @ amplitude[..., None])[..., 0], lines.frequency, amplitude
 
 
 def _around(energy: Tensor, at: Tensor) -> Tensor:
@@ -124,30 +135,34 @@ def _around(energy: Tensor, at: Tensor) -> Tensor:
     return energy.gather(1, (at + away) % bins).median(1, keepdim=True).values / math.log(2)
 
 
-def _lines(frequency: Tensor, samples: int) -> Tensor:
-    """exp(2j*pi*f·n), complex128 [batch, samples, count]; zero for a frequency that is NaN."""
-    angle = 2 * torch.pi * frequency[:, None].nan_to_num() * torch.arange(samples, dtype=torch.float64,
-                                                                         device=frequency.device)[:, None]
-    return torch.polar((~frequency.isnan()).to(angle)[:, None].expand_as(angle).contiguous(), angle)
+def _shaped(x: Tensor, lines: Lines, amplitude: Tensor, rest: Tensor, k: int, floor: Tensor,
+            least: Tensor) -> tuple[Lines, Tensor, Tensor]:
+    """As _refine, once line k is looked at by itself; see line_shapes.shaped."""
+    k = k % lines.frequency.shape[1]
+    own = amplitude[:, k:k + 1] * lines.waves[..., k]
+    return _refine(x, shaped(lines, k, rest + own, floor, least), _STEPS)
 
 
-def _refine(x: Tensor, frequency: Tensor, steps: int) -> Any:
-    """(frequencies, amplitudes [batch, count], rest [batch, samples]): least squares in all amplitudes, and Gauss-Newton steps of
-    all frequencies with them, no more than half a bin each."""
-    samples = x.shape[1]
-    n = (torch.arange(samples, dtype=torch.float64, device=x.device) - (samples - 1) / 2) / samples
+def _refine(x: Tensor, lines: Lines, steps: int) -> tuple[Lines, Tensor, Tensor]:
+    """(lines, amplitudes [batch, count], rest [batch, samples]): least squares in all amplitudes, and Gauss-Newton steps of all
+    frequencies with them, and of drifts, no more than half a bin each."""
+    samples, k = x.shape[1], lines.frequency.shape[1]
+    n = middle_times(samples, x.device)[:, None] / samples
+    drifting = lines.drift != 0
     for step in range(steps + 1):
-        e = _lines(frequency, samples)
+        e = lines.waves
         amplitude = _solve(e, x)
         rest = x - (e @ amplitude[..., None])[..., 0]
         if step == steps:
-            return frequency, amplitude, rest
+            break
         # dx = sum_k dA_k·e_k + A_k·2j*pi*N·df_k·n/N·e_k: with all A_k free, real parts alone belong to df
-        columns = torch.cat([e, e * n[:, None]], 2)
-        both = _solve(columns, x)
-        k = frequency.shape[1]
-        move = (both[:, k:] / (2j * torch.pi * samples * amplitude)).real.nan_to_num(0.0, 0.0, 0.0)
-        frequency = frequency + move.clamp(-0.5 / samples, 0.5 / samples)
+        columns = [e, e * n, e * n.square() * drifting[:, None]] if bool(drifting.any()) else [e, e * n]
+        both = _solve(torch.cat(columns, 2), x)
+        moves = [(part / (2j * torch.pi * amplitude)).real.nan_to_num(0.0, 0.0, 0.0).clamp(-0.5, 0.5)
+                 for part in both.split(k, 1)[1:]]
+        drift = lines.drift + 2 * moves[1] * drifting / samples ** 2 if len(moves) > 1 else lines.drift
+        lines = replace(lines, frequency=lines.frequency + moves[0] / samples, drift=drift)
+    return lines, amplitude, rest
 
 
 def _solve(columns: Tensor, x: Tensor) -> Tensor:
