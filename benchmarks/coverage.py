@@ -69,8 +69,7 @@ SOIS = (Soi("QPSK, 16", "qpsk", 16, 8.25), Soi("QPSK, 8", "qpsk", 8, 8.25), Soi(
 INTERFERENCES: dict[str, dict[str, Any]] = {
     "OFDM-QPSK": {"kind": "ofdm", "fft_size": 64, "cyclic_prefix": 16, "guards": [4, 3], "constellation": "qpsk"},
     "802.11 bursts": {"kind": "ofdm", "preset": "802.11"},
-    "QPSK, 5": {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 5, "rolloff": 0.35, "span": 8,
-                "gain": 1.0},
+    "QPSK, 5": {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 5, "rolloff": 0.35, "span": 8},
     "GMSK": {"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3},
     "LoRa": {"kind": "lora", "spreading_factor": 7, "samples_per_chip": 4},
     "3 tones": {"kind": "tones", "count": 3}}

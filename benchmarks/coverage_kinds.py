@@ -100,7 +100,7 @@ def cell(kind: Kind, interference: str, condition: Condition, windows: int = 2, 
     snr = level_db(kind) + (STRONGER_DB if condition.stronger_db else 0.0)
     g = torch.Generator().manual_seed(zlib.crc32(f"{kind.name} {interference} {condition.name}".encode(), seed - 1))
     s, truth = alone(kind.source, windows, SAMPLES, g)
-    other = from_dict({key: value for key, value in INTERFERENCES[interference].items() if key != "gain"})     # as received
+    other = from_dict(dict(INTERFERENCES[interference]))
     b, level = alone(other, windows, SAMPLES, g)[0], 10 ** (-snr / 10)
     y = s + 10 ** (-condition.sir_db / 20) * b + level ** 0.5 * noise(s.shape, g)
     reader, curve = _reader(truth), _curve(kind.name)

@@ -15,7 +15,6 @@ from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..synchronization import acquire, offset_of_zero
-from ..synchronization.linear_modulation import shows_alone
 from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
@@ -30,7 +29,7 @@ from .packets import with_packets
 from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
-from .several import check_apart, linear_pair, separate_several, unknown_linear_pair
+from .several import check_apart, linear_pair, separate_several
 
 METHODS: dict[str, Callable[..., Separation]] = {
     "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
@@ -123,7 +122,7 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
             y, sources, True, method, None, level, free, {}))
     if pair and kappa is not None:
         given[1] = given[1].with_state(gain=kappa)
-    elif pair and _hidden(given[0], given[1], method):      # see above
+    elif pair and given[0].structure is given[1].structure is Structure.CHAIN:      # see above
         given[1] = replace(given[1], gain=None)
     out = separate_several(y, given, method, noise_var, _separate_pair, free, **options)
     if pair and given[1].state.gain is None:
@@ -133,17 +132,11 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
 
 def found_together(soi: Source, interference: Source, method: str = "auto") -> bool:
     """Whether an interference is found with the signal of interest and not before it: a sum that lacks nuisances, bursts whose
-    amplitudes are their own, or a linear modulation that lacks nuisances, where the signal of interest lacks some too or hides
-    it."""
-    bursts = interference.own_levels and bool(interference.unknown)
+    amplitudes are their own, or a linear modulation that lacks nuisances beside another one, which may hide it."""
+    if not interference.unknown:
+        return False
     sums = len(interference.parts) > 1 and interference.unknown_parts
-    return bursts or bool(sums) or unknown_linear_pair([soi, interference], method) or _hidden(soi, interference, method)
-
-
-def _hidden(soi: Any, interference: Any, method: str) -> bool:
-    """Whether an interference is a linear modulation whose band lies so much within the signal of interest's that it cannot be
-    found before that."""
-    return linear_pair([soi, interference], method) and bool(interference.unknown) and not shows_alone(soi, interference)
+    return interference.own_levels or bool(sums) or linear_pair([soi, interference], method)
 
 
 def choose(method: str, soi: LinearModulation, interference: Source) -> str:

@@ -91,6 +91,11 @@ def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
     return walk(out)
 
 
+def window_of(out: Separation, row: int) -> Separation:
+    """One window of a batch; what is alike in all windows may have a batch of one."""
+    return mapped(out, lambda t: t[row:row + 1] if len(t) > 1 else t)
+
+
 def joined(parts: list[Separation]) -> Separation:
     """Separations of parts of a batch, as one."""
     def cat(values: list[Any], missing: float = 0.0) -> Any:
@@ -117,9 +122,7 @@ def exchanged(out: Separation, rows: Tensor, other: Separation, better: Tensor) 
     place = {int(row): k for k, row in enumerate(rows.tolist()) if bool(better[k])}
     if not place:
         return out
-    ones, twos = (mapped(v, lambda t: t.unsqueeze(1)) for v in (out, other))
-    return joined([mapped(twos, lambda t, k=place[row]: t[k]) if row in place else mapped(ones, lambda t, k=row: t[k])
-                   for row in range(len(out.noise_var))])
+    return joined([window_of(other, place[row]) if row in place else window_of(out, row) for row in range(len(out.noise_var))])
 
 
 def _alike(values: list[Tensor], missing: float) -> list[Tensor]:
@@ -249,11 +252,13 @@ def spread_error_probability(out: Separation, prior: LinearModulation, times: fl
     return out
 
 
-def expected_near(llrs: Tensor, reach: int) -> Tensor:
+def expected_near(llrs: Tensor, reach: int, there: Tensor | None = None) -> Tensor:
     """The share of wrong bits that LLRs [batch, symbols, bits] expect of each symbol and `reach` others to either side, [batch,
-    symbols]."""
+    symbols]. there: which symbols lie in the window, bool [batch, symbols]: others, of which it holds an edge, do not count."""
     wrong = torch.sigmoid(-llrs.abs()).mean(2)
-    return torch.nn.functional.avg_pool1d(wrong[:, None], 2 * reach + 1, 1, reach, count_include_pad=False)[:, 0]
+    counted = torch.ones_like(wrong) if there is None else there.to(wrong)
+    total, count = (torch.nn.functional.avg_pool1d(v[:, None], 2 * reach + 1, 1, reach)[:, 0] for v in (wrong * counted, counted))
+    return total / count.clamp_min(1e-6)
 
 
 def doubted(llrs: Tensor, share: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -23,7 +24,7 @@ from ..synchronization.evidence import ranked
 from ..synchronization.levels import NOISE_FLOOR
 from ..synchronization.powers import densities
 from .attempt import initial_levels
-from .base import Separation, joined, left_over, mapped
+from .base import Separation, joined, left_over, window_of
 from .burst_rounds import BurstRounds
 from .burst_search import Runs, runs_beside
 from .core import by_core
@@ -71,10 +72,9 @@ def by_framed_bursts(y: Tensor, sources: Sequence[Source], kappa: Any, noise_var
         return endless(y, sources, kappa, noise_var)
     if doubted:
         some = torch.tensor(doubted)
-        rest = mapped(endless(y[some], [source.select(some) for source in sources], _rows(kappa, some), _rows(noise_var, some)),
-                      lambda t: t.unsqueeze(1))
+        rest = endless(y[some], [source.select(some) for source in sources], _rows(kappa, some), _rows(noise_var, some))
         for k, row in enumerate(doubted):
-            own, seen = mapped(rest, lambda t, k=k: t[k]), y[row:row + 1]
+            own, seen = window_of(rest, k), y[row:row + 1]
             if row not in windows or bool(left_over(seen, own) < left_over(seen, windows[row])):
                 windows[row] = own
     return joined([windows[row] for row in range(len(y))])
@@ -248,10 +248,11 @@ def by_regions(y: Tensor, sources: Sequence[Any], gains: Sequence[Tensor], noise
     steady = [k for k in range(len(sources)) if k not in order]
     begins = [0, *(sources[k].end for k in order[:-1])]
     ends = [*(sources[k].begin for k in order[1:]), samples]
-    middle = [(a + b) // 2 for a, b in zip(begins[1:], ends)]
+    middle = list(accumulate(((a + b) // 2 for a, b in zip(begins[1:], ends)), max))
     found: list[list[Part]] = [[] for _ in sources]
     for k, begin, end, low, high in zip(order, begins, ends, [0, *middle], [*middle, samples]):
         burst = sources[k]
+        begin, end = min(begin, low), max(end, high)            # edges of two that were found apart may cross
         here = [*(sources[j].at(begin) for j in steady),
                 replace(burst.within.at(begin - burst.begin), on=(burst.begin - begin, burst.end - begin))]
         parts = _in_region(y[:, begin:end], here, [gains[j] for j in (*steady, k)], noise, last)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..sources.base import Demodulated, Source, Structure
 from ..sources.burst import Burst, Undecided
-from .base import Separation, joined, left_over, mapped
+from .base import Separation, joined, left_over, window_of
 from .burst_rounds import BURSTS_ALONE, BurstRounds, Veiled
 from .burst_search import Runs, runs_of
 from .estimate import Estimate
@@ -40,9 +40,8 @@ def separated(task: Rounds) -> Separation:
         ramped = _ramped(rest, out)
         if not found and not ramped:
             return out
-        whole = mapped(out, lambda t: t.unsqueeze(1))
         for k, row in enumerate(doubted):
-            own = ramped[k] if k in ramped else mapped(whole, lambda t, k=k: t[k])
+            own = ramped[k] if k in ramped else window_of(out, k)
             y = task.y[row:row + 1]
             if row not in windows or bool(left_over(y, own) < left_over(y, windows[row])):
                 windows[row] = own
@@ -63,8 +62,7 @@ def _ramped(task: Rounds, out: Separation) -> dict[int, Separation]:
                          for own in (one.sources, one.sync.sources))
         whole = BurstRounds(y, sources, Synchronized(sync, one.sync.found, one.gains), one.gains, one.noise, one.noise_var,
                             one.name, one.options, one.free, list(range(len(sources))), BURSTS_ALONE, True)
-        single = mapped(mapped(out, lambda t: t.unsqueeze(1)), lambda t, row=row: t[row])
-        whole.left = _residual(y, single)
+        whole.left = _residual(y, window_of(out, row))
         before = float(whole.left.abs().square().mean())
         if whole.ramps():
             again = put_together(one, whole.owner, whole.sync, whole.separated())

@@ -151,7 +151,7 @@ class _System:
             var = var * scale[:, None, None].clamp_min(1.0)
         demodulated = Demodulated(*model.decode(unknowns.mean, var))
         if len(self.models) > 1 and demodulated.llrs.shape[1]:
-            share = _SPREAD * expected_near(demodulated.llrs, _REACH)
+            share = _SPREAD * expected_near(demodulated.llrs, _REACH, ~demodulated.at.isnan())
             demodulated = replace(demodulated, llrs=doubted(demodulated.llrs, share))
         return Part(*found, demodulated, error)
 

@@ -19,7 +19,7 @@ from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, State, Structure
 from ..sources.linear_modulation import NUISANCES
 from .attempt import Pair, attempt, initial_levels
-from .base import Separation, exchanged, joined, left_over, mapped, one_by_one
+from .base import Separation, exchanged, joined, left_over, mapped, one_by_one, window_of
 from .estimate import Estimate
 from .intermittent import in_bursts, quietest
 from .packets import with_packets
@@ -114,19 +114,15 @@ def _by_itself(source: Source) -> bool:
     return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear) or source.keyed
 
 
-def unknown_linear_pair(sources: Sequence[Source], method: str) -> bool:
-    """Whether two sources are linear modulations that both lack nuisances: each is found by its own cyclic lines. The search of a
-    pair needs an interference whose band lies mostly beside the signal of interest's, and estimates no carrier offset of it."""
-    return linear_pair(sources, method) and all(source.unknown for source in sources)
-
-
 def _estimated_linear_pair(sources: Sequence[Source], method: str) -> bool:
     """Whether anything of two linear modulations is estimated, if only a gain."""
     return linear_pair(sources, method) and any(source.unknown or source.state.gain is None for source in sources)
 
 
 def linear_pair(sources: Sequence[Any], method: str) -> bool:
-    """Whether two sources are linear modulations without channels, and the method is joint detection."""
+    """Whether two sources are linear modulations without channels, and the method is joint detection: each is found by its own
+    cyclic lines. The search of a pair needs an interference whose band lies mostly beside the wanted signal's, estimates no
+    carrier offset of it, and loses 4 to 17 dB of 16QAM."""
     return method in ("auto", "joint") and len(sources) == 2 and all(
         source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel for source in sources)
 
@@ -229,10 +225,9 @@ def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any,
         if not found:
             return endless(y, sources, noise_var)
         some = noise_var[doubted] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
-        rest = mapped(endless(y[doubted], [source.select(doubted) for source in sources], some), lambda t: t.unsqueeze(1))
+        rest = endless(y[doubted], [source.select(doubted) for source in sources], some)
         for k, row in enumerate(doubted.tolist()):
-            own = mapped(rest, lambda t, k=k: t[k])
-            seen = y[row:row + 1]
+            own, seen = window_of(rest, k), y[row:row + 1]
             if row not in windows or bool(left_over(seen, own) < left_over(seen, windows[row])):
                 windows[row] = own
     return joined([windows[row] for row in range(len(y))])

@@ -268,11 +268,11 @@ def _begun(signal: Signal, run: Run, x: Tensor, noise: float, carrier_offset: fl
 
 
 def _amplitude(chirps: Chirps, noise: float) -> float:
-    """By the power of the strongest shifts."""
+    """By the power of the strongest shifts; 0 of a packet none of which is in the window."""
     z, count, down, seen = chirps.matched()
     power = float(z.abs().square().amax(-1).sum() + down.abs().square().sum())
     count, total = torch.cat([count, seen], 1), float((count ** 2).sum() + (seen ** 2).sum())
-    return max((power - noise * float(count.sum())) / total, 1e-3 * power / total) ** 0.5
+    return max((power - noise * float(count.sum())) / total, 1e-3 * power / total) ** 0.5 if total else 0.0
 
 
 def _fitted(signal: Signal, packet: Packet, x: Tensor, noise: float, moves: bool) -> Packet | None:
@@ -293,6 +293,8 @@ def _fitted(signal: Signal, packet: Packet, x: Tensor, noise: float, moves: bool
         plain = replace(packet, symbols=packet.symbols + round(DOWN), header=None)      # noise looked like down-chirps
         return _fitted(signal, plain, x, noise, moves)
     packet = replace(packet, amplitude=_amplitude(Chirps(signal, packet, x), noise))
+    if not packet.amplitude:
+        return None
     left = noise - packet.amplitude ** 2 * min(1.0, packet.end(signal.symbol_length) / len(x))
     bounded = _bounded(signal, packet, x, max(left, _LEAST * packet.amplitude ** 2))
     return None if bounded is None else replace(bounded, amplitude=_amplitude(Chirps(signal, bounded, x), noise))

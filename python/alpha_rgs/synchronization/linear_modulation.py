@@ -24,7 +24,6 @@ _FRACTIONS = 8          # of a sample, in the search
 _STEPS = 4              # of the least squares: each decides the symbols anew
 _WHITE = 0.02           # c of the search, relative to the mixture's power: SOI at -3 … -24 dB, SNR unknown
 _CLEAR = 0.5            # share of the interference's power outside the SOI's band without which decisions would be wrong
-_BINS = 1024            # frequencies by which that is seen before there are samples
 _SIGMAS = 3.0           # beyond which what is left, shaped like the interference, is no chance
 _LEFT = 1e-3            # what is white at least, relative to the SOI's power
 
@@ -42,7 +41,8 @@ def acquire_linear(y: Tensor, soi: Any, interference: Any, kappa: Number | None 
     gain = column(soi.gain, x).real
     spectrum = gain.square() * _spectrum(soi, float(soi.carrier_offset) - float(interference.carrier_offset), x)
     own = _spectrum(interference, 0.0, x)
-    if (clear := _outside(own, spectrum)) < _CLEAR:
+    clear = float((own * (spectrum < 0.01 * spectrum.max(1, keepdim=True).values)).sum(1).min() / own.sum())
+    if clear < _CLEAR:
         raise ParameterError(f"interference: only {100 * clear:.0f} % of its power lies outside the signal of interest's band, "
                              "too little to find its timing, phase and kappa; give them, and noise_var (--snr-db), or give both "
                              "as sources, none preferred (--source)")
@@ -76,21 +76,6 @@ def acquire_linear(y: Tensor, soi: Any, interference: Any, kappa: Number | None 
     if noise_var is None:
         found["noise_var"], found["noise_var_std"] = white.float().clamp_min(1e-9), error.float()
     return replace(interference, **filled), found
-
-
-def shows_alone(soi: LinearModulation, interference: LinearModulation) -> bool:
-    """Whether enough of the interference's power lies outside the signal of interest's band for acquire_linear to find it; a
-    carrier offset that is not known counts as 0."""
-    apart = [torch.as_tensor(0.0 if source.carrier_offset is None else source.carrier_offset).double().reshape(-1)
-             for source in (soi, interference)]
-    like = torch.empty(1, _BINS)
-    return all(_outside(_spectrum(interference, 0.0, like), _spectrum(soi, float(offset), like)) >= _CLEAR
-               for offset in torch.unique(apart[0] - apart[1]))
-
-
-def _outside(own: Tensor, other: Tensor) -> float:
-    """The share of the power of a spectrum where another one is weak, the least of a batch [1 or batch, frequencies]."""
-    return float((own * (other < 0.01 * other.max(1, keepdim=True).values)).sum(1).min() / own.sum())
 
 
 def _spectrum(source: LinearModulation, offset: float, like: Tensor) -> Tensor:
