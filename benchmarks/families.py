@@ -85,8 +85,8 @@ BEATING = ("1 tone", "3 tones")         # their power in a window is not their m
 def family(name, sir_db=-10.0, snr_db=20.0, windows=4, seed=1):
     """The paper's QPSK under an interference of FAMILIES, its nuisances drawn. Returns a dict: family, bit error rates of the
     matched_filter, with kappa, noise and nuisances known, and with all of the interference estimated; ms per window of the last;
-    kappa_off, noise_off: rms error of the estimates over their reported standard deviation (of BEATING: kappa in that window), None
-    where none is reported."""
+    kappa_off, noise_off: rms error of the estimates over their reported standard deviation (of BEATING: kappa in that window),
+    None where none is reported."""
     soi, interference = paper_priors(symbols=None)[0], from_dict(dict(FAMILIES[name]))
     mixture = draw(soi, interference, windows, 2560, sir_db, snr_db, seed)
     levels: dict[str, Any] = {"kappa": mixture.kappa, "noise_var": mixture.noise_var}

@@ -347,6 +347,12 @@ class Source(ABC):
         """Samples per symbol of a source with Structure.CHAIN; 0 of others. Where it is whole, an int, windows must tile them."""
         return 0
 
+    def with_symbol_period(self, period: float) -> Self:
+        """The same source with another symbol_period; itself where it has none."""
+        own = cast(Any, self)
+        signal = dataclasses.replace(own.signal, samples_per_symbol=period) if self.symbol_period else None
+        return self if signal is None else dataclasses.replace(own, signal=signal)
+
     @property
     def memory(self) -> int:
         """Samples that one of its symbols takes: windows are several times as long, with a few of them as context."""

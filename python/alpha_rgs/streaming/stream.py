@@ -21,6 +21,7 @@ from ..sources.linear_modulation import LinearModulation
 from . import reliability
 from .engine import Engine
 from .resampling import inside, plan, restored
+from .symbol_rates import at_true_rates
 from .tracker import symbols_before
 
 if TYPE_CHECKING:
@@ -120,12 +121,16 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
         raise ParameterError("samples: there are none")
     given = list(sources) if interference is None else [sources, interference]
     to = plan(given, options.pop("sample_rate", None))
-    first, second = (to.sources, None) if interference is None else (to.sources[0], to.sources[1])
     window, hop = (None if v is None else round(v * to.ratio) for v in (window, hop))
     noise_var = None if noise_var is None else noise_var * min(to.ratio, 1.0)
-    result = _separated(inside(samples, to), first, second, window, hop, progress, engine, method=method, kappa=kappa,
-                        noise_var=noise_var, **options)
-    return restored(result, samples, to)
+    mixture = inside(samples, to)
+
+    def separated(own: list[Source]) -> StreamResult:
+        first, second = (own, None) if interference is None else (own[0], own[1])
+        return _separated(mixture, first, second, window, hop, progress, engine, method=method, kappa=kappa, noise_var=noise_var,
+                          **options)
+
+    return restored(at_true_rates(separated(to.sources), to.sources, separated), samples, to)
 
 
 def _separated(samples: np.ndarray, sources: Any, interference: Source | None, window: int | None, hop: int | None,
