@@ -111,12 +111,23 @@ def test_an_unknown_carrier_is_estimated_before_denoising():
     assert drawn_too.shape == (100,) and 0.015 < float(drawn_too.abs().max()) <= 0.02
 
 
+def test_a_carrier_is_found_up_to_a_quarter_of_the_symbol_rate():
+    for source in (GMSK, Gfsk(carrier_offset=0.0)):
+        reach = source.carrier_reach
+        assert reach == max(0.02, 0.25 / source.signal.samples_per_symbol)
+        true = replace(source, timing=2.0, phase=0.3, carrier_offset=0.95 * reach)
+        s = true.draw(1, 1280, generator(21))[0]
+        asked = replace(true, timing=None, phase=None, carrier_offset=None)
+        found = asked.synchronize(s + 0.1 * noise(s.shape, generator(22)), 0.01)[1]
+        assert abs(float(found["carrier_offset"][0]) - true.carrier_offset) < 1e-4
+
+
 def test_a_file_without_carrier_offset_has_an_unknown_carrier():
     assert from_dict({"kind": "gmsk"}).carrier_offset is None
     assert from_dict({"kind": "gmsk", "timing": 1.0}).carrier_offset is None
     assert from_dict({"kind": "gmsk", "carrier_offset": 0.01}).carrier_offset == 0.01
     assert from_dict({"kind": "gmsk"}).unknown == ("timing", "phase", "carrier_offset") and Gmsk().carrier_offset == 0.0
-    assert from_dict({"kind": "gfsk"}).carrier_offset == 0.0 and Gfsk().carrier_offset == 0.0
+    assert from_dict({"kind": "gfsk"}).carrier_offset is None and Gfsk().carrier_offset == 0.0
     assert from_dict({"kind": "linear-modulation"}).carrier_offset is None
     assert np.allclose(from_dict({"kind": "gmsk"}).autocorrelation(np.arange(5)), Gmsk().autocorrelation(np.arange(5)))
     assert from_dict({"kind": "gmsk"}).at(3).unknown == ("timing", "phase", "carrier_offset")

@@ -15,7 +15,8 @@ SAMPLES = 12_800
 
 def sent(clock, samples=SAMPLES, seed=3):
     """(waveform complex [samples], bits) of QPSK whose symbols come `clock` more often than told."""
-    true = LinearModulation(Signal("qpsk", 16 / (1 + clock), "rrc", 0.35, 8), timing=5.0, phase=0.7, carrier_offset=0.002, gain=1.0)
+    true = LinearModulation(Signal("qpsk", 16 / (1 + clock), "rrc", 0.35, 8), timing=5.0, phase=0.7, carrier_offset=0.002,
+                            gain=1.0)
     wave, truth = alone(true, 1, samples, torch.Generator().manual_seed(seed))
     return wave, truth
 

@@ -18,18 +18,29 @@ from ..synchronization import acquire, offset_of_zero
 from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
 from .amortised import amortised
-from .base import NOTHING, Separation, by_levels, finite, one_by_one, require
+from .base import (
+    NOTHING,
+    Separation,
+    by_levels,
+    exchanged,
+    finite,
+    left_over,
+    mapped,
+    one_by_one,
+    require,
+)
 from .basis import basis
 from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
 from .framed_bursts import by_framed_bursts, come_and_go
 from .joint import joint, lmmse
+from .local_misfit import locally_doubted
 from .matched_filter import matched_filter
 from .packets import with_packets
 from .results import pair_estimates
 from .reverse_diffusion import reverse_diffusion
 from .scale import rescaled, scale_of, scaled
-from .several import check_apart, linear_pair, separate_several
+from .several import by_itself, check_apart, linear_pair, separate_several
 
 METHODS: dict[str, Callable[..., Separation]] = {
     "joint": joint, "alpha_rgs": alpha_rgs, "lmmse": lmmse, "matched_filter": matched_filter, "basis": basis,
@@ -40,6 +51,8 @@ _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what the
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
 _LEVELLED = (*_ASKING, "amortised")                         # who ask at levels of noise that are those of all windows
 _FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of one in a channel
+_LOST, _BETTER = 0.1, 0.9   # share of wrong bits from which a pair is looked over; what that must leave, of what was left
+_BLOCK, _UNEVEN = 256, 3.0  # samples of a part, in which noise varies by a quarter; times the least of a window
 _TRACE = 1e-4           # of the power, what is none if it had to be found
 
 
@@ -115,6 +128,8 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
             kappa = given[1].state.gain
         out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
         out = replace(out, sources=pair_estimates(y, out))
+        if method in ("auto", "joint") and not (options or free) and by_itself(given[1]):
+            out = _looked_over(y, given, kappa, noise_var, out)
         if options or method not in ("auto", "joint", "alpha_rgs") or given[1].in_packets() is None:
             return out
         known = [given[0], given[1] if kappa is None else given[1].with_state(gain=kappa)]
@@ -128,6 +143,27 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
     if pair and given[1].state.gain is None:
         out.estimated.setdefault("kappa", out.kappa)
     return out
+
+
+def _looked_over(y: Tensor, given: Sequence[Any], kappa: Any, noise_var: Any, out: Separation) -> Separation:
+    """The Separation of a pair; windows whose symbols are lost, or in a part of which more is left than elsewhere, once more as
+    of any two sources, either of which may come in bursts, and what leaves less is kept."""
+    rows = torch.nonzero((out.error_rate > _LOST) | _uneven(y - out.soi - out.interference))[:, 0]
+    if not len(rows):
+        return out
+    other = given[1] if kappa is None else given[1].with_state(gain=kappa)
+    some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
+    sources = [source.select(rows) for source in (given[0], other)]
+    again = locally_doubted(y[rows], sources, separate_several(y[rows], sources, "joint", some, _separate_pair))
+    again.estimated.setdefault("kappa", again.kappa)
+    better = left_over(y[rows], again) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows] if len(t) > 1 else t))
+    return exchanged(out, rows, again, better)
+
+
+def _uneven(rest: Tensor) -> Tensor:
+    """In which windows, bool [batch], what is left, complex64 [batch, samples], is not noise of one level."""
+    power = rest[:, :rest.shape[1] // _BLOCK * _BLOCK].abs().square().unflatten(1, (-1, _BLOCK)).mean(2)
+    return power.amax(1) > _UNEVEN * power.amin(1)
 
 
 def found_together(soi: Source, interference: Source, method: str = "auto") -> bool:

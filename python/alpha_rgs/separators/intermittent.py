@@ -26,7 +26,9 @@ from .joint_keyed import separable
 from .keyed_bursts import by_pieces
 from .results import on_grid, separation
 from .rounds import STAYS, Rounds
-from .synchronizing import Synchronized, beside
+from .synchronizing import Synchronized, beside, synchronized
+
+_TRACE = 1e-3           # of a source's power, that is left of it at least where it is about known
 
 
 def separated(task: Rounds) -> Separation:
@@ -82,11 +84,17 @@ def _in_bursts(task: Rounds) -> dict[int, tuple[Separation, bool]]:
 
 
 def in_bursts(y: Tensor, sources: Sequence[Source], k: int, gains: list[Tensor], noise: Tensor, noise_var: Any,
-              within: slice = slice(None)) -> dict[int, tuple[Separation, bool]]:
+              within: slice = slice(None), taken: Tensor | None = None) -> dict[int, tuple[Separation, bool]]:
     """See _in_bursts, of windows y that nobody has separated yet: those in which source k pauses, whatever its nuisances. gains,
-    noise: float64 [batch], of all samples but gains of other sources `within` a part of them, in which these are searched."""
+    noise: float64 [batch], of all samples but gains of other sources `within` a part of them, in which these are searched.
+    taken: what is known of source k already, complex64 [batch, samples]; others are searched in what that leaves."""
     with torch.inference_mode():
-        sync = beside(y[:, within], sources, k, gains, noise)
+        hidden = list(gains)
+        if taken is not None:
+            left = (y - taken).abs().square().mean(1).double() - sum(g.square() for j, g in enumerate(gains) if j != k) - noise
+            hidden[k] = left.clamp_min(_TRACE * gains[k].square()).sqrt()
+        sync = beside((y if taken is None else y - taken)[:, within], sources, k, hidden, noise)
+        sync.gains[k] = gains[k]
         if begin := within.start:
             sync.sources = [source if j == k else source.at(-begin) for j, source in enumerate(sync.sources)]
             sync.found = [{name: torch.as_tensor(getattr(source, name)) for name in found}
@@ -163,7 +171,31 @@ def _taken_apart(task: Rounds, runs: dict[int, Runs]) -> tuple[Separation, float
                         owner)
     whole.find({j: rest[k] for j, k in enumerate(owner) if k in runs},
                [(veiled.sync.sources[j], parts[k].variance) for k, j in steady.items()])
+    if len(steady) == len(runs) == 1:
+        _looked_over(whole, next(iter(steady)), next(iter(runs)))
     return put_together(task, owner, whole.sync, whole.separated()), level
+
+
+def _looked_over(whole: BurstRounds, first: int, second: int) -> None:
+    """Find the nuisances of bursts of one source (its place among the sources) once more, with the decisions of the other one,
+    which is steady and known: as two sources that are always on, in the samples of each burst. What leaves less is kept."""
+    j = whole.owner.index(first)
+    for k, burst in enumerate(whole.sources):
+        if whole.owner[k] != second or not isinstance(burst, Burst) or not burst.unknown:
+            continue
+        y, steady = burst.cut(whole.y), whole.sync.sources[j].at(burst.begin)
+        gains = [whole.gains[j], whole.gains[k]]
+        found = synchronized(y, [steady, burst.within], gains, whole.noise)
+        tried = [cast(Burst, whole.sync.sources[k]).within, found.sources[1]]
+        left = [float(_residual_of(y, [steady, own], gains, whole.noise)) for own in tried]
+        if left[1] < left[0]:
+            whole.sync.sources[k], whole.sync.found[k] = replace(burst, within=tried[1]), found.found[1]
+
+
+def _residual_of(y: Tensor, sources: Sequence[Source], gains: list[Tensor], noise: Tensor) -> Tensor:
+    """The mean power that joint detection of sources whose nuisances are known leaves in one window."""
+    parts = joint_general(y, sources, gains, noise)
+    return (y - sum(part.waveform for part in parts)).abs().square().mean()
 
 
 def _keyed(task: Rounds, veiled: Veiled, runs: dict[int, Runs]) -> bool:

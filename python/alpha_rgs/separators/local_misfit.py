@@ -18,7 +18,7 @@ from .base import Separation, doubted
 from .estimate import Estimate
 from .results import separation
 
-_SPAN = 3               # times the longest memory, of a source without a linear model: samples that are averaged
+_SPAN = 3               # times the longest memory, of sources without a linear model if there are: samples that are averaged
 _MORE = 2.0             # times the median: no bit was wrong where less was left; symbols cut by a window end leave more too
 _WRONG = 0.15           # share of bits that are wrong there, see above
 
@@ -27,7 +27,8 @@ def locally_doubted(y: Tensor, sources: Sequence[Source], out: Separation) -> Se
     """The Separation of windows y, complex64 [batch, samples], whose estimates are doubted where more than twice is left of what
     the rest of their window leaves. The sources say how long their symbols are."""
     left = (y - sum(e.waveform for e in out.sources)).abs().square()
-    reach = max(1, _SPAN * max(source.memory for source in sources if source.keyed) // 2)
+    longest = max(source.memory for source in [source for source in sources if source.keyed] or sources)
+    reach = max(1, _SPAN * longest // 2)
     near = torch.nn.functional.avg_pool1d(left[:, None], 2 * reach + 1, 1, reach, count_include_pad=False)[:, 0]
     usual = near.median(1, keepdim=True).values
     more = near > _MORE * usual

@@ -7,7 +7,7 @@ the elimination of a pair where there is one (core.py), or by their denoisers al
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -47,7 +47,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
     trains = _estimated_linear_pair(sources, method)
-    two = len(sources) == 2 and not (trains or _lacking(sources) and any(_by_itself(source) for source in sources))
+    two = len(sources) == 2 and not (trains or _lacking(sources) and any(by_itself(source) for source in sources))
     framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
@@ -108,7 +108,7 @@ def _names(sources: Sequence[Source]) -> str:
     return " and ".join(f"{'learned ' if source.learned else ''}{source.kind}" for source in sources)
 
 
-def _by_itself(source: Source) -> bool:
+def by_itself(source: Source) -> bool:
     """Whether a source is synchronized by itself also beside a train of pulses, and not by the search of such a pair: a sum, or
     one that finds its nuisances in noise of any density and then is detected jointly."""
     return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear) or source.keyed
@@ -124,7 +124,8 @@ def linear_pair(sources: Sequence[Any], method: str) -> bool:
     cyclic lines. The search of a pair needs an interference whose band lies mostly beside the wanted signal's, estimates no
     carrier offset of it, and loses 4 to 17 dB of 16QAM."""
     return method in ("auto", "joint") and len(sources) == 2 and all(
-        source.structure is Structure.CHAIN and not source.channel_length and not source.signal.channel for source in sources)
+        source.structure is Structure.CHAIN and not (source.channel_length or source.signal.channel or source.learned)
+        for source in sources)
 
 
 def _lacking(sources: Sequence[Source]) -> bool:
@@ -151,36 +152,53 @@ def _chosen(method: str, sources: Sequence[Source]) -> str:
 def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str] = (),
            pair: Pair | None = None) -> Separation:
     """Sources whose nuisances are known, or are found first. free: nuisances of the first source that are refined. pair: see
-    separate_several. Windows in which a source that was looked for stays undecided are looked through once more in the opposite
-    order: where spectra are alike, they do not tell which source is the stronger one."""
+    separate_several. Windows in which a source that was looked for stays undecided are looked through once more: while one
+    of two is quiet, or in the opposite order: where spectra are alike, they do not tell which source is the stronger one."""
     out = attempt(y, sources, name, noise_var, options, free, pair)
     rows = _doubtful(y, out, sources, noise_var)
     if not len(rows):
         return out
     some = noise_var[rows] if torch.is_tensor(noise_var) and noise_var.numel() > 1 else noise_var
-    again = _linear_pair_again if _estimated_linear_pair(sources, name) else partial(attempt, pair=pair, backwards=True)
-    other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free)
+    again = _pair_again if len(sources) == 2 else partial(attempt, backwards=True)
+    other = again(y[rows], [source.select(rows) for source in sources], name, some, options, free, pair=pair)
     better = left_over(y[rows], other) < _BETTER * left_over(y[rows], mapped(out, lambda t: t[rows]))
     return exchanged(out, rows, other, better)
 
 
-def _linear_pair_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict,
-                  free: Sequence[str]) -> Separation:
-    """A second look at one window of two trains of pulses: where one of them pauses, the other is found while that is quiet; else
-    by guesses."""
-    span, tried = quietest(y), []
+def _pair_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str],
+                pair: Pair | None) -> Separation:
+    """A second look at windows of two sources, each by itself: where one of them pauses, the other is found while that is quiet;
+    else two trains of pulses by guesses, other sources in the opposite order."""
+    if len(y) > 1:
+        return one_by_one(y, sources, (noise_var,), lambda y, sources, noise_var: _pair_again(
+            y, sources, name, noise_var, options, free, pair))
+    tried: list[Separation] = []
     for k, source in enumerate(sources):
-        if source.intermittent and not options and not free:
-            gains, noise = initial_levels(y[:, span], sources, [source.state.gain for source in sources], noise_var)
-            power = y.abs().square().mean(1).double()
-            gains[k] = torch.maximum(power - gains[1 - k].square() - noise, gains[k].square()).sqrt()
-            for out, explained in in_bursts(y, sources, k, gains, noise, noise_var, span).values():
+        if source.intermittent and source.structure is not Structure.FRAMES and not options and not free:
+            for out, explained in _while_quiet(y, sources, k, noise_var):
                 weakest = min(float(torch.as_tensor(e.state.gain)) ** 2 for e in out.sources)
                 if explained and float(left_over(y, out)) < _MUCH * weakest:
                     return out
                 tried.append(out)
-    tried.append(by_hypotheses(y, sources, name, noise_var, options, free))
+    if _estimated_linear_pair(sources, name):
+        tried.append(by_hypotheses(y, sources, name, noise_var, options, free))
+    else:
+        tried.append(attempt(y, sources, name, noise_var, options, free, pair, backwards=True))
     return min(tried, key=lambda out: float(left_over(y, out)))
+
+
+def _while_quiet(y: Tensor, sources: Sequence[Source], k: int, noise_var: Any) -> Iterator[tuple[Separation, bool]]:
+    """Separations of one window of two sources, the second of which (k) comes in bursts, and whether each explains it: the other
+    one is found where the window is most quiet, and then in what those bursts leave."""
+    span = quietest(y)
+    gains, noise = initial_levels(y[:, span], sources, [source.state.gain for source in sources], noise_var)
+    power = y.abs().square().mean(1).double()
+    gains[k] = torch.maximum(power - gains[1 - k].square() - noise, gains[k].square()).sqrt()
+    found = in_bursts(y, sources, k, gains, noise, noise_var, span)
+    yield from found.values()
+    for out, _ in found.values():
+        levels = [torch.as_tensor(e.state.gain).double().reshape(-1) for e in out.sources]
+        yield from in_bursts(y, sources, k, levels, noise, noise_var, taken=out.sources[k].waveform).values()
 
 
 def _differing(source: Source) -> bool:

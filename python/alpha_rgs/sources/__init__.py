@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is believed about one source."""
 from .base import Source
-from .cpm import Gfsk, Gmsk
+from .cpm import Gmsk
 from .folder import save
-from .fsk import Fsk
+from .fsk import Fsk, Gfsk
 from .gaussian import Gaussian
 from .learned import with_network
 from .linear_modulation import LinearModulation

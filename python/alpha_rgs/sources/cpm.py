@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
-from ..signals import Gfsk as GfskSignal
 from ..signals import Gmsk as Signal
 from ..signals.carrier import carrier, rotation
 from ..signals.cpm import ContinuousPhase
@@ -36,7 +35,7 @@ class Gmsk(Source):
 
     timing: samples from the first sample to the centre of symbol 0's pulse (any symbol may be called 0). phase: rad, at sample 0,
     of what came before symbol `first`: the signal's own phase there less the shares of the span symbols under way.
-    carrier_offset: cycles per sample; None: unknown, within ±staggered.REACH. symmetry: the phase is known up to one turn over
+    carrier_offset: cycles per sample; None: unknown, within ±carrier_reach. symmetry: the phase is known up to one turn over
     this: 1; 2, all that can be known of it later in a stream (see at); or 4. Of a timing or phase that is None, any value is as
     likely as any other: `separate` finds it in the mixture, a denoiser that is asked without it integrates over it.
     """
@@ -92,6 +91,11 @@ class Gmsk(Source):
     def linear(self) -> bool:
         """See Source.linear: Laurent's pulses, of two levels and modulation index 1/2."""
         return self._half and self.signal.levels == 2
+
+    @property
+    def carrier_reach(self) -> float:
+        """See Source.carrier_reach."""
+        return staggered.reach(self.signal.samples_per_symbol) if self.linear else staggered.REACH
 
     @property
     def keyed(self) -> bool:
@@ -316,19 +320,6 @@ class Gmsk(Source):
         weight = weight / weight.sum((1, 2), keepdim=True)
         timing, phase = grid(every)
         return possible.nonzero()[:, 0], weight[possible], timing[possible], phase[possible]
-
-
-@dataclass
-class Gfsk(Gmsk):
-    """As Gmsk, of another modulation index h = p/q (signals.Gfsk), pi*h for pi/2; symmetry: 1, q or, where p is odd, 2*q. The
-    trellis is q/2 times as large as GMSK's, and the denoiser as slow."""
-
-    signal: GfskSignal = field(default_factory=GfskSignal)
-
-    kind = "gfsk"
-    estimable = synchronizes = ("timing", "phase")
-    carrier_unknown = False
-    keys = {**Gmsk.keys, "modulation_index": number("a symbol turns the phase by this times half a turn")}
 
 
 def _plain(value: Any) -> Number:

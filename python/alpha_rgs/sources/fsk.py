@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..signals import Fsk as Signal
+from ..signals import Gfsk as GfskSignal
 from .base import Noise, Number
 from .cpm import Gmsk
 from .cpm_synchronizer import REACH
@@ -69,3 +70,22 @@ class Fsk(Gmsk):
         turn = 2 * np.pi * self.carrier_offset * torch.as_tensor(start, dtype=torch.float64)
         phase = torch.as_tensor(self.phase, dtype=torch.float64) + turn
         return replace(out, phase=phase.item() if phase.ndim == 0 else phase)
+
+
+@dataclass
+class Gfsk(Fsk):
+    """As Fsk, of two levels, a Gaussian pulse and a modulation index h = p/q (signals.Gfsk)."""
+
+    signal: GfskSignal = field(default_factory=GfskSignal)     # type: ignore[assignment]
+
+    kind = "gfsk"
+    keys = {**Gmsk.keys, "modulation_index": Fsk.keys["modulation_index"]}
+
+    @property
+    def integrates_nuisances(self) -> bool:
+        """See Source.integrates_nuisances: as GMSK, where it is that."""
+        return self.linear
+
+    def denoise(self, x: Tensor, noise: Noise | Number) -> Tensor:
+        """See Gmsk.denoise, where it is GMSK; else Fsk.denoise."""
+        return Gmsk.denoise(self, x, noise) if self.linear else super().denoise(x, noise)

@@ -32,7 +32,7 @@ class OffsetQpsk(Source):
     timing: samples from the first sample to the centre of bit 0, which is in phase; bit 1, in quadrature, is centred half a
     symbol later. phase: rad, at the first sample. carrier_offset: cycles per sample. Symbol m is (a_2m + j·a_2m+1)/√2, centred
     where bit 2m is; its bits are those of "qpsk": 0 for +1, the in-phase bit first. Any of the three nuisances may be None:
-    unknown, and is estimated (`synchronize`), the carrier offset within ±staggered.REACH. Where timing and phase are both
+    unknown, and is estimated (`synchronize`), the carrier offset within ±carrier_reach. Where timing and phase are both
     estimated, four cases are one waveform, and only bits tell them apart (`ambiguity` 4): a turn by half a turn changes all
     signs; half a symbol later and a quarter turn less, the bits are 1, 2, ... for 0, 1, ..., those that were in quadrature with
     their signs changed. With a known timing the half turn remains, with a known phase nothing.
@@ -64,6 +64,11 @@ class OffsetQpsk(Source):
     state_names = {"gain": "gain", "delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset"}
     estimable = synchronizes = ("timing", "phase", "carrier_offset")
     carrier_unknown = True
+
+    @property
+    def carrier_reach(self) -> float:
+        """See Source.carrier_reach."""
+        return staggered.reach(self.signal.samples_per_symbol)
 
     def __post_init__(self) -> None:
         if isinstance(self.carrier_offset, (int, float)) and abs(self.carrier_offset) > 0.5:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The kinds of sources that prior files describe. A new kind is one line here, and a module of its own."""
 from .base import Source
-from .cpm import Gfsk, Gmsk
-from .fsk import Fsk
+from .cpm import Gmsk
+from .fsk import Fsk, Gfsk
 from .linear_modulation import LinearModulation
 from .lora import Lora
 from .ofdm import Ofdm

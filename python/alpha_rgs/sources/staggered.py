@@ -23,7 +23,9 @@ from torch import Tensor
 from ..inference.gauss_newton import damped_step
 from .base import Noise, Number
 
-REACH = 0.02            # cycles per sample to each side: an unknown carrier offset lies within it
+# cycles per sample to each side within which an unknown carrier offset lies; or cycles per symbol, if that is more: the lines of
+# the square tell no more apart
+REACH, _TURN = 0.02, 0.25
 _FLOOR = 0.01           # of the source's power: less noise is not believed, or lines of what the model leaves out would count
 _SPACING = 0.05         # of 1/T: steps of the coarse carrier, that matches the filter; lines of roll-off 0.2 live on 0.1/T
 _COARSE = 6             # coarse carriers of a window that are looked at, the likeliest by its density
@@ -161,6 +163,11 @@ def _numbered(found: Found, period: float, asked: Asked) -> Found:
     return Found(found.timing - later * period, (found.phase - torch.pi / 2 * later) % torch.pi, found.carrier_offset)
 
 
+def reach(period: float) -> float:
+    """Cycles per sample to each side, within which an unknown carrier offset is looked for; period: samples per symbol."""
+    return max(REACH, _TURN / period)
+
+
 # ---- lines of the square ---------------------------------------------------------------------------------------------------
 
 def _acquired(x: Tensor, density: Tensor, train: Train, asked: Asked) -> tuple[Found, Tensor]:
@@ -192,8 +199,8 @@ def _coarse(x: Tensor, density: Tensor, train: Train) -> tuple[Tensor, Tensor, i
     """(carriers, bins [batch, n]; log-likelihood of the window's periodogram with each, less what lines add on average; half the
     bins from one to the next). x tapered. Whittle's likelihood: -Σ log D' + I/D' of D' = D + |P|²/T."""
     samples, length, period = x.shape[1], density.shape[1], train.period
-    count = max(1, int(np.ceil(2 * REACH * period / _SPACING)))
-    half = int(np.ceil(REACH * length / count))
+    count = max(1, int(np.ceil(2 * reach(period) * period / _SPACING)))
+    half = int(np.ceil(reach(period) * length / count))
     middle = half * (2 * torch.arange(count) - count + 1)
     own = train.spectrum(length, torch.zeros(1, dtype=torch.float64))[0].square() / period
     power = torch.fft.fft(x, length).abs().square() / samples

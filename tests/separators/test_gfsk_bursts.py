@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A wanted signal under stronger GFSK that comes in bursts, in its own band: the signal is found while that is quiet."""
+import numpy as np
+import torch
+from alpha_rgs import separate
+from alpha_rgs.signals import Gfsk as GfskSignal
+from alpha_rgs.sources import Gfsk, LinearModulation, from_dict
+from alpha_rgs.sources.mixtures import noise
+
+SAMPLES, EDGES = 2560, (870, 2470)
+WANTED = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8}
+OTHER = {"kind": "gfsk", "samples_per_symbol": 8, "bandwidth_time": 0.5, "modulation_index": 0.5}
+
+
+def test_a_signal_under_gfsk_in_bursts_is_separated_in_the_gaps_and_in_the_bursts():
+    g = torch.Generator().manual_seed(12)
+    s = LinearModulation(timing=3.3, phase=0.7, carrier_offset=-0.002, gain=1.0).draw(1, SAMPLES, g)[0]
+    burst = Gfsk(GfskSignal(8, 0.5, 4, 0.5), carrier_offset=0.022).draw(1, EDGES[1] - EDGES[0], g)[0]
+    other = torch.nn.functional.pad(10 ** 0.25 * burst, (EDGES[0], SAMPLES - EDGES[1]))
+    y = s + other + 10 ** -0.75 * noise((1, SAMPLES), g)
+    out = separate(y, from_dict(dict(WANTED)), from_dict(dict(OTHER)))
+    error = (out.soi - s).abs().square()[0]
+    inner = np.r_[100:EDGES[0] - 40, EDGES[0] + 40:EDGES[1] - 40]
+    assert 10 * np.log10(float(error[inner].mean())) < -20
+    assert abs(float(out.estimated["carrier_offset"][0]) + 0.002) < 5e-5
