@@ -172,6 +172,7 @@ class BurstRounds(Rounds):
         after, may be none."""
         wider = [_widened(source, self.y.shape[1]) for source in self.sync.sources]
         models: list[Any] = [source.linear_model(self.y.shape) for source in wider]
+        models = [model and model.in_one_alphabet() for model in models]
         for j in places:
             if models[j] is None:
                 return
