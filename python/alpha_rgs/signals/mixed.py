@@ -4,6 +4,7 @@
 Who asks for points, means or decisions of unknowns in a row asks here, and need not know which of them are pilots. Where all are
 of one alphabet that alphabet itself stands for them.
 
+    >>> from alpha_rgs.signals import constellation
     >>> both = mixed([constellation("qpsk"), constellation("qpsk"), constellation("bpsk")])
     >>> both.nearest(torch.tensor([0.9 + 0.1j, -0.2 - 1j, 0.3 - 2j])).abs().round(decimals=3).tolist()
     [1.0, 1.0, 1.0]
@@ -76,21 +77,6 @@ class Mixed:
         found: Tensor = self.each(lambda alphabet, own: own.to(torch.complex64) if alphabet.symmetry is None
                                   else alphabet.nearest(own), symbols)
         return found
-
-    def common_phase(self, symbols: Tensor) -> Tensor:
-        """As Constellation.common_phase, of symbols complex [batch, ..., n]: by each alphabet; the one of most symmetry says it
-        most often and may be the most exact, and those of less symmetry choose among its turns."""
-        rows = symbols.shape[-1] // len(self.alphabets)
-        own = [(alphabet, symbols.index_select(-1, self.places(places, rows).to(symbols.device)))
-               for alphabet, places in self.parts if alphabet.symmetry is not None]
-        own.sort(key=lambda part: -part[0].symmetry)
-        (first, z), *rest = own
-        phase = first.common_phase(z)
-        symmetry = first.symmetry
-        for alphabet, z in rest:
-            phase = resolved(phase, symmetry, alphabet, z)
-            symmetry = math.gcd(symmetry, alphabet.symmetry)
-        return phase
 
 
 def _like(x: Tensor, var: float | Tensor) -> Tensor:

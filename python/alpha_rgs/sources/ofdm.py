@@ -221,7 +221,7 @@ class Ofdm(Source):
         if self.phase is None:
             here = replace(here, phase=0.0)
             if self.signal.unknown_alphabet.symmetry is not None:
-                found["phase"] = phase_of(here, x, _LIMIT)
+                found["phase"] = phase_of(here, x, Noise.of(noise), _LIMIT)
                 here = replace(here, phase=found["phase"])
         return here, found
 
@@ -308,16 +308,22 @@ class Ofdm(Source):
         sent = plan.join(plan.here[..., None].expand(-1, -1, plan.length)).to(x.device)
         return torch.where(plan.whole.to(x.device), self.denoise(x, noise_var), x * sent / (1 + noise_var))
 
-    def clean_carriers(self, other: Any) -> np.ndarray:
-        """Indices (into a frame's unknowns) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
-        none is."""
-        signal = other.signal
-        spectrum = signal.power_spectrum(_FINE)
+    def covered(self, other: Any) -> np.ndarray:
+        """The power spectrum of `other`, a LinearModulation, at each active carrier, of mean 1 over the band,
+        float64 [offsets, carriers]: for each carrier offset that windows have."""
+        spectrum = other.signal.power_spectrum(_FINE)
         apart = torch.as_tensor(other.carrier_offset).double() - torch.as_tensor(self.carrier_offset).double()
         centre = self.signal.carriers / self.signal.fft_size - np.unique(apart.reshape(-1).cpu().numpy())[:, None]
         edge = np.arange(-8, 9) / 8 * 1.5 / self.signal.fft_size        # a carrier sees its neighbourhood too
         at = np.round((centre[..., None] + edge) * _FINE).astype(int) % _FINE
-        level = (spectrum[at].mean(2) / spectrum.max()).max(0)          # clean in all windows
+        density: np.ndarray = spectrum[at].mean(2)
+        return density
+
+    def clean_carriers(self, other: Any) -> np.ndarray:
+        """Indices (into a frame's unknowns) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
+        none is."""
+        spectrum = other.signal.power_spectrum(_FINE)
+        level = (self.covered(other) / spectrum.max()).max(0)           # clean in all windows
         level = self.signal.of_unknowns(level[None], lambda own, _: own.max(1, keepdims=True))[0]
         weak = np.flatnonzero(level < _CLEAN)
         return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])

@@ -2,13 +2,18 @@
 """Carriers of OFDM frames read one by one: their estimates, and symbols of those that carry data."""
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..errors import ParameterError
-from .base import Demodulated, Number
+from ..signals.constellations import constellation
+from ..signals.mixed import resolved
+from .base import Demodulated, Noise, Number
+
+_FLOOR = 0.01       # of a carrier's density: pilots in less noise weigh alike
 
 
 def estimates(source: Any, x: Tensor, noise_var: Number) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,11 +69,34 @@ class CarrierDemodulator:
         return Demodulated(*read(self.source, *estimates(self.source, x, noise_var), x.shape[1]))
 
 
-def phase_of(source: Any, x: Tensor, limit: float) -> Tensor:
-    """The phase, rad [batch], of an Ofdm whose phase is taken for 0, up to the symmetry of its unknowns' alphabet. limit: of an
-    unknown's amplitude: weaker ones say less."""
-    soft, _, begin = estimates(source, x, 1.0)
-    there = whole(source, begin, x.shape[1])[0].repeat_interleave(source.signal.unknowns, 1)
+def phase_of(source: Any, x: Tensor, noise: Noise, limit: float) -> Tensor:
+    """The phase, rad [batch], of an Ofdm whose phase is taken for 0, in x = s + noise: up to the symmetry of its unknowns'
+    alphabet. limit: of a data carrier's amplitude: weaker ones say less."""
+    signal = source.signal
+    apart = replace(source, signal=replace(signal, pilot_values=()))         # each pilot is an unknown of its own
+    soft, _, begin = estimates(apart, x, 1.0)
+    there = whole(source, begin, x.shape[1])[0].repeat_interleave(len(signal.carriers), 1)
     z = torch.where(there, soft.to(torch.complex64), 0).to(torch.complex128)
-    found: Tensor = source.signal.unknown_alphabet.common_phase(z / z.abs().clamp_min(limit))
+    data, pilots = z.unflatten(1, (-1, len(signal.carriers))).split([len(signal.data), len(signal.pilots)], 2)
+    phase = None
+    if signal.alphabet.symmetry is not None:
+        data = data.flatten(1)
+        phase = signal.alphabet.common_phase(data / data.abs().clamp_min(limit))
+    if not signal.pilots:
+        return cast(Tensor, phase)
+    offset = torch.as_tensor(source.carrier_offset, dtype=torch.float64).reshape(-1, 1)
+    at = torch.as_tensor(signal.pilots) + torch.round(offset * signal.fft_size).long()
+    density = noise.density(signal.fft_size).cpu().double().expand(len(x), -1) * len(signal.carriers) / signal.fft_size
+    return by_pilots(signal, phase, pilots, density.gather(1, at.expand(len(x), -1) % signal.fft_size).to(x.device))
+
+
+def by_pilots(signal: Any, phase: Tensor | None, pilots: Tensor, density: Tensor) -> Tensor:
+    """A phase, rad [batch], that data carriers tell up to the symmetry of their alphabet (None: not at all), told up to half a
+    turn by estimates of pilots, complex [batch, frames, pilots], in noise of that density at each, relative to the carriers' own,
+    [batch, pilots]."""
+    signs: Any = constellation("bpsk")
+    z = pilots / (density + _FLOOR)[:, None]
+    if signal.pilot_values:
+        z = (z * torch.tensor(signal.pilot_values, device=z.device)).sum(2, keepdim=True)
+    found: Tensor = signs.common_phase(z) if phase is None else resolved(phase, signal.alphabet.symmetry, signs, z)
     return found
