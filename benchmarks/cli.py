@@ -90,6 +90,16 @@ def wanted(recordings: Annotated[int, typer.Option(min=1, help="Of 10752 samples
         study.fractional(seed=seed) if name == "fractional" else study.rows(name, recordings, seed))))
 
 
+@app.command()
+def pilots(recordings: Annotated[int, typer.Option(min=1, help="Of 10752 samples, of each case.")] = 4, seed: Seed = 1,
+           save: Save = None) -> None:
+    """802.11a with pilots beside QPSK, nothing known but the kinds: what it helps to say which carriers are pilots, and what it
+    costs where they are not."""
+    from . import pilots as study
+
+    _stream_rows(save, study.rows(recordings, seed))
+
+
 @app.command("any-learned")
 def any_learned(gmsk: Annotated[pathlib.Path, typer.Option(help="Source of GMSK.")] = pathlib.Path("priors/gmsk.prior"),
                 ofdm: Annotated[pathlib.Path, typer.Option(help="Source of OFDM.")] = pathlib.Path("priors/ofdm-qpsk.prior"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..signals.mixed import parts_of, subset
 from .frame_family import COMPLEX, REAL
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Decisions:
         total, frames = problem.sites.shift.shape[1], plan.frames
         energy = problem.soi.signal.samples_per_symbol
         strength = float((problem.kappa / problem.gain).square().mean()) * plan.length / len(problem.ofdm.signal.carriers)
-        near = len(problem.near) if problem.ofdm.signal.alphabet.symmetry is not None else 0
+        near = len(problem.near) if problem.ofdm.decided else 0
         # a symbol stands with the first frame that it reaches; the last in order are decided first: let them be the strong
         reach = first.min(0).values + plan.count
         home = torch.searchsorted(reach, torch.arange(total), right=True).clamp(max=frames - 1)
@@ -47,8 +48,9 @@ class Decisions:
         position[torch.argsort(key, stable=True)] = torch.arange(len(key))
         self.symbol, self.carrier = position[:total].to(device), position[total:].reshape(frames, near).to(device)
         self.n, self.position = len(key), position.to(device)
-        self.kind = torch.empty(self.n, dtype=torch.bool)               # True: a carrier
-        self.kind[position] = torch.arange(len(key)) >= total
+        self.kind = torch.zeros(self.n, dtype=torch.int64)              # 0: a symbol; from 1 on: a carrier, of alphabets' number
+        for number, (_, places) in enumerate(parts_of(subset(problem.ofdm.signal.unknown_alphabet, problem.near), near), 1):
+            self.kind[position[total:].reshape(frames, near)[:, places]] = number
         self.exists = torch.zeros(plan.batch, self.n, dtype=torch.bool, device=device)
         self.exists[:, self.symbol] = problem.exists
         # symbols centred beyond the window's ends are hardly seen: decided, they would fill the list; they stay Gaussian
@@ -72,7 +74,7 @@ class Decisions:
     def _parts(self, family: FrameFamily) -> list[tuple[Tensor, Tensor]]:
         """(rows of the family, which of its carriers are decided there)."""
         none, device = torch.arange(0), family.rows.device
-        if family.alphabet.symmetry is None or not len(self.p.near) or not family.d:
+        if not self.p.ofdm.decided or not len(self.p.near) or not family.d:
             return [(torch.arange(len(family.rows), device=device), none)]
         keep = torch.tensor(self.p.near, device=device) if family.cut else torch.arange(family.d, device=device)
         samples = self.p.plan.inside.sum(-1).flatten().to(device)[family.rows]
@@ -101,7 +103,7 @@ class Decisions:
         out[:, self.symbol] = p.decided()
         for f, rows, keep, where in self.places:
             if len(keep):
-                points = f.alphabet.nearest(f.near_mean[rows][:, keep]).to(COMPLEX)
+                points = subset(f.near_alphabet, keep).nearest(f.near_mean[rows][:, keep]).to(COMPLEX)
                 out[f.window[rows, None], where[:, :len(keep)]] = points
         return out
 

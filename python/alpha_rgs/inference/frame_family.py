@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..signals.framing import frame_pulses
+from ..signals.mixed import subset
 from ..signals.ofdm import ofdm_matrix
 from .sites import Sites
 
@@ -76,7 +77,10 @@ class FrameFamily:
 
     def __init__(self, ofdm: Any, plan: FramePlan, rows: Tensor, received: Tensor, kappa: Tensor, noise: Tensor, near: np.ndarray,
                  clean: np.ndarray, extra: float) -> None:
-        self.alphabet, self.d, device = ofdm.signal.alphabet, len(near), received.device
+        self.d, device = len(near), received.device
+        self.near_alphabet, self.clean_alphabet = (subset(ofdm.signal.unknown_alphabet, own) for own in (near, clean))
+        self.settled = self.clean_alphabet.symmetry is not None         # Gaussian ones stay as they are
+        self.decides = self.settled or bool(len(near)) and self.near_alphabet.symmetry is not None
         classes, index = torch.unique(plan.index.flatten()[rows], return_inverse=True)
         key = (plan.pulse_key, tuple(near), tuple(clean), ofdm.delay_spread, extra)
         self.window = rows // plan.frames
@@ -161,8 +165,8 @@ class FrameFamily:
             cross = self.gain @ local_cov                                                               # -Cov(c_D, a)
             near_var = (self.inverse.diagonal(dim1=-2, dim2=-1) + (cross * self.gain.conj()).sum(-1)).real
             cavity = self.sites.cavity(near_mean, near_var)
-            self.sites.update(self.alphabet.posterior(*cavity), cavity, damping)
-        if self.cut:
+            self.sites.update(self.near_alphabet.posterior(*cavity), cavity, damping)
+        if self.cut or not self.settled:
             return
         mean = torch.cat([near_mean, local_mean], -1) if self.d else local_mean
         weighted = (self.UC * self.weight[..., None]).mH                                                # [groups, n, P]
@@ -176,12 +180,12 @@ class FrameFamily:
             lost = lost + (seen * leak[..., :self.d].conj()).real.sum(-1)
         information = ((self.UC.abs().square() * self.weight[..., None]).sum(1) - lost).clamp_min(1e-9)[self.group]
         var = (1 / information - self.clean_var[self.group]).clamp_min(_MIN_VAR)
-        self.clean_mean, var = self.alphabet.posterior(self.clean_mean + stat / information, var)
+        self.clean_mean, var = self.clean_alphabet.posterior(self.clean_mean + stat / information, var)
         self.clean_var = self._mean(var.mean(-1))[:, None].clamp_min(_MIN_VAR)
 
 
     def misfit(self, symbols: Tensor) -> Tensor:
         """Energy, in units of the noise, that decided symbols [n, K] and decided near carriers leave in each frame [n]."""
-        near = self.alphabet.nearest(self.near_mean).to(COMPLEX) if self.d else symbols[:, :0]
+        near = self.near_alphabet.nearest(self.near_mean).to(COMPLEX) if self.d else symbols[:, :0]
         left = self.received - self._apply(self.UC, self.clean_mean) - self._apply(self.UT, torch.cat([near, symbols], -1))
         return (self.weight[self.group] * left.abs().square()).sum(1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .block_tridiagonal import block_tridiagonal
-from .linear_model import LinearModel, moments
+from .linear_model import LinearModel, moments, prior_precisions
 from .sites import Sites
 
 REAL, COMPLEX = torch.float64, torch.complex128
@@ -123,8 +123,10 @@ class LinearMixture:
             self.index.append(index)
             there = m.exists.expand(self.batch, -1).repeat_interleave(m.dimensions, 1).to(device)
             self.void.scatter_(1, index.flatten(1), ~there)
-            self.gaussian.scatter_(1, index.flatten(1), torch.full_like(there, m.alphabet.symmetry is None))
-            self.prior.scatter_(1, index.flatten(1), torch.full_like(index, m.dimensions, dtype=REAL).flatten(1))
+            precision, gaussian = (v.flatten().to(device).expand(self.batch, -1) for v in prior_precisions(
+                m.alphabet, index.shape[1], _MIN_VAR))
+            self.gaussian.scatter_(1, index.flatten(1), gaussian)
+            self.prior.scatter_(1, index.flatten(1), precision)
         columns = columns[:, :self.segments]
         self.parts = torch.cat([columns.real, columns.imag], 2)
         self.gram = self.parts.mT @ self.parts

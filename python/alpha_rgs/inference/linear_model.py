@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..signals.constellations import Constellation
+from ..signals.mixed import Mixed, parts_of
 
 EVERY = slice(None)
 
@@ -24,18 +24,18 @@ class LinearModel:
     """x(n) = constant(n) + Σ_k columns[k, n - start[k]]·u_k in the windows of a batch, of unit mean power.
 
     start: the sample on which each column begins, int64 [1 or batch, n], ascending; it may lie outside the window. columns:
-    complex128 [1 or batch, n, width]. alphabet: of every u_k; a real one means a real unknown. exists: which unknowns are
-    there, bool [1 or batch, n]. frame: (length, first sample of a frame [1 or batch]) where columns are whole frames, else None.
-    decode: (mean, variance) of the unknowns, real [rows, n, dimensions], and which rows of the batch these are -> (symbols, llrs,
-    at) as in sources.base.Demodulated; None where the unknowns are no symbols. missing: mean power of the waveform that the map
-    leaves out. remainder: posterior means of the unknowns, real [rows, n, dimensions], and the rows -> an estimate of what is
-    left out, complex128 [rows, samples]; None where nothing is. constant: what is known of the waveform, complex128 [1 or batch,
-    samples]; None for nothing.
+    complex128 [1 or batch, n, width]. alphabet: of every u_k, or a Mixed, of rows of them; a real one means a real unknown.
+    exists: which unknowns are there, bool [1 or batch, n]. frame: (length, first sample of a frame [1 or batch]) where columns
+    are whole frames, else None. decode: (mean, variance) of the unknowns, real [rows, n, dimensions], and which rows of the batch
+    these are -> (symbols, llrs, at) as in sources.base.Demodulated; None where the unknowns are no symbols. missing: mean power
+    of the waveform that the map leaves out. remainder: posterior means of the unknowns, real [rows, n, dimensions], and the rows
+    -> an estimate of what is left out, complex128 [rows, samples]; None where nothing is. constant: what is known of the
+    waveform, complex128 [1 or batch, samples]; None for nothing.
     """
 
     start: Tensor
     columns: Tensor
-    alphabet: Constellation
+    alphabet: Any
     exists: Tensor
     decode: Callable[..., tuple[Tensor, Tensor, Tensor]] | None
     frame: tuple[int, Tensor] | None = None
@@ -61,6 +61,22 @@ class LinearModel:
         out = out.scatter_add_(1, n.clamp(0, samples - 1).flatten(1), wave)
         return out if self.constant is None else out + self.constant.to(out)
 
+    def in_one_alphabet(self) -> LinearModel | None:
+        """The same model with the first alphabet of a Mixed for all unknowns, of which it may believe too much possible: the
+        others, ±1, become two of its points. None where that is not so, as with Gaussian unknowns."""
+        if not isinstance(self.alphabet, Mixed):
+            return self
+        (first, _), *others = parts_of(self.alphabet, self.columns.shape[1])
+        if first.symmetry is None:
+            return None
+        point = first.points[0]                     # and its opposite: symmetries are even
+        columns = self.columns.clone()
+        for own, places in others:
+            if dimensions(own) == 2:
+                return None
+            columns[:, places] /= point.to(columns.dtype)
+        return replace(self, columns=columns, alphabet=first, decode=None)
+
     @property
     def width(self) -> int:
         """Samples of a column."""
@@ -74,7 +90,21 @@ class LinearModel:
 
 def dimensions(alphabet: Any) -> int:
     """Real unknowns that a symbol of this alphabet is: 1 or 2."""
+    if isinstance(alphabet, Mixed):
+        return max(dimensions(own) for own, _ in alphabet.parts)
     return 1 if alphabet.symmetry is not None and not bool(alphabet.points.imag.any()) else 2
+
+
+def prior_precisions(alphabet: Any, count: int, least_var: float) -> tuple[Tensor, Tensor]:
+    """(precision of each part of `count` unknowns of unit power, float64 [count, dimensions]; which are Gaussian, bool likewise).
+    A part that is always zero has the variance least_var."""
+    dims = dimensions(alphabet)
+    precision, gaussian = torch.full((count, dims), float(dims), dtype=torch.float64), torch.zeros(count, dims, dtype=torch.bool)
+    for own, places in parts_of(alphabet, count):
+        gaussian[places] = own.symmetry is None
+        if dimensions(own) < dims:
+            precision[places] = torch.tensor([1.0, 1 / least_var], dtype=torch.float64)
+    return precision, gaussian
 
 
 def as_complex(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,12 +118,15 @@ def as_complex(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
 def moments(alphabet: Any, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """Posterior means and variances over the alphabet, of real and imaginary part each: mean, var real [..., dims], of the
     observation and its error -> the same shapes. Errors of the two parts are independent, and may differ."""
+    if isinstance(alphabet, Mixed):
+        mixed_mean, left = alphabet.each(moments, mean, var, axis=-2)
+        return mixed_mean, left
     if alphabet.symmetry is None:                       # Gaussian: unit power, half of it in each part
         gain = 1 / (1 + 2 * var)
         return gain * mean, gain * var
     points = torch.view_as_real(alphabet.points).to(mean)[:, :mean.shape[-1]]
     if alphabet.name in ("bpsk", "qpsk"):               # every part is ±amplitude by itself
-        amplitude = points.abs()[0, 0]
+        amplitude = points.abs()[0]
         soft = torch.tanh(amplitude * mean / var)
         return amplitude * soft, amplitude ** 2 * (1 - soft.square())
     p = torch.softmax(-((mean[..., None, :] - points).square() / (2 * var[..., None, :])).sum(-1), -1)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..signals.mixed import parts_of, subset
 from .decisions import Decisions
 from .frame_family import COMPLEX
 
@@ -100,9 +101,10 @@ class ListSearch(Decisions):
         return metric, parents, values
 
     def _alphabets(self, device: torch.device) -> list[Tensor]:
-        """Points of the symbols' alphabet and, where there are carriers, of theirs."""
-        points = [self.p.soi.signal.alphabet.points.to(device)]
-        return [*points, self.p.ofdm.signal.alphabet.points.to(device)] if self.kind.any() else points
+        """Points of the symbols' alphabet and, where there are carriers, of theirs, as `kind` numbers them."""
+        near = self.p.near if self.kind.any() else self.p.near[:0]
+        kinds: list[Any] = [own for own, _ in parts_of(subset(self.p.ofdm.signal.unknown_alphabet, near), len(near))]
+        return [own.points.to(device) for own in (self.p.soi.signal.alphabet, *(kinds if len(near) else ()))]
 
     def _traced(self, metric: Tensor, parents: list[Tensor], values: list[Tensor]) -> Tensor:
         """The best decision of those that `_listed` kept, complex [B, N]."""

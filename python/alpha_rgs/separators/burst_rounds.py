@@ -173,6 +173,7 @@ class BurstRounds(Rounds):
         wider = [_widened(source, self.y.shape[1]) for source in self.sync.sources]
         models: list[Any] = [source.linear_model(self.y.shape) for source in wider]
         for j in places:
+            models[j] = models[j] and models[j].in_one_alphabet()
             if models[j] is None:
                 return
             points, symmetry = ([-1, 1], 2) if models[j].dimensions == 1 else (models[j].alphabet.points.tolist(), 1)

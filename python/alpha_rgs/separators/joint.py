@@ -80,7 +80,7 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
         return joint_pair(y, soi, interference, kappa, noise_var, callback, **({"passes": passes} if passes else {}))
     if interference.structure is Structure.BURSTS:
         return joint_bursts(y, soi, interference, noise_var, passes, damping, settings.fits, settings.free, callback)
-    known = interference.structure is Structure.FRAMES and interference.signal.alphabet.symmetry is not None
+    known = interference.structure is Structure.FRAMES and interference.decided
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback,
                   settings.undecided, settings.thorough)
@@ -174,7 +174,7 @@ class _Problem:
         self.y, self.soi, self.ofdm, device = y, soi, ofdm, y.device
         self.kappa, self.noise_var = kappa, noise_var
         self.gain = torch.as_tensor(soi.gain, dtype=REAL).reshape(-1).expand(len(y)).to(device)
-        known = ofdm.signal.alphabet.symmetry is not None
+        known = ofdm.decided
         noise = (noise_var / self.gain.square() * (1.0 if known else _MISFIT)).clamp_min(_NOISE_FLOOR)
         self.plan = plan = ofdm.plan(y.shape, soi)
         self.mean: Tensor               # of the symbols' posterior, and their cavities, after a pass
@@ -182,8 +182,9 @@ class _Problem:
         self.total: int | None = None if like is None else like.total
         self.turn = carrier(ofdm.phase, ofdm.carrier_offset, y)
         received = plan.cut((y * self.turn.conj()).to(COMPLEX)) / self.gain[:, None, None]
-        everything = np.arange(len(ofdm.signal.carriers))
-        self.clean: np.ndarray = like.clean if like is not None else ofdm.clean_carriers(soi) if known else everything
+        everything = np.arange(ofdm.signal.unknowns)
+        data = everything[:len(ofdm.signal.data)]           # of pilots the alphabet is known anyway
+        self.clean: np.ndarray = like.clean if like is not None else ofdm.clean_carriers(soi) if known else data
         self.near = near = np.setdiff1d(everything, self.clean)
         clean = self.clean
         present, whole = plan.inside.any(-1).flatten(), plan.inside.all(-1).flatten()
@@ -247,7 +248,7 @@ class _Problem:
         sizes = [len(f.rows) for f in self.families]
         parts = zip(self.families, self.chain.gather(self.mean).split(sizes), local_cov.split(sizes))
         for family, local_mean, cov in parts:
-            if family.alphabet.symmetry is not None:
+            if family.decides:
                 family.update(local_mean, cov, damping * (_CUT_DAMPING if family.cut else 1.0))
         if self.undecided:
             return
@@ -257,9 +258,9 @@ class _Problem:
     def misfit(self) -> Tensor:
         """What the decisions leave in the whole frame where they fit worst, relative to the noise allowed for: [batch]."""
         out = torch.zeros(self.plan.batch, dtype=REAL, device=self.y.device)
+        if not self.ofdm.decided:
+            return torch.full_like(out, torch.inf)
         for f in self.families:
-            if f.alphabet.symmetry is None:
-                return torch.full_like(out, torch.inf)
             if not f.cut:
                 symbols = self.chain.gather(self.decided())[self._rows(f)]
                 left = f.misfit(symbols) / self.plan.length
@@ -311,7 +312,7 @@ class _Problem:
                           evaluations=0, kappa=self.kappa, noise_var=self.noise_var)
         if self.undecided:
             out.estimated["symbol_variance"] = var.gather(1, index)
-        if linear or self.undecided or self.ofdm.signal.alphabet.symmetry is None:
+        if linear or self.undecided or not self.ofdm.decided:
             return out
         # a wrong symbol bends the decided carriers of its frame, and they its neighbours: one and a half frames to either side
         return spread_error_probability(out, self.soi, _SPREAD, math.ceil(1.5 * plan.length / self.soi.signal.samples_per_symbol))

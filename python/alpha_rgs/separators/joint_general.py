@@ -18,6 +18,7 @@ from torch import Tensor
 from ..inference.linear_mixture import LinearMixture
 from ..inference.linear_model import as_complex
 from ..inference.sites import schedule
+from ..signals.mixed import parts_of
 from ..sources.base import Demodulated, Source
 from ..sources.linear_modulation import LinearModulation
 from .base import Separation, doubted, expected_near, soft_output, variance_scale
@@ -145,9 +146,11 @@ class _System:
         if not read or model.decode is None:
             return Part(*found)
         soft, error = as_complex(unknowns.mean, unknowns.var)
-        var = unknowns.var
-        if model.alphabet.symmetry is not None:
-            scale = variance_scale(model.alphabet, soft.to(torch.complex64), error.float(), model.dimensions)
+        var, (alphabet, places) = unknowns.var, parts_of(model.alphabet, unknowns.mean.shape[1])[0]
+        if len(places) < soft.shape[1]:             # symbols are of the first alphabet, the others are pilots
+            soft, error = soft[:, places], error[:, places]
+        if alphabet.symmetry is not None:
+            scale = variance_scale(alphabet, soft.to(torch.complex64), error.float(), model.dimensions)
             var = var * scale[:, None, None].clamp_min(1.0)
         demodulated = Demodulated(*model.decode(unknowns.mean, var))
         if len(self.models) > 1 and demodulated.llrs.shape[1]:

@@ -113,8 +113,10 @@ class Columns:
 def columns(model: LinearModel, gain: Tensor, noise: Tensor, samples: int) -> Columns | None:
     """The Columns of a linear model; None where its unknowns are real, Gaussian or not nearly orthogonal. gain, noise:
     [batch]."""
-    if model.alphabet.symmetry is None or dimensions(model.alphabet) != 2 or model.remainder is not None:
+    plain = model.in_one_alphabet()
+    if plain is None or plain.alphabet.symmetry is None or dimensions(plain.alphabet) != 2 or plain.remainder is not None:
         return None
+    model = plain
     batch, (count, width) = len(gain), model.columns.shape[1:]
     start, waves, exists = (v.expand(batch, *v.shape[1:]) for v in (model.start, model.columns, model.exists))
     n = start[..., None] + torch.arange(width)

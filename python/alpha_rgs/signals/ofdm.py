@@ -7,8 +7,11 @@
     >>> frame = Ofdm(fft_size=64, cyclic_prefix=16, guards=(4, 3)).modulate(torch.ones(1, 2, 56))
     >>> frame.shape             # two frames of 80 samples, one window
     torch.Size([1, 160])
+    >>> wifi = Ofdm(**preset("802.11a"), pilots=(-21, -7, 7, 21), pilot_values=(1, 1, 1, -1))
+    >>> len(wifi.carriers), len(wifi.data), wifi.unknowns     # the pilots' common sign is the last unknown of a frame
+    (52, 48, 49)
 """
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -20,6 +23,7 @@ from torch import Tensor
 
 from ..errors import ParameterError
 from .constellations import Constellation, Gaussian, constellation
+from .mixed import mixed
 
 # LTE downlink (3GPP TS 36.211, 6.12; TS 36.104, 5.6): 15 kHz carriers, DC unused, at the customary rates of 1.92, 3.84, 7.68,
 # 15.36, 23.04 and 30.72 MHz
@@ -39,7 +43,8 @@ def preset(name: str) -> dict[str, Any]:
     lte-1.4, -3, -5, -10, -15, -20: downlink, normal cyclic prefix. The first prefix of a slot of seven is longer (160 instead of
     144 samples in 2048): all are taken for the short one, so frames agree with this grid within one slot only, and a window that
     spans slots needs a frame_offset for each. 802.11a: 52 carriers; 802.11n: 56, both at 20 MHz. Carriers are Gaussian, since
-    their constellation changes from frame to frame.
+    their constellation changes from frame to frame. None has pilots: those of LTE depend on cell and slot; those of 802.11
+    (carriers ±7 and ±21) say something only where the channel is flat, and a numerology is also used without them.
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise ParameterError(f"preset: {name!r} is not known; one of {', '.join(PRESETS)}")
@@ -48,10 +53,13 @@ def preset(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Ofdm:
-    """OFDM of unit mean power, all active carriers alike.
+    """OFDM of unit mean power, all active carriers equally strong.
 
     fft_size, cyclic_prefix: samples. guards: (lower, upper) unused carriers at the edges of the band.
-    dc_null: whether carrier 0 is unused. constellation: of the carriers, or "gaussian" if unknown.
+    dc_null: whether carrier 0 is unused. constellation: of the carriers, or "gaussian" if unknown. pilots: those among them that
+    carry ±1 and no data, numbers relative to DC. pilot_values: what they carry, ±1 each, times one sign for all in a frame, which
+    is not known (IEEE 802.11-2020, 17.3.5.10: values 1, 1, 1, -1; the sign is of a sequence of 127 that begins with each packet);
+    (): each has a sign of its own that is not known (as in 19.3.11.10, where values move from carrier to carrier).
     """
 
     fft_size: int = 64
@@ -59,6 +67,8 @@ class Ofdm:
     guards: tuple[int, int] = (4, 3)
     dc_null: bool = True
     constellation: str = "qpsk"
+    pilots: tuple[int, ...] = ()
+    pilot_values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guards", tuple(int(g) for g in self.guards))
@@ -73,11 +83,48 @@ class Ofdm:
                                  "modulation")
         if len(self.carriers) == 0:
             raise ParameterError("guards: they leave no active carrier")
+        self._check_pilots()
+
+    def _check_pilots(self) -> None:
+        """Put pilots in ascending order. Raises ParameterError where they or their values cannot be so."""
+        for name in ("pilots", "pilot_values"):
+            given = getattr(self, name)
+            if not all(isinstance(k, (int, float, np.integer)) and k == int(k) for k in given):
+                raise ParameterError(f"{name}: {list(given)} must be whole numbers")
+            object.__setattr__(self, name, tuple(int(k) for k in given))
+        pilots, values = self.pilots, self.pilot_values
+        unused = [k for k in pilots if k not in self.carriers]
+        if unused:
+            raise ParameterError(f"pilots: carrier {unused[0]} is not used; guards and dc_null leave {self.carriers[0]} to "
+                                 f"{self.carriers[-1]}{' without 0' if self.dc_null else ''}")
+        if len(set(pilots)) < len(pilots):
+            raise ParameterError(f"pilots: {list(pilots)} must name each carrier once")
+        if len(pilots) == len(self.carriers):
+            raise ParameterError("pilots: they leave no carrier for data")
+        if values and len(values) != len(pilots):
+            raise ParameterError(f"pilot_values: {list(values)} must be one for each of {len(pilots)} pilots, or left out")
+        if any(abs(v) != 1 for v in values):
+            raise ParameterError(f"pilot_values: {list(values)} must be 1 or -1 each")
+        order = sorted(range(len(pilots)), key=pilots.__getitem__)
+        object.__setattr__(self, "pilots", tuple(pilots[i] for i in order))
+        object.__setattr__(self, "pilot_values", tuple(values[i] for i in order if values))
 
     @property
     def alphabet(self) -> Constellation | Gaussian:
-        """The Constellation of the carriers (or the Gaussian)."""
+        """The Constellation of the data carriers (or the Gaussian)."""
         return constellation(self.constellation)
+
+    @cached_property
+    def unknown_alphabet(self) -> Any:
+        """The alphabet of a frame's unknowns, in the order of the columns of `matrix`: a Mixed where there are pilots, else that
+        of the data carriers."""
+        pilots = self.unknowns - len(self.data)
+        return mixed([self.alphabet] * len(self.data) + [constellation("bpsk")] * pilots, f"{self.constellation} with pilots")
+
+    @property
+    def unknowns(self) -> int:
+        """How many a frame has: data carriers, then pilots, or their common sign where their values are known."""
+        return len(self.data) + (1 if self.pilot_values else len(self.pilots))
 
     @property
     def frame_length(self) -> int:
@@ -92,11 +139,40 @@ class Ofdm:
         return k[k != 0] if self.dc_null else k
 
     @cached_property
+    def data(self) -> npt.NDArray[np.int64]:
+        """Active carriers that are no pilots, ascending: int [n]."""
+        return self.carriers[~np.isin(self.carriers, self.pilots)]
+
+    @cached_property
+    def told_by(self) -> tuple[npt.NDArray[np.int64], int | None]:
+        """(carriers that show the phase one by one, int [n]; up to 2π over which number): those of data where their constellation
+        is known, else pilots; None where neither is so."""
+        if self.alphabet.symmetry is not None or not self.pilots:
+            return self.data, self.alphabet.symmetry
+        return np.array(self.pilots), 2
+
+    @cached_property
     def matrix(self) -> npt.NDArray[np.complex128]:
-        """A, complex128 [frame_length, carriers]: unit-power symbols to a unit-power frame."""
+        """A, complex128 [frame_length, unknowns]: unit-power symbols to a unit-power frame."""
+        return self.of_unknowns(self._waves)
+
+    @cached_property
+    def _waves(self) -> npt.NDArray[np.complex128]:
+        """The carriers' samples, complex128 [frame_length, carriers]."""
         n = np.arange(-self.cyclic_prefix, self.fft_size)
         waves: npt.NDArray[np.complex128] = np.exp(2j * np.pi * np.outer(n, self.carriers) / self.fft_size)
         return waves / np.sqrt(len(self.carriers))
+
+    def of_unknowns(self, waves: npt.NDArray[Any], join: Callable[..., Any] = np.matmul) -> npt.NDArray[Any]:
+        """Columns of the carriers [n, carriers] as those of the unknowns [n, unknowns]. join: (the pilots' columns, their values
+        [pilots, 1]) -> the column of their common sign."""
+        if not self.pilots:
+            return waves
+        is_pilot = np.isin(self.carriers, self.pilots)
+        pilots = waves[:, is_pilot]
+        if self.pilot_values:
+            pilots = join(pilots, np.array(self.pilot_values)[:, None])
+        return np.hstack([waves[:, ~is_pilot], pilots])
 
     def gains(self, channel: tuple[complex, ...]) -> npt.NDArray[np.complex128]:
         """The channel's gain on each carrier, complex128 [carriers], of unit mean power."""
@@ -105,12 +181,11 @@ class Ofdm:
         return gain / np.sqrt(np.mean(abs(gain) ** 2))
 
     def through(self, channel: tuple[complex, ...]) -> npt.NDArray[np.complex128]:
-        """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
-        scaled: npt.NDArray[np.complex128] = self.matrix * self.gains(channel)
-        return scaled
+        """A with the channel's gain on each carrier, complex128 [frame_length, unknowns]; unit mean power."""
+        return self.of_unknowns(self._waves * self.gains(channel))
 
     def modulate(self, symbols: Tensor) -> Tensor:
-        """symbols complex [batch, frames, carriers] -> complex64 [batch, frames*frame_length]."""
+        """symbols complex [batch, frames, unknowns] -> complex64 [batch, frames*frame_length]."""
         a = torch.tensor(self.matrix, dtype=torch.complex64)
         return (torch.as_tensor(symbols).to(torch.complex64) @ a.T).flatten(1)
 

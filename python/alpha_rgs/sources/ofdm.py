@@ -17,9 +17,10 @@ from ..signals import Ofdm as Signal
 from ..signals.carrier import carrier, column, rotation
 from ..signals.framing import FramePlan
 from ..signals.ofdm import ofdm_matrix
-from .base import Demodulated, Noise, Number, Source, Structure
+from .base import Noise, Number, Source, Structure
 from .keys import Role, flag, frequency, grid, listed, number, text, whole
 from .ofdm_carrier import REACH, carrier_offset
+from .ofdm_demodulator import CarrierDemodulator, phase_of, read
 
 _SMEARED = 1            # samples of a prefix that a resampler's filter mixes with the frame before, beyond use
 _LIMIT = 0.5            # of a carrier's amplitude: weaker ones say less of the phase
@@ -82,6 +83,8 @@ class Ofdm(Source):
         "guards": listed("unused carriers at the lower and upper edge of the band"),
         "dc_null": flag("whether carrier 0 is unused"),
         "constellation": text("alphabet of the symbols or carriers"),
+        "pilots": listed("carriers that carry ±1 and no data, numbers relative to DC"),
+        "pilot_values": listed("±1 of each pilot, times one unknown sign for all in a frame; left out: signs of their own"),
         "frame_offset": whole("samples from the first sample to the first whole cyclic prefix", Role.INSTANT),
         "phase": number("rad, at the first sample"),
         "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
@@ -132,7 +135,7 @@ class Ofdm(Source):
 
     @property
     def matrix(self) -> np.ndarray:
-        """A with the channel's gain on each carrier, complex128 [frame_length, carriers]; unit mean power."""
+        """A with the channel's gain on each carrier, complex128 [frame_length, unknowns]; unit mean power."""
         return self.signal.through(self.channel)
 
     def at(self, start: Number) -> Self:
@@ -167,7 +170,7 @@ class Ofdm(Source):
         if colour is None:
             filters, var = plan.kept((float(noise_var), str(x.device)), lambda: _filters(plan, self.matrix_key, float(noise_var),
                                                                                          x.device))
-            mean = self.signal.alphabet.mean(plan.grouped(frames, filters), var)
+            mean = self.signal.unknown_alphabet.mean(plan.grouped(frames, filters), var)
         else:
             from .ofdm_coloured import coloured_means
 
@@ -178,18 +181,21 @@ class Ofdm(Source):
         return plan.join(mean @ matrix.T * plan.here[..., None].to(x.device)) * turn
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> Any:
-        """See Source.draw: random points of the alphabet on all carriers, or Gaussian ones."""
+        """See Source.draw: random points of the alphabet on data carriers, or Gaussian ones, and random signs of pilots."""
         period, frames = self.signal.frame_length, -(-samples // self.signal.frame_length) + 1
         offset = torch.randint(0, period, (batch,), generator=generator) if self.frame_offset is None else torch.as_tensor(
             self.frame_offset).expand(batch)
         phase = 2 * torch.pi * torch.rand(batch, generator=generator) if self.phase is None else torch.as_tensor(
             self.phase).expand(batch)
-        alphabet, count = self.signal.alphabet, frames * len(self.signal.carriers)
+        alphabet, count = self.signal.alphabet, len(self.signal.data)
         if alphabet.symmetry is None:
-            c = torch.randn(batch, frames, len(self.signal.carriers), dtype=torch.complex64, generator=generator)
+            c = torch.randn(batch, frames, count, dtype=torch.complex64, generator=generator)
         else:
-            bits = torch.randint(0, 2, (batch, count * alphabet.bits_per_symbol), generator=generator)
+            bits = torch.randint(0, 2, (batch, frames * count * alphabet.bits_per_symbol), generator=generator)
             c = alphabet.map(bits).reshape(batch, frames, -1)
+        if self.signal.pilots:
+            signs = torch.randint(0, 2, (batch, frames, self.signal.unknowns - count), generator=generator)
+            c = torch.cat([c, (1 - 2 * signs).to(c.dtype)], 2)
         whole = (c @ torch.tensor(self.matrix.T, dtype=torch.complex64)).flatten(1)
         n = torch.arange(samples, dtype=torch.float64)
         b = whole.gather(1, (period - offset)[:, None] % (2 * period) + torch.arange(samples))
@@ -202,7 +208,8 @@ class Ofdm(Source):
 
     def synchronize(self, x: Tensor, noise: Noise | Number) -> tuple[Self, dict[str, Tensor]]:
         """See Source.synchronize: the frame offset from prefixes and their copies (van de Beek, 1997), the phase from the
-        carriers of whole frames, lifted to the alphabet's symmetry. Raises ParameterError without a prefix."""
+        carriers of whole frames, lifted to the alphabet's symmetry, up to half a turn where there are pilots. Raises
+        ParameterError without a prefix."""
         found: dict[str, Tensor] = {}
         here = self
         if self.carrier_offset is None:
@@ -213,12 +220,8 @@ class Ofdm(Source):
             here = replace(here, frame_offset=found["frame_offset"])
         if self.phase is None:
             here = replace(here, phase=0.0)
-            alphabet: Any = self.signal.alphabet
-            if alphabet.symmetry is not None:
-                reader: Any = here.demodulator()
-                read = reader(x, 1.0)
-                z = torch.where(read.at.isnan(), 0, read.symbols).to(torch.complex128)
-                found["phase"] = alphabet.common_phase(z / z.abs().clamp_min(_LIMIT))
+            if self.signal.unknown_alphabet.symmetry is not None:
+                found["phase"] = phase_of(here, x, Noise.of(noise), _LIMIT)
                 here = replace(here, phase=found["phase"])
         return here, found
 
@@ -246,12 +249,12 @@ class Ofdm(Source):
         return (best - spread) % period, torch.angle(total), ((1 / alike.square() - 1) / (2 * terms)).sqrt()
 
     def linear_model(self, shape: Sequence[int]) -> Any:
-        """See Source.linear_model: one column per carrier and frame."""
+        """See Source.linear_model: one column per unknown and frame."""
         period, samples = self.signal.frame_length, shape[1]
         offset = torch.as_tensor(self.frame_offset, dtype=torch.int64).reshape(-1, 1) % period - period
         frames = -(-samples // period) + 1
         begin = offset + period * torch.arange(frames)
-        start = begin.repeat_interleave(len(self.signal.carriers), 1)
+        start = begin.repeat_interleave(self.signal.unknowns, 1)
         phase, frequency = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1, 1) for v in (
             self.phase, self.carrier_offset))
         angle = phase + 2 * torch.pi * frequency * (begin[:, :, None, None] + torch.arange(period))
@@ -261,21 +264,9 @@ class Ofdm(Source):
         exists = ((start + period > max(first, 0)) & (start < min(end, samples))).expand(max(len(start), len(columns)), -1)
 
         def decode(mean: Tensor, var: Tensor, rows: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:
-            return self._read(*as_complex(mean, var), some(begin, rows).to(mean.device), samples)
+            return read(self, *as_complex(mean, var), some(begin, rows).to(mean.device), samples)
 
-        alphabet: Any = self.signal.alphabet
-        return LinearModel(start, columns, alphabet, exists, decode, (period, offset[:, 0]))
-
-    def _read(self, soft: Tensor, var: Tensor, begin: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Soft carriers [batch, frames·carriers] and their variances as symbols, LLRs and positions: of frames whose body lies in
-        the window, centred on the body's middle."""
-        body = begin + self.signal.cyclic_prefix
-        first, end = self.on or (0, samples)
-        inside = (body >= max(first, 0)) & (body + self.signal.fft_size <= min(end, samples))
-        at = torch.where(inside, body + self.signal.fft_size / 2, torch.nan).double()
-        at = at.repeat_interleave(len(self.signal.carriers), 1).expand(len(soft), -1)
-        llrs = torch.zeros(*soft.shape, 0) if self.signal.alphabet.symmetry is None else self.signal.alphabet.llrs(soft, var)
-        return soft.to(torch.complex64), llrs.float(), at
+        return LinearModel(start, columns, self.signal.unknown_alphabet, exists, decode, (period, offset[:, 0]))
 
     @property
     def decided(self) -> bool:
@@ -302,7 +293,8 @@ class Ofdm(Source):
         return None if self.signal.alphabet.symmetry is None else CarrierDemodulator(self)
 
     def autocorrelation(self, lags: Any) -> np.ndarray:
-        """See Source.autocorrelation: A·Aᴴ is a Toeplitz matrix, whose diagonals shorten as 1 - |lag|/frame."""
+        """See Source.autocorrelation: A·Aᴴ is a Toeplitz matrix, whose diagonals shorten as 1 - |lag|/frame. Pilots are taken for
+        independent of each other."""
         period, size, lags = self.signal.frame_length, self.signal.fft_size, np.asarray(lags)
         power = np.zeros(size)
         power[self.signal.carriers % size] = abs(self.signal.gains(self.channel)) ** 2 / len(self.signal.carriers)
@@ -316,16 +308,23 @@ class Ofdm(Source):
         sent = plan.join(plan.here[..., None].expand(-1, -1, plan.length)).to(x.device)
         return torch.where(plan.whole.to(x.device), self.denoise(x, noise_var), x * sent / (1 + noise_var))
 
-    def clean_carriers(self, other: Any) -> np.ndarray:
-        """Indices (into the active carriers) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
-        none is."""
-        signal = other.signal
-        spectrum = signal.power_spectrum(_FINE)
+    def covered(self, other: Any) -> np.ndarray:
+        """The power spectrum of `other`, a LinearModulation, at each active carrier, of mean 1 over the band,
+        float64 [offsets, carriers]: for each carrier offset that windows have."""
+        spectrum = other.signal.power_spectrum(_FINE)
         apart = torch.as_tensor(other.carrier_offset).double() - torch.as_tensor(self.carrier_offset).double()
         centre = self.signal.carriers / self.signal.fft_size - np.unique(apart.reshape(-1).cpu().numpy())[:, None]
         edge = np.arange(-8, 9) / 8 * 1.5 / self.signal.fft_size        # a carrier sees its neighbourhood too
         at = np.round((centre[..., None] + edge) * _FINE).astype(int) % _FINE
-        level = (spectrum[at].mean(2) / spectrum.max()).max(0)          # clean in all windows
+        density: np.ndarray = spectrum[at].mean(2)
+        return density
+
+    def clean_carriers(self, other: Any) -> np.ndarray:
+        """Indices (into a frame's unknowns) where the spectrum of `other`, a LinearModulation, is weak; the weakest quarter if
+        none is."""
+        spectrum = other.signal.power_spectrum(_FINE)
+        level = (self.covered(other) / spectrum.max()).max(0)           # clean in all windows
+        level = self.signal.of_unknowns(level[None], lambda own, _: own.max(1, keepdims=True))[0]
         weak = np.flatnonzero(level < _CLEAN)
         return weak if len(weak) else np.sort(np.argsort(level)[:max(1, len(level) // 4)])
 
@@ -333,32 +332,6 @@ class Ofdm(Source):
     def matrix_key(self) -> tuple[Signal, tuple[complex, ...]]:
         """A hashable key from which `matrix` can be made again."""
         return (self.signal, self.channel)
-
-
-class CarrierDemodulator:
-    """Carriers of the frames whose body lies in the window, see sources.base.Demodulator."""
-
-    coherent = True
-
-    def __init__(self, source: Any) -> None:
-        self.source, self.ambiguity = source, source.signal.alphabet.symmetry
-
-    def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
-        """See sources.base.Demodulator. symbols: carrier after carrier, ascending, frame after frame."""
-        own, signal = self.source, self.source.signal
-        for name in own.unknown:
-            raise ParameterError(f"ofdm: {name} is unknown; symbols cannot be read without it")
-        model = own.linear_model(x.shape)
-        begin = model.start[:, ::len(signal.carriers)].to(x.device)
-        body = model.columns[..., signal.cyclic_prefix:].to(x.device)
-        n = (begin[..., None] + signal.cyclic_prefix + torch.arange(signal.fft_size, device=x.device)).expand(len(x), -1, -1)
-        inside = (n >= 0) & (n < x.shape[1])
-        cut = torch.where(inside, x.to(torch.complex128).gather(1, n.clamp(0, x.shape[1] - 1).flatten(1)).view(n.shape), 0)
-        body = body.unflatten(1, (begin.shape[1], len(signal.carriers)))
-        energy = body.abs().square().sum(-1)
-        soft = (body.conj() @ cut[..., None])[..., 0] / energy
-        var = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device).reshape(-1, 1, 1) / energy
-        return Demodulated(*own._read(soft.flatten(1), var.expand(soft.shape).flatten(1), begin, x.shape[1]))
 
 
 def _filters(plan: FramePlan, matrix_key: Any, noise_var: float, device: torch.device) -> tuple[list[Tensor], Tensor]:
@@ -370,9 +343,9 @@ def _filters(plan: FramePlan, matrix_key: Any, noise_var: float, device: torch.d
 @lru_cache(maxsize=20000)
 def _unbiased_filter(matrix_key: Any, cls: tuple[int, int], noise_var: float) -> tuple[Tensor, Tensor]:
     """(F, var): c + error of variance var = F·x for the samples of one frame in white noise, from the linear estimate of
-    unit-power carriers.
+    unit-power unknowns.
 
-    F complex64 [carriers, frame_length], var float32 [carriers]. A cut frame has zero columns outside.
+    F complex64 [unknowns, frame_length], var float32 [unknowns]. A cut frame has zero columns outside.
     """
     low, high, *_ = cls
     matrix = ofdm_matrix(matrix_key)[low:high]

@@ -38,7 +38,7 @@ def carrier_offset(x: Tensor, ofdm: Any, noise: Noise) -> tuple[Tensor, Tensor]:
     fits = torch.stack([_likelihood(x, ofdm, begin, f, density) for f in tried])
     fits = torch.where(torch.stack(tried).abs() <= REACH + 0.5 / size, fits, -torch.inf)
     offset = torch.stack(tried).gather(0, fits.argmax(0, keepdim=True))[0]
-    if ofdm.decided:
+    if ofdm.signal.told_by[1] is not None:
         here = replace(ofdm, frame_offset=begin, carrier_offset=offset, phase=0.0)
         offset = offset + _drift(x, here, density, _REACHES * error)
     return begin, offset
@@ -75,11 +75,12 @@ def _drift(x: Tensor, ofdm: Any, density: Tensor, most: Tensor) -> Tensor:
     carriers in noise weigh less."""
     signal = ofdm.signal
     z, whole = _bodies(x, ofdm, ofdm.frame_offset, ofdm.carrier_offset)
-    carriers = torch.as_tensor(signal.carriers) % signal.fft_size
+    own, symmetry = signal.told_by
+    carriers = torch.as_tensor(own) % signal.fft_size
     at = (carriers + torch.round(ofdm.carrier_offset * signal.fft_size).long()[:, None]) % signal.fft_size
-    clear = 1 / (1 + density.gather(1, at) * len(carriers) / signal.fft_size).square()
+    clear = 1 / (1 + density.gather(1, at) * len(signal.carriers) / signal.fft_size).square()
     z = z[..., carriers]
-    symmetry, length = signal.alphabet.symmetry, _OVERSAMPLED * z.shape[1]
+    length = _OVERSAMPLED * z.shape[1]
     # _bodies turns back from sample 0 of the window, so a frame's phase is what is left of the offset alone
     lifted = (z / z.abs().clamp_min(1e-12)) ** symmetry * whole[..., None]
     table = (torch.fft.fft(lifted, length, 1).abs().square() * clear[:, None]).sum(2)
@@ -134,7 +135,7 @@ def _on_frames(burst: Burst, begin: int, samples: int) -> Burst:
 
 def _unframed(ofdm: Any) -> Any:
     """An Ofdm of the same density without prefixes, whose carriers are Gaussian: nothing is said of when frames begin."""
-    signal = replace(ofdm.signal, cyclic_prefix=0, constellation="gaussian")
+    signal = replace(ofdm.signal, cyclic_prefix=0, constellation="gaussian", pilots=(), pilot_values=())
     return replace(ofdm, signal=signal, delay_spread=0, frame_offset=0, phase=0.0, carrier_offset=ofdm.carrier_offset or 0.0)
 
 
@@ -143,9 +144,9 @@ def _late(x: Tensor, ofdm: Any, begin: Tensor, density: Tensor) -> Tensor:
     2π·k·symmetry/fft_size for each. Carriers in noise weigh less."""
     signal, symmetry = ofdm.signal, ofdm.signal.alphabet.symmetry
     z, whole = _bodies(x, ofdm, begin, torch.as_tensor(ofdm.carrier_offset, dtype=torch.float64).reshape(-1).expand(len(x)))
-    carriers = torch.as_tensor(signal.carriers)
+    carriers = torch.as_tensor(signal.data)
     at = (carriers + round(float(ofdm.carrier_offset) * signal.fft_size)) % signal.fft_size
-    clear = 1 / (1 + density[:, at] * len(carriers) / signal.fft_size).square()
+    clear = 1 / (1 + density[:, at] * len(signal.carriers) / signal.fft_size).square()
     z = z[..., carriers % signal.fft_size]
     lifted = ((z / z.abs().clamp_min(1e-12)) ** symmetry * whole[..., None]).sum(1) * clear
     late = torch.arange(-_EARLY, _EARLY + 1)

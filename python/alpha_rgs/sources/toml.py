@@ -18,6 +18,9 @@ from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
 from .keys import UNKNOWN, Role
 from .registry import KINDS
 
+_NUMBERS = ("guards", "channel", "taps", "radii", "gains", "pilots", "pilot_values")        # keys that list these
+_MOSTLY_NONE = ("taps", "radii", "channel", "channel_length", "preamble", "differential", "pilots", "pilot_values")
+
 
 def load(path: str | pathlib.Path) -> Any:
     """The source that a TOML file describes, or a folder holds (folder.py), or a description that comes with the package, by its
@@ -84,7 +87,7 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
             continue
         if not all(isinstance(v, (int, float, str)) and (isinstance(v, str) or math.isfinite(v)) for v in _flat(value)):
             raise ParameterError(f"{source}: {key}: {value!r} must be finite")
-        if key in ("guards", "channel", "taps", "radii", "gains") and any(isinstance(v, (str, bool)) for v in _flat(value)):
+        if key in _NUMBERS and any(isinstance(v, (str, bool)) for v in _flat(value)):
             raise ParameterError(f"{source}: {key}: {value!r} must hold numbers")
     def made(keys: dict[str, Any]) -> Any:
         try:
@@ -159,7 +162,7 @@ def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
         if dataclasses.is_dataclass(part):
             out.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)
                         if f.name not in ("signal", "table", "network", "bursts", "resampled")})
-    for key in ("taps", "radii", "channel", "channel_length", "preamble", "differential"):     # most linear modulations have none
+    for key in _MOSTLY_NONE:
         if not out.get(key, True) and not (key == "preamble" and hasattr(prior.signal, key)):
             del out[key]
     if getattr(prior, "kind", "") == "ofdm-bursts":

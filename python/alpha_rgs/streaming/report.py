@@ -121,7 +121,8 @@ def assumptions(soi: Any, interference: Any, soi_given: Collection[str], interfe
     out = []
     for role, prior, given in (("signal of interest", soi, soi_given), ("interference", interference, interference_given)):
         out += [f"{key} of the {role}: {value} (not given)" for key, value in not_given(prior, given)]
-    alphabet = getattr(getattr(interference, "signal", None), "alphabet", None)
+    signal = getattr(interference, "signal", None)
+    alphabet = getattr(signal, "unknown_alphabet", getattr(signal, "alphabet", None))
     if "phase" in estimated and alphabet is not None and alphabet.symmetry:
         turn = _TURN.get(alphabet.symmetry, f"turn by 1/{alphabet.symmetry}")
         out.append(f"phase of the interference: known only up to the symmetry of its alphabet, {alphabet.name} (a {turn})")

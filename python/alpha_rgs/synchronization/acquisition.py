@@ -73,7 +73,7 @@ def _frames(y: Tensor, soi: LinearModulation, interference: Any, kappa: Number |
         phase, level, error = phase_and_kappa(y, soi, rough, found.get("noise_var", noise_var))
         if interference.phase is None:
             interference = replace(interference, phase=phase)
-            if interference.signal.alphabet.symmetry:
+            if interference.signal.unknown_alphabet.symmetry:
                 found["phase"] = phase
         if kappa is None:
             found["kappa"], found["kappa_std"] = level, error

@@ -14,9 +14,11 @@ from torch import Tensor
 from ..errors import ParameterError
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
+from ..signals.mixed import subset
 from ..signals.ofdm import ofdm_matrix
 from ..sources.linear_modulation import LinearModulation
 from ..sources.ofdm import prefix_start
+from ..sources.ofdm_demodulator import by_pilots
 from .levels import amplitude_std, scattered
 
 _ON_GRID = 1 / 32       # of a sample: frames that lie nearer to whole samples are left there, -27 dB at the band's edge
@@ -84,12 +86,12 @@ def _slope(y: Tensor, soi: Any, ofdm: Any) -> tuple[Tensor, Tensor]:
     whole = plan.inside.all(-1).to(y.device)
     body = torch.tensor(ofdm.matrix[signal.cyclic_prefix:], dtype=torch.complex64, device=y.device)
     z = (frames[..., signal.cyclic_prefix:] @ body.conj() / body.abs().square().sum(0)) * whole[..., None]
-    z = z.to(torch.complex128)
+    z = z[..., :len(signal.data)].to(torch.complex128)
     reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
     lifted = (z / z.abs().clamp_min(1e-12)) ** symmetry * reference.conj() * whole[..., None]
     total = lifted.sum(1)
     clear = (total.abs() / whole.sum(1, keepdim=True).clamp_min(1)).square()        # of a carrier in noise 1/frames
-    k = torch.tensor(signal.carriers, dtype=torch.float64, device=y.device)
+    k = torch.tensor(signal.data, dtype=torch.float64, device=y.device)
     reach = signal.fft_size / symmetry / 4
     late = torch.arange(-reach, reach, 1 / 16, dtype=torch.float64, device=y.device)
     turn = torch.exp(2j * torch.pi * symmetry / signal.fft_size * late[:, None] * k)
@@ -155,30 +157,55 @@ def phase_and_kappa(y: Tensor, soi: LinearModulation, ofdm: Any, noise_var: Any)
     if bool((whole.sum(1) < 1).any()):
         raise ParameterError(f"kappa: a window of {y.shape[1]} samples holds no whole OFDM frame; {2 * plan.length} or more")
     clean = ofdm.clean_carriers(soi)
-    body = ofdm.matrix[signal.cyclic_prefix:, clean]
-    estimator = torch.tensor((body / (abs(body) ** 2).sum(0)).conj(), dtype=torch.complex64, device=y.device)
-    z = (frames[..., signal.cyclic_prefix:] @ estimator) * whole[..., None]
-    symmetry = signal.alphabet.symmetry
-    phase = torch.zeros(len(y), device=y.device)
+
+    def read(waves: np.ndarray) -> tuple[Tensor, Tensor]:
+        body = waves[signal.cyclic_prefix:]
+        estimator = torch.tensor((body / (abs(body) ** 2).sum(0)).conj(), dtype=torch.complex64, device=y.device)
+        return (frames[..., signal.cyclic_prefix:] @ estimator) * whole[..., None], estimator
+
+    z, estimator = read(ofdm.matrix[:, clean])
     power, error = _scattered(z.abs().square(), whole[..., None].expand(z.shape))
     leak = float(estimator.abs().square().sum(0).mean()) * torch.as_tensor(noise_var, device=y.device)
     level = (power - leak).clamp_min(0).sqrt()
     error = amplitude_std(level, error)
-    if symmetry is None:
-        return phase, level, error
-    reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
-    unit = z / power.sqrt()[:, None, None].clamp_min(1e-9)
-    lifted = unit
-    for _ in range(symmetry.bit_length() - 1):          # unit ** symmetry, a power of two
-        lifted = lifted * lifted
-    phase = (torch.angle(lifted.sum((1, 2)) * reference.conj()) / symmetry).float()
+    data = z[..., clean < len(signal.data)]
+    phase = _lifted(signal, data / power.sqrt()[:, None, None].clamp_min(1e-9))
+    if signal.pilots:
+        apart = replace(signal, pilot_values=()).through(ofdm.channel)[:, len(signal.data):]
+        density = _density(soi, ofdm, power, noise_var)
+        known = signal.alphabet.symmetry is not None and data.shape[2] > 0
+        phase = by_pilots(signal, phase if known else None, read(apart)[0], density).float()
+    turned = (phase + torch.as_tensor(ofdm.phase, device=y.device)).float()
+    if not ofdm.decided:
+        return turned if signal.pilots else phase, level, error
     rotated = z * torch.polar(torch.ones_like(phase), -phase)[:, None, None]
     level = level.clamp_min(3e-5)
-    decided = signal.alphabet.nearest(rotated / level[:, None, None])
+    decided = subset(signal.unknown_alphabet, clean).nearest(rotated / level[:, None, None])
     fit, spread = _scattered((rotated * decided.conj()).real, decided.abs().square() * whole[..., None])
     trusted = (fit / level - 1).abs() < 0.05            # with many wrong decisions the fit is biased: keep the power
-    return ((phase + torch.as_tensor(ofdm.phase, device=y.device)).float(), torch.where(trusted, fit, level).clamp_min(0),
-            torch.where(trusted, spread, error))
+    return turned, torch.where(trusted, fit, level).clamp_min(0), torch.where(trusted, spread, error)
+
+
+def _lifted(signal: Any, data: Tensor) -> Tensor:
+    """The phase, float32 [batch], that estimates of data carriers, complex64 [batch, frames, n], of about unit power, show up to
+    the symmetry of their alphabet; 0 where it has none."""
+    symmetry = signal.alphabet.symmetry
+    if symmetry is None:
+        return torch.zeros(len(data), device=data.device)
+    for _ in range(symmetry.bit_length() - 1):          # data ** symmetry, a power of two
+        data = data * data
+    reference = (signal.alphabet.points.to(torch.complex128) ** symmetry).mean()
+    return (torch.angle(data.sum((1, 2)) * reference.conj()) / symmetry).float()
+
+
+def _density(soi: LinearModulation, ofdm: Any, power: Tensor, noise_var: Any) -> Tensor:
+    """The density of noise and SOI at the pilots, relative to that of the OFDM, of this power [batch]: [batch, pilots]."""
+    signal = ofdm.signal
+    over = ofdm.covered(soi).max(0)[np.isin(signal.carriers, signal.pilots)]
+    gain = torch.as_tensor(1.0 if soi.gain is None else soi.gain, dtype=torch.float64, device=power.device).reshape(-1, 1)
+    level = torch.as_tensor(noise_var, dtype=torch.float64, device=power.device).reshape(-1, 1)
+    own = power.double()[:, None].clamp_min(1e-9) * signal.fft_size / len(signal.carriers)
+    return (gain.square() * torch.from_numpy(over).to(power.device) + level) / own
 
 
 def _scattered(values: Tensor, weights: Tensor) -> Any:
