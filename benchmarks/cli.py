@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .cli_coverage import coverage
+from .cli_honesty import honesty
 from .cli_independent import independent
 from .cli_paper import paper
 
@@ -27,6 +28,7 @@ Save = Annotated[pathlib.Path | None, typer.Option("--json", help="Write the row
 _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
 app.command()(paper)
 app.command()(coverage)
+app.command()(honesty)
 app.command()(independent)
 app.command("envelope", hidden=True)(coverage)         # its name before
 
