@@ -12,6 +12,7 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
+from .failure import Failure
 from .window_job import SOI_AND_INTERFERENCE, Job, SymbolGrid
 from .window_stats import WindowStats
 
@@ -30,7 +31,7 @@ class window_worker(gr.basic_block):
     make_task() is called in the worker's thread, once per start; its `submit(windows, start)` gives a Future of an object
     from which the ports, and make_stats (window_stats), take what they need; see alpha_rgs.streaming.task. ends: windows with
     which the stream ends are submitted with ends=True; see alpha_rgs.streaming.live.
-    One window out for each in, in order, with its tags. `error`: None, or the exception that ended the flowgraph.
+    One window out for each in, in order, with its tags. What fails, in whatever thread, ends the flowgraph: see `error`.
     """
 
     def __init__(self, make_task, window, hop, samples_per_symbol=0, on_overload="wait", name="separator", ports=None,
@@ -49,7 +50,7 @@ class window_worker(gr.basic_block):
         for port in range(len(shapes)):
             self.set_min_output_buffer(port, max(2, 65536 // window))
         self.make_stats = make_stats
-        self.error, self.stats, self._thread = None, make_stats(hop), None
+        self._failure, self.stats, self._thread = None, make_stats(hop), None
         self._reset()
 
     def shape(self, number):
@@ -57,9 +58,14 @@ class window_worker(gr.basic_block):
         scale = self.sps if self.ports[number].symbols else 1
         return self.window // scale, self.hop // scale
 
+    @property
+    def error(self):
+        """The exception that ended the flowgraph, or None; whoever asks has seen it (failure.py)."""
+        return None if self._failure is None else self._failure.see()
+
     def report(self):
         """How it goes, or went: the dictionary of stats.table()."""
-        return self.stats.table(len(self._held), self.error)
+        return self.stats.table(len(self._held), None if self._failure is None else self._failure.error)
 
     def _reset(self):
         self._changed = threading.Condition()
@@ -69,20 +75,29 @@ class window_worker(gr.basic_block):
     # ---- what the scheduler calls -------------------------------------------------------------
     def start(self):
         """Load what the separation needs, in the worker's thread; an error ends the flowgraph at its first call."""
-        self._reset()
-        self.error, self.stats = None, self.make_stats(self.hop)
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(ready,), name="scoresep worker", daemon=True)
-        self._thread.start()
-        ready.wait()
+        try:
+            self._reset()
+            self._failure, self.stats = None, self.make_stats(self.hop)
+            ready = threading.Event()
+            thread = threading.Thread(target=self._serve, args=(ready,), name="scoresep worker", daemon=True)
+            thread.start()
+            self._thread = thread
+            ready.wait()
+        except BaseException as error:  # whatever leaves this method or stop() would abort the program
+            self._fail(error)
         return True
 
     def stop(self):
         """End the worker; windows still in its hands are dropped, as a stopped flowgraph's samples are."""
-        self._stopping = True
-        for job in self._held:
-            job.cancel()
-        self._todo.put(None)
+        try:
+            self._stopping = True
+            for job in self._held:
+                job.cancel()
+            self._todo.put(None)
+            if (give_up := getattr(self.task, "give_up", None)) is not None:
+                give_up()  # lest the engine goes on for minutes, and the worker waits for room in its queue
+        except BaseException as error:
+            self._fail(error)
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -92,26 +107,26 @@ class window_worker(gr.basic_block):
 
     def forecast(self, noutput_items, ninputs):
         """No input while there is something to give or to say, lest the scheduler takes the end of input for the end."""
-        return [0 if self._held or self.error is not None or self.stats.unsaid else 1] * ninputs
+        return [0 if self._held or self._failure is not None or self.stats.unsaid else 1] * ninputs
 
     def general_work(self, input_items, output_items):
         """Take what fits, give what is ready; wait a little, without the interpreter's lock, where neither is possible."""
         taken = given = 0
         try:
-            if self.error is None:
+            if self._failure is None:
                 taken = self._accept(input_items[0])
                 given = self._give(output_items)
                 if not taken and not given:
                     with self._changed:
-                        if self.error is None and not (self._held and self._held[0].done()):
+                        if self._failure is None and not (self._held and self._held[0].done()):
                             self._changed.wait(WAIT)
                     given = self._give(output_items)
                 if self.stats.due(idle=not self._held and not taken):
                     self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
-        except Exception as error:  # an exception that leaves this method would hang the flowgraph
+        except BaseException as error:  # whatever leaves this method would hang the flowgraph, SystemExit too
             self._fail(error)
-        if self.error is not None:
-            self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(0, self.error)))
+        if self._failure is not None:
+            self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(0, self._failure.error)))
             return gr.WORK_DONE
         self.consume(0, taken)
         return given
@@ -197,7 +212,7 @@ class window_worker(gr.basic_block):
             ready.set()
             while not self._stopping and (job := self._todo.get()) is not None:
                 job.submit(self.task, self._notify)
-        except Exception as error:
+        except BaseException as error:  # this thread must not end in silence: the flowgraph would wait for it
             if not self._stopping:
                 self._fail(error)
         finally:
@@ -210,10 +225,9 @@ class window_worker(gr.basic_block):
     def _fail(self, error):
         """Keep the first error, say it once, and wake the scheduler's thread to end the flowgraph."""
         with self._changed:
-            if self.error is None:
-                self.error = error
-                what = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-                self.logger.error(f"{self.alias()}: {what}")
+            if self._failure is None:
+                self._failure = Failure(error)
+                self.logger.error(f"{self.alias()}: {self._failure}")
             self._changed.notify_all()
 
 

@@ -195,6 +195,10 @@ class ResampledTask:
         future = self.task.submit(np.stack(rows), start=np.array(begins), block=block)
         return Restored(future, lambda out: self._restored(out, windows, firsts, begins))
 
+    def give_up(self) -> None:
+        """See Task.give_up."""
+        self.task.give_up()
+
     def _inside(self, row: np.ndarray, first: int, begin: int, count: int) -> np.ndarray:
         """A window at the rate inside; see resampling.inside."""
         to = self.cut.plan

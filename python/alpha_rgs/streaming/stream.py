@@ -135,6 +135,7 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
     window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
     flying: collections.deque[tuple[np.ndarray, Future]] = collections.deque()
+    task: Task | None = None
     try:
         task = own.task(sources, interference, **options)
         windows_of(len(samples), window, hop)           # refuses what no window can be
@@ -151,8 +152,8 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
             starts, future = flying.popleft()
             stream.take(future.result(), starts)
     finally:
-        for _, future in flying:
-            future.cancel()
+        if task is not None:
+            task.give_up()
         if engine is None:
             own.close()
     return stream.result(time.perf_counter() - began)

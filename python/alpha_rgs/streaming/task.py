@@ -48,7 +48,7 @@ class Task:
         self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.finished: Callable[[int], None] | None = None      # called with the number of windows that are done
-        self.longest = 0
+        self.longest, self.given_up = 0, False
         self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
@@ -115,11 +115,17 @@ class Task:
         """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
 
         Returns a Future of a Separation of numpy arrays. block=False raises queue.Full where the queue is full. Raises
-        RuntimeError after the engine was closed. Errors of the separation come out of the Future.
+        RuntimeError after the engine was closed, CancelledError after give_up(). Errors of the separation come out of the Future.
         """
         windows = np.atleast_2d(np.asarray(windows, np.complex64))
         start = np.broadcast_to(np.asarray(start, np.int64), len(windows))
         return self.engine.put(Job(self, windows, start, Future()), block)
+
+
+    def give_up(self) -> None:
+        """Nobody waits for this task's windows any more: those that wait are cancelled, those that are being separated are left
+        as soon as no other task's are among them. Their Futures raise CancelledError. Nothing can be submitted afterwards."""
+        self.engine.give_up(self)
 
 
 def _order(sources: Any) -> Any:

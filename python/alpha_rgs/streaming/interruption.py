@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Computations that another thread can end in their middle, between two operations of torch.
+
+A blind window takes minutes, and nobody waits for it once its flowgraph was stopped or its process ends. Python has one way to
+reach into a running function of another thread: an exception that is raised there at its next step
+(PyThreadState_SetAsyncExc).
+"""
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Interrupted(BaseException):
+    """Raised in a function that is ended from outside; no Exception, lest the function takes it for an error of its own."""
+
+
+class Interruptible:
+    """Calls functions so that interrupt() can end them; in as many threads at once as call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[int] = set()         # threads, each once
+
+    def __call__(self, function: Callable[..., R], *args: Any) -> R:
+        """function(*args), or Interrupted. Not to be called by a function that is called so."""
+        ident = threading.get_ident()
+        try:
+            with self._lock:
+                self._running.add(ident)
+            try:
+                return function(*args)
+            finally:
+                self._leave(ident)
+        except Interrupted:             # which may strike in the line above too
+            self._leave(ident)
+            raise
+
+    def _leave(self, ident: int) -> None:
+        with self._lock:
+            self._running.discard(ident)
+            _raise_in(ident, None)      # what is on its way must not strike whatever this thread does next
+
+    def interrupt(self) -> None:
+        """End all functions that run now, soon: an operation that runs outside Python is finished first."""
+        with self._lock:
+            for ident in self._running:
+                _raise_in(ident, Interrupted)
+            self._running.clear()
+
+
+def _raise_in(ident: int, what: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None if what is None else ctypes.py_object(what))
+
+
+def shared_out(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
+    """[function(item) for item in items], in so many threads, each with one of torch's; the first error is raised.
+
+    The threads are made for this call and are daemons: those of concurrent.futures hold up the end of the process until they have
+    done all that they were given.
+    """
+    results: dict[int, R] = {}
+    errors: list[BaseException] = []
+    todo, lock = iter(enumerate(items)), threading.Lock()
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        while not errors:
+            with lock:
+                number, item = next(todo, (-1, None))
+            if number < 0:
+                return
+            try:
+                results[number] = function(cast(T, item))
+            except BaseException as error:
+                errors.append(error)
+
+    made = [threading.Thread(target=work, name="alpha-rgs solver", daemon=True) for _ in range(min(threads, len(items)))]
+    try:
+        for thread in made:
+            thread.start()
+        for thread in made:
+            thread.join()
+    finally:                            # after an interruption too none may be left in torch's code
+        for thread in made:
+            if thread.ident is not None:
+                thread.join()
+    if errors:
+        raise errors[0]
+    return [results[number] for number in range(len(items))]
