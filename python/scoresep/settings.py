@@ -8,7 +8,6 @@ import importlib.util
 import math
 import os
 import sys
-import tomllib
 
 _engines = {}
 
@@ -58,11 +57,9 @@ def prior_table(path):
     """What a prior file, or a folder's prior.toml, says of the source: its keys, as they stand there; of a learned prior those
     of [source]. Raises ValueError where it is no TOML.
     """
-    try:
-        with open(os.path.join(path, "prior.toml") if os.path.isdir(path) else path, "rb") as file:
-            table = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not TOML: {error}") from None
+    from alpha_rgs.parsing import toml_file
+
+    table = toml_file(os.path.join(path, "prior.toml") if os.path.isdir(path) else path)
     source = table.get("source") if table.get("kind") == "diffusion" else None
     return source if isinstance(source, dict) else table
 

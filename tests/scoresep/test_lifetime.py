@@ -89,7 +89,6 @@ gc.disable()                            # what has gone is gone without it
 used = [once(number, keep=number % 4 < 2, stop=number % 5 == 0, fail=number % 3 == 0) for number in range(int(sys.argv[1]))]
 time.sleep(0.2)                         # a thread that was waited for is listed for a moment
 print(*(after - first for after, first in zip(held(), before)), max(segments for segments, *_ in used))
-os._exit(0)                             # errors were meant
 """
 
 LOCKED = SCRIPT[: SCRIPT.index("once(0")] + """
@@ -128,7 +127,7 @@ def test_nothing_of_the_machine_stays_behind(script, count):
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     done = subprocess.run(["unshare", "--ipc", sys.executable, "-c", script, str(count)], cwd=ROOT / "examples", env=env,
                           capture_output=True, text=True, timeout=380)
-    assert done.returncode == 0, done.stderr
+    assert done.stdout, done.stderr     # the status says that flowgraphs ended by errors, which were meant
     left, threads, descriptors, most = map(int, done.stdout.split()[-4:])
     assert left == 0, f"{left} segments stay behind"
     assert threads <= 0, f"{threads} threads stay behind"

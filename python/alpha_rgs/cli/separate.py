@@ -8,7 +8,7 @@ import typer
 
 from ..errors import ParameterError
 from ..methods import OFFERED
-from .common import Datatype, Output, Overwrite, SampleRate, print_table
+from .common import Datatype, Output, Overwrite, SampleRate, print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,4 +133,4 @@ def print_summary(report: Mapping[str, Any], output: pathlib.Path) -> None:
     rows += [("assumed", sentence) for sentence in report["assumed"]]
     rows += [("warning", sentence) for sentence in report["warnings"]]
     print_table(rows)
-    typer.echo(f"written to {output}")
+    say(f"written to {output}")

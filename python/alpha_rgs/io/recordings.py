@@ -11,7 +11,6 @@ Every RecordingError names the file and says what would be right.
     (dtype('complex64'), 1000, 48000.0, 433920000.0)
 """
 import contextlib
-import json
 import math
 import os
 import pathlib
@@ -29,6 +28,7 @@ import numpy.typing as npt
 import sigmf
 
 from ..errors import RecordingError
+from . import sigmf_metadata
 
 RAW = {"cf32": "cf32_le", "cfile": "cf32_le", "cf64": "cf64_le", "cs16": "ci16_le", "cs32": "ci32_le", "cs8": "ci8", "cu8": "cu8",
        "cu16": "cu16_le"}
@@ -229,7 +229,7 @@ def _open(path: pathlib.Path, datatype: str | None, sample_rate: float | None) -
 
 def _open_raw(path: pathlib.Path, datatype: str | None, sample_rate: float | None) -> _Opened:
     if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
+        raise RecordingError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
     if datatype is None:
         datatype = path.suffix.lstrip(".").lower()
         if datatype not in RAW and not _SIGMF_TYPE.fullmatch(datatype):
@@ -247,13 +247,9 @@ def _open_sigmf(meta_path: pathlib.Path, datatype: str | None, sample_rate: floa
     if not meta_path.is_file():
         raise RecordingError(f"{meta_path}: no such file; a SigMF recording is a .sigmf-meta and a .sigmf-data file (for a raw "
                              "file pass its own name, and --datatype)")
-    try:
-        meta = json.loads(meta_path.read_text(encoding="utf-8"))
-        info, captures = meta["global"], meta.setdefault("captures", [])
-        meta.setdefault("annotations", [])
-        skip = info.get("core:trailing_bytes", 0) + sum(c.get("core:header_bytes", 0) for c in captures)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordingError(f"{meta_path}: is not SigMF metadata (JSON with a global object): {error!r}") from None
+    meta = sigmf_metadata.metadata(meta_path)
+    info, captures = meta["global"], meta["captures"]
+    skip = info.get("core:trailing_bytes", 0) + sum(c.get("core:header_bytes", 0) for c in captures)
     datatype, sample_rate = _check_global(meta_path, info, datatype, sample_rate)
     data_path = meta_path.with_name(info["core:dataset"]) if "core:dataset" in info else meta_path.with_suffix(_DATA)
     if info.get("core:metadata_only"):
@@ -270,6 +266,7 @@ def _open_archive(path: pathlib.Path, datatype: str | None, sample_rate: float |
 
     handle = _by_package(path, lambda: SigMFArchiveReader(str(path)).sigmffile)
     info = handle.get_global_info()
+    sigmf_metadata.check(path, {"global": info, "captures": handle.get_captures(), "annotations": handle.get_annotations()})
     if datatype is not None and datatype != info.get("core:datatype"):
         raise RecordingError(f"{path}: an archive says its datatype itself ({info.get('core:datatype')}); leave out --datatype")
     datatype, sample_rate = _check_global(path, info, datatype, sample_rate)
@@ -283,7 +280,8 @@ def _by_package(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     """What the sigmf package reads; its errors, some of them of plain Python, become a RecordingError."""
     try:
         return read()
-    except (sigmf.error.SigMFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except (sigmf.error.SigMFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError, EOFError,
+            RecursionError) as error:
         if "hash does not match" in str(error):
             raise RecordingError(f"{path}: differs from the checksum in its metadata (core:sha512); it was cut or changed. Copy "
                                  "it again, or remove core:sha512 if the change was meant") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ParameterError
 from .base import Source
-from .keys import Key, Role
+from .keys import Key, Role, rate
 
 _WHOLE = 1e-6           # relative, by which a ratio of rates may differ from a whole number
 _DENOMINATOR = 1000     # of a rate in Hz, which may be a fraction (GSM: 1625/6 kBd)
@@ -124,7 +124,7 @@ def hertz_keys(source: type[Source]) -> dict[str, Key]:
     for name, key in source.keys.items():
         if key.hertz:
             meaning = "Hz, from the recording's frequency" if key.role is Role.FREQUENCY else "Hz or baud"
-            out[key.hertz] = Key((int, float), "a number", f"{meaning}; instead of {name}", Role.FIXED)
+            out[key.hertz] = rate(f"{meaning}; instead of {name}")
     return out
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-import tomllib
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AlphaRgsError, ParameterError
+from ..parsing import toml_file
 from .base import Source
 from .gaussian import Gaussian
 
@@ -132,14 +132,11 @@ def read_header(path: pathlib.Path) -> dict[str, Any]:
     """The table of prior.toml in a folder. Raises ParameterError where it is missing, or no TOML."""
     file = pathlib.Path(path) / HEADER
     try:
-        with open(file, "rb") as f:
-            return tomllib.load(f)
+        return toml_file(file)
     except FileNotFoundError:
         for other in sorted(pathlib.Path(path).iterdir()):
             refuse_pickle(other)
         raise ParameterError(f"{file}: no such file; a prior that is a folder holds {HEADER} and {WEIGHTS}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{file}: is not TOML: {error}") from None
 
 
 def _weights(folder: pathlib.Path, path: pathlib.Path, sha256: str) -> dict[str, Tensor]:
