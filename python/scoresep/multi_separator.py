@@ -5,6 +5,8 @@
 
 from types import SimpleNamespace
 
+from alpha_rgs.options import of_separation
+
 from .cutting import cut
 from .settings import engine_settings
 from .window_job import Port
@@ -36,8 +38,7 @@ class multi_separator(windowed):
                  samp_rate=0, **options):
         sources = _checked(sources)
         check_overload("multi_separator", on_overload)
-        if noise_var is not None and not noise_var >= 0:
-            raise ValueError(f"multi_separator: noise_var: {noise_var!r} must be None or a variance, 0 or more")
+        of_separation("multi_separator: ", method, options, noise_var=noise_var)
         to = cut("multi_separator", sources, samp_rate, window, hop)
         known = SimpleNamespace(method=method, engine=engine, noise_var=noise_var, options=options)
         windowed.__init__(self, "multi_separator", _Tasks(to, known), source_ports(len(sources)), to, on_overload=on_overload,

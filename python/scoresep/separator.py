@@ -5,6 +5,8 @@
 
 from types import SimpleNamespace
 
+from alpha_rgs.options import decibels, of_separation
+
 from .cutting import cut
 from .settings import engine_settings
 from .window_job import SOI_AND_INTERFERENCE
@@ -38,6 +40,8 @@ class separator(windowed):
                  sir_db=None, snr_db=None, samp_rate=0, **options):
         soi, interference = check_source("separator", "soi", soi), check_source("separator", "interference", interference)
         check_overload("separator", on_overload)
+        of_separation("separator: ", method, options)
+        sir_db, snr_db = decibels("separator: sir_db", sir_db), decibels("separator: snr_db", snr_db)
         to = cut("separator", [soi, interference], samp_rate, window, hop, symbols=True)
         known = SimpleNamespace(method=method, engine=engine, sir_db=sir_db, snr_db=snr_db, options=options)
         windowed.__init__(self, "separator", _Tasks(to, known), SOI_AND_INTERFERENCE[: 3 if to.samples_per_symbol else 2], to,

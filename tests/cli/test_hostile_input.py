@@ -13,8 +13,9 @@ MARKUP = "[bold]loud[/bold] [/red]"
 @pytest.fixture
 def recording(tmp_path):
     """A recording whose description, labels and name hold markup and escape sequences."""
-    path = recordings.save(tmp_path / f"rec {MARKUP.replace('/', '')}", np.ones(64), 1e6, description=MARKUP + ESCAPE, annotations=[
-        {"core:sample_start": 0, "core:sample_count": 3, "core:label": ESCAPE, "core:comment": MARKUP}])
+    path = recordings.save(tmp_path / f"rec {MARKUP.replace('/', '')}", np.ones(64), 1e6, description=MARKUP + ESCAPE,
+                           annotations=[{"core:sample_start": 0, "core:sample_count": 3, "core:label": ESCAPE,
+                                         "core:comment": MARKUP}])
     return path
 
 

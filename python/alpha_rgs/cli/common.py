@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .. import options
 from ..errors import AlphaRgsError, ParameterError, RecordingError
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ def at_rate(prior: Any, sample_rate: float) -> Any:
 def levels(soi: Any, sir_db: float | None, snr_db: float | None) -> tuple[float | None, float | None]:
     """kappa and the noise variance from decibels; None stays None."""
     gain = 1.0 if getattr(soi, "gain", 1.0) is None else float(getattr(soi, "gain", 1.0))
-    for option, value in (("--sir-db", sir_db), ("--snr-db", snr_db)):
-        if value is not None and (math.isnan(value) or value < -200):
-            raise ParameterError(f"{option}: {value} must be a number of decibels, -200 or more (inf: that source is absent)")
+    sir_db, snr_db = options.decibels("--sir-db", sir_db), options.decibels("--snr-db", snr_db)
     from ..signals.levels import amplitude, noise_variance
 
     return amplitude(gain, sir_db), noise_variance(gain, snr_db)
@@ -133,15 +132,6 @@ def chosen_device(device: str) -> "torch.device":
     """The torch.device that --device names (ParameterError)."""
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        place = None
-    if place is None or place.type not in ("cpu", "cuda"):
-        raise ParameterError(f"--device: {device!r} is not known; cpu, cuda, cuda:1 ...")
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ParameterError(f"--device: {device} is asked for, but this machine has no CUDA device that torch can use; leave it "
-                             "out, or give cpu")
-    return place
+    from ..streaming.engine import available
+
+    return available("--device", ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import pathlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ParameterError
@@ -46,6 +47,22 @@ def load_in_samples(path: str | pathlib.Path) -> Any:
     if isinstance(prior, Description):
         raise ParameterError(f"{path}: gives rates in Hz; give a file in samples here (samples_per_symbol, fft_size, ...)")
     return prior
+
+
+def sources_of(sources: Any, interference: Any = None, read: Callable[[str | pathlib.Path], Any] = load) -> list[Any]:
+    """The sources that a caller gave, in a list or as a pair: each a Source, a Description, or the path or name of one, which is
+    read. Raises ParameterError that names what is none of these by its number."""
+    if interference is not None:
+        sources = [sources, interference]
+    elif isinstance(sources, (str, pathlib.Path, Source, Description)) or not isinstance(sources, Iterable):
+        raise ParameterError(f"sources: {shown(sources)} is one; give a list of two or more, or an interference too")
+    out = [read(source) if isinstance(source, (str, pathlib.Path)) else source for source in sources]
+    for number, source in enumerate(out, 1):
+        if isinstance(source, Description) and read is load_in_samples:
+            raise ParameterError(f"{source.name}: gives rates in Hz; make it a source by at_rate(sample_rate)")
+        if not isinstance(source, (Source, Description)):
+            raise ParameterError(f"sources: number {number} is {type(source).__name__}, neither a source nor the path of one")
+    return out
 
 
 def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path | None = None) -> Any:

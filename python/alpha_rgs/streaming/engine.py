@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import options as checks
+from ..errors import ParameterError
 from ..separators import BRIEF
 from ..separators.base import Separation, joined, mapped
 from ..sources.base import Source
@@ -30,12 +32,22 @@ if TYPE_CHECKING:
 _FEWEST = 4     # windows of a part of a batch: of fewer, the cost of each operation is felt
 
 
+def available(name: str, device: str) -> torch.device:
+    """The torch.device of that name. Raises ParameterError, naming the option `name`, where the machine has none."""
+    place = torch.device(checks.device(name, device))
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if place.type == "cuda" and (place.index or 0) >= count:
+        has = f"has {count} of these" if count else "has no CUDA device that torch can use"
+        raise ParameterError(f"{name}: {device} is asked for, but this machine {has}; leave it out, or give cpu")
+    return place
+
+
 class Engine:
     """Batches windows over time and over callers.
 
     device: of torch. threads: windows of a batch are shared out among so many, each with one of torch's threads; None for
     the number of processors (at most 8), 1 on a GPU. max_batch: windows solved together.
-    max_pending: windows that may wait; then submit blocks, or refuses.
+    max_pending: windows that may wait; then submit blocks, or refuses. Raises ParameterError.
     """
 
     _named: ClassVar[dict[str, Engine]] = {}
@@ -43,8 +55,9 @@ class Engine:
 
     def __init__(self, device: str | torch.device = "cpu", threads: int | None = None, max_batch: int = 64,
                  max_pending: int = 256) -> None:
-        self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
-        self._threads = threads or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
+        checks.engine_settings("", dict(device=device, threads=threads, max_batch=max_batch, max_pending=max_pending))
+        self.device, self.max_batch, self.max_pending = available("device", str(device)), int(max_batch), int(max_pending)
+        self._threads = (threads and int(threads)) or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
         self._jobs: list[Job] = []
         self._solving: list[Job] = []
         self._waiting, self._closed = 0, False

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .. import options as checks
 from ..errors import ParameterError
 from ..separators.base import NOTHING, Separation
 from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
+from ..sources.toml import sources_of
 from . import reliability
 from .engine import Engine
 from .resampling import inside, plan, restored
@@ -48,6 +50,7 @@ def windows_of(samples: int, window: int, hop: int) -> np.ndarray:
     return np.arange(max(1, -(-(samples - window) // hop) + 1)) * hop
 
 WINDOW, HOP = 2560, 2048     # samples
+BATCH = 64                   # windows of a job
 _SIR_LIMIT = 120.0           # dB: beyond it there is no interference
 
 
@@ -115,21 +118,21 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     job, default 64; the others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where
     window, hop or the context (window - hop)/2 is no multiple of samples_per_symbol.
     """
-    samples = np.ascontiguousarray(samples, np.complex64)
-    if len(samples) == 0:
-        raise ParameterError("samples: there are none")
-    given = list(sources) if interference is None else [sources, interference]
-    to = plan(given, options.pop("sample_rate", None))
+    samples = checks.samples("samples", samples)
+    window, hop = checks.whole("window", window), checks.whole("hop", hop)
+    batch = checks.whole("batch", options.pop("batch", BATCH), most=checks.MOST_WINDOWS) or BATCH
+    to = plan(sources_of(sources, interference), checks.rate("sample_rate", options.pop("sample_rate", None)))
+    checks.of_separation("", method, options, kappa=kappa, noise_var=noise_var)
     first, second = (to.sources, None) if interference is None else (to.sources[0], to.sources[1])
     window, hop = (None if v is None else round(v * to.ratio) for v in (window, hop))
     noise_var = None if noise_var is None else noise_var * min(to.ratio, 1.0)
     result = _separated(inside(samples, to), first, second, window, hop, progress, engine, method=method, kappa=kappa,
-                        noise_var=noise_var, **options)
+                        noise_var=noise_var, batch=batch, **options)
     return restored(result, samples, to)
 
 
 def _separated(samples: np.ndarray, sources: Any, interference: Source | None, window: int | None, hop: int | None,
-               progress: Callable[..., Any] | None, engine: Engine | None, batch: int = 64, **options: Any) -> StreamResult:
+               progress: Callable[..., Any] | None, engine: Engine | None, batch: int = BATCH, **options: Any) -> StreamResult:
     """separate_stream, of sources in samples."""
     usual = windows_for(sources if interference is None else [sources, interference])
     window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop

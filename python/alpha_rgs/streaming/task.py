@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import options as checks
 from ..separators import choose, separate
 from ..separators.api import found_together
 from ..separators.base import Separation
 from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
+from ..sources.toml import load_in_samples, sources_of
 from .tracker import Tracker
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ class Task:
     def __init__(self, engine: Engine, sources: Any, interference: Source | None, method: str, kappa: Any, noise_var: Any,
                  options: dict[str, Any]) -> None:
         self.engine, self.several = engine, interference is None
+        checks.of_separation("", method, options, kappa=kappa, noise_var=noise_var)
+        sources = sources_of(sources, interference, load_in_samples)
         if self.several:
             check_count(sources)
             self.order = _order(sources)
             self.sources = [source for _, source in sorted(zip(self.order, sources), key=lambda pair: pair[0])]
         else:
-            self.order, self.sources = [0, 1], [sources, interference]
+            self.order, self.sources = [0, 1], sources
         soi, other = self.sources[0], self.sources[1]
         self.soi: Any = soi
         self.interference: Any = other
