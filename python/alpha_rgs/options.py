@@ -20,6 +20,7 @@ MOST_THREADS = 256
 MOST_WINDOWS = 2**16        # that wait, or are solved together
 LEAST_DB = -200.0           # of a power ratio: what float32 holds of one beside the other
 MOST_AMPLITUDE = 1e38       # what float32 holds
+STRONGEST = 1e9             # a sample over the median of its row's that are not 0: 180 dB; converters of 24 bits have 144 dB
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
@@ -116,6 +117,17 @@ def samples(name: str, value: Any, dimensions: tuple[int, ...] = (1,)) -> npt.ND
         raise ParameterError(f"{name}: there are none")
     with np.errstate(over="ignore"):        # what float32 does not hold becomes infinite, and is named as such
         return np.ascontiguousarray(array, np.complex64)
+
+
+def unusable(rows: npt.NDArray[np.complex64]) -> npt.NDArray[np.bool_]:
+    """Which samples, of [samples] or [windows, samples], cost the window that holds them: those that are not finite, or so strong
+    beside the others of their row that float32 holds nothing of these. No receiver has such a range."""
+    odd = ~np.isfinite(rows)
+    strength = np.abs(np.where(odd, 0, rows).astype(np.complex128))     # of 1e38·(1 + j) too
+    limit = STRONGEST * np.median(strength, axis=-1, keepdims=True)
+    if (strength > limit).any():
+        limit = STRONGEST * np.ma.filled(np.ma.median(np.ma.masked_equal(strength, 0), axis=-1, keepdims=True), np.inf)
+    return np.asarray(odd | (strength > limit))
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

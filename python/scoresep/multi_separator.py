@@ -27,9 +27,10 @@ class multi_separator(windowed):
     sources: 2 to 4 paths of prior files (TOML) or of priors' folders, names of descriptions ("ais"), or priors of alpha_rgs.
     Their timings, phases and so on refer to the stream's first sample. samp_rate, window, hop: see
     separator. method: of alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources) sends
-    windows through unseparated that find the queue full: estimates 0, cleaned waveforms = mixture, with a tag `unseparated` on
-    their first sample. engine: name; all separators that name it share it. noise_var: the receiver's noise, variance per
-    complex sample; None means estimated. options: go to the method.
+    windows through unseparated that find the queue full: estimates 0, cleaned waveforms = mixture, with a tag `unseparated`
+    (true) on their first sample. Windows that hold NaN, infinity or a sample that is beyond all others have estimates of 0,
+    with a tag `unseparated` ("unusable"). engine: name; all separators that name it share it. noise_var: the receiver's noise,
+    variance per complex sample; None means estimated. options: go to the method.
 
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.
     """

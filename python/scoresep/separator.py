@@ -30,7 +30,8 @@ class separator(windowed):
     whole symbols. Where no window holds a whole number of symbols, output 2 stays empty, and a warning says so.
     method: of alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources)
     sends windows through unseparated that find the queue full: SOI = mixture, interference and symbols 0, with a tag
-    `unseparated` on their first sample. engine: name; all separators that name it share it. sir_db: power of SOI over
+    `unseparated` (true) on their first sample. Windows that hold NaN, infinity or a sample that is beyond all others leave as
+    zeros, with a tag `unseparated` ("unusable"). engine: name; all separators that name it share it. sir_db: power of SOI over
     interference, snr_db: power of SOI over noise per sample; None means estimated. options: go to the method.
 
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.

@@ -18,6 +18,7 @@ from .window_stats import WindowStats
 
 WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
 UNSEPARATED, SOURCE = pmt.intern("unseparated"), pmt.intern("separator")
+OVERLOAD, UNUSABLE = pmt.PMT_T, pmt.intern("unusable")  # why
 JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
 WAITING_SAMPLES = 2**22  # for a separation that resamples: 32 MB
 HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
@@ -159,13 +160,23 @@ class window_worker(gr.basic_block):
             self._last = job.windows[-1]
             self._held.append(job)
             if job.passed:
-                job.tags += [(k, None) for k in range(count)]
+                job.unseparated = [(k, OVERLOAD) for k in range(count)]
             else:
+                self._mark_unusable(job)
                 self._waiting += count
                 self._todo.put(job)
             taken += count
         self.stats.came(taken)
         return taken
+
+    def _mark_unusable(self, job):
+        """Say of windows that the engine cannot separate for a sample in them, where they leave, and once in the log."""
+        found = job.unusable()
+        if found and not self.stats.unusable:
+            self.logger.warn(f"{self.alias()}: sample {found[0][1]} of the stream is NaN, infinite or beyond all others; windows "
+                             "that hold such samples are not separated, and tagged")
+        self.stats.unusable += len(found)
+        job.unseparated = [(row, UNUSABLE) for row, _ in found]
 
     # ---- out ---------------------------------------------------------------------------------
     def _give(self, outputs):
@@ -184,6 +195,10 @@ class window_worker(gr.basic_block):
             for row, tag in job.tags:
                 if rows.start <= row < rows.stop:
                     self._emit(job, job.first + row, tag)
+            for row, why in job.unseparated:
+                if rows.start <= row < rows.stop:
+                    for number in range(len(self.ports)):
+                        self.add_item_tag(number, job.first + row, UNSEPARATED, why, SOURCE)
             job.given += len(some)
             given += len(some)
             if job.given == len(job.windows):
@@ -193,9 +208,6 @@ class window_worker(gr.basic_block):
     def _emit(self, job, index, tag):
         """Put a window's tag on the same window of each output, in the terms of that output."""
         for number, port in enumerate(self.ports):
-            if tag is None:
-                self.add_item_tag(number, index, UNSEPARATED, pmt.PMT_T, SOURCE)
-                continue
             value = tag.value
             if port.symbols and pmt.eqv(tag.key, pmt.intern(WINDOW_SAMPLES)):
                 value = pmt.from_uint64(self.grid.count(job.start, job.start + job.valid))

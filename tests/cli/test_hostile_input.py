@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """No traceback reaches who calls the command, and nothing that a file says reaches the terminal as an order."""
+import json
+
 import commands
 import numpy as np
 import pytest
@@ -69,3 +71,22 @@ def test_a_number_beyond_all_reason_is_refused_at_once(tmp_path, command, option
     result = commands.run(command, *options, "-o", tmp_path / "out")
     assert result.exit_code == 2 and options[-2] in result.stderr and bound in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_samples_that_are_no_numbers_cost_their_windows(tmp_path):
+    """A file with a few of them is separated, and the report says where not."""
+    commands.works("simulate", "-o", tmp_path / "mix", "--samples", 9000, "--snr-db", 20, "--seed", 1)
+    path = tmp_path / "mix" / "mixture"
+    samples = recordings.load(path).samples.copy()
+    samples[[4000, 4001]] = np.nan, 1e30
+    samples.tofile(tmp_path / "mix.cf32")
+    commands.works("separate", tmp_path / "mix.cf32", "--sample-rate", 25e6, "-o", tmp_path / "out", "--soi",
+                   tmp_path / "mix" / "soi.toml", "--interference", tmp_path / "mix" / "interference.toml")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert any("samples 4000 to 4001: NaN" in line for line in report["warnings"])
+    (low, high), = report["unreliable"]
+    soi, true = recordings.load(tmp_path / "out" / "soi").samples, recordings.load(tmp_path / "mix" / "soi").samples
+    assert low <= 4000 < high and not soi[low:high].any()
+    assert np.mean(abs(soi - true)[np.r_[0:low, high:9000]] ** 2) < 0.05
+    fails = commands.run("info", tmp_path / "mix.cf32", "--sample-rate", 1)
+    commands.fails(fails, "sample 4000", "NaN")

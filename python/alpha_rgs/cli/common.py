@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import options
 from ..errors import AlphaRgsError, ParameterError, RecordingError
 
 if TYPE_CHECKING:
@@ -101,6 +100,8 @@ def at_rate(prior: Any, sample_rate: float) -> Any:
 def levels(soi: Any, sir_db: float | None, snr_db: float | None) -> tuple[float | None, float | None]:
     """kappa and the noise variance from decibels; None stays None."""
     gain = 1.0 if getattr(soi, "gain", 1.0) is None else float(getattr(soi, "gain", 1.0))
+    from .. import options
+
     sir_db, snr_db = options.decibels("--sir-db", sir_db), options.decibels("--snr-db", snr_db)
     from ..signals.levels import amplitude, noise_variance
 

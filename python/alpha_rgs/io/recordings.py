@@ -53,11 +53,13 @@ class Recording:
     description: str = ""
 
 
-def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate: float | None = None) -> Recording:
+def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate: float | None = None,
+         flawed: bool = False) -> Recording:
     """Read a whole recording into memory: a Recording with samples complex64 [n].
 
     path: .sigmf-meta, .sigmf-data, their common stem, a .sigmf archive, or a raw file. datatype: one of RAW or a SigMF name
-    such as ci16_le; default: what the SigMF metadata or the raw file's suffix says. sample_rate: Hz, likewise.
+    such as ci16_le; default: what the SigMF metadata or the raw file's suffix says. sample_rate: Hz, likewise. flawed:
+    whether up to half of the samples may be NaN or infinite.
     Raises RecordingError: missing or empty file, malformed metadata, no sample rate, real-valued or multi-channel samples, a
     file cut in the middle of a sample, data that differ from their checksum, NaN or infinite samples.
     """
@@ -70,7 +72,7 @@ def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate:
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from None
     finite = np.isfinite(samples)
-    if not finite.all():
+    if not finite.all() and not (flawed and 2 * finite.sum() >= len(finite)):
         raise RecordingError(f"{path}: {len(samples) - finite.sum()} of {len(samples)} samples are NaN or infinite, the first is "
                              f"sample {finite.argmin()}; cut them out or record again (a wrong datatype, here {datatype}, looks "
                              "like this too)")

@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import options as checks
 from ..errors import ParameterError
 from ..separators import BRIEF
-from ..separators.base import Separation, joined, mapped
+from ..separators.base import Separation, joined, mapped, silenced
 from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
 from .interruption import Interrupted, Interruptible, shared_out
@@ -221,7 +221,8 @@ class Engine:
         if len(batch) > 1 and any((job.task.memory or job.task.tracker) and samples < job.task.longest for job in batch):
             self._one_by_one(batch)             # each caller has its own memory
             return
-        windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
+        given, lost = _filled(np.concatenate([job.windows for job in batch]))
+        windows = torch.from_numpy(given).to(self.device)
         start = np.concatenate([job.start for job in batch])
         try:
             alone = all(job.task is task for job in batch)
@@ -235,10 +236,14 @@ class Engine:
         at = 0
         for job in batch:
             rows = slice(at, at + len(job.windows))
-            job.task.remember(out, rows.stop - 1, int(job.start[-1]), samples)
+            sound = np.flatnonzero(~lost[rows])
+            if len(sound):
+                job.task.remember(out, at + int(sound[-1]), int(job.start[sound[-1]]), samples)
             try:
-                part = self._mended(job, windows[rows], mapped(out, lambda value, rows=rows: value[rows]))
-                job.future.set_result(job.task.ordered(self._followed(job, windows[rows], _rows(part, slice(None)))))
+                silent = partial(_silent, job, lost[rows])
+                part = silent(self._mended(job, windows[rows], mapped(out, lambda value, rows=rows: value[rows])))
+                part = silent(self._followed(job, windows[rows], _rows(part, slice(None))))
+                job.future.set_result(job.task.ordered(part))
             except Exception as error:
                 job.future.set_exception(error)
             at = rows.stop
@@ -266,6 +271,26 @@ class Engine:
             names = {key: f"interference_{key}" for key in NUISANCES}
             part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
         return job.task.tracker.follow(part, job.start, again)
+
+
+def _filled(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(windows, which of them are lost, bool [n]): windows that hold unusable samples are replaced by another one of the batch,
+    so that they change nothing for the others; by silence where there is no other."""
+    lost = checks.unusable(windows).any(1)
+    if lost.any():
+        windows = windows.copy()
+        windows[lost] = windows[np.argmin(lost)] if not lost.all() else 0
+    return windows, lost
+
+
+def _silent(job: Job, lost: np.ndarray, part: Separation) -> Separation:
+    """A job's part of a Separation that says nothing of its lost windows, bool [n]."""
+    return silenced(part, torch.from_numpy(lost), torch.from_numpy(usable(job.windows))) if lost.any() else part
+
+
+def usable(windows: np.ndarray) -> np.ndarray:
+    """The windows, unusable samples of which are 0."""
+    return np.where(checks.unusable(windows), 0, windows).astype(np.complex64)
 
 
 def _of_a_call(error: BaseException) -> Exception:

@@ -22,7 +22,7 @@ from ..sources.linear_modulation import LinearModulation
 from ..sources.toml import sources_of
 from . import reliability
 from .engine import Engine
-from .resampling import inside, plan, restored
+from .resampling import inside, plan, restored, touched
 from .tracker import symbols_before
 
 if TYPE_CHECKING:
@@ -126,14 +126,17 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     first, second = (to.sources, None) if interference is None else (to.sources[0], to.sources[1])
     window, hop = (None if v is None else round(v * to.ratio) for v in (window, hop))
     noise_var = None if noise_var is None else noise_var * min(to.ratio, 1.0)
+    bad = checks.unusable(samples)
+    samples = np.where(bad, 0, samples) if bad.any() else samples
     result = _separated(inside(samples, to), first, second, window, hop, progress, engine, method=method, kappa=kappa,
-                        noise_var=noise_var, batch=batch, **options)
-    return restored(result, samples, to)
+                        noise_var=noise_var, batch=batch, lost=touched(bad, to), **options)
+    return restored(replace(result, warnings=[*reliability.lost_warnings(bad), *result.warnings]), samples, to)
 
 
 def _separated(samples: np.ndarray, sources: Any, interference: Source | None, window: int | None, hop: int | None,
-               progress: Callable[..., Any] | None, engine: Engine | None, batch: int = BATCH, **options: Any) -> StreamResult:
-    """separate_stream, of sources in samples."""
+               progress: Callable[..., Any] | None, engine: Engine | None, batch: int = BATCH,
+               lost: np.ndarray | None = None, **options: Any) -> StreamResult:
+    """separate_stream, of sources in samples. lost: bool [samples], samples that cost the windows that hold them."""
     usual = windows_for(sources if interference is None else [sources, interference])
     window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
@@ -143,7 +146,7 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
         task = own.task(sources, interference, **options)
         windows_of(len(samples), window, hop)           # refuses what no window can be
         _check_window(task.soi, window, hop)
-        stream = _Stream(samples, task, window, hop)
+        stream = _Stream(samples, task, window, hop, lost)
         jobs = stream.jobs(batch)
         if progress:
             task.finished = _Count(progress, len(stream.starts))
@@ -193,8 +196,8 @@ def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
 class _Stream:
     """Windows of a recording on their way: cut, and put together again."""
 
-    def __init__(self, samples: np.ndarray, task: Task, window: int, hop: int) -> None:
-        self.samples, self.task, self.window, self.hop = samples, task, window, hop
+    def __init__(self, samples: np.ndarray, task: Task, window: int, hop: int, lost: np.ndarray | None) -> None:
+        self.samples, self.task, self.window, self.hop, self.lost = samples, task, window, hop, lost
         self.context, self.sps = (window - hop) // 2, task.soi.symbol_period
         self.starts = windows_of(len(samples), window, hop)
         self.shortest = task.soi.signal.taps_count if self.sps else 1
@@ -225,8 +228,12 @@ class _Stream:
         `shortest`."""
         rest = self.samples[starts[-1]:]
         if len(rest) < self.window:
-            return np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
-        return np.lib.stride_tricks.sliding_window_view(self.samples, self.window)[starts]
+            out = np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
+        else:
+            out = np.lib.stride_tricks.sliding_window_view(self.samples, self.window)[starts]
+        if self.lost is not None:               # the engine says nothing of a window with NaN
+            out[[bool(self.lost[start:start + self.window].any()) for start in starts]] = np.nan
+        return out
 
     def take(self, out: Any, starts: np.ndarray) -> None:
         """Put the middle of each window where it belongs."""
