@@ -21,7 +21,7 @@ MOST_WINDOWS = 2**16        # that wait, or are solved together
 LEAST_DB = -200.0           # of a power ratio: what float32 holds of one beside the other
 MOST_AMPLITUDE = 1e38       # what float32 holds
 STRONGEST = 1e9             # a sample over the median of its row's that are not 0: 180 dB; converters of 24 bits have 144 dB
-_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")       # torch keeps an index in eight bits
 
 
 def decibels(name: str, value: Any) -> float | None:

@@ -268,10 +268,10 @@ def _run(trainer: "training.Trainer", work: pathlib.Path, first: bool) -> "list[
 
         try:
             trainer.run(step)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as stop:
             if first:
                 say(f"stopped at step {trainer.step}; the same command goes on from there ({work})", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else int(stop.code or 1)) from None
         finally:
             if writer:
                 writer.close()

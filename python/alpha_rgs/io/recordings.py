@@ -10,16 +10,13 @@ Every RecordingError names the file and says what would be right.
     >>> recording.samples.dtype, len(recording.samples), recording.sample_rate, recording.frequency
     (dtype('complex64'), 1000, 48000.0, 433920000.0)
 """
-import contextlib
 import math
 import os
 import pathlib
 import re
-import shutil
 import tarfile
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +26,7 @@ import sigmf
 
 from ..errors import RecordingError
 from . import sigmf_metadata
+from .outputs import all_or_nothing
 
 RAW = {"cf32": "cf32_le", "cfile": "cf32_le", "cf64": "cf64_le", "cs16": "ci16_le", "cs32": "ci32_le", "cs8": "ci8", "cu8": "cu8",
        "cu16": "cu16_le"}
@@ -150,65 +148,6 @@ def save(stem: str | os.PathLike[str], samples: npt.ArrayLike, sample_rate: floa
         meta.validate()
         (folder / meta_name).write_text(meta.dumps() + "\n")
     return stem.parent / meta_name
-
-
-@contextlib.contextmanager
-def all_or_nothing(folder: str | os.PathLike[str], names: Iterable[str],
-                   overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """A context that gives an empty folder to write `names` into, and moves them into `folder` when it ends without exception.
-
-    After an exception, Ctrl-C included, `folder` is as it was before. Raises RecordingError where one of the names exists
-    already and overwrite is False, or where the folder cannot be written.
-    """
-    folder, names = pathlib.Path(folder), list(names)
-    existing = [name for name in names if (folder / name).exists()]
-    if existing and not overwrite:
-        raise RecordingError(f"{folder / existing[0]}: exists already; choose another folder or pass --overwrite")
-    if folder.exists() and not folder.is_dir():
-        raise RecordingError(f"{folder}: is a file; a folder is needed to write into")
-    beside = folder.absolute()
-    while not beside.exists():      # on the same file system, so that moving is renaming
-        beside = beside.parent
-    try:
-        hidden = pathlib.Path(tempfile.mkdtemp(prefix=".alpha-rgs-", dir=beside))
-        try:
-            written, old = hidden / "new", hidden / "old"
-            written.mkdir()
-            old.mkdir()
-            yield written
-            stale = [name for name in names if not (written / name).exists()] if written.exists() else []
-            _move(written, folder, old, stale)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-    except OSError as error:
-        raise RecordingError(f"{folder}: cannot be written: {error.strerror or error}") from None
-
-
-def _move(written: pathlib.Path, folder: pathlib.Path, old: pathlib.Path, stale: Iterable[str]) -> None:
-    """Move the files of `written` into `folder`, those that they replace and `stale` ones into `old`; after an exception all are
-    back."""
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(written, folder)
-        return
-    done = []
-    try:
-        for name in stale:                      # of an earlier result, which this one does not have
-            if (folder / name).exists():
-                done.append(folder / name)
-                os.replace(folder / name, old / name)
-        for path in sorted(written.iterdir()):
-            target = folder / path.name
-            if target.exists():
-                os.replace(target, old / path.name)
-            done.append(target)
-            os.replace(path, target)
-    except BaseException:
-        for target in done:
-            target.unlink(missing_ok=True)
-            if (old / target.name).exists():
-                os.replace(old / target.name, target)
-        raise
 
 
 _Opened = tuple[Any, pathlib.Path, str, float]      # sigmf.SigMFFile, path of what was read, datatype, sample rate in Hz
