@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .cli_coverage import coverage
+from .cli_fuzz import fuzz
 from .cli_independent import independent
 from .cli_paper import paper
 
@@ -28,6 +29,7 @@ _ALL = "-3,-6,-9,-12,-15,-18,-21,-24"
 app.command()(paper)
 app.command()(coverage)
 app.command()(independent)
+app.command()(fuzz)
 app.command("envelope", hidden=True)(coverage)         # its name before
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .errors import ParameterError
 from .methods import METHODS, OPTIONS
+from .parsing import shown
 
 MOST_WINDOW = 2**24         # samples: 128 MB
 MOST_THREADS = 256
@@ -29,7 +30,7 @@ def decibels(name: str, value: Any) -> float | None:
     if value is None:
         return None
     if not _is_number(value) or math.isnan(value) or value < LEAST_DB:
-        raise ParameterError(f"{name}: {_shown(value)} must be a number of decibels, {LEAST_DB:g} or more (inf: that source is "
+        raise ParameterError(f"{name}: {shown(value)} must be a number of decibels, {LEAST_DB:g} or more (inf: that source is "
                              "absent)")
     return float(value)
 
@@ -39,7 +40,7 @@ def whole(name: str, value: Any, least: int = 1, most: int = MOST_WINDOW) -> int
     if value is None:
         return None
     if not _is_number(value) or not math.isfinite(value) or value != int(value) or not least <= value <= most:
-        raise ParameterError(f"{name}: {_shown(value)} must be a whole number from {least} to {most}")
+        raise ParameterError(f"{name}: {shown(value)} must be a whole number from {least} to {most}")
     return int(value)
 
 
@@ -48,7 +49,7 @@ def rate(name: str, value: Any) -> float | None:
     if value is None:
         return None
     if not _is_number(value) or not 0 < value < math.inf:
-        raise ParameterError(f"{name}: {_shown(value)} must be a positive number of Hz")
+        raise ParameterError(f"{name}: {shown(value)} must be a positive number of Hz")
     return float(value)
 
 
@@ -60,14 +61,14 @@ def level(name: str, value: Any) -> Any:
     sound = array is not None and array.ndim <= 1 and array.dtype.kind in "fiu" and bool(
         (np.isfinite(array) & (array >= 0) & (array <= MOST_AMPLITUDE)).all())
     if not sound:
-        raise ParameterError(f"{name}: {_shown(value)} must be a number, 0 or more, or one for each window")
+        raise ParameterError(f"{name}: {shown(value)} must be a number, 0 or more, or one for each window")
     return value
 
 
 def method(name: str, value: Any) -> str:
     """The name of a method, or auto."""
     if not isinstance(value, str) or value not in ("auto", *METHODS):
-        raise ParameterError(f"{name}: {_shown(value)} is not known; one of auto, {', '.join(METHODS)}")
+        raise ParameterError(f"{name}: {shown(value)} is not known; one of auto, {', '.join(METHODS)}")
     return value
 
 
@@ -84,7 +85,7 @@ def of_separation(prefix: str, name: Any, options: Mapping[str, Any], **levels: 
 def device(name: str, value: Any) -> str:
     """The name of a device of torch; whether the machine has it is asked where it is used (streaming.engine)."""
     if _DEVICE.fullmatch(str(value)) is None:
-        raise ParameterError(f"{name}: {_shown(str(value))} is not known; cpu, cuda, cuda:1 ...")
+        raise ParameterError(f"{name}: {shown(str(value))} is not known; cpu, cuda, cuda:1 ...")
     return str(value)
 
 
@@ -144,8 +145,3 @@ def _kind(value: Any, array: npt.NDArray[Any] | None) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

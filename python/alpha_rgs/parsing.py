@@ -4,6 +4,7 @@
 Nothing here loads torch: the GNU Radio blocks read prior files while a flowgraph is built.
 """
 import json
+import math
 import os
 import pathlib
 import tomllib
@@ -14,6 +15,7 @@ from .errors import AlphaRgsError, ParameterError, RecordingError
 
 MOST_TOML = 2**20       # bytes of a prior file: the largest that is shipped has 2^12
 MOST_JSON = 2**26       # bytes of SigMF metadata: a million annotations
+_SHOWN = 200            # characters of what a parser says, which may quote the file
 _DEEPEST = "it nests too deeply"
 
 
@@ -29,6 +31,16 @@ def json_file(path: str | os.PathLike[str], called: str = "JSON") -> Any:
     return _parsed(pathlib.Path(path), MOST_JSON, json.loads, called, RecordingError)
 
 
+def shown(value: Any, most: int = 60) -> str:
+    """A value as messages show it, its middle left out where it is long. A number of thousands of digits has no text."""
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    if isinstance(value, int) and abs(value) >= 10**most:
+        return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
+    text = f"[{', '.join(shown(item) for item in value[:8])}{', ...' if len(value) > 8 else ''}]" if isinstance(
+        value, list) else repr(value[:2 * most] if isinstance(value, str) else value)
+    return text if len(text) <= most else f"{text[:most // 2]}...{text[-most // 2:]}"
+
+
 def _parsed(path: pathlib.Path, most: int, parse: Callable[[str], Any], language: str, error: type[AlphaRgsError]) -> Any:
     if path.exists() and not path.is_file():
         raise error(f"{path}: is no regular file, but a {'folder' if path.is_dir() else 'device, pipe or socket'}")
@@ -41,5 +53,5 @@ def _parsed(path: pathlib.Path, most: int, parse: Callable[[str], Any], language
     except RecursionError:
         raise error(f"{path}: is not {language}: {_DEEPEST}") from None
     except ValueError as wrong:         # of the language, of UTF-8, and of numbers with thousands of digits
-        what = "a number in it has too many digits" if "integer string conversion" in str(wrong) else wrong
+        what = "a number in it has too many digits" if "integer string conversion" in str(wrong) else str(wrong)[:_SHOWN]
         raise error(f"{path}: is not {language}: {what}") from None

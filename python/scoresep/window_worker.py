@@ -39,8 +39,8 @@ class window_worker(gr.basic_block):
                  make_stats=WindowStats, ends=False):
         self.ports = SOI_AND_INTERFERENCE[: 3 if samples_per_symbol else 2] if ports is None else tuple(ports)
         self.make_task, self.window, self.hop, self.sps = make_task, window, hop, samples_per_symbol
-        shapes = [(np.complex64, self.shape(number)[0]) for number in range(len(self.ports))]
-        gr.basic_block.__init__(self, name, [(np.complex64, window)], shapes)
+        shapes = [_items(self.shape(number)[0]) for number in range(len(self.ports))]
+        gr.basic_block.__init__(self, name, [_items(window)], shapes)
         self.ends, self.passes = ends, on_overload == "pass"
         self.batch = max(1, JOB_SAMPLES // window)
         self.capacity = (2 if self.passes else 4) * self.batch
@@ -113,15 +113,16 @@ class window_worker(gr.basic_block):
     def general_work(self, input_items, output_items):
         """Take what fits, give what is ready; wait a little, without the interpreter's lock, where neither is possible."""
         taken = given = 0
-        try:
+        try:  # of items of one sample GNU Radio makes arrays of one dimension
+            inputs, outputs = ([v if v.ndim == 2 else v[:, None] for v in side] for side in (input_items, output_items))
             if self._failure is None:
-                taken = self._accept(input_items[0])
-                given = self._give(output_items)
+                taken = self._accept(inputs[0])
+                given = self._give(outputs)
                 if not taken and not given:
                     with self._changed:
                         if self._failure is None and not (self._held and self._held[0].done()):
                             self._changed.wait(WAIT)
-                    given = self._give(output_items)
+                    given = self._give(outputs)
                 if self.stats.due(idle=not self._held and not taken):
                     self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
         except BaseException as error:  # whatever leaves this method would hang the flowgraph, SystemExit too
@@ -241,6 +242,11 @@ class window_worker(gr.basic_block):
                 self._failure = Failure(error)
                 self.logger.error(f"{self.alias()}: {self._failure}")
             self._changed.notify_all()
+
+
+def _items(count):
+    """So many samples, as GNU Radio has the type of an item."""
+    return np.complex64 if count == 1 else (np.complex64, count)
 
 
 def _samples(tags):

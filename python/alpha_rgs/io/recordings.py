@@ -25,6 +25,7 @@ import numpy.typing as npt
 import sigmf
 
 from ..errors import RecordingError
+from ..parsing import shown
 from . import sigmf_metadata
 from .outputs import all_or_nothing
 
@@ -244,7 +245,8 @@ def _check_global(path: pathlib.Path, info: dict[str, Any], datatype: str | None
 def _datatype(path: pathlib.Path, name: Any) -> str:
     name = RAW.get(name, name)
     if not isinstance(name, str) or not _SIGMF_TYPE.fullmatch(name):
-        raise RecordingError(f"{path}: datatype {name!r} is not known; one of {', '.join(RAW)}, or a SigMF name such as ci16_le")
+        raise RecordingError(f"{path}: datatype {shown(name)} is not known; one of {', '.join(RAW)}, or a SigMF name such "
+                             "as ci16_le")
     if name[0] == "r":
         raise RecordingError(f"{path}: holds real samples ({name}); complex baseband is needed, such as GNU Radio's Hilbert or "
                              "Frequency Xlating FIR Filter makes")
@@ -255,7 +257,7 @@ def _sample_rate(path: pathlib.Path, rate: Any, missing: str) -> float:
     if rate is None:
         raise RecordingError(f"{path}: {missing}; pass --sample-rate, in Hz")
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
-        raise RecordingError(f"{path}: sample rate {rate!r} must be a positive number of Hz; pass --sample-rate")
+        raise RecordingError(f"{path}: sample rate {shown(rate)} must be a positive number of Hz; pass --sample-rate")
     return float(rate)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import RecordingError
-from ..parsing import json_file
+from ..parsing import json_file, shown
 
 _CALLED = "SigMF metadata (JSON with a global object)"
 _BOUND = 2**53          # of counts of bytes and samples
@@ -49,8 +49,7 @@ def _fields(path: pathlib.Path, where: str, value: Any, known: Mapping[str, str]
         raise RecordingError(f"{path}: is not SigMF metadata: {where}: must be an object")
     for field, form in known.items():
         if field in value and not _fits(value[field], form):
-            shown = repr(value[field])
-            raise RecordingError(f"{path}: {where}: {field}: {shown if len(shown) <= 60 else shown[:57] + '...'} must be {form}")
+            raise RecordingError(f"{path}: {where}: {field}: {shown(value[field])} must be {form}")
 
 
 def _fits(value: Any, form: str) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..parsing import shown
 from .bursts import BurstDenoiser
 from .denoiser import CONDITIONS, Denoiser, Finder, Named, Scheduled
 from .diffwave import DiffWave
@@ -45,7 +46,7 @@ def build(table: Mapping[str, Any], bins: int = 512) -> Any:
     own = dict(table)
     kind = own.pop("kind", None)
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_KINDS)}")
+        raise ParameterError(f"network: kind: {shown(kind)} is not known; one of {', '.join(_KINDS)}")
     _check_keys(kind, own)
     _KINDS[kind].check(own)
     with torch.device("meta"):          # of which nothing is allocated
@@ -62,13 +63,13 @@ def _check_keys(kind: str, table: _Table) -> None:
     keys = _KINDS[kind].keys
     for key, value in table.items():
         if key not in keys:
-            raise ParameterError(f"network: unknown key {key!r} for kind {kind!r}; known keys: {', '.join(keys)}")
+            raise ParameterError(f"network: unknown key {shown(key)} for kind {kind!r}; known keys: {', '.join(keys)}")
         numbers = [] if keys[key] is bool else value if keys[key] is list else [value]
         if not isinstance(value, keys[key]) or not all(type(v) is int and v > 0 for v in numbers):
-            raise ParameterError(f"network: {key}: {value!r} must be {_WORDS[keys[key]]}")
+            raise ParameterError(f"network: {key}: {shown(value)} must be {_WORDS[keys[key]]}")
         most = _MOST.get(key, _ANY)
         if any(v > most for v in numbers) or len(numbers) > _LONGEST:
-            raise ParameterError(f"network: {key}: {', '.join(map(str, numbers[:8]))}: must be no more than {most}" + (
+            raise ParameterError(f"network: {key}: {shown(value)}: must be no more than {most}" + (
                 f", and no more than {_LONGEST} of them" if keys[key] is list else ""))
     for key in keys:
         if key not in table and key not in _KINDS[kind].optional:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ParameterError
 from .base import Source
-from .keys import Key, Role, rate
+from .keys import HERTZ, Key, Role, rate
 
 _WHOLE = 1e-6           # relative, by which a ratio of rates may differ from a whole number
 _DENOMINATOR = 1000     # of a rate in Hz, which may be a fraction (GSM: 1625/6 kBd)
@@ -91,7 +91,7 @@ class Description:
         return samples
 
     def _multiple(self, name: str, sample_rate: float, own: float) -> int:
-        factor = round(sample_rate / own)
+        factor = round(min(sample_rate / own, HERTZ))
         if factor < 1 or abs(sample_rate / own - factor) > _WHOLE * factor:
             raise ParameterError(f"{self.name}: {name}: the sample rate, {sample_rate:g} Hz, is no multiple of {own:g} Hz; "
                                  "resample the samples to one")

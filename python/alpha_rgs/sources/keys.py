@@ -11,7 +11,7 @@ SAMPLES = 2**24             # of a window, at most, and so of whatever lies in o
 PERIODS = 2**16             # samples per something: a pulse of a few symbols still fits in memory
 INSTANTS = 2**53            # a sample's number: whole up to there in float64
 HERTZ = 1e15                # beyond all radio
-TEXTS = 2**14               # characters, or bits of a preamble
+NAMES, TEXTS = 64, 2**14    # characters of a name, and of any text, such as the bits of a preamble
 CARRIERS = 2**14            # of OFDM: the matrix of a frame then takes 4 GB (DVB-T has 2^13)
 SPAN, TAPS = 2**10, 2**16   # of a pulse, symbols and samples
 SUMMED, ROUNDS = 16, 64     # sources of a sum, and how often each is asked
@@ -65,15 +65,6 @@ class Key:
         return ""
 
 
-def shown(value: Any, most: int = 60) -> str:
-    """A value as messages show it, its middle left out where it is long. A number of thousands of digits has no text."""
-    if isinstance(value, int) and abs(value) >= 10**most:
-        return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
-    text = f"[{', '.join(shown(item) for item in value[:8])}{', ...' if len(value) > 8 else ''}]" if isinstance(
-        value, list) else repr(value[:2 * most] if isinstance(value, str) else value)
-    return text if len(text) <= most else f"{text[:most // 2]}...{text[-most // 2:]}"
-
-
 def _leaves(value: Any) -> list[Any]:
     """The values of a list, and of lists in it, which hold no more."""
     if not isinstance(value, list):
@@ -116,9 +107,9 @@ def whole(meaning: str, role: Role = Role.FIXED, most: int = SAMPLES) -> Key:
     return Key((int,), "a whole number", meaning, role, most=most)
 
 
-def text(meaning: str) -> Key:
+def text(meaning: str, longest: int = NAMES) -> Key:
     """A string."""
-    return Key((str,), "a text", meaning)
+    return Key((str,), "a text", meaning, longest=longest)
 
 
 def listed(meaning: str, longest: int, most: float = LEVELS, numbers: bool = True) -> Key:

@@ -19,7 +19,7 @@ from ..signals.carrier import carrier, column, rotation
 from ..signals.folding import fold
 from ..signals.linear import scrambled_symbols
 from .base import Demodulated, Noise, Number, Source, Structure
-from .keys import SPAN, TAPS, flag, frequency, instant, listed, number, period, text, whole
+from .keys import SPAN, TAPS, TEXTS, flag, frequency, instant, listed, number, period, text, whole
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
 _SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
@@ -68,7 +68,7 @@ class LinearModulation(Source):
         "symbols": whole("length of the burst, symbols"),
         "channel": listed("complex taps, one sample apart, that the pulse went through", TAPS),
         "channel_length": whole("taps of a channel that is to be estimated"),
-        "preamble": text("bits that are sent now and then, by which the phase ambiguity is resolved"),
+        "preamble": text("bits that are sent now and then, by which the phase ambiguity is resolved", TEXTS),
     }
     structure = Structure.CHAIN
     dc_free = True
@@ -123,7 +123,7 @@ class LinearModulation(Source):
     def _check_preamble(self) -> None:
         alphabet = self.signal.alphabet
         if set(self.preamble) - set("01"):
-            raise ParameterError(f"preamble: {self.preamble!r} must be bits, a text of 0 and 1")
+            raise ParameterError(f"preamble: {self.preamble[:40]!r} must be bits, a text of 0 and 1")
         if alphabet.rotation:
             raise CapabilityError(f"preamble: constellation {self.signal.constellation!r} turns from symbol to symbol; leave the "
                                   "preamble out")

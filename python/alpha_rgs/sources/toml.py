@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ParameterError
-from ..parsing import toml_file
+from ..parsing import shown, toml_file
 from ..signals import preset
 from . import ofdm_bursts, shipped
 from .base import Source, Structure
 from .description import Description, check_hertz, hertz_keys
 from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
-from .keys import UNKNOWN, Role, shown
+from .keys import UNKNOWN, Role
 from .registry import KINDS
 
 MOST_NESTED = 4         # sums in a sum
@@ -107,6 +107,9 @@ def _from_dict(table: dict[str, Any], source: str, folder: pathlib.Path | None, 
 
     def made(keys: dict[str, Any]) -> Any:
         try:
+            for key, value in keys.items():         # some follow from a sample rate
+                if isinstance(value, (int, float)) and (problem := cls.keys[key].problem(value)):
+                    raise ParameterError(f"{key}: {shown(value)} {problem}")
             return _made(cls, keys, source, folder, depth)
         except (TypeError, ValueError) as error:            # a ParameterError is one
             raise ParameterError(f"{source}: {error}") from None
