@@ -91,3 +91,13 @@ def test_every_number_of_every_kind_has_a_bound():
             assert 0 < key.most <= LEVELS and 0 < key.longest <= 2**16, f"{cls.kind}: {name}"
             if int in key.types:
                 assert key.problem(10**400) and key.problem(-10**400) and key.problem(True), f"{cls.kind}: {name}"
+
+
+@pytest.mark.parametrize(("table", "words"), [
+    ({"kind": "linear-modulation", "symbol_rate": 1e-320}, "symbol_rate"), ({"kind": "ofdm", "sample_rate": 1e-320}, "sample_rate"),
+    ({"kind": "ofdm", "sample_rate": 1e-3}, "fft_size"), ({"kind": "ofdm", "preset": "x" * 5000}, "preset")])
+def test_what_follows_from_a_rate_has_bounds_too(table, words):
+    """Found by fuzzing: a billion carriers, a symbol without end, a message that quotes the file."""
+    with pytest.raises(ParameterError, match=words) as error:
+        priors.from_dict(table, "prior.toml").at_rate(1e6)
+    assert len(str(error.value)) < 300

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..parsing import shown
 from .constellations import Constellation, Gaussian, constellation
 
 # LTE downlink (3GPP TS 36.211, 6.12; TS 36.104, 5.6): 15 kHz carriers, DC unused, at the customary rates of 1.92, 3.84, 7.68,
@@ -42,7 +43,7 @@ def preset(name: str) -> dict[str, Any]:
     their constellation changes from frame to frame.
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise ParameterError(f"preset: {name!r} is not known; one of {', '.join(PRESETS)}")
+        raise ParameterError(f"preset: {shown(name)} is not known; one of {', '.join(PRESETS)}")
     return {"dc_null": True, "constellation": "gaussian", **PRESETS[name]}
 
 

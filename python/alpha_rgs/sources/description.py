@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ParameterError
 from .base import Source
-from .keys import HERTZ, Key, Role, rate
+from .keys import HERTZ, SLOWEST, Key, Role, rate
 
 _WHOLE = 1e-6           # relative, by which a ratio of rates may differ from a whole number
 _DENOMINATOR = 1000     # of a rate in Hz, which may be a fraction (GSM: 1625/6 kBd)
@@ -134,13 +134,14 @@ def check_hertz(source: type[Source], table: Mapping[str, Any], name: str) -> bo
     for own, key in source.keys.items():
         if key.role is Role.GRID and own in table:
             found = True
-            if table[own] <= 0:
-                raise ParameterError(f"{name}: {own}: {table[own]!r} must be a positive number of Hz")
+            if table[own] < SLOWEST:
+                raise ParameterError(f"{name}: {own}: {table[own]!r} must be a positive number of Hz, {SLOWEST:g} or more")
         if not key.hertz or key.hertz not in table:
             continue
         found = True
         if own in table:
             raise ParameterError(f"{name}: {own} and {key.hertz} say the same; leave out one of the two")
-        if key.role is Role.PERIOD and table[key.hertz] <= 0:
-            raise ParameterError(f"{name}: {key.hertz}: {table[key.hertz]!r} must be a positive number of Hz or baud")
+        if key.role is Role.PERIOD and table[key.hertz] < SLOWEST:
+            raise ParameterError(f"{name}: {key.hertz}: {table[key.hertz]!r} must be a positive number of Hz or baud, "
+                                 f"{SLOWEST:g} or more")
     return found
