@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One torch thread in each process, as in the engine: two that wait for each other on a busy machine cost tenfold. Hypothesis draws
-the same examples in each run."""
+"""One torch thread in each process, as in the engine: two that wait for each other on a busy machine cost tenfold. Hypothesis
+draws the same examples in each run."""
 import torch
 from hypothesis import settings
 

@@ -94,7 +94,8 @@ def test_every_number_of_every_kind_has_a_bound():
 
 
 @pytest.mark.parametrize(("table", "words"), [
-    ({"kind": "linear-modulation", "symbol_rate": 1e-320}, "symbol_rate"), ({"kind": "ofdm", "sample_rate": 1e-320}, "sample_rate"),
+    ({"kind": "linear-modulation", "symbol_rate": 1e-320}, "symbol_rate"),
+    ({"kind": "ofdm", "sample_rate": 1e-320}, "sample_rate"),
     ({"kind": "ofdm", "sample_rate": 1e-3}, "fft_size"), ({"kind": "ofdm", "preset": "x" * 5000}, "preset")])
 def test_what_follows_from_a_rate_has_bounds_too(table, words):
     """Found by fuzzing: a billion carriers, a symbol without end, a message that quotes the file."""
