@@ -17,18 +17,26 @@ NOISE = np.random.default_rng(1).standard_normal((64, 2560, 2)).view(complex)[..
 
 
 class Endless:
-    """A method's stand-in that runs until it is interrupted."""
+    """A method's stand-in that runs until it is interrupted; without locks, as methods are."""
 
     def __init__(self):
-        self.begun, self.left = threading.Event(), threading.Event()
+        self.begun, self.left = [], []
 
     def __call__(self, *_, **__):
-        self.begun.set()
+        self.begun.append(True)
         try:
             while True:
                 time.sleep(0.001)
         finally:
-            self.left.set()
+            self.left.append(True)
+
+
+def comes(flags):
+    """Wait until there is one."""
+    end = time.monotonic() + 30
+    while not flags and time.monotonic() < end:
+        time.sleep(0.001)
+    return bool(flags)
 
 
 @pytest.fixture
@@ -52,12 +60,12 @@ def test_what_was_given_up_is_left_and_the_engine_goes_on(endless, threads):
     with Engine(threads=threads) as engine:
         task, other = (engine.task(SOI, OFDM, "matched_filter" if threads == 1 else "joint") for _ in range(2))
         futures = [task.submit(NOISE[:16]) for _ in range(3)]
-        assert endless.begun.wait(30)
+        assert comes(endless.begun)
         task.give_up()
         for future in futures:
             with pytest.raises(CancelledError):
                 future.result(30)
-        assert endless.left.wait(30)
+        assert comes(endless.left)
         with pytest.raises(CancelledError, match="given up"):
             task.submit(NOISE[:1])
         y = draw(SOI, OFDM, 1, 2560, -12, seed=1).y.numpy()
@@ -70,7 +78,7 @@ def test_who_waits_for_room_in_the_queue_is_woken(endless):
     with Engine(threads=1, max_pending=4) as engine:
         task, ended = engine.task(SOI, OFDM, "matched_filter"), threading.Event()
         task.submit(NOISE[:4])
-        assert endless.begun.wait(30)
+        assert comes(endless.begun)
 
         def submit():
             with pytest.raises(CancelledError):
@@ -110,6 +118,7 @@ def test_an_interruption_strikes_nothing_that_comes_after():
     def interrupt():
         while not stop.is_set():
             run.interrupt()
+            time.sleep(1e-4)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -125,6 +134,42 @@ def test_an_interruption_strikes_nothing_that_comes_after():
         stop.set()
         thread.join()
     assert sum(counts) == 1000
+
+
+class Swallowing:
+    """Something that is busy while it is freed: Python swallows what is raised there."""
+
+    def __del__(self):
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_is_swallowed_is_repeated():
+    """In a finalizer an exception does not go on."""
+    run, begun = Interruptible(), []
+
+    def busy():
+        begun.append(True)
+        made = Swallowing()
+        del made
+        while True:
+            time.sleep(0.001)
+
+    ended = []
+
+    def call():
+        try:
+            run(busy)
+        except Interrupted:
+            ended.append(True)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert comes(begun)
+    run.interrupt()
+    thread.join(10)
+    assert ended == [True]
 
 
 BLIND = """

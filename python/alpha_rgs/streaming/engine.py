@@ -177,7 +177,7 @@ class Engine:
             self._solving = batch
         while batch and not all(job.task.given_up for job in batch):
             try:
-                self._interruptible(self._solve, batch)
+                self._solve(batch)
                 return
             except Interrupted:         # if not all were given up, it was meant for the batch before
                 batch = [job for job in batch if not job.future.done()]
@@ -195,7 +195,7 @@ class Engine:
         def solve(rows: slice) -> Separation:
             if all(job.task.given_up for job in self._solving):
                 raise Interrupted
-            out = task.separate(windows, start, known, rows)
+            out = self._interruptible(task.separate, windows, start, known, rows)
             if finished:
                 finished(rows.stop - rows.start)
             return out
@@ -207,7 +207,7 @@ class Engine:
         if len(pieces) == 1:
             return solve(pieces[0])
         if self._threads > 1:
-            return joined(shared_out(partial(self._interruptible, solve), pieces, self._threads))
+            return joined(shared_out(solve, pieces, self._threads))
         return joined(list(map(solve, pieces)))
 
     def _one_by_one(self, batch: list[Job]) -> None:
@@ -255,7 +255,7 @@ class Engine:
             return part
 
         def again(rows: Tensor, carriers: Mapping[int, Tensor]) -> Separation:
-            return task.separate(windows[rows], job.start[rows.numpy()], carriers=carriers)
+            return self._interruptible(partial(task.separate, carriers=carriers), windows[rows], job.start[rows.numpy()])
 
         return mended(part, task.sources, windows.shape[1], again)
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
+
+_AGAIN = 0.05       # s from one attempt at an interruption to the next
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -23,18 +26,19 @@ class Interrupted(BaseException):
 
 
 class Interruptible:
-    """Calls functions so that interrupt() can end them; in as many threads at once as call."""
+    """Calls functions so that interrupt() can end them; in as many threads at once as call. They are to compute, and to hold no
+    lock: a lock that is being taken by a `with` in Python, as that of threading.Condition, would stay taken."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: set[int] = set()         # threads, each once
+        self._running: dict[int, object] = {}       # by thread: its call
 
     def __call__(self, function: Callable[..., R], *args: Any) -> R:
         """function(*args), or Interrupted. Not to be called by a function that is called so."""
         ident = threading.get_ident()
         try:
             with self._lock:
-                self._running.add(ident)
+                self._running[ident] = object()
             try:
                 return function(*args)
             finally:
@@ -44,16 +48,36 @@ class Interruptible:
             raise
 
     def _leave(self, ident: int) -> None:
-        with self._lock:
-            self._running.discard(ident)
-            _raise_in(ident, None)      # what is on its way must not strike whatever this thread does next
+        while True:
+            try:
+                with self._lock:
+                    self._running.pop(ident, None)
+                    _raise_in(ident, None)      # what is on its way must not strike whatever this thread does next
+                return
+            except Interrupted:
+                continue
 
     def interrupt(self) -> None:
         """End all functions that run now, soon: an operation that runs outside Python is finished first."""
         with self._lock:
-            for ident in self._running:
+            calls = dict(self._running)
+        if self._raised(calls):
+            threading.Thread(target=self._until_ended, args=(calls,), name="alpha-rgs interruption", daemon=True).start()
+
+    def _raised(self, calls: dict[int, object]) -> bool:
+        """Raise Interrupted in those of the calls that run still; whether there is one."""
+        with self._lock:
+            still = [ident for ident, call in calls.items() if self._running.get(ident) is call]
+            for ident in still:
                 _raise_in(ident, Interrupted)
-            self._running.clear()
+        return bool(still)
+
+    def _until_ended(self, calls: dict[int, object]) -> None:
+        """Python swallows what is raised in a finalizer: raise it again."""
+        while True:
+            time.sleep(_AGAIN)
+            if not self._raised(calls):
+                return
 
 
 def _raise_in(ident: int, what: type[BaseException] | None) -> None:
