@@ -43,8 +43,11 @@ class Interruptible:
                 return function(*args)
             finally:
                 self._leave(ident)
-        except Interrupted:             # which may strike in the line above too
-            self._leave(ident)
+        except Interrupted:             # which may strike in the line above too, and again in the next
+            try:
+                self._leave(ident)
+            except Interrupted:
+                self._leave(ident)
             raise
 
     def _leave(self, ident: int) -> None:
