@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .cli_coverage import coverage
+from .cli_fuzz import fuzz
 from .cli_honesty import honesty
 from .cli_independent import independent
 from .cli_paper import paper
@@ -30,6 +31,7 @@ app.command()(paper)
 app.command()(coverage)
 app.command()(honesty)
 app.command()(independent)
+app.command()(fuzz)
 app.command("envelope", hidden=True)(coverage)         # its name before
 
 

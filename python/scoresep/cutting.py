@@ -5,7 +5,9 @@
 
 from dataclasses import dataclass, field
 
-from .settings import check_rate, prior_table
+from alpha_rgs.options import rate, whole
+
+from .settings import prior_table
 
 WINDOW, HOP = 2560, 2048  # samples, where priors are in samples
 
@@ -29,8 +31,8 @@ def cut(block, sources, samp_rate, window=None, hop=None, symbols=False):
 
     With a sample rate the engine is loaded, which plans the cut; priors in samples (rate 0) are loaded when the flowgraph starts.
     """
-    check_rate(block, samp_rate)
-    window, hop = window or None, hop or None
+    rate(f"{block}: samp_rate", samp_rate or None)
+    window, hop = whole(f"{block}: window", window or None), whole(f"{block}: hop", hop or None)
     if window and hop:
         check_hop(block, window, hop)
     if not samp_rate:

@@ -5,6 +5,8 @@
 
 from types import SimpleNamespace
 
+from alpha_rgs.options import of_separation
+
 from .cutting import cut
 from .settings import engine_settings
 from .window_job import Port
@@ -25,9 +27,10 @@ class multi_separator(windowed):
     sources: 2 to 4 paths of prior files (TOML) or of priors' folders, names of descriptions ("ais"), or priors of alpha_rgs.
     Their timings, phases and so on refer to the stream's first sample. samp_rate, window, hop: see
     separator. method: of alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources) sends
-    windows through unseparated that find the queue full: estimates 0, cleaned waveforms = mixture, with a tag `unseparated` on
-    their first sample. engine: name; all separators that name it share it. noise_var: the receiver's noise, variance per
-    complex sample; None means estimated. options: go to the method.
+    windows through unseparated that find the queue full: estimates 0, cleaned waveforms = mixture, with a tag `unseparated`
+    (true) on their first sample. Windows that hold NaN, infinity or a sample that is beyond all others have estimates of 0,
+    with a tag `unseparated` ("unusable"). engine: name; all separators that name it share it. noise_var: the receiver's noise,
+    variance per complex sample; None means estimated. options: go to the method.
 
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.
     """
@@ -36,8 +39,7 @@ class multi_separator(windowed):
                  samp_rate=0, **options):
         sources = _checked(sources)
         check_overload("multi_separator", on_overload)
-        if noise_var is not None and not noise_var >= 0:
-            raise ValueError(f"multi_separator: noise_var: {noise_var!r} must be None or a variance, 0 or more")
+        of_separation("multi_separator: ", method, options, noise_var=noise_var)
         to = cut("multi_separator", sources, samp_rate, window, hop)
         known = SimpleNamespace(method=method, engine=engine, noise_var=noise_var, options=options)
         windowed.__init__(self, "multi_separator", _Tasks(to, known), source_ports(len(sources)), to, on_overload=on_overload,

@@ -5,6 +5,8 @@
 
 from types import SimpleNamespace
 
+from alpha_rgs.options import decibels, of_separation
+
 from .cutting import cut
 from .settings import engine_settings
 from .window_job import SOI_AND_INTERFERENCE
@@ -28,7 +30,8 @@ class separator(windowed):
     whole symbols. Where no window holds a whole number of symbols, output 2 stays empty, and a warning says so.
     method: of alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources)
     sends windows through unseparated that find the queue full: SOI = mixture, interference and symbols 0, with a tag
-    `unseparated` on their first sample. engine: name; all separators that name it share it. sir_db: power of SOI over
+    `unseparated` (true) on their first sample. Windows that hold NaN, infinity or a sample that is beyond all others leave as
+    zeros, with a tag `unseparated` ("unusable"). engine: name; all separators that name it share it. sir_db: power of SOI over
     interference, snr_db: power of SOI over noise per sample; None means estimated. options: go to the method.
 
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.
@@ -38,6 +41,8 @@ class separator(windowed):
                  sir_db=None, snr_db=None, samp_rate=0, **options):
         soi, interference = check_source("separator", "soi", soi), check_source("separator", "interference", interference)
         check_overload("separator", on_overload)
+        of_separation("separator: ", method, options)
+        sir_db, snr_db = decibels("separator: sir_db", sir_db), decibels("separator: snr_db", snr_db)
         to = cut("separator", [soi, interference], samp_rate, window, hop, symbols=True)
         known = SimpleNamespace(method=method, engine=engine, sir_db=sir_db, snr_db=snr_db, options=options)
         windowed.__init__(self, "separator", _Tasks(to, known), SOI_AND_INTERFERENCE[: 3 if to.samples_per_symbol else 2], to,

@@ -5,10 +5,11 @@
 
 import difflib
 import importlib.util
-import math
 import os
 import sys
-import tomllib
+
+from alpha_rgs.options import engine_settings as alpha_rgs_settings
+from alpha_rgs.parsing import toml_file
 
 _engines = {}
 
@@ -47,22 +48,11 @@ def descriptions():
     return {file.removesuffix(".toml"): os.path.join(folder, file) for folder, file in found if file.endswith(".toml")}
 
 
-def check_rate(block, samp_rate):
-    """Raise ValueError where it is no sample rate."""
-    if isinstance(samp_rate, bool) or not isinstance(samp_rate, (int, float)) or not 0 <= samp_rate < math.inf:
-        raise ValueError(f"{block}: samp_rate: {samp_rate!r} must be the stream's sample rate in Hz, or 0 where priors are in "
-                         "samples")
-
-
 def prior_table(path):
     """What a prior file, or a folder's prior.toml, says of the source: its keys, as they stand there; of a learned prior those
     of [source]. Raises ValueError where it is no TOML.
     """
-    try:
-        with open(os.path.join(path, "prior.toml") if os.path.isdir(path) else path, "rb") as file:
-            table = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not TOML: {error}") from None
+    table = toml_file(os.path.join(path, "prior.toml") if os.path.isdir(path) else path)
     source = table.get("source") if table.get("kind") == "diffusion" else None
     return source if isinstance(source, dict) else table
 
@@ -70,9 +60,12 @@ def prior_table(path):
 def engine(name="default", **settings):
     """The name of an engine, whose settings (device, threads, ...) are kept until a flowgraph starts and makes it.
 
-    An engine of that name that is running already keeps the settings it has.
+    An engine of that name that is running already keeps the settings it has. Raises ValueError.
     """
-    _engines[name] = {key: value for key, value in settings.items() if value not in (None, "", 0)}
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"engine: name: {name!r} must be a text")
+    given = {key: value for key, value in settings.items() if value not in (None, "", 0)}
+    _engines[name] = alpha_rgs_settings("engine: ", given)
     return name
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from operator import attrgetter
 
 import numpy as np
+from alpha_rgs.options import unusable
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class SymbolGrid:
 
 class Job:
     """Windows [n, window] of which the first has number `first`; `came`: when (s); `tags`: (row, tag).
+    `unseparated`: (row, why it leaves unseparated), see window_worker.
 
     `results` once finished: one array [n, ...] per port. `given`: windows that have left already.
     """
@@ -66,6 +68,7 @@ class Job:
     def __init__(self, first, windows, came, hop):
         self.first, self.windows, self.came, self.start = first, windows, came, first * hop
         self.hop, self.valid, self.tags = hop, windows.shape[1], []
+        self.unseparated = []
         self.future, self.results, self.separation = None, None, None
         self.given, self.passed, self.cancelled, self.ends = 0, False, False, False
         self._asked, self._asked_start = windows, self.start + hop * np.arange(len(windows))
@@ -87,6 +90,11 @@ class Job:
             pulses = [getattr(getattr(source, "signal", None), "taps_count", 0) for source in sources]
             self._asked = self.windows[:, : min(max(valid, *pulses), window)]
 
+    def unusable(self):
+        """(row, number of the stream's sample) of each window that is lost to a sample, the first such."""
+        bad = unusable(self._asked)
+        return [(int(row), int(self._asked_start[row]) + int(bad[row].argmax())) for row in np.flatnonzero(bad.any(1))]
+
     def submit(self, task, notify):
         """Hand over to the engine, waiting while its queue is full; `notify` is called when the result is there."""
         if not self.cancelled:
@@ -104,18 +112,11 @@ class Job:
         return self.passed or (self.future is not None and self.future.done())
 
     def finish(self, ports, grid):
-        """Set `results`. Raises what the separation raised; ValueError naming the sample where it was not finite."""
+        """Set `results`. Raises what the separation raised."""
         if self.passed:
             self.results = [self.windows if port.passes else self._zeros(port, grid) for port in ports]
             return
-        try:
-            self.separation = self.future.result()
-        except Exception as error:
-            bad = np.argwhere(~np.isfinite(self.windows))
-            if len(bad):
-                at = self.start + bad[0][0] * self.hop + bad[0][1]
-                raise ValueError(f"sample {at} of the stream is NaN or infinite; mend the recording or the source") from error
-            raise
+        self.separation = self.future.result()
         self.results = [self._result(port, port.take(self.separation), grid) for port in ports]
 
     def _zeros(self, port, grid):

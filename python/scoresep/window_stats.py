@@ -17,7 +17,7 @@ class WindowStats:
 
     def __init__(self, hop):
         self.hop, self.unsaid, self._said, self._began, self._ended = hop, False, 0.0, None, None
-        self.windows, self.overloads, self._averaged = 0, 0, 0
+        self.windows, self.overloads, self.unusable, self._averaged = 0, 0, 0, 0
         self.quality, self._kappa2, self._gain, self.latency, self.method = math.nan, math.nan, 1.0, math.nan, ""
         self.error_rate, self.clock_offset = math.nan, math.nan
         self.estimated = ()
@@ -69,18 +69,19 @@ class WindowStats:
         return self.table(queue, error)
 
     def table(self, queue=0, error=None):
-        """The dictionary: windows, overloads (windows that went unseparated), queue (jobs on their way), method,
-        quality (dB, estimated SINR of the symbols), error_rate (of bits, as their llrs expect it), sir_db (estimated),
-        latency (s), samples_per_second; averages over the latest 200 windows or so; clock_offset (ppm, of a signal of
-        interest that is tracked); estimated: names of what was found from the mixture; error, where there is one."""
+        """The dictionary: windows, overloads (windows that found the queue full), unusable (windows that are lost to samples
+        that are no numbers), queue (jobs on their way), method, quality (dB, estimated SINR of the symbols), error_rate (of bits,
+        as their llrs expect it), sir_db (estimated), latency (s), samples_per_second; averages over the latest 200 windows or so;
+        clock_offset (ppm, of a signal of interest that is tracked); estimated: names of what was found from the mixture; error,
+        where there is one."""
         sir = 10 * math.log10(self._gain**2 / self._kappa2) if self._kappa2 > 0 else math.nan
         return self._common(queue, error, quality=self.quality, error_rate=self.error_rate, sir_db=sir,
                             clock_offset=self.clock_offset)
 
     def _common(self, queue, error, **more):
         took = (self._ended - self._began) if self._ended and self._began is not None else 0.0
-        out = dict(windows=self.windows, overloads=self.overloads, queue=queue, method=self.method, **more,
-                   latency=self.latency, estimated=" ".join(self.estimated),
+        out = dict(windows=self.windows, overloads=self.overloads, unusable=self.unusable, queue=queue, method=self.method,
+                   **more, latency=self.latency, estimated=" ".join(self.estimated),
                    samples_per_second=self.windows * self.hop / took if took > 0 else math.nan)
         return out if error is None else dict(out, error=str(error))
 
@@ -107,10 +108,9 @@ class SourcesStats(WindowStats):
         return windows[:, low : low + self.hop]
 
     def table(self, queue=0, error=None):
-        """The dictionary: windows, overloads (windows that went unseparated), queue (jobs on their way), method, latency (s),
-        samples_per_second, estimated, error as WindowStats.table has them; lists with one value per source: quality (dB,
-        estimated SINR) and power_db (of the estimate as received, over an amplitude of 1), NaN where there is none.
-        """
+        """The dictionary: windows, overloads, unusable, queue, method, latency (s), samples_per_second, estimated, error as
+        WindowStats.table has them; lists with one value per source: quality (dB, estimated SINR) and power_db (of the estimate as
+        received, over an amplitude of 1), NaN where there is none."""
         power = [10 * math.log10(p) if p > 0 else math.nan for p in self._power]
         return self._common(queue, error, quality=list(self._quality), power_db=power)
 

@@ -12,11 +12,13 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
+from .failure import Failure
 from .window_job import SOI_AND_INTERFERENCE, Job, SymbolGrid
 from .window_stats import WindowStats
 
 WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
 UNSEPARATED, SOURCE = pmt.intern("unseparated"), pmt.intern("separator")
+OVERLOAD, UNUSABLE = pmt.PMT_T, pmt.intern("unusable")  # why
 JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
 WAITING_SAMPLES = 2**22  # for a separation that resamples: 32 MB
 HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
@@ -30,15 +32,15 @@ class window_worker(gr.basic_block):
     make_task() is called in the worker's thread, once per start; its `submit(windows, start)` gives a Future of an object
     from which the ports, and make_stats (window_stats), take what they need; see alpha_rgs.streaming.task. ends: windows with
     which the stream ends are submitted with ends=True; see alpha_rgs.streaming.live.
-    One window out for each in, in order, with its tags. `error`: None, or the exception that ended the flowgraph.
+    One window out for each in, in order, with its tags. What fails, in whatever thread, ends the flowgraph: see `error`.
     """
 
     def __init__(self, make_task, window, hop, samples_per_symbol=0, on_overload="wait", name="separator", ports=None,
                  make_stats=WindowStats, ends=False):
         self.ports = SOI_AND_INTERFERENCE[: 3 if samples_per_symbol else 2] if ports is None else tuple(ports)
         self.make_task, self.window, self.hop, self.sps = make_task, window, hop, samples_per_symbol
-        shapes = [(np.complex64, self.shape(number)[0]) for number in range(len(self.ports))]
-        gr.basic_block.__init__(self, name, [(np.complex64, window)], shapes)
+        shapes = [_items(self.shape(number)[0]) for number in range(len(self.ports))]
+        gr.basic_block.__init__(self, name, [_items(window)], shapes)
         self.ends, self.passes = ends, on_overload == "pass"
         self.batch = max(1, JOB_SAMPLES // window)
         self.capacity = (2 if self.passes else 4) * self.batch
@@ -49,7 +51,7 @@ class window_worker(gr.basic_block):
         for port in range(len(shapes)):
             self.set_min_output_buffer(port, max(2, 65536 // window))
         self.make_stats = make_stats
-        self.error, self.stats, self._thread = None, make_stats(hop), None
+        self._failure, self.stats, self._thread = None, make_stats(hop), None
         self._reset()
 
     def shape(self, number):
@@ -57,9 +59,14 @@ class window_worker(gr.basic_block):
         scale = self.sps if self.ports[number].symbols else 1
         return self.window // scale, self.hop // scale
 
+    @property
+    def error(self):
+        """The exception that ended the flowgraph, or None; whoever asks has seen it (failure.py)."""
+        return None if self._failure is None else self._failure.see()
+
     def report(self):
         """How it goes, or went: the dictionary of stats.table()."""
-        return self.stats.table(len(self._held), self.error)
+        return self.stats.table(len(self._held), None if self._failure is None else self._failure.error)
 
     def _reset(self):
         self._changed = threading.Condition()
@@ -69,20 +76,29 @@ class window_worker(gr.basic_block):
     # ---- what the scheduler calls -------------------------------------------------------------
     def start(self):
         """Load what the separation needs, in the worker's thread; an error ends the flowgraph at its first call."""
-        self._reset()
-        self.error, self.stats = None, self.make_stats(self.hop)
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(ready,), name="scoresep worker", daemon=True)
-        self._thread.start()
-        ready.wait()
+        try:
+            self._reset()
+            self._failure, self.stats = None, self.make_stats(self.hop)
+            ready = threading.Event()
+            thread = threading.Thread(target=self._serve, args=(ready,), name="scoresep worker", daemon=True)
+            thread.start()
+            self._thread = thread
+            ready.wait()
+        except BaseException as error:  # whatever leaves this method or stop() would abort the program
+            self._fail(error)
         return True
 
     def stop(self):
         """End the worker; windows still in its hands are dropped, as a stopped flowgraph's samples are."""
-        self._stopping = True
-        for job in self._held:
-            job.cancel()
-        self._todo.put(None)
+        try:
+            self._stopping = True
+            for job in self._held:
+                job.cancel()
+            self._todo.put(None)
+            if (give_up := getattr(self.task, "give_up", None)) is not None:
+                give_up()  # lest the engine goes on for minutes, and the worker waits for room in its queue
+        except BaseException as error:
+            self._fail(error)
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -92,26 +108,27 @@ class window_worker(gr.basic_block):
 
     def forecast(self, noutput_items, ninputs):
         """No input while there is something to give or to say, lest the scheduler takes the end of input for the end."""
-        return [0 if self._held or self.error is not None or self.stats.unsaid else 1] * ninputs
+        return [0 if self._held or self._failure is not None or self.stats.unsaid else 1] * ninputs
 
     def general_work(self, input_items, output_items):
         """Take what fits, give what is ready; wait a little, without the interpreter's lock, where neither is possible."""
         taken = given = 0
-        try:
-            if self.error is None:
-                taken = self._accept(input_items[0])
-                given = self._give(output_items)
+        try:  # of items of one sample GNU Radio makes arrays of one dimension
+            inputs, outputs = ([v if v.ndim == 2 else v[:, None] for v in side] for side in (input_items, output_items))
+            if self._failure is None:
+                taken = self._accept(inputs[0])
+                given = self._give(outputs)
                 if not taken and not given:
                     with self._changed:
-                        if self.error is None and not (self._held and self._held[0].done()):
+                        if self._failure is None and not (self._held and self._held[0].done()):
                             self._changed.wait(WAIT)
-                    given = self._give(output_items)
+                    given = self._give(outputs)
                 if self.stats.due(idle=not self._held and not taken):
                     self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
-        except Exception as error:  # an exception that leaves this method would hang the flowgraph
+        except BaseException as error:  # whatever leaves this method would hang the flowgraph, SystemExit too
             self._fail(error)
-        if self.error is not None:
-            self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(0, self.error)))
+        if self._failure is not None:
+            self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(0, self._failure.error)))
             return gr.WORK_DONE
         self.consume(0, taken)
         return given
@@ -144,13 +161,23 @@ class window_worker(gr.basic_block):
             self._last = job.windows[-1]
             self._held.append(job)
             if job.passed:
-                job.tags += [(k, None) for k in range(count)]
+                job.unseparated = [(k, OVERLOAD) for k in range(count)]
             else:
+                self._mark_unusable(job)
                 self._waiting += count
                 self._todo.put(job)
             taken += count
         self.stats.came(taken)
         return taken
+
+    def _mark_unusable(self, job):
+        """Say of windows that the engine cannot separate for a sample in them, where they leave, and once in the log."""
+        found = job.unusable()
+        if found and not self.stats.unusable:
+            self.logger.warn(f"{self.alias()}: sample {found[0][1]} of the stream is NaN, infinite or beyond all others; windows "
+                             "that hold such samples are not separated, and tagged")
+        self.stats.unusable += len(found)
+        job.unseparated = [(row, UNUSABLE) for row, _ in found]
 
     # ---- out ---------------------------------------------------------------------------------
     def _give(self, outputs):
@@ -169,6 +196,10 @@ class window_worker(gr.basic_block):
             for row, tag in job.tags:
                 if rows.start <= row < rows.stop:
                     self._emit(job, job.first + row, tag)
+            for row, why in job.unseparated:
+                if rows.start <= row < rows.stop:
+                    for number in range(len(self.ports)):
+                        self.add_item_tag(number, job.first + row, UNSEPARATED, why, SOURCE)
             job.given += len(some)
             given += len(some)
             if job.given == len(job.windows):
@@ -178,9 +209,6 @@ class window_worker(gr.basic_block):
     def _emit(self, job, index, tag):
         """Put a window's tag on the same window of each output, in the terms of that output."""
         for number, port in enumerate(self.ports):
-            if tag is None:
-                self.add_item_tag(number, index, UNSEPARATED, pmt.PMT_T, SOURCE)
-                continue
             value = tag.value
             if port.symbols and pmt.eqv(tag.key, pmt.intern(WINDOW_SAMPLES)):
                 value = pmt.from_uint64(self.grid.count(job.start, job.start + job.valid))
@@ -197,7 +225,7 @@ class window_worker(gr.basic_block):
             ready.set()
             while not self._stopping and (job := self._todo.get()) is not None:
                 job.submit(self.task, self._notify)
-        except Exception as error:
+        except BaseException as error:  # this thread must not end in silence: the flowgraph would wait for it
             if not self._stopping:
                 self._fail(error)
         finally:
@@ -210,11 +238,15 @@ class window_worker(gr.basic_block):
     def _fail(self, error):
         """Keep the first error, say it once, and wake the scheduler's thread to end the flowgraph."""
         with self._changed:
-            if self.error is None:
-                self.error = error
-                what = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-                self.logger.error(f"{self.alias()}: {what}")
+            if self._failure is None:
+                self._failure = Failure(error)
+                self.logger.error(f"{self.alias()}: {self._failure}")
             self._changed.notify_all()
+
+
+def _items(count):
+    """So many samples, as GNU Radio has the type of an item."""
+    return np.complex64 if count == 1 else (np.complex64, count)
 
 
 def _samples(tags):

@@ -2,6 +2,9 @@
 """alpha-rgs train: a prior with its report comes out, stopping and going on, beginning with another's weights, bad input."""
 import functools
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -239,3 +242,26 @@ def test_a_gpu_that_is_not_there_is_named(tmp_path, qpsk_toml, device):
     """Not trained on the processor instead: that would take days."""
     result = run("train", "--synthetic", qpsk_toml, "-o", tmp_path / "x.prior", *TINY, "--device", device)
     fails(result, "--device", device, "cpu")
+
+
+def test_a_training_that_a_batch_system_ends_keeps_a_checkpoint(tmp_path, qpsk_toml):
+    """SIGTERM and a hangup end it between two steps, as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        out = tmp_path / f"{number.name}.prior"
+        script = f"""
+import os, sys
+from alpha_rgs.cli import main
+from alpha_rgs.training import datasets
+draw, drawn = datasets.Linear.draw, []
+def ended(self, *arguments):
+    drawn.append(1)
+    if len(drawn) == 3:
+        os.kill(os.getpid(), {int(number)})
+    return draw(self, *arguments)
+datasets.Linear.draw = ended
+sys.argv = {["alpha-rgs", "train", "--synthetic", str(qpsk_toml), *map(str, TINY), "--white", "-o", str(out)]!r}
+main()
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+        assert done.returncode == 128 + number and "stopped at step 3" in done.stderr and "Traceback" not in done.stderr
+        assert out.with_name(f"{out.name}.training").joinpath("checkpoint.safetensors").is_file() and not out.exists()

@@ -126,9 +126,9 @@ def test_stats_name_each_source(separate):
 def test_the_engine_is_asked_for_what_was_given(separate):
     """Priors in their order, method, noise and options."""
     engine = Shares()
-    separate(ramp(10), 4, engine, method="joint", noise_var=0.25, preset="white")
+    separate(ramp(10), 4, engine, method="joint", noise_var=0.25, passes=3)
     assert [source.kind for source in engine.asked.pop("sources")] == ["tones"] * 4
-    assert engine.asked == dict(method="joint", noise_var=0.25, preset="white")
+    assert engine.asked == dict(method="joint", noise_var=0.25, passes=3)
 
 
 @pytest.mark.timeout(20)
@@ -150,7 +150,7 @@ def test_what_can_be_checked_early_is(tmp_path):
             ("must be a list", good[0], {}),
             (r"multi_separator: hop \(3000\) must be at least 1 and at most window \(2560\)", good, dict(hop=3000)),
             ("multi_separator: on_overload: 'drop' must be 'wait' or 'pass'", good, dict(on_overload="drop")),
-            ("multi_separator: noise_var: -1 must be None or a variance", good, dict(noise_var=-1))):
+            ("multi_separator: noise_var: -1 must be a number, 0 or more", good, dict(noise_var=-1))):
         with pytest.raises(ValueError, match=match):
             scoresep.multi_separator(sources, **options)
 

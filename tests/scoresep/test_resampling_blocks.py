@@ -47,6 +47,9 @@ class Shares:
                          np.ones(n), np.ones(n), "shares", {}, parts)
         return later(self.pause, out) if self.pause else _done(out)
 
+    def give_up(self):
+        """See alpha_rgs.streaming.task.Task.give_up."""
+
 
 def _done(out):
     future = Future()

@@ -192,9 +192,9 @@ def test_what_cannot_be_separated_is_refused_by_name():
         separate(y, [ofdm])
     with pytest.raises(ParameterError, match="sources: 7 given; 2 to 6 can be separated at once"):
         separate(y, [ofdm] * 7)
-    with pytest.raises(ParameterError, match="sources: number 2 is dict, not a source .priors.load reads one"):
+    with pytest.raises(ParameterError, match="sources: number 2 is dict, neither a source nor the path of one"):
         separate(y, [ofdm, {"kind": "gmsk"}])
-    with pytest.raises(ParameterError, match="sources: number 2 is str, not a source"):
+    with pytest.raises(ParameterError, match="gmsk.toml: no such prior file"):
         separate(y, ofdm, "gmsk.toml")
     with pytest.raises(ParameterError, match="method: 'magic' is not known"):
         separate(y, [ofdm, gmsk], method="magic")

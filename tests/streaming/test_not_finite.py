@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A window that comes to nothing (NaN) is named, and costs no other window."""
+"""A window that comes to nothing (NaN), or holds a sample that does, is named, and costs no other window."""
 from dataclasses import replace
 
 import numpy as np
@@ -74,3 +74,65 @@ def test_whatever_is_known_of_the_signal_the_rest_is_found(known):
     ratio = out.symbols[8:260] / truth
     turn = 1 if "phase" in known else np.exp(1j * np.pi / 2 * np.round(np.angle(ratio.mean()) / (np.pi / 2)))
     assert np.mean(abs(ratio / turn - 1) > 0.7) < 0.01
+
+
+OFDM = from_dict({"kind": "ofdm"})
+KNOWN = replace(UNKNOWN, timing=5.3, phase=0.4, gain=1.0, carrier_offset=4e-4)
+SAMPLES = 6 * 2048 + 512
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """(a mixture, what is separated of it)."""
+    y = mixtures.draw(KNOWN, replace(OFDM, frame_offset=3, phase=0.5), 1, SAMPLES, -10.0, 15.0, seed=4).y[0].numpy()
+    return y, separate_stream(y, KNOWN, OFDM)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf * 1j, 1e30, 1e12])
+@pytest.mark.parametrize("places", [[0], [5000], [5000, 5001, 9000], [SAMPLES - 1]])
+def test_a_sample_that_is_no_number_costs_the_windows_that_hold_it(sound, value, places):
+    """The others are separated as without it; a warning names the samples, and their windows are unreliable."""
+    y, usual = sound
+    bad = y.copy()
+    bad[places] = value
+    out = separate_stream(bad, KNOWN, OFDM)
+    lost = np.zeros(SAMPLES, bool)
+    for low, high in out.unreliable:
+        lost[low:high] = True
+    assert lost.any() and lost.sum() <= 2 * 2560 * len(places)
+    assert np.allclose(out.soi[~lost], usual.soi[~lost], atol=0.1) and not out.soi[lost].any()
+    assert all(np.isfinite(wave).all() for one in out.sources for wave in (one.waveform, one.cleaned))
+    assert np.isfinite(out.symbols).all() and len(out.symbols) == len(usual.symbols)
+    warning, = (line for line in out.warnings if "NaN" in line)
+    assert str(places[0]) in warning and "not separated" in warning
+
+
+@pytest.mark.parametrize("sources", [[UNKNOWN, OFDM], [OFDM, KNOWN]], ids=["unknown", "in another order"])
+def test_nothing_stands_in_for_a_lost_window(sound, sources):
+    """Also where windows are followed and separated again; what replaces it inside never leaves."""
+    y = sound[0][:3 * 2048 + 512].copy()
+    y[100] = np.nan
+    out = separate_stream(y, sources)
+    assert out.unreliable[0][0] == 0 and not any(one.waveform[:2000].any() for one in out.sources)
+
+
+def test_resampled_streams_lose_no_more():
+    """Beside the resampler's filter."""
+    table = {"kind": "linear-modulation", "symbol_rate": 62500.0, "timing": 5.0, "phase": 0.0, "gain": 1.0, "carrier_offset": 0.0}
+    soi, ofdm = from_dict(table), from_dict({"kind": "ofdm", "sample_rate": 0.8e6})
+    rng = np.random.default_rng(1)
+    y = (rng.standard_normal(20_000) + 1j * rng.standard_normal(20_000)).astype(np.complex64)
+    y[9000] = np.inf
+    out = separate_stream(y, soi, ofdm, sample_rate=1.1e6)
+    assert np.isfinite(out.soi).all() and not out.soi[8990:9010].any() and out.soi[:4000].any() and out.soi[16_000:].any()
+    assert any("sample 9000" in line for line in out.warnings)
+
+
+@pytest.mark.parametrize("level", [1e3, 1e6])
+def test_a_strong_window_costs_no_other(sound, level):
+    """The scale is that of most windows."""
+    y, usual = sound
+    loud = y.copy()
+    loud[5000] = level
+    out = separate_stream(loud, KNOWN, OFDM)
+    assert np.allclose(out.soi[8000:], usual.soi[8000:], atol=0.1) and np.allclose(out.soi[:3000], usual.soi[:3000], atol=0.1)

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -10,11 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import AlphaRgsError, ParameterError, RecordingError
 
 if TYPE_CHECKING:
     import torch
+
+MOST_SAMPLES = 2**30    # of a recording: what is drawn of it takes some 50 GB
+MOST_SEED = 2**62       # torch's generators take no more, and others are counted from it
+
+TRACEBACK = "ALPHA_RGS_TRACEBACK"       # in the environment: errors are printed as Python does
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,18 +32,43 @@ SampleRate = Annotated[float | None, typer.Option(help="In Hz; needed where the 
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Errors of the engine become one line on stderr and exit code 1; Ctrl-C exits with 130."""
+    """Every error becomes one line on stderr and exit code 1; Ctrl-C exits with 130."""
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (AlphaRgsError, OSError) as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
         except KeyboardInterrupt:
-            typer.echo("interrupted; nothing was written", err=True)
+            say("interrupted; nothing was written", err=True)
             raise typer.Exit(130) from None
+        except Exception as error:
+            if TRACEBACK in os.environ:
+                raise
+            say(f"error: {' '.join(_described(error).split())}", err=True)
+            raise typer.Exit(1) from None
     return wrapped
+
+
+def _described(error: Exception) -> str:
+    """An error in words: the engine's own, those of the machine, and those that nobody has thought of."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return f"this machine's memory does not suffice{text and ': '}{text.partition(chr(10))[0]}"
+    if isinstance(error, (AlphaRgsError, OSError)):
+        return text
+    return (f"unexpected {type(error).__name__}{text and ': '}{text.partition(chr(10))[0]} (a fault of alpha-rgs; please report "
+            f"it, with what is printed if {TRACEBACK}=1 is set)")
+
+
+def plain(text: str) -> str:
+    """A text without what a terminal would obey (escape sequences) or cannot show: file names and descriptions may hold it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: object, err: bool = False, nl: bool = True) -> None:
+    """Print a text, made plain."""
+    typer.echo(plain(str(text)), err=err, nl=nl)
 
 
 def prior_of(path: pathlib.Path) -> tuple[Any, set[str]]:
@@ -68,9 +100,9 @@ def at_rate(prior: Any, sample_rate: float) -> Any:
 def levels(soi: Any, sir_db: float | None, snr_db: float | None) -> tuple[float | None, float | None]:
     """kappa and the noise variance from decibels; None stays None."""
     gain = 1.0 if getattr(soi, "gain", 1.0) is None else float(getattr(soi, "gain", 1.0))
-    for option, value in (("--sir-db", sir_db), ("--snr-db", snr_db)):
-        if value is not None and (math.isnan(value) or value < -200):
-            raise ParameterError(f"{option}: {value} must be a number of decibels, -200 or more (inf: that source is absent)")
+    from .. import options
+
+    sir_db, snr_db = options.decibels("--sir-db", sir_db), options.decibels("--snr-db", snr_db)
     from ..signals.levels import amplitude, noise_variance
 
     return amplitude(gain, sir_db), noise_variance(gain, snr_db)
@@ -90,10 +122,10 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print rows of cells, without a header."""
-    table = Table(show_header=False, title=title, title_justify="left")
+    """Print rows of cells, without a header; what looks like markup is printed as it stands."""
+    table = Table(show_header=False, title=None if title is None else Text(plain(title)), title_justify="left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     Console().print(table)
 
 
@@ -101,15 +133,6 @@ def chosen_device(device: str) -> "torch.device":
     """The torch.device that --device names (ParameterError)."""
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        place = None
-    if place is None or place.type not in ("cpu", "cuda"):
-        raise ParameterError(f"--device: {device!r} is not known; cpu, cuda, cuda:1 ...")
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ParameterError(f"--device: {device} is asked for, but this machine has no CUDA device that torch can use; leave it "
-                             "out, or give cpu")
-    return place
+    from ..streaming.engine import available
+
+    return available("--device", ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ..errors import ParameterError
-from .common import Datatype, Overwrite, SampleRate
+from .common import Datatype, Overwrite, SampleRate, say
 
 if TYPE_CHECKING:
     from ..io.recordings import Recording
@@ -62,11 +62,11 @@ def fit(
         (folder / "report.md").write_text(_report(result, verdict, warnings, names, loaded), encoding="utf-8")
         _draw(result.prior, folder / "spectrum.png")
     for line in warnings:
-        typer.echo(f"warning: {line}", err=True)
-    typer.echo(verdict)
+        say(f"warning: {line}", err=True)
+    say(verdict)
     for variance, measured, predicted in result.curve:
-        typer.echo(f"held out, noise {10 * math.log10(variance):+.0f} dB: error {measured:.2f} dB, predicted {predicted:.2f} dB")
-    typer.echo(f"written to {output}")
+        say(f"held out, noise {10 * math.log10(variance):+.0f} dB: error {measured:.2f} dB, predicted {predicted:.2f} dB")
+    say(f"written to {output}")
 
 
 def chosen_period(period: str | None, stationary: bool) -> int | None:

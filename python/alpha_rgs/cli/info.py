@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ParameterError
-from .common import Datatype, SampleRate, print_table, prior_of
+from .common import Datatype, SampleRate, print_table, prior_of, say
 
 
 def info(
@@ -25,11 +25,11 @@ def info(
             raise ParameterError("--list: lists all descriptions; leave out FILE and --toml")
         width = max(map(len, shipped.names()))
         for name in shipped.names():
-            typer.echo(f"{name:{width}}  {shipped.summary(name)}")
+            say(f"{name:{width}}  {shipped.summary(name)}")
         return
     prior = shipped.found(file)
     if toml:
-        typer.echo(_file(prior).read_text(encoding="utf-8"), nl=False)
+        say(_file(prior).read_text(encoding="utf-8"), nl=False)
     elif prior.suffix == ".toml" or prior.is_dir():
         _describe(file)
     else:
@@ -43,7 +43,7 @@ def _describe(file: pathlib.Path) -> None:
     prior, given = prior_of(file)
     name = shipped.called(shipped.found(file))
     if name in shipped.names():
-        typer.echo(f"{name}: {shipped.summary(name)}")
+        say(f"{name}: {shipped.summary(name)}")
     print_table(report.prior_table(prior, given), str(file))
 
 

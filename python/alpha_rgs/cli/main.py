@@ -18,7 +18,9 @@ app.add_typer(studies.app(), name="evaluate")
 
 def main() -> None:
     """The entry point. After an error or Ctrl-C the process does not wait for windows that are still being solved."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # so that temporary files go
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:      # nohup ignores a hangup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))     # so that temporary files go
     try:
         app()
         return

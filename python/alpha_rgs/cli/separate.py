@@ -8,7 +8,7 @@ import typer
 
 from ..errors import ParameterError
 from ..methods import OFFERED
-from .common import Datatype, Output, Overwrite, SampleRate, print_table
+from .common import Datatype, Output, Overwrite, SampleRate, print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,14 +65,11 @@ _LEAST_RATE = 1e-9      # error rate below which the LLRs' model of noise is not
 
 def _with_progress(samples: "np.ndarray", sources: Any, interference: Any = None, **options: Any) -> "StreamResult":
     """separate_stream, with its progress on stderr."""
-    from ..streaming import Engine, separate_stream
+    from ..streaming import separate_stream
     from .progress import shown
 
-    engine = Engine(max_pending=128)    # own, not separate_stream's: that one is drained after Ctrl-C, which can take long
     with shown("separating", "windows") as progress:
-        result = separate_stream(samples, sources, interference, engine=engine, progress=progress, **options)
-    engine.close()
-    return result
+        return separate_stream(samples, sources, interference, progress=progress, **options)
 
 
 def _give_or_take(report: Mapping[str, Any], name: str, form: str) -> str:
@@ -136,4 +133,4 @@ def print_summary(report: Mapping[str, Any], output: pathlib.Path) -> None:
     rows += [("assumed", sentence) for sentence in report["assumed"]]
     rows += [("warning", sentence) for sentence in report["warnings"]]
     print_table(rows)
-    typer.echo(f"written to {output}")
+    say(f"written to {output}")

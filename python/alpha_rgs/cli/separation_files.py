@@ -6,7 +6,7 @@ import pathlib
 import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ParameterError
@@ -70,7 +70,8 @@ def pair(options: Options, soi: pathlib.Path, interference: pathlib.Path, separa
             "evaluations": result.evaluations,
             "estimated": words.estimates(result.estimated, result.hop, other.frame_period or None),
             "assumed": words.assumptions(wanted, other, wanted_keys, other_keys, result.estimated, result.settled),
-            "warnings": words.warnings(mixture, wanted, result, unique_stems([soi, interference]), to.carrier_reach(wanted)),
+            "warnings": words.warnings(_usable(mixture), wanted, result, unique_stems([soi, interference]),
+                                       to.carrier_reach(wanted)),
             "carrier_offsets": [_carrier(to, *each) for each in zip(("soi", "interference"), to.sources, result.sources)],
             "no_bits": words.no_bits(wanted, result.sources[0]), "versions": _versions(),
         }
@@ -116,7 +117,8 @@ def several(options: Options, paths: Sequence[pathlib.Path], separate: Separate)
             "error_rate": rows[0]["error_rate"], "clock_offset_ppm": result.clock_offset, "sir_db": _median(result.sir_db),
             "noise_var": result.noise_var, **{f"{name}_std": finite(value) for name, value in words.deviations(result).items()},
             "estimated": words.estimates(result.estimated, result.hop, None), "assumed": _assumed(read, stems),
-            "warnings": words.warnings(mixture, sources[0], result, stems, to.carrier_reach(sources[0])), "versions": _versions(),
+            "warnings": words.warnings(_usable(mixture), sources[0], result, stems, to.carrier_reach(sources[0])),
+            "versions": _versions(),
         }
         keep = _Writer(folder, mixture, result.method, options.mix.name)
         for stem, source, one in zip(stems, sources, result.sources):
@@ -187,13 +189,20 @@ def _mixture(options: Options, sources: Sequence[tuple[pathlib.Path, Any]]) -> R
     """The recording, of the rate that fitted priors were made at."""
     from ..io import recordings
 
-    mixture = recordings.load(options.mix, options.datatype, options.sample_rate)
+    mixture = recordings.load(options.mix, options.datatype, options.sample_rate, flawed=True)
     for path, source in sources:
         rate = getattr(source, "sample_rate", None)
         if rate is not None and abs(mixture.sample_rate / rate - 1) > _RATE_DIFFERS:
             raise ParameterError(f"{path}: sample_rate: it was fitted at {rate:.9g} Hz, but {options.mix} has "
                                  f"{mixture.sample_rate:.9g} Hz; resample one of the recordings")
     return mixture
+
+
+def _usable(mixture: Recording) -> Recording:
+    """The recording as it was separated."""
+    from ..options import unusable
+
+    return replace(mixture, samples=mixture.samples[~unusable(mixture.samples)])
 
 
 def _course(result: StreamResult, mixture: Recording, to: Plan) -> dict[str, Any]:

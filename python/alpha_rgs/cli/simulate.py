@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import CapabilityError, ParameterError
-from .common import Output, Overwrite, at_rate, finite, levels, prior_of, write_json
+from .common import MOST_SAMPLES, MOST_SEED, Output, Overwrite, at_rate, finite, levels, prior_of, say, write_json
 
 
 def simulate(
@@ -16,9 +16,9 @@ def simulate(
     interference: Annotated[pathlib.Path | None, typer.Option(metavar="INT.toml", help="Default: the paper's OFDM.")] = None,
     sir_db: Annotated[float, typer.Option(help="Power of the signal over the interference; inf for no interference.")] = -12.0,
     snr_db: Annotated[float | None, typer.Option(help="Power of the signal over noise, per sample; default no noise.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Length of the recording.")] = 100_000,
+    samples: Annotated[int, typer.Option(min=1, max=MOST_SAMPLES, help="Length of the recording.")] = 100_000,
     sample_rate: Annotated[float, typer.Option(help="In Hz.")] = 25e6,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same mixture.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same mixture.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a mixture whose truth is known.
@@ -61,11 +61,11 @@ def simulate(
             drawn.interference, "The interference, as it was simulated.\n"
             "Remove what alone this recording has (frame_offset or timing, phase) to have it estimated from the mixture."))
         write_json(folder / "truth.json", truth)
-    typer.echo(f"{output}: {samples} samples, {comment}")
+    say(f"{output}: {samples} samples, {comment}")
     for stem, keys in truth["drawn"].items():
         if keys:
-            typer.echo(f"drawn of {stem}: " + ", ".join(f"{key} {truth[stem][key]:.6g}" for key in keys))
-    typer.echo(f"separate them: alpha-rgs separate {output / 'mixture.sigmf-meta'} --soi {output / 'soi.toml'} "
+            say(f"drawn of {stem}: " + ", ".join(f"{key} {truth[stem][key]:.6g}" for key in keys))
+    say(f"separate them: alpha-rgs separate {output / 'mixture.sigmf-meta'} --soi {output / 'soi.toml'} "
                f"--interference {output / 'interference.toml'} -o {output / 'separated'}")
 
 

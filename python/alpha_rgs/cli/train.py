@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import ParameterError
-from .common import Datatype, Overwrite, SampleRate, chosen_device
+from .common import MOST_SEED, Datatype, Overwrite, SampleRate, chosen_device, say
 from .fit import chosen_period
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ Stride = Annotated[int | None, typer.Option(min=1, max=512, help="Samples per ho
 Period = Annotated[str | None, typer.Option(help="Of recordings: samples after which the statistics repeat, or auto (estimated); "
                                             "the stride then, and where periods begin is estimated in each window.")]
 Window = Annotated[int | None, typer.Option(min=64, max=65536, help="Samples of a training window; default about 1280.")]
-Steps = Annotated[int, typer.Option(min=1, help="Of training.")]
-Batch = Annotated[int, typer.Option(min=1, help="Windows per step and process.")]
+Steps = Annotated[int, typer.Option(min=1, max=10**9, help="Of training.")]
+Batch = Annotated[int, typer.Option(min=1, max=65536, help="Windows per step and process.")]
 Rate = Annotated[float, typer.Option(help="Of learning, at its peak.")]
 White = Annotated[bool, typer.Option("--white", help="Train fast on white noise only.")]
 Colour = Annotated[bool, typer.Option("--colour", help="Train diffwave on noise of random colour too, whose density it is given: "
                                       "as a denoiser, not by the paper's noise prediction.")]
 Precision = Annotated[str, typer.Option(help="float32, or bfloat16 (mixed).")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda where there is one.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, windows and noise.")]
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of weights, windows and noise.")]
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def train(output: Output, recordings: Recordings = None, synthetic: Synthetic = 
     with files.all_or_nothing(output, _FILES, overwrite) as folder, _processes(device) as (place, first):
         data, lines = _made(options, folder, place, first)
     for line in data.warnings:
-        typer.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}", err=True)
     for line in lines:
-        typer.echo(line)
-    typer.echo(f"written to {output}")
+        say(line)
+    say(f"written to {output}")
 
 
 def _check(options: Options) -> None:
@@ -170,7 +170,7 @@ def _made(options: Options, folder: pathlib.Path, place: "torch.device",
     about = " ".join(text for text in (data.about, about, str(denoiser.table), start) if text)
     trainer = Trainer(denoiser, data.source, settings, work, place, about, noise or data.noise)
     if first and trainer.step:
-        typer.echo(f"going on from step {trainer.step} of {options.steps}, in {work}", err=True)
+        say(f"going on from step {trainer.step} of {options.steps}, in {work}", err=True)
     history = _run(trainer, work, first)
     if not first:
         raise typer.Exit()      # the folder is the first one's to move into place
@@ -268,10 +268,10 @@ def _run(trainer: "training.Trainer", work: pathlib.Path, first: bool) -> "list[
 
         try:
             trainer.run(step)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as stop:
             if first:
-                typer.echo(f"stopped at step {trainer.step}; the same command goes on from there ({work})", err=True)
-            raise typer.Exit(130) from None
+                say(f"stopped at step {trainer.step}; the same command goes on from there ({work})", err=True)
+            raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else int(stop.code or 1)) from None
         finally:
             if writer:
                 writer.close()
@@ -285,7 +285,7 @@ def _tensorboard(work: pathlib.Path, first: bool) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        typer.echo("no log for TensorBoard: pip install 'alpha-rgs[train]' brings it", err=True)
+        say("no log for TensorBoard: pip install 'alpha-rgs[train]' brings it", err=True)
         return None
     return SummaryWriter(str(work))
 

@@ -10,17 +10,13 @@ Every RecordingError names the file and says what would be right.
     >>> recording.samples.dtype, len(recording.samples), recording.sample_rate, recording.frequency
     (dtype('complex64'), 1000, 48000.0, 433920000.0)
 """
-import contextlib
-import json
 import math
 import os
 import pathlib
 import re
-import shutil
 import tarfile
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +25,9 @@ import numpy.typing as npt
 import sigmf
 
 from ..errors import RecordingError
+from ..parsing import shown
+from . import sigmf_metadata
+from .outputs import all_or_nothing
 
 RAW = {"cf32": "cf32_le", "cfile": "cf32_le", "cf64": "cf64_le", "cs16": "ci16_le", "cs32": "ci32_le", "cs8": "ci8", "cu8": "cu8",
        "cu16": "cu16_le"}
@@ -53,11 +52,13 @@ class Recording:
     description: str = ""
 
 
-def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate: float | None = None) -> Recording:
+def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate: float | None = None,
+         flawed: bool = False) -> Recording:
     """Read a whole recording into memory: a Recording with samples complex64 [n].
 
     path: .sigmf-meta, .sigmf-data, their common stem, a .sigmf archive, or a raw file. datatype: one of RAW or a SigMF name
-    such as ci16_le; default: what the SigMF metadata or the raw file's suffix says. sample_rate: Hz, likewise.
+    such as ci16_le; default: what the SigMF metadata or the raw file's suffix says. sample_rate: Hz, likewise. flawed:
+    whether up to half of the samples may be NaN or infinite.
     Raises RecordingError: missing or empty file, malformed metadata, no sample rate, real-valued or multi-channel samples, a
     file cut in the middle of a sample, data that differ from their checksum, NaN or infinite samples.
     """
@@ -70,7 +71,7 @@ def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate:
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from None
     finite = np.isfinite(samples)
-    if not finite.all():
+    if not finite.all() and not (flawed and 2 * finite.sum() >= len(finite)):
         raise RecordingError(f"{path}: {len(samples) - finite.sum()} of {len(samples)} samples are NaN or infinite, the first is "
                              f"sample {finite.argmin()}; cut them out or record again (a wrong datatype, here {datatype}, looks "
                              "like this too)")
@@ -150,65 +151,6 @@ def save(stem: str | os.PathLike[str], samples: npt.ArrayLike, sample_rate: floa
     return stem.parent / meta_name
 
 
-@contextlib.contextmanager
-def all_or_nothing(folder: str | os.PathLike[str], names: Iterable[str],
-                   overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """A context that gives an empty folder to write `names` into, and moves them into `folder` when it ends without exception.
-
-    After an exception, Ctrl-C included, `folder` is as it was before. Raises RecordingError where one of the names exists
-    already and overwrite is False, or where the folder cannot be written.
-    """
-    folder, names = pathlib.Path(folder), list(names)
-    existing = [name for name in names if (folder / name).exists()]
-    if existing and not overwrite:
-        raise RecordingError(f"{folder / existing[0]}: exists already; choose another folder or pass --overwrite")
-    if folder.exists() and not folder.is_dir():
-        raise RecordingError(f"{folder}: is a file; a folder is needed to write into")
-    beside = folder.absolute()
-    while not beside.exists():      # on the same file system, so that moving is renaming
-        beside = beside.parent
-    try:
-        hidden = pathlib.Path(tempfile.mkdtemp(prefix=".alpha-rgs-", dir=beside))
-        try:
-            written, old = hidden / "new", hidden / "old"
-            written.mkdir()
-            old.mkdir()
-            yield written
-            stale = [name for name in names if not (written / name).exists()] if written.exists() else []
-            _move(written, folder, old, stale)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-    except OSError as error:
-        raise RecordingError(f"{folder}: cannot be written: {error.strerror or error}") from None
-
-
-def _move(written: pathlib.Path, folder: pathlib.Path, old: pathlib.Path, stale: Iterable[str]) -> None:
-    """Move the files of `written` into `folder`, those that they replace and `stale` ones into `old`; after an exception all are
-    back."""
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(written, folder)
-        return
-    done = []
-    try:
-        for name in stale:                      # of an earlier result, which this one does not have
-            if (folder / name).exists():
-                done.append(folder / name)
-                os.replace(folder / name, old / name)
-        for path in sorted(written.iterdir()):
-            target = folder / path.name
-            if target.exists():
-                os.replace(target, old / path.name)
-            done.append(target)
-            os.replace(path, target)
-    except BaseException:
-        for target in done:
-            target.unlink(missing_ok=True)
-            if (old / target.name).exists():
-                os.replace(old / target.name, target)
-        raise
-
-
 _Opened = tuple[Any, pathlib.Path, str, float]      # sigmf.SigMFFile, path of what was read, datatype, sample rate in Hz
 
 
@@ -229,7 +171,7 @@ def _open(path: pathlib.Path, datatype: str | None, sample_rate: float | None) -
 
 def _open_raw(path: pathlib.Path, datatype: str | None, sample_rate: float | None) -> _Opened:
     if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
+        raise RecordingError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
     if datatype is None:
         datatype = path.suffix.lstrip(".").lower()
         if datatype not in RAW and not _SIGMF_TYPE.fullmatch(datatype):
@@ -247,13 +189,9 @@ def _open_sigmf(meta_path: pathlib.Path, datatype: str | None, sample_rate: floa
     if not meta_path.is_file():
         raise RecordingError(f"{meta_path}: no such file; a SigMF recording is a .sigmf-meta and a .sigmf-data file (for a raw "
                              "file pass its own name, and --datatype)")
-    try:
-        meta = json.loads(meta_path.read_text(encoding="utf-8"))
-        info, captures = meta["global"], meta.setdefault("captures", [])
-        meta.setdefault("annotations", [])
-        skip = info.get("core:trailing_bytes", 0) + sum(c.get("core:header_bytes", 0) for c in captures)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordingError(f"{meta_path}: is not SigMF metadata (JSON with a global object): {error!r}") from None
+    meta = sigmf_metadata.metadata(meta_path)
+    info, captures = meta["global"], meta["captures"]
+    skip = info.get("core:trailing_bytes", 0) + sum(c.get("core:header_bytes", 0) for c in captures)
     datatype, sample_rate = _check_global(meta_path, info, datatype, sample_rate)
     data_path = meta_path.with_name(info["core:dataset"]) if "core:dataset" in info else meta_path.with_suffix(_DATA)
     if info.get("core:metadata_only"):
@@ -270,6 +208,7 @@ def _open_archive(path: pathlib.Path, datatype: str | None, sample_rate: float |
 
     handle = _by_package(path, lambda: SigMFArchiveReader(str(path)).sigmffile)
     info = handle.get_global_info()
+    sigmf_metadata.check(path, {"global": info, "captures": handle.get_captures(), "annotations": handle.get_annotations()})
     if datatype is not None and datatype != info.get("core:datatype"):
         raise RecordingError(f"{path}: an archive says its datatype itself ({info.get('core:datatype')}); leave out --datatype")
     datatype, sample_rate = _check_global(path, info, datatype, sample_rate)
@@ -283,7 +222,8 @@ def _by_package(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     """What the sigmf package reads; its errors, some of them of plain Python, become a RecordingError."""
     try:
         return read()
-    except (sigmf.error.SigMFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except (sigmf.error.SigMFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError, EOFError,
+            RecursionError) as error:
         if "hash does not match" in str(error):
             raise RecordingError(f"{path}: differs from the checksum in its metadata (core:sha512); it was cut or changed. Copy "
                                  "it again, or remove core:sha512 if the change was meant") from None
@@ -305,7 +245,8 @@ def _check_global(path: pathlib.Path, info: dict[str, Any], datatype: str | None
 def _datatype(path: pathlib.Path, name: Any) -> str:
     name = RAW.get(name, name)
     if not isinstance(name, str) or not _SIGMF_TYPE.fullmatch(name):
-        raise RecordingError(f"{path}: datatype {name!r} is not known; one of {', '.join(RAW)}, or a SigMF name such as ci16_le")
+        raise RecordingError(f"{path}: datatype {shown(name)} is not known; one of {', '.join(RAW)}, or a SigMF name such "
+                             "as ci16_le")
     if name[0] == "r":
         raise RecordingError(f"{path}: holds real samples ({name}); complex baseband is needed, such as GNU Radio's Hilbert or "
                              "Frequency Xlating FIR Filter makes")
@@ -316,7 +257,7 @@ def _sample_rate(path: pathlib.Path, rate: Any, missing: str) -> float:
     if rate is None:
         raise RecordingError(f"{path}: {missing}; pass --sample-rate, in Hz")
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
-        raise RecordingError(f"{path}: sample rate {rate!r} must be a positive number of Hz; pass --sample-rate")
+        raise RecordingError(f"{path}: sample rate {shown(rate)} must be a positive number of Hz; pass --sample-rate")
     return float(rate)
 
 

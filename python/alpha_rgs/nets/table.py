@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..parsing import shown
 from .bursts import BurstDenoiser
 from .denoiser import CONDITIONS, Denoiser, Finder, Named, Scheduled
 from .diffwave import DiffWave
@@ -17,6 +18,10 @@ from .supervised import GROUPS, Supervised, UNet, WaveNet
 
 SUPERVISED = ("unet", "wavenet")        # trained on mixtures, and for nothing else
 _WORDS = {list: "positive whole numbers", int: "a positive whole number", bool: "true or false"}
+_MOST = {"layers": 256, "rounds": 64, "cycle": 16, "channels": 4096, "kernel": 4096, "stride": 4096, "pseudo_lags": 4096}
+_ANY = 65535            # the largest number that another key may have
+_LONGEST = 256          # layers that are listed
+_MOST_WEIGHTS = 2**28   # of a network: 1 GB; the paper's largest has 2^22
 _Table = dict[str, Any]
 
 
@@ -41,9 +46,14 @@ def build(table: Mapping[str, Any], bins: int = 512) -> Any:
     own = dict(table)
     kind = own.pop("kind", None)
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise ParameterError(f"network: kind: {kind!r} is not known; one of {', '.join(_KINDS)}")
+        raise ParameterError(f"network: kind: {shown(kind)} is not known; one of {', '.join(_KINDS)}")
     _check_keys(kind, own)
     _KINDS[kind].check(own)
+    with torch.device("meta"):          # of which nothing is allocated
+        weights = sum(value.numel() for value in _KINDS[kind].make(own, torch.ones(1)).state_dict().values())
+    if weights > _MOST_WEIGHTS:
+        raise ParameterError(f"network: {', '.join(f'{k} {v}' for k, v in own.items())} are {weights} weights; no more than "
+                             f"{_MOST_WEIGHTS} are read")
     denoiser = _KINDS[kind].make(own, torch.ones(bins))
     denoiser.table = {"kind": kind, **own}
     return denoiser
@@ -53,10 +63,14 @@ def _check_keys(kind: str, table: _Table) -> None:
     keys = _KINDS[kind].keys
     for key, value in table.items():
         if key not in keys:
-            raise ParameterError(f"network: unknown key {key!r} for kind {kind!r}; known keys: {', '.join(keys)}")
+            raise ParameterError(f"network: unknown key {shown(key)} for kind {kind!r}; known keys: {', '.join(keys)}")
         numbers = [] if keys[key] is bool else value if keys[key] is list else [value]
-        if not isinstance(value, keys[key]) or not all(type(v) is int and 0 < v < 65536 for v in numbers):
-            raise ParameterError(f"network: {key}: {value!r} must be {_WORDS[keys[key]]}")
+        if not isinstance(value, keys[key]) or not all(type(v) is int and v > 0 for v in numbers):
+            raise ParameterError(f"network: {key}: {shown(value)} must be {_WORDS[keys[key]]}")
+        most = _MOST.get(key, _ANY)
+        if any(v > most for v in numbers) or len(numbers) > _LONGEST:
+            raise ParameterError(f"network: {key}: {shown(value)}: must be no more than {most}" + (
+                f", and no more than {_LONGEST} of them" if keys[key] is list else ""))
     for key in keys:
         if key not in table and key not in _KINDS[kind].optional:
             raise ParameterError(f"network: {key} is missing")

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import options as checks
 from ..errors import CapabilityError, ParameterError
 from ..sources.base import Number, Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
+from ..sources.toml import load_in_samples, sources_of
 from ..synchronization import acquire, offset_of_zero
 from ..synchronization.ofdm import advanced, aligned
 from .alpha_rgs import alpha_rgs
@@ -71,17 +73,16 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
     Returns a Separation, with an Estimate for each source. Raises ParameterError (bad numbers, window shorter than the pulse),
     CapabilityError.
     """
-    y = torch.as_tensor(np.asarray(mixture)) if not torch.is_tensor(mixture) else mixture
-    y = torch.atleast_2d(y.to(torch.complex64))
+    if not torch.is_tensor(mixture):
+        mixture = torch.from_numpy(checks.samples("mixture", mixture, (1, 2)))
+    elif mixture.ndim not in (1, 2) or not mixture.numel():
+        raise ParameterError(f"mixture: must be of the shape [samples] or [windows, samples], not {list(mixture.shape)}")
+    y = torch.atleast_2d(mixture.to(torch.complex64))
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ParameterError("mixture: holds NaN or infinite samples; mend the recording or the source")
-    if method != "auto" and method not in METHODS:
-        raise ParameterError(f"method: {method!r} is not known; one of auto, {', '.join(METHODS)}")
+    checks.of_separation("", method, options, kappa=kappa, noise_var=noise_var)
     pair = interference is not None
-    given = [sources, interference] if pair else list(sources)
-    for number, source in enumerate(given, 1):
-        if not isinstance(source, Source):
-            raise ParameterError(f"sources: number {number} is {type(source).__name__}, not a source (priors.load reads one)")
+    given = sources_of(sources, interference, load_in_samples)
     check_apart(given)
     scale = scale_of(y)
     y, given, kappa, noise_var = scaled(y, given, kappa, noise_var, scale)

@@ -98,12 +98,15 @@ def window_of(out: Separation, row: int) -> Separation:
 
 def joined(parts: list[Separation]) -> Separation:
     """Separations of parts of a batch, as one."""
+    counts = [len(part.noise_var) for part in parts]
+
     def cat(values: list[Any], missing: float = 0.0) -> Any:
         first = values[0]
         if any(value is None for value in values):
             return None
-        if torch.is_tensor(first):
-            return torch.cat(_alike(values, missing)) if first.ndim else first
+        if any(torch.is_tensor(value) and value.ndim for value in values):      # a part may know a number that others estimate
+            each = [torch.as_tensor(v) for v in values]
+            return torch.cat(_alike([v if v.ndim else v.expand(n) for v, n in zip(each, counts)], missing))
         if isinstance(first, dict):
             return {name: cat([v[name] for v in values]) for name in first if all(name in v for v in values)}
         if isinstance(first, list):
@@ -145,6 +148,23 @@ def finite(out: Any) -> Separation:
     arrays = [torch.where(sound.reshape(-1, *[1] * (v.ndim - 1)), v, 0) for v in arrays]
     replaced = dict(zip(("soi", "interference", "symbols", "llrs", "quality"), (*arrays, torch.where(sound, quality, NOTHING))))
     return replace(out, **{k: v if torch.is_tensor(out.soi) else v.numpy() for k, v in replaced.items()})
+
+
+def silenced(out: Separation, lost: Tensor, cleaned: Tensor) -> Separation:
+    """The Separation, of tensors or numpy arrays, windows `lost`, bool [batch], of which say nothing: zeros, of the lowest
+    quality, every bit open. cleaned: complex64 [batch, samples], what a mixture less nothing is then."""
+    def zero(value: Any, filler: Any = 0) -> Any:
+        if value is None:
+            return None
+        own = torch.as_tensor(value)
+        own = torch.where(lost.to(own.device).reshape(-1, *[1] * (own.ndim - 1)), torch.as_tensor(filler).to(own), own)
+        return own if torch.is_tensor(value) else own.numpy()
+
+    sources = [replace(e, waveform=zero(e.waveform), cleaned=zero(e.cleaned, cleaned), symbols=zero(e.symbols),
+                       llrs=zero(e.llrs), sinr_db=zero(e.sinr_db, NOTHING), symbol_sinr_db=zero(e.symbol_sinr_db, NOTHING))
+               for e in out.sources]
+    return replace(out, soi=zero(out.soi), interference=zero(out.interference), symbols=zero(out.symbols), llrs=zero(out.llrs),
+                   quality=zero(out.quality, NOTHING), sources=sources)
 
 
 def picked(a: Any, b: Any, first: Any) -> Any:

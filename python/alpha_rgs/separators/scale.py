@@ -13,6 +13,7 @@ from ..sources.base import Number, Source, State
 from .base import Separation
 
 _QUIET, _LOUD = 0.25, 64.0      # root mean square amplitudes between which a mixture is left as it is
+_APART = 1e6        # of power: a window that much stronger than most (a crash, a switch) does not set the scale for them
 _AMPLITUDES = ("gain", "kappa", "dc")
 _POWERS = ("noise_var",)
 
@@ -20,7 +21,9 @@ _POWERS = ("noise_var",)
 def scale_of(y: Tensor) -> float:
     """A power of two by which to divide y, complex [batch, samples], so that its samples are about 1; 1.0 where they are. A power
     of two changes no mantissa: the result is the same to the last bit, wherever no threshold is met."""
-    rms = float(y.abs().double().square().mean().sqrt()) if y.numel() else 0.0
+    power = y.abs().double().square().mean(1) if y.numel() else torch.zeros(1)
+    usual = power[power <= _APART * power[power > 0].median()] if bool((power > 0).any()) else power
+    rms = float(usual.mean().sqrt())
     if not 0 < rms < math.inf or _QUIET <= rms <= _LOUD:
         return 1.0
     return 2.0 ** math.floor(math.log2(rms))

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..parsing import shown
 from .constellations import Constellation, Gaussian, constellation
 from .mixed import mixed
 
@@ -47,7 +48,7 @@ def preset(name: str) -> dict[str, Any]:
     (carriers ±7 and ±21) say something only where the channel is flat, and a numerology is also used without them.
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise ParameterError(f"preset: {name!r} is not known; one of {', '.join(PRESETS)}")
+        raise ParameterError(f"preset: {shown(name)} is not known; one of {', '.join(PRESETS)}")
     return {"dc_null": True, "constellation": "gaussian", **PRESETS[name]}
 
 

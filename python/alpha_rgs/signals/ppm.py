@@ -39,7 +39,7 @@ class Ppm:
         if isinstance(sps, bool) or not isinstance(sps, (int, float)) or not 2 <= sps < math.inf:
             raise ParameterError(f"samples_per_symbol: {sps} must be 2 or more; resample the recording to a higher rate")
         if not isinstance(self.preamble, str) or set(self.preamble) - set("01"):
-            raise ParameterError(f"preamble: {self.preamble!r} must be a text of chips, 0 and 1")
+            raise ParameterError(f"preamble: {self.preamble[:40]!r} must be a text of chips, 0 and 1")
         self._check_patterns()
         lengths = tuple(self.symbols)
         if any(isinstance(k, bool) or not isinstance(k, (int, float)) or k != int(k) or not 1 <= k <= _SYMBOLS for k in lengths):

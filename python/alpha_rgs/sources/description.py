@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ParameterError
 from .base import Source
-from .keys import Key, Role
+from .keys import HERTZ, SLOWEST, Key, Role, rate
 
 _WHOLE = 1e-6           # relative, by which a ratio of rates may differ from a whole number
 _DENOMINATOR = 1000     # of a rate in Hz, which may be a fraction (GSM: 1625/6 kBd)
@@ -91,7 +91,7 @@ class Description:
         return samples
 
     def _multiple(self, name: str, sample_rate: float, own: float) -> int:
-        factor = round(sample_rate / own)
+        factor = round(min(sample_rate / own, HERTZ))
         if factor < 1 or abs(sample_rate / own - factor) > _WHOLE * factor:
             raise ParameterError(f"{self.name}: {name}: the sample rate, {sample_rate:g} Hz, is no multiple of {own:g} Hz; "
                                  "resample the samples to one")
@@ -124,7 +124,7 @@ def hertz_keys(source: type[Source]) -> dict[str, Key]:
     for name, key in source.keys.items():
         if key.hertz:
             meaning = "Hz, from the recording's frequency" if key.role is Role.FREQUENCY else "Hz or baud"
-            out[key.hertz] = Key((int, float), "a number", f"{meaning}; instead of {name}", Role.FIXED)
+            out[key.hertz] = rate(f"{meaning}; instead of {name}")
     return out
 
 
@@ -134,13 +134,14 @@ def check_hertz(source: type[Source], table: Mapping[str, Any], name: str) -> bo
     for own, key in source.keys.items():
         if key.role is Role.GRID and own in table:
             found = True
-            if table[own] <= 0:
-                raise ParameterError(f"{name}: {own}: {table[own]!r} must be a positive number of Hz")
+            if table[own] < SLOWEST:
+                raise ParameterError(f"{name}: {own}: {table[own]!r} must be a positive number of Hz, {SLOWEST:g} or more")
         if not key.hertz or key.hertz not in table:
             continue
         found = True
         if own in table:
             raise ParameterError(f"{name}: {own} and {key.hertz} say the same; leave out one of the two")
-        if key.role is Role.PERIOD and table[key.hertz] <= 0:
-            raise ParameterError(f"{name}: {key.hertz}: {table[key.hertz]!r} must be a positive number of Hz or baud")
+        if key.role is Role.PERIOD and table[key.hertz] < SLOWEST:
+            raise ParameterError(f"{name}: {key.hertz}: {table[key.hertz]!r} must be a positive number of Hz or baud, "
+                                 f"{SLOWEST:g} or more")
     return found

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-import tomllib
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AlphaRgsError, ParameterError
+from ..parsing import shown, toml_file
 from .base import Source
 from .gaussian import Gaussian
 
@@ -52,24 +52,25 @@ def load_folder(path: pathlib.Path) -> Source:
     file, weights = path / HEADER, path / WEIGHTS
     number = table.get("format")
     if type(number) is not int or number < 1:
-        raise ParameterError(f"{file}: format: {number!r} must be {FORMAT}")
+        raise ParameterError(f"{file}: format: {shown(number)} must be {FORMAT}")
     if number > FORMAT:
-        raise ParameterError(f"{file}: format: {number} is newer than this version of alpha-rgs reads ({FORMAT}); update it")
+        raise ParameterError(f"{file}: format: {shown(number)} is newer than this version of alpha-rgs reads ({FORMAT}); "
+                             "update it")
     kind = table.get("kind")
-    if kind not in _NEEDED:
-        raise ParameterError(f"{file}: kind: {kind!r} must be 'gaussian' or 'diffusion'")
+    if not isinstance(kind, str) or kind not in _NEEDED:
+        raise ParameterError(f"{file}: kind: {shown(kind)} must be 'gaussian' or 'diffusion'")
     for key, value in table.items():
         if key not in _KEYS or (kind == "gaussian" and key in ("network", "source")):
-            raise ParameterError(f"{file}: unknown key {key!r}; known keys: {', '.join(_KEYS)}")
+            raise ParameterError(f"{file}: unknown key {shown(key)}; known keys: {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
-            raise ParameterError(f"{file}: {key}: {value!r} is of the wrong type")
+            raise ParameterError(f"{file}: {key}: {shown(value)} is of the wrong type")
     needed = _NEEDED[kind] + (("period", "lags") if kind == "diffusion" and "source" not in table else ())
     for key in needed:
         if key not in table:
             raise ParameterError(f"{file}: {key} is missing")
     rate = table.get("sample_rate")
     if rate is not None and not 0 < rate < float("inf"):
-        raise ParameterError(f"{file}: sample_rate: {rate!r} must be a positive number of Hz")
+        raise ParameterError(f"{file}: sample_rate: {shown(rate)} must be a positive number of Hz")
     tensors = _weights(path, weights, table["sha256"])
     source = _source(file, table["source"]) if "source" in table else _covariance(file, weights, table, tensors)
     return source if kind == "gaussian" else _learned(file, weights, table, tensors, source)
@@ -132,14 +133,11 @@ def read_header(path: pathlib.Path) -> dict[str, Any]:
     """The table of prior.toml in a folder. Raises ParameterError where it is missing, or no TOML."""
     file = pathlib.Path(path) / HEADER
     try:
-        with open(file, "rb") as f:
-            return tomllib.load(f)
+        return toml_file(file)
     except FileNotFoundError:
         for other in sorted(pathlib.Path(path).iterdir()):
             refuse_pickle(other)
         raise ParameterError(f"{file}: no such file; a prior that is a folder holds {HEADER} and {WEIGHTS}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{file}: is not TOML: {error}") from None
 
 
 def _weights(folder: pathlib.Path, path: pathlib.Path, sha256: str) -> dict[str, Tensor]:

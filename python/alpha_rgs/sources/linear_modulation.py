@@ -19,7 +19,7 @@ from ..signals.carrier import carrier, column, rotation
 from ..signals.folding import fold
 from ..signals.linear import scrambled_symbols
 from .base import Demodulated, Noise, Number, Source, Structure
-from .keys import flag, frequency, instant, listed, number, period, text, whole
+from .keys import SPAN, TAPS, TEXTS, flag, frequency, instant, listed, number, period, text, whole
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
 _SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
@@ -57,18 +57,18 @@ class LinearModulation(Source):
         "samples_per_symbol": period("samples", "symbol_rate"),
         "pulse": text("rrc or rc: (root) raised cosine; rect: one symbol long; barker: 11 chips, one symbol long"),
         "rolloff": number("of the rrc or rc pulse, 0 to 1"),
-        "span": whole("length of the rrc or rc pulse, symbols"),
-        "taps": listed("of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre"),
+        "span": whole("length of the rrc or rc pulse, symbols", most=SPAN),
+        "taps": listed("of a given pulse, samples_per_symbol to a symbol, the middle one the symbol's centre", TAPS),
         "differential": flag("bits are in the phase steps from symbol to symbol"),
-        "radii": listed("of the outer rings, the innermost being 1"),
+        "radii": listed("of the outer rings, the innermost being 1", 8),
         "timing": instant("samples from the first sample to the centre of the first symbol"),
         "phase": number("rad, at the first sample"),
         "gain": number("amplitude as received; 1 is unit mean power"),
         "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
         "symbols": whole("length of the burst, symbols"),
-        "channel": listed("complex taps, one sample apart, that the pulse went through"),
+        "channel": listed("complex taps, one sample apart, that the pulse went through", TAPS),
         "channel_length": whole("taps of a channel that is to be estimated"),
-        "preamble": text("bits that are sent now and then, by which the phase ambiguity is resolved"),
+        "preamble": text("bits that are sent now and then, by which the phase ambiguity is resolved", TEXTS),
     }
     structure = Structure.CHAIN
     dc_free = True
@@ -123,7 +123,7 @@ class LinearModulation(Source):
     def _check_preamble(self) -> None:
         alphabet = self.signal.alphabet
         if set(self.preamble) - set("01"):
-            raise ParameterError(f"preamble: {self.preamble!r} must be bits, a text of 0 and 1")
+            raise ParameterError(f"preamble: {self.preamble[:40]!r} must be bits, a text of 0 and 1")
         if alphabet.rotation:
             raise CapabilityError(f"preamble: constellation {self.signal.constellation!r} turns from symbol to symbol; leave the "
                                   "preamble out")

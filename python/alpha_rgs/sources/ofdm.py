@@ -18,7 +18,7 @@ from ..signals.carrier import carrier, column, rotation
 from ..signals.framing import FramePlan
 from ..signals.ofdm import ofdm_matrix
 from .base import Noise, Number, Source, Structure
-from .keys import Role, flag, frequency, grid, listed, number, text, whole
+from .keys import CARRIERS, Role, flag, frequency, grid, listed, number, text, whole
 from .ofdm_carrier import REACH, carrier_offset
 from .ofdm_demodulator import CarrierDemodulator, phase_of, read
 
@@ -78,17 +78,18 @@ class Ofdm(Source):
     linear = True
     keys = {
         "sample_rate": grid("Hz, in whose samples fft_size and cyclic_prefix are; default the recording's"),
-        "fft_size": whole("carriers, samples of a frame without its prefix"),
+        "fft_size": whole("carriers, samples of a frame without its prefix", most=CARRIERS),
         "cyclic_prefix": whole("samples"),
-        "guards": listed("unused carriers at the lower and upper edge of the band"),
+        "guards": listed("unused carriers at the lower and upper edge of the band", 2, CARRIERS),
         "dc_null": flag("whether carrier 0 is unused"),
         "constellation": text("alphabet of the symbols or carriers"),
-        "pilots": listed("carriers that carry ±1 and no data, numbers relative to DC"),
-        "pilot_values": listed("±1 of each pilot, times one unknown sign for all in a frame; left out: signs of their own"),
+        "pilots": listed("carriers that carry ±1 and no data, numbers relative to DC", CARRIERS, CARRIERS),
+        "pilot_values": listed("±1 of each pilot, times one unknown sign for all in a frame; left out: signs of their own",
+                               CARRIERS),
         "frame_offset": whole("samples from the first sample to the first whole cyclic prefix", Role.INSTANT),
         "phase": number("rad, at the first sample"),
         "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
-        "channel": listed("complex taps that act within the cyclic prefix"),
+        "channel": listed("complex taps that act within the cyclic prefix", CARRIERS),
         "delay_spread": whole("samples at the head of each prefix that are not trusted"),
         "gain": number("amplitude as received; 1 is unit mean power"),
     }

@@ -19,7 +19,7 @@ from ..signals.carrier import carrier, rotation
 from ..signals.offset_qpsk import quarter_turns
 from . import staggered
 from .base import Demodulated, Noise, Number, Source
-from .keys import frequency, instant, number, period, text, whole
+from .keys import SPAN, frequency, instant, number, period, text, whole
 
 _FRACTIONS = 16     # of a sample, over which the autocorrelation is averaged
 
@@ -51,7 +51,7 @@ class OffsetQpsk(Source):
         "samples_per_symbol": period("samples of a QPSK symbol, two bits long; need not be whole", "symbol_rate"),
         "pulse": text("rrc: root raised cosine; half-sine: minimum shift keying, as in IEEE 802.15.4"),
         "rolloff": number("of the rrc pulse, 0 to 1"),
-        "span": whole("length of the rrc pulse, symbols"),
+        "span": whole("length of the rrc pulse, symbols", most=SPAN),
         "timing": instant("samples from the first sample to the centre of the first in-phase bit"),
         "phase": number("rad, at the first sample"),
         "carrier_offset": frequency("cycles per sample", "carrier_frequency"),

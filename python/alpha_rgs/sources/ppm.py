@@ -16,7 +16,7 @@ from ..signals import Ppm as Signal
 from ..signals import constellation
 from ..signals.ppm import integrated
 from .base import Demodulated, Noise, Number, Posterior, Source
-from .keys import frequency, listed, number, period, text
+from .keys import SAMPLES, TEXTS, frequency, listed, number, period, text
 from .ppm_bursts import Burst, Pulses
 from .ppm_search import REACH, find_bursts, reach
 
@@ -52,9 +52,9 @@ class Ppm(Source):
     least_period = 2.0
     keys = {
         "samples_per_symbol": period("samples", "symbol_rate"),
-        "preamble": text("chips before the first symbol, 1 on and 0 off"),
-        "patterns": listed("chips of each symbol value in order, a power of two of texts"),
-        "symbols": listed("lengths that a burst may have, symbols; empty for any"),
+        "preamble": text("chips before the first symbol, 1 on and 0 off", TEXTS),
+        "patterns": listed("chips of each symbol value in order, a power of two of texts", 16, numbers=False),
+        "symbols": listed("lengths that a burst may have, symbols; empty for any", 4096, SAMPLES),
         "carrier_offset": frequency("cycles per sample", "carrier_frequency"),
         "gain": number("amplitude as received; 1 is unit mean power while a burst is on"),
     }

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import ParameterError
 from .base import Noise, Number, Source
-from .keys import listed, number, whole
+from .keys import ROUNDS, SUMMED, listed, number, whole
 
 _DAMPING = 0.7          # weight of a new mean after the first round
 
@@ -37,9 +37,9 @@ class Sum(Source):
 
     kind = "sum"
     keys = {
-        "sources": listed("what is summed"),
-        "gains": listed("amplitudes of the sources, relative to each other"),
-        "rounds": whole("how often each source is asked in one denoising"),
+        "sources": listed("what is summed", SUMMED, numbers=False),
+        "gains": listed("amplitudes of the sources, relative to each other", SUMMED),
+        "rounds": whole("how often each source is asked in one denoising", most=ROUNDS),
         "gain": number("amplitude as received; 1 is unit mean power"),
     }
     state_names = {"gain": "gain"}

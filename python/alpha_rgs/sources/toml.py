@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import pathlib
-import tomllib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ParameterError
+from ..parsing import shown, toml_file
 from ..signals import preset
 from . import ofdm_bursts, shipped
 from .base import Source, Structure
@@ -18,27 +18,28 @@ from .folder import HEADER, WEIGHTS, load_folder, refuse_pickle
 from .keys import UNKNOWN, Role
 from .registry import KINDS
 
-_NUMBERS = ("guards", "channel", "taps", "radii", "gains", "pilots", "pilot_values")        # keys that list these
 _MOSTLY_NONE = ("taps", "radii", "channel", "channel_length", "preamble", "differential", "pilots", "pilot_values")
+MOST_NESTED = 4         # sums in a sum
 
 
 def load(path: str | pathlib.Path) -> Any:
     """The source that a TOML file describes, or a folder holds (folder.py), or a description that comes with the package, by its
     name (shipped.py): a Source, or a Description where rates are in Hz. Raises ParameterError naming the file and the key."""
-    path = shipped.found(path)
+    return _load(shipped.found(path), 0)
+
+
+def _load(path: pathlib.Path, depth: int) -> Any:
+    """load, of a file that lies so many sums deep in another."""
     refuse_pickle(path)
     if path.name == HEADER and (path.parent / WEIGHTS).exists():       # file dialogues pick no folders
         path = path.parent
     if path.is_dir():
         return load_folder(path)
     try:
-        with open(path, "rb") as f:
-            table = tomllib.load(f)
+        table = toml_file(path)
     except FileNotFoundError:
         raise ParameterError(f"{path}: no such prior file{shipped.hint(path)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: is not TOML: {error}") from None
-    return from_dict(table, shipped.called(path), path.parent)
+    return _from_dict(table, shipped.called(path), path.parent, depth)
 
 
 def load_in_samples(path: str | pathlib.Path) -> Any:
@@ -49,18 +50,39 @@ def load_in_samples(path: str | pathlib.Path) -> Any:
     return prior
 
 
+def sources_of(sources: Any, interference: Any = None, read: Callable[[str | pathlib.Path], Any] = load) -> list[Any]:
+    """The sources that a caller gave, in a list or as a pair: each a Source, a Description, or the path or name of one, which is
+    read. Raises ParameterError that names what is none of these by its number."""
+    if interference is not None:
+        sources = [sources, interference]
+    elif isinstance(sources, (str, pathlib.Path, Source, Description)) or not isinstance(sources, Iterable):
+        raise ParameterError(f"sources: {shown(sources)} is one; give a list of two or more, or an interference too")
+    out = [read(source) if isinstance(source, (str, pathlib.Path)) else source for source in sources]
+    for number, source in enumerate(out, 1):
+        if isinstance(source, Description) and read is load_in_samples:
+            raise ParameterError(f"{source.name}: gives rates in Hz; make it a source by at_rate(sample_rate)")
+        if not isinstance(source, (Source, Description)):
+            raise ParameterError(f"sources: number {number} is {type(source).__name__}, neither a source nor the path of one")
+    return out
+
+
 def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path | None = None) -> Any:
     """The prior that a table of TOML keys describes; `source` names it in errors (ParameterError).
 
     folder: to which the names of files in a sum's `sources` refer; default the working directory. preset: keys of an OFDM
     numerology (signals.preset), each of which the table may override.
     """
+    return _from_dict(table, source, folder, 0)
+
+
+def _from_dict(table: dict[str, Any], source: str, folder: pathlib.Path | None, depth: int) -> Any:
+    """from_dict, of a table that lies so many sums deep in another."""
     table = dict(table)
     kind = table.pop("kind", None)
     if kind == "gaussian":
         raise ParameterError(f"{source}: kind: a 'gaussian' prior is a folder, made by alpha-rgs fit; give the folder")
-    if kind not in KINDS:
-        raise ParameterError(f"{source}: kind: {kind!r} must be one of {', '.join(map(repr, KINDS))}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ParameterError(f"{source}: kind: {shown(kind)} must be one of {', '.join(map(repr, KINDS))}")
     if kind == "ofdm" and table.get("preset") == "802.11":
         if len(table) > 1:
             raise ParameterError(f"{source}: preset: '802.11' finds all else in the signal; leave out "
@@ -77,21 +99,19 @@ def from_dict(table: dict[str, Any], source: str = "prior", folder: pathlib.Path
         if key not in keys:
             near = difflib.get_close_matches(key, keys, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
-            raise ParameterError(f"{source}: unknown key {key!r} for kind {kind!r}; {hint}")
+            raise ParameterError(f"{source}: unknown key {shown(key)} for kind {kind!r}; {hint}")
         if value == UNKNOWN and keys[key].role is Role.FREQUENCY and _finds(cls, key):
             table[key] = None
             continue
-        if not isinstance(value, keys[key].types) or (isinstance(value, bool) and bool not in keys[key].types):
-            raise ParameterError(f"{source}: {key}: {value!r} must be {keys[key].called}")
-        if key == "sources":
-            continue
-        if not all(isinstance(v, (int, float, str)) and (isinstance(v, str) or math.isfinite(v)) for v in _flat(value)):
-            raise ParameterError(f"{source}: {key}: {value!r} must be finite")
-        if key in _NUMBERS and any(isinstance(v, (str, bool)) for v in _flat(value)):
-            raise ParameterError(f"{source}: {key}: {value!r} must hold numbers")
+        if problem := keys[key].problem(value):
+            raise ParameterError(f"{source}: {key}: {shown(value)} {problem}")
+
     def made(keys: dict[str, Any]) -> Any:
         try:
-            return _made(cls, keys, source, folder)
+            for key, value in keys.items():         # some follow from a sample rate
+                if isinstance(value, (int, float)) and (problem := cls.keys[key].problem(value)):
+                    raise ParameterError(f"{key}: {shown(value)} {problem}")
+            return _made(cls, keys, source, folder, depth)
         except (TypeError, ValueError) as error:            # a ParameterError is one
             raise ParameterError(f"{source}: {error}") from None
 
@@ -105,11 +125,11 @@ def _finds(cls: Any, key: str) -> bool:
     return cls.structure is Structure.CHAIN or key in cls.synchronizes
 
 
-def _made(cls: Any, table: dict[str, Any], source: str, folder: pathlib.Path | None) -> Any:
+def _made(cls: Any, table: dict[str, Any], source: str, folder: pathlib.Path | None, depth: int = 0) -> Any:
     """The source of a class whose keys, all in samples, are known to be right in type."""
     table = dict(table)
     if "sources" in table:
-        table["sources"] = [_part(part, i, source, folder) for i, part in enumerate(table["sources"])]
+        table["sources"] = [_part(part, i, source, folder, depth + 1) for i, part in enumerate(table["sources"])]
     if "signal" not in cls.__dataclass_fields__:
         return cls(**table)
     if "channel" in table:
@@ -125,20 +145,18 @@ def _made(cls: Any, table: dict[str, Any], source: str, folder: pathlib.Path | N
     return cls(signal, **rest)
 
 
-def _part(part: Any, number: Any, source: Any, folder: Any) -> Any:
+def _part(part: Any, number: Any, source: Any, folder: Any, depth: int) -> Any:
     """One of a sum's sources: a file's name, or a table."""
     if not isinstance(part, (str, dict)):
-        raise ParameterError(f"sources: {part!r} must be the name of a prior file, or a table of its keys")
-    made = load(pathlib.Path(folder or ".") / part) if isinstance(part, str) else from_dict(
-        part, f"{source}: sources[{number}]", folder)
+        raise ParameterError(f"sources: {shown(part)} must be the name of a prior file, or a table of its keys")
+    if depth > MOST_NESTED:
+        raise ParameterError(f"sources: sums lie more than {MOST_NESTED} deep in each other; name all sources in one")
+    made = _load(pathlib.Path(folder or ".") / part, depth) if isinstance(part, str) else _from_dict(
+        part, f"{source}: sources[{number}]", folder, depth)
     if isinstance(made, Description):
         raise ParameterError(f"sources[{number}]: gives rates in Hz, which a sum does not take; name each source by itself "
                              "(--source), or give rates in samples")
     return made
-
-
-def _flat(value: Any) -> list[bool | float | str]:
-    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
 
 
 def described(source: Source, sample_rate: float) -> Description | None:

@@ -7,18 +7,22 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import options as checks
+from ..errors import ParameterError
 from ..separators import BRIEF
-from ..separators.base import Separation, joined, mapped
+from ..separators.base import Separation, joined, mapped, silenced
 from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
+from .interruption import Interrupted, Interruptible, shared_out
 from .neighbours import mended
 from .task import Task
 
@@ -28,12 +32,22 @@ if TYPE_CHECKING:
 _FEWEST = 4     # windows of a part of a batch: of fewer, the cost of each operation is felt
 
 
+def available(name: str, device: str) -> torch.device:
+    """The torch.device of that name. Raises ParameterError, naming the option `name`, where the machine has none."""
+    place = torch.device(checks.device(name, device))
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if place.type == "cuda" and (place.index or 0) >= count:
+        has = f"has {count} of these" if count else "has no CUDA device that torch can use"
+        raise ParameterError(f"{name}: {device} is asked for, but this machine {has}; leave it out, or give cpu")
+    return place
+
+
 class Engine:
     """Batches windows over time and over callers.
 
     device: of torch. threads: windows of a batch are shared out among so many, each with one of torch's threads; None for
     the number of processors (at most 8), 1 on a GPU. max_batch: windows solved together.
-    max_pending: windows that may wait; then submit blocks, or refuses.
+    max_pending: windows that may wait; then submit blocks, or refuses. Raises ParameterError.
     """
 
     _named: ClassVar[dict[str, Engine]] = {}
@@ -41,16 +55,16 @@ class Engine:
 
     def __init__(self, device: str | torch.device = "cpu", threads: int | None = None, max_batch: int = 64,
                  max_pending: int = 256) -> None:
-        self.device, self.max_batch, self.max_pending = torch.device(device), max_batch, max_pending
-        threads = threads or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
-        self._pool = ThreadPoolExecutor(threads, "alpha-rgs solver", lambda: torch.set_num_threads(1)) if threads > 1 else None
-        self._threads = threads
+        checks.engine_settings("", dict(device=device, threads=threads, max_batch=max_batch, max_pending=max_pending))
+        self.device, self.max_batch, self.max_pending = available("device", str(device)), int(max_batch), int(max_pending)
+        self._threads = (threads and int(threads)) or (min(os.cpu_count() or 1, 8) if self.device.type == "cpu" else 1)
         self._jobs: list[Job] = []
+        self._solving: list[Job] = []
         self._waiting, self._closed = 0, False
-        self._changed = threading.Condition()
+        self._changed, self._interruptible = threading.Condition(), Interruptible()
         self._thread = threading.Thread(target=self._run, name="alpha-rgs engine", daemon=True)
         self._thread.start()
-        atexit.register(self.close)     # Python aborts where it ends while a thread is in torch's code
+        atexit.register(self.abandon)       # Python aborts where it ends while a thread is in torch's code
 
     @classmethod
     def named(cls, name: str = "default", **settings: Any) -> Engine:
@@ -77,23 +91,47 @@ class Engine:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
-        if self._pool:
-            self._pool.shutdown()
-        atexit.unregister(self.close)
+        atexit.unregister(self.abandon)
 
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Stop at once: windows that wait, or are being separated, come to nothing (CancelledError)."""
+        with self._changed:
+            self._closed = True
+            tasks = {job.task for job in [*self._jobs, *self._solving]}
+        for task in tasks:
+            self.give_up(task)
         self.close()
+
+    def give_up(self, task: Task) -> None:
+        """See Task.give_up."""
+        with self._changed:
+            task.given_up = True
+            for job in [job for job in self._jobs if job.task is task]:
+                self._jobs.remove(job)
+                job.future.cancel()
+            if self._solving and all(job.task.given_up for job in self._solving):
+                self._interruptible.interrupt()
+            self._changed.notify_all()
 
     def put(self, job: Job, block: bool) -> Future:
         """Queue a Job; see Task.submit."""
         with self._changed:
-            while not self._closed and self._waiting and self._waiting + len(job.windows) > self.max_pending:
+            while self._waiting and self._waiting + len(job.windows) > self.max_pending and not (
+                    self._closed or job.task.given_up):
                 if not block:
                     raise queue.Full
                 self._changed.wait()
+            if job.task.given_up:
+                raise CancelledError("the task was given up")
             if self._closed:
                 raise RuntimeError("the engine is closed")
             self._jobs.append(job)
@@ -119,18 +157,32 @@ class Engine:
             return batch
 
     def _run(self) -> None:
-        while (batch := self._take()) is not None:
-            batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
-            if batch:
-                try:
-                    self._solve(batch)
-                except Exception as error:      # to the callers: this thread serves others too
-                    for job in batch:
-                        if not job.future.done():
-                            job.future.set_exception(error)
+        batch: list[Job] | None = []
+        while batch is not None:
+            try:
+                batch = self._take()
+                self._solve_all([job for job in batch or [] if job.future.set_running_or_notify_cancel()])
+            except BaseException as error:      # to the callers: this thread serves others too
+                for job in batch or []:
+                    if not job.future.done():
+                        job.future.set_exception(_of_a_call(error))
             with self._changed:
+                self._solving = []
                 self._waiting = sum(len(job.windows) for job in self._jobs)
                 self._changed.notify_all()
+
+    def _solve_all(self, batch: list[Job]) -> None:
+        """Solve a batch whose futures run, unless all of its tasks are given up."""
+        with self._changed:
+            self._solving = batch
+        while batch and not all(job.task.given_up for job in batch):
+            try:
+                self._solve(batch)
+                return
+            except Interrupted:         # if not all were given up, it was meant for the batch before
+                batch = [job for job in batch if not job.future.done()]
+        for job in batch:
+            job.future.set_exception(CancelledError("the task was given up"))
 
     def _share_out(self, task: Task, windows: Tensor, start: np.ndarray, known: dict[str, Any] | None = None,
                    finished: Callable[[int], None] | None = None) -> Separation:
@@ -141,7 +193,9 @@ class Engine:
             known = {key: torch.from_numpy(value) for key, value in known.items()}
 
         def solve(rows: slice) -> Separation:
-            out = task.separate(windows, start, known, rows)
+            if all(job.task.given_up for job in self._solving):
+                raise Interrupted
+            out = self._interruptible(task.separate, windows, start, known, rows)
             if finished:
                 finished(rows.stop - rows.start)
             return out
@@ -152,7 +206,9 @@ class Engine:
         pieces = list(map(slice, edges[:-1].tolist(), edges[1:].tolist()))
         if len(pieces) == 1:
             return solve(pieces[0])
-        return joined(list((self._pool.map if self._pool else map)(solve, pieces)))
+        if self._threads > 1:
+            return joined(shared_out(solve, pieces, self._threads))
+        return joined(list(map(solve, pieces)))
 
     def _one_by_one(self, batch: list[Job]) -> None:
         for job in batch:
@@ -165,7 +221,8 @@ class Engine:
         if len(batch) > 1 and any((job.task.memory or job.task.tracker) and samples < job.task.longest for job in batch):
             self._one_by_one(batch)             # each caller has its own memory
             return
-        windows = torch.from_numpy(np.concatenate([job.windows for job in batch])).to(self.device)
+        given, lost = _filled(np.concatenate([job.windows for job in batch]))
+        windows = torch.from_numpy(given).to(self.device)
         start = np.concatenate([job.start for job in batch])
         try:
             alone = all(job.task is task for job in batch)
@@ -179,10 +236,14 @@ class Engine:
         at = 0
         for job in batch:
             rows = slice(at, at + len(job.windows))
-            job.task.remember(out, rows.stop - 1, int(job.start[-1]), samples)
+            sound = np.flatnonzero(~lost[rows])
+            if len(sound):
+                job.task.remember(out, at + int(sound[-1]), int(job.start[sound[-1]]), samples)
             try:
-                part = self._mended(job, windows[rows], mapped(out, lambda value, rows=rows: value[rows]))
-                job.future.set_result(job.task.ordered(self._followed(job, windows[rows], _rows(part, slice(None)))))
+                silent = partial(_silent, job, lost[rows])
+                part = silent(self._mended(job, windows[rows], mapped(out, lambda value, rows=rows: value[rows])))
+                part = silent(self._followed(job, windows[rows], _rows(part, slice(None))))
+                job.future.set_result(job.task.ordered(part))
             except Exception as error:
                 job.future.set_exception(error)
             at = rows.stop
@@ -194,7 +255,7 @@ class Engine:
             return part
 
         def again(rows: Tensor, carriers: Mapping[int, Tensor]) -> Separation:
-            return task.separate(windows[rows], job.start[rows.numpy()], carriers=carriers)
+            return self._interruptible(partial(task.separate, carriers=carriers), windows[rows], job.start[rows.numpy()])
 
         return mended(part, task.sources, windows.shape[1], again)
 
@@ -210,6 +271,35 @@ class Engine:
             names = {key: f"interference_{key}" for key in NUISANCES}
             part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
         return job.task.tracker.follow(part, job.start, again)
+
+
+def _filled(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(windows, which of them are lost, bool [n]): windows that hold unusable samples are replaced by another one of the batch,
+    so that they change nothing for the others; by silence where there is no other."""
+    lost = checks.unusable(windows).any(1)
+    if lost.any():
+        windows = windows.copy()
+        windows[lost] = windows[np.argmin(lost)] if not lost.all() else 0
+    return windows, lost
+
+
+def _silent(job: Job, lost: np.ndarray, part: Separation) -> Separation:
+    """A job's part of a Separation that says nothing of its lost windows, bool [n]."""
+    return silenced(part, torch.from_numpy(lost), torch.from_numpy(usable(job.windows))) if lost.any() else part
+
+
+def usable(windows: np.ndarray) -> np.ndarray:
+    """The windows, unusable samples of which are 0."""
+    return np.where(checks.unusable(windows), 0, windows).astype(np.complex64)
+
+
+def _of_a_call(error: BaseException) -> Exception:
+    """An error as a caller can catch it: what would end a program or a thread (SystemExit) must not end the caller's."""
+    if isinstance(error, Exception):
+        return error
+    made = RuntimeError(f"the separation ended with {type(error).__name__}{f': {error}' if str(error) else ''}")
+    made.__cause__ = error
+    return made
 
 
 def _rows(out: Separation, rows: slice) -> Separation:

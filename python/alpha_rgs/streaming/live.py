@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParameterError
+from ..options import unusable
 from ..separators.base import Separation
 from ..sources.base import Source, State, Structure
 from ..sources.description import Description
-from .engine import Engine
+from .engine import Engine, usable
 from .polyphase import reach, section
 from .resampling import Plan, filling, in_samples, noise_density, plan
 from .stream import windows_for
@@ -187,13 +188,20 @@ class ResampledTask:
         in the thread that calls it."""
         windows = np.atleast_2d(np.asarray(windows, np.complex64))
         firsts = [int(k) for k in np.broadcast_to(start, len(windows))]
+        lost, windows = unusable(windows).any(1), usable(windows)
         begins, rows = [], []
         for row, first in zip(windows, firsts):
             begin, count = self.cut.part(first, len(row), ends)
             begins.append(begin)
             rows.append(self._inside(row, first, begin, count))
-        future = self.task.submit(np.stack(rows), start=np.array(begins), block=block)
+        inside = np.stack(rows)
+        inside[lost] = np.nan                   # the engine says nothing of them
+        future = self.task.submit(inside, start=np.array(begins), block=block)
         return Restored(future, lambda out: self._restored(out, windows, firsts, begins))
+
+    def give_up(self) -> None:
+        """See Task.give_up."""
+        self.task.give_up()
 
     def _inside(self, row: np.ndarray, first: int, begin: int, count: int) -> np.ndarray:
         """A window at the rate inside; see resampling.inside."""

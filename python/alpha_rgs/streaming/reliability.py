@@ -22,6 +22,7 @@ _CANCELLING = ("joint", "alpha_rgs")            # methods after which noise alon
 LEAST = 6.0             # dB of quality below which symbols of other kinds are not to be trusted: that of QPSK
 _GAIN, _DOUBTFUL = 1.0, 6.0     # dB that a given gain may be wrong; where symbols are not believed, which follow what is there
 _SIGMAS = 3.0           # standard deviations beyond that
+_NAMED = 5              # stretches of samples that a warning names
 _BLOCK = 128            # samples, whose contributions err independently
 
 
@@ -76,6 +77,15 @@ def broken_warnings(broken: np.ndarray) -> list[str]:
     count = int(np.sum(broken))
     return [f"in {count} of {len(broken)} windows quality lies more than {_BROKEN:g} dB below what gain and noise promise: "
             "timing, carrier offset or the files may be wrong"] if count else []
+
+
+def lost_warnings(bad: np.ndarray) -> list[str]:
+    """Sentences, none or one, on samples that cost their windows, bool [samples]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]))).reshape(-1, 2).tolist()
+    named = [f"{low}" if high == low + 1 else f"{low} to {high - 1}" for low, high in edges[:_NAMED]]
+    more = f" and {len(edges) - _NAMED} more stretches" if len(edges) > _NAMED else ""
+    return [f"sample{'s' * (int(bad.sum()) > 1)} {', '.join(named)}{more}: NaN, infinite or beyond all others; the windows that "
+            "hold them are not separated"] if edges else []
 
 
 def merged(bad: np.ndarray, where: np.ndarray) -> list[list[int]]:

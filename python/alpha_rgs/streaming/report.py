@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..io.checks import clipped_share, peak_level
+from ..parsing import toml_file
 from ..signals import PRESETS
 from ..sources.base import Source, Structure
 from ..sources.description import Description, hertz_keys
@@ -42,8 +43,7 @@ _TURN = {2: "half turn", 4: "quarter turn"}
 def given_keys(path: pathlib.Path) -> set[str]:
     """The keys that a TOML file sets, or prior.toml in a folder, those of its [source] too."""
     path = path / "prior.toml" if path.is_dir() else path
-    with open(path, "rb") as f:
-        table = tomllib.load(f)
+    table = toml_file(path)
     named = PRESETS.get(table["preset"], ()) if isinstance(table.get("preset"), str) else ()       # these say it too
     return set(table) | set(table.get("source", ())) | {*named, *(("dc_null", "constellation") if named else ())}
 

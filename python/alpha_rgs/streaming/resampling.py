@@ -181,6 +181,17 @@ def inside(samples: np.ndarray, to: Plan) -> np.ndarray:
     return out if to.up <= to.down else out + filling(noise_density(samples), to, len(out), 0)
 
 
+def touched(bad: np.ndarray, to: Plan) -> np.ndarray | None:
+    """Which samples at the rate inside hold something of samples of the recording that are bad, bool [samples]; None where none
+    is."""
+    if not bad.any() or to.up == to.down:
+        return bad if bad.any() else None
+    out, wide = np.zeros(-(-len(bad) * to.up // to.down), bool), reach(to.up, to.down)      # of the filter, in 1/up samples
+    for place in np.flatnonzero(bad).tolist():
+        out[max(0, (place * to.up - wide) // to.down):(place * to.up + wide) // to.down + 1] = True
+    return out
+
+
 def noise_density(samples: np.ndarray) -> float:
     """Of samples [n]: the power density of what is nothing but noise, variance per complex sample."""
     _, density = signal.welch(samples, nperseg=min(_SEGMENT, len(samples)), return_onesided=False)

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .. import options as checks
 from ..errors import ParameterError
 from ..separators.base import NOTHING, Separation
 from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
+from ..sources.toml import sources_of
 from . import reliability
 from .engine import Engine
-from .resampling import inside, plan, restored
+from .resampling import inside, plan, restored, touched
 from .symbol_rates import at_true_rates
 from .tracker import symbols_before
 
@@ -49,6 +51,7 @@ def windows_of(samples: int, window: int, hop: int) -> np.ndarray:
     return np.arange(max(1, -(-(samples - window) // hop) + 1)) * hop
 
 WINDOW, HOP = 2560, 2048     # samples
+BATCH = 64                   # windows of a job
 _SIR_LIMIT = 120.0           # dB: beyond it there is no interference
 
 
@@ -116,35 +119,40 @@ def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None,
     job, default 64; the others go to the method. Returns a StreamResult. Raises what `separate` raises, and ParameterError where
     window, hop or the context (window - hop)/2 is no multiple of samples_per_symbol.
     """
-    samples = np.ascontiguousarray(samples, np.complex64)
-    if len(samples) == 0:
-        raise ParameterError("samples: there are none")
-    given = list(sources) if interference is None else [sources, interference]
-    to = plan(given, options.pop("sample_rate", None))
+    samples = checks.samples("samples", samples)
+    window, hop = checks.whole("window", window), checks.whole("hop", hop)
+    batch = checks.whole("batch", options.pop("batch", BATCH), most=checks.MOST_WINDOWS) or BATCH
+    to = plan(sources_of(sources, interference), checks.rate("sample_rate", options.pop("sample_rate", None)))
+    checks.of_separation("", method, options, kappa=kappa, noise_var=noise_var)
     window, hop = (None if v is None else round(v * to.ratio) for v in (window, hop))
     noise_var = None if noise_var is None else noise_var * min(to.ratio, 1.0)
-    mixture = inside(samples, to)
+    bad = checks.unusable(samples)
+    samples = np.where(bad, 0, samples) if bad.any() else samples
+    mixture, lost = inside(samples, to), touched(bad, to)
 
     def separated(own: list[Source]) -> StreamResult:
         first, second = (own, None) if interference is None else (own[0], own[1])
         return _separated(mixture, first, second, window, hop, progress, engine, method=method, kappa=kappa, noise_var=noise_var,
-                          **options)
+                          batch=batch, lost=lost, **options)
 
-    return restored(at_true_rates(separated(to.sources), to.sources, separated), samples, to)
+    result = at_true_rates(separated(to.sources), to.sources, separated)
+    return restored(replace(result, warnings=[*reliability.lost_warnings(bad), *result.warnings]), samples, to)
 
 
 def _separated(samples: np.ndarray, sources: Any, interference: Source | None, window: int | None, hop: int | None,
-               progress: Callable[..., Any] | None, engine: Engine | None, batch: int = 64, **options: Any) -> StreamResult:
-    """separate_stream, of sources in samples."""
+               progress: Callable[..., Any] | None, engine: Engine | None, batch: int = BATCH,
+               lost: np.ndarray | None = None, **options: Any) -> StreamResult:
+    """separate_stream, of sources in samples. lost: bool [samples], samples that cost the windows that hold them."""
     usual = windows_for(sources if interference is None else [sources, interference])
     window, hop = usual[0] if window is None else window, usual[1] if hop is None else hop
     began, own = time.perf_counter(), engine or Engine(max_pending=4 * batch)
     flying: collections.deque[tuple[np.ndarray, Future]] = collections.deque()
+    task: Task | None = None
     try:
         task = own.task(sources, interference, **options)
         windows_of(len(samples), window, hop)           # refuses what no window can be
         _check_window(task.soi, window, hop)
-        stream = _Stream(samples, task, window, hop)
+        stream = _Stream(samples, task, window, hop, lost)
         jobs = stream.jobs(batch)
         if progress:
             task.finished = _Count(progress, len(stream.starts))
@@ -156,8 +164,8 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
             starts, future = flying.popleft()
             stream.take(future.result(), starts)
     finally:
-        for _, future in flying:
-            future.cancel()
+        if task is not None:
+            task.give_up()
         if engine is None:
             own.close()
     return stream.result(time.perf_counter() - began)
@@ -194,8 +202,8 @@ def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
 class _Stream:
     """Windows of a recording on their way: cut, and put together again."""
 
-    def __init__(self, samples: np.ndarray, task: Task, window: int, hop: int) -> None:
-        self.samples, self.task, self.window, self.hop = samples, task, window, hop
+    def __init__(self, samples: np.ndarray, task: Task, window: int, hop: int, lost: np.ndarray | None) -> None:
+        self.samples, self.task, self.window, self.hop, self.lost = samples, task, window, hop, lost
         self.context, self.sps = (window - hop) // 2, task.soi.symbol_period
         self.starts = windows_of(len(samples), window, hop)
         self.shortest = task.soi.signal.taps_count if self.sps else 1
@@ -226,8 +234,12 @@ class _Stream:
         `shortest`."""
         rest = self.samples[starts[-1]:]
         if len(rest) < self.window:
-            return np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
-        return np.lib.stride_tricks.sliding_window_view(self.samples, self.window)[starts]
+            out = np.pad(rest, (0, max(0, self.shortest - len(rest))))[None]
+        else:
+            out = np.lib.stride_tricks.sliding_window_view(self.samples, self.window)[starts]
+        if self.lost is not None:               # the engine says nothing of a window with NaN
+            out[[bool(self.lost[start:start + self.window].any()) for start in starts]] = np.nan
+        return out
 
     def take(self, out: Any, starts: np.ndarray) -> None:
         """Put the middle of each window where it belongs."""

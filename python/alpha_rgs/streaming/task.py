@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import options as checks
 from ..separators import choose, separate
 from ..separators.api import found_together
 from ..separators.base import Separation
 from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
+from ..sources.toml import load_in_samples, sources_of
 from .tracker import Tracker
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ class Task:
     def __init__(self, engine: Engine, sources: Any, interference: Source | None, method: str, kappa: Any, noise_var: Any,
                  options: dict[str, Any]) -> None:
         self.engine, self.several = engine, interference is None
+        checks.of_separation("", method, options, kappa=kappa, noise_var=noise_var)
+        sources = sources_of(sources, interference, load_in_samples)
         if self.several:
             check_count(sources)
             self.order = _order(sources)
             self.sources = [source for _, source in sorted(zip(self.order, sources), key=lambda pair: pair[0])]
         else:
-            self.order, self.sources = [0, 1], [sources, interference]
+            self.order, self.sources = [0, 1], sources
         soi, other = self.sources[0], self.sources[1]
         self.soi: Any = soi
         self.interference: Any = other
@@ -48,7 +52,7 @@ class Task:
         self.method = choose(method, soi, other) if pair else method
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.finished: Callable[[int], None] | None = None      # called with the number of windows that are done
-        self.longest = 0
+        self.longest, self.given_up = 0, False
         self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
@@ -115,11 +119,17 @@ class Task:
         """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
 
         Returns a Future of a Separation of numpy arrays. block=False raises queue.Full where the queue is full. Raises
-        RuntimeError after the engine was closed. Errors of the separation come out of the Future.
+        RuntimeError after the engine was closed, CancelledError after give_up(). Errors of the separation come out of the Future.
         """
         windows = np.atleast_2d(np.asarray(windows, np.complex64))
         start = np.broadcast_to(np.asarray(start, np.int64), len(windows))
         return self.engine.put(Job(self, windows, start, Future()), block)
+
+
+    def give_up(self) -> None:
+        """Nobody waits for this task's windows any more: those that wait are cancelled, those that are being separated are left
+        as soon as no other task's are among them. Their Futures raise CancelledError. Nothing can be submitted afterwards."""
+        self.engine.give_up(self)
 
 
 def _order(sources: Any) -> Any:

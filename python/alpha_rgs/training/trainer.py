@@ -55,26 +55,39 @@ class Progress:
     seconds: float
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)      # Ctrl-C, a batch system, a terminal that closes
+
+
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until what is inside is done: half a step of the optimizer cannot be resumed. A second one does not wait."""
+    """What ends the process waits until what is inside is done: half a step of the optimizer cannot be resumed. A second signal
+    does not wait."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[bool] = []
+    came: list[int] = []
 
-    def wait(*_: Any) -> None:
+    def wait(number: int, *_: Any) -> None:
         if came:
-            raise KeyboardInterrupt
-        came.append(True)
+            _end(number, before[number])
+        came.append(number)
 
-    before = signal.signal(signal.SIGINT, wait)
+    before: dict[int, Any] = {int(number): signal.signal(number, wait) for number in _ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if came:
-        raise KeyboardInterrupt
+        _end(came[0], before[came[0]])
+
+
+def _end(number: int, handler: Any) -> None:
+    """What a signal does: by its handler, or, where it has none, an exception, so that a checkpoint is written."""
+    if callable(handler):
+        handler(number, None)
+    elif handler != signal.SIG_IGN:
+        raise SystemExit(128 + number)
 
 
 class Trainer:
@@ -100,8 +113,8 @@ class Trainer:
             self._restore(lead)
 
     def run(self, progress: Callable[[Progress], None] | None = None, every: int = 50) -> None:
-        """Train to the last step; progress(Progress) now and then. On KeyboardInterrupt a checkpoint is written and it is raised
-        on; the same command goes on from there."""
+        """Train to the last step; progress(Progress) now and then. On KeyboardInterrupt and SystemExit (SIGTERM) a checkpoint is
+        written and it is raised on; the same command goes on from there."""
         losses: list[float] = []
         decibels: list[float] = []
         began = time.perf_counter() - self.seconds
@@ -120,7 +133,7 @@ class Trainer:
                         progress(now)
                 if self.step % self.settings.checkpoint == 0:
                     self.save()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             self.save()
             raise
         self.save()
