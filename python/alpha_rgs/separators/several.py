@@ -48,7 +48,8 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
     trains = _estimated_linear_pair(sources, method)
     two = len(sources) == 2 and not (trains or _lacking(sources) and any(by_itself(source) for source in sources))
-    framed = two and bool(chains) and _fast(sources, chains[0])        # whose elimination takes a carrier for each window
+    # whose elimination takes a carrier for each window; to find the train of pulses takes one density for all
+    framed = two and bool(chains) and _fast(sources, chains[0]) and not _lacking(sources)
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
             window, own, method, level, pair, free, **options))
