@@ -32,7 +32,7 @@ def test_carrier_offsets_are_in_hertz_beside_their_sources(separated):
     inside = report["sample_rate_inside"]
     assert inside < RATE / 2 and f"at 192000 Hz in {report['windows']} window" in printed
     assert f"separated at {inside:.9g} Hz" in printed and f"(within ±{0.02 * inside:.6g} Hz)" in printed
-    assert [row["carrier_reach_hz"] for row in report["sources"]] == pytest.approx([0.02 * inside] * 2)
+    assert [row["carrier_reach_hz"] for row in report["sources"]] == pytest.approx([9600 / 4, 0.02 * inside])
     found = {row["name"]: row["carrier_offset_hz"] for row in report["sources"]}
     assert found == pytest.approx({"ais": OFFSETS[1], "tetra": OFFSETS[0]}, abs=5)
     assert f"carrier offset {found['ais']:+.6g} Hz" in printed

@@ -170,7 +170,8 @@ def test_a_first_pass_is_told_the_same_whatever_the_gain():
     for gain in (1.0, 10.0):
         run("alpha_rgs", gain * m.y, replace(SOI, gain=gain), learned(DSSS, "dsss"), evaluations=1, tones=0, amortised=once)
     handle.remove()
-    assert len(told) == 2 and torch.allclose(told[0], told[1], rtol=1e-3)
+    half = len(told) // 2               # windows of unlike levels are asked for by themselves
+    assert half and all(torch.allclose(a, b, rtol=1e-3) for a, b in zip(told[:half], told[half:], strict=True))
     shape = torch.tensor(SOI.psd(512), dtype=torch.float32)
     assert torch.allclose(told[0], (10 ** -0.3 * shape + 10 ** -1.35)[None], rtol=0.15, atol=0.01)
 
