@@ -100,7 +100,8 @@ def recording(x, datatype="ci8"):
 
 
 def result(quality=(20.0,) * 4, sir=(-10.0,) * 4, **estimated):
-    return SimpleNamespace(quality=np.array(quality), sir_db=np.array(sir), estimated=estimated, warnings=[])
+    return SimpleNamespace(least_quality=reliability.least_quality(UNKNOWN), quality=np.array(quality), sir_db=np.array(sir),
+                           estimated=estimated, warnings=[])
 
 
 CASES = {

@@ -64,3 +64,13 @@ def test_only_what_can_be_subtracted_whole_promises():
         assert np.isfinite(promise[0]) == (method in ("joint", "alpha_rgs"))
     assert reliability.promised(TRUE, GAUSSIAN, "joint", 1.0, np.array([0.01]))[0] == -np.inf
     assert reliability.promised(TRUE, OFDM, "joint", 2.0, np.array([0.4]))[0] == pytest.approx(10 * np.log10(160))
+
+
+def test_a_dense_alphabet_is_judged_by_the_scale_of_its_quality():
+    """Where quality is that of QPSK of the same error rate, right windows of 16QAM were named unreliable."""
+    qam = from_dict({"kind": "linear-modulation", "constellation": "16qam", "samples_per_symbol": 8})
+    other = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 5})
+    quality = np.array([7.0, 5.0])
+    own, _ = reliability.unreliable_windows([qam, other], "joint", quality, 1.0, np.array([0.1, 0.1]))
+    same, _ = reliability.unreliable_windows([qam, other], "joint", quality, 1.0, np.array([0.1, 0.1]), of_qpsk=True)
+    assert own.tolist() == [True, True] and same.tolist() == [False, True]

@@ -26,8 +26,11 @@ _NAMED = 5              # stretches of samples that a warning names
 _BLOCK = 128            # samples, whose contributions err independently
 
 
-def least_quality(soi: Any) -> float:
-    """dB of quality below which symbols of a linear modulation are not to be trusted."""
+def least_quality(soi: Any, of_qpsk: bool = False) -> float:
+    """dB of quality below which symbols are not to be trusted: of a linear modulation by its alphabet. of_qpsk: whether quality
+    is that of QPSK symbols of the same error rate (Estimate.quality), whatever the alphabet."""
+    if soi.structure is not Structure.CHAIN or of_qpsk:
+        return LEAST
     return SURE - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
 
 
@@ -54,13 +57,12 @@ def promised(soi: LinearModulation, interference: Source, method: str, gain: flo
 
 
 def unreliable_windows(sources: list[Source], method: str, quality: np.ndarray, gain: float | np.ndarray,
-                       noise_var: Any) -> tuple[np.ndarray, np.ndarray]:
-    """As untrusted, of any sources; only of a train of pulses beside one other source a quality is promised."""
+                       noise_var: Any, of_qpsk: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """As untrusted, of any sources; only of a train of pulses beside one other source a quality is promised. of_qpsk: see
+    least_quality."""
     first = sources[0]
-    if first.structure is not Structure.CHAIN:
-        return ~(quality > LEAST), np.zeros(len(quality), bool)
-    if len(sources) > 2:
-        return ~(quality > least_quality(first)), np.zeros(len(quality), bool)
+    if first.structure is not Structure.CHAIN or of_qpsk or len(sources) > 2:
+        return ~(quality > least_quality(first, of_qpsk)), np.zeros(len(quality), bool)
     return untrusted(first, sources[1], method, quality, gain, noise_var)
 
 

@@ -17,7 +17,6 @@ from ..sources.base import Source, Structure
 from ..sources.description import Description, hertz_keys
 from ..sources.linear_modulation import LinearModulation
 from ..sources.toml import to_toml, values
-from .reliability import least_quality
 
 if TYPE_CHECKING:
     from ..io.recordings import Recording
@@ -224,7 +223,7 @@ def warnings(recording: Recording, soi: LinearModulation, result: Any, names: Se
     elif mean > _DC * power:
         out.append(f"{name}: {100 * mean / power:.3g} % of the power is DC; remove it if it is the receiver's")
     if soi.structure is Structure.CHAIN:
-        least = least_quality(soi)
+        least = result.least_quality
         bad = int(np.sum(~(result.quality > least)))
         if bad:
             carrier = f", and its carrier must lie within ±{reach:.6g} Hz" if reach is not None else ""

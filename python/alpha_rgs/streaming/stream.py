@@ -85,7 +85,8 @@ class StreamResult:
     settled: whether the preamble was found, without which the symbols' phase is known up to the alphabet's symmetry only; None
     where the prior has none, or of the phase.
     unreliable: [[first sample, one past the last]] of windows not to be trusted: quality too low for the alphabet, or more than
-    10 dB below what gain and noise promise. warnings: sentences on what the samples contradict."""
+    10 dB below what gain and noise promise. warnings: sentences on what the samples contradict. least_quality: dB, that quality
+    must exceed."""
 
     soi: np.ndarray
     interference: np.ndarray
@@ -105,6 +106,7 @@ class StreamResult:
     hop: int = HOP
     unreliable: list[list[int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    least_quality: float = reliability.LEAST
 
 
 def separate_stream(samples: np.ndarray, sources: Any, interference: Any = None, window: int | None = None,
@@ -294,8 +296,9 @@ class _Stream:
         quality = np.concatenate([np.asarray(r.quality) for r in self.inner])
         faultless = np.concatenate([np.asarray(r.sources[0].faultless) if r.sources else np.zeros(len(r.quality), bool)
                                     for r in self.inner])
+        of_qpsk = any(r.sources and r.sources[0].symbol_sinr_db is None for r in results)
         bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), gains,
-                                                     np.concatenate([r.noise_var for r in results]))
+                                                     np.concatenate([r.noise_var for r in results]), of_qpsk)
         where, warnings = np.array(self.spans), reliability.broken_warnings(broken)
         if self.sps:
             warnings = [*reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where),
@@ -306,7 +309,7 @@ class _Stream:
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
             tracker.clock_offset if tracker else None, settled, [sources[k] for k in task.order], self.window, self.hop,
-            reliability.merged(bad, where), warnings)
+            reliability.merged(bad, where), warnings, reliability.least_quality(task.soi, of_qpsk))
 
     def _own_symbols(self) -> Any:
         """Of a first source that is no train of pulses."""
