@@ -249,7 +249,8 @@ def test_a_training_that_a_batch_system_ends_keeps_a_checkpoint(tmp_path, qpsk_t
     for number in (signal.SIGTERM, signal.SIGHUP):
         out = tmp_path / f"{number.name}.prior"
         script = f"""
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)        # nohup, which the tests may run under, ignores it
 from alpha_rgs.cli import main
 from alpha_rgs.training import datasets
 draw, drawn = datasets.Linear.draw, []
