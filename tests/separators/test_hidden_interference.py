@@ -18,3 +18,12 @@ def test_wanted_symbols_are_right_under_a_stronger_signal_of_like_band(known):
     error = (out.soi - mixture.s).abs().square().mean() / mixture.s.abs().square().mean()
     assert 10 * np.log10(float(error)) < -12
     assert float(out.estimated["kappa"][0]) == pytest.approx(10 ** 0.5, rel=0.05)
+
+
+def test_a_sum_that_lacks_nuisances_is_found_with_the_signal():
+    """A sum has no unknown nuisances of its own, its parts have."""
+    from alpha_rgs.separators.api import found_together
+
+    ofdm = {"kind": "ofdm", "fft_size": 64, "cyclic_prefix": 16, "guards": [4, 3], "constellation": "qpsk"}
+    both = from_dict({"kind": "sum", "sources": [ofdm, {"kind": "tones", "count": 1}]})
+    assert found_together(from_dict(WANTED), both) and not found_together(from_dict(WANTED), from_dict(ofdm))

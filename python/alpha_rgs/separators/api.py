@@ -170,10 +170,9 @@ def _uneven(rest: Tensor) -> Tensor:
 def found_together(soi: Source, interference: Source, method: str = "auto") -> bool:
     """Whether an interference is found with the signal of interest and not before it: a sum that lacks nuisances, bursts whose
     amplitudes are their own, or a linear modulation that lacks nuisances beside another one, which may hide it."""
-    if not interference.unknown:
-        return False
     sums = len(interference.parts) > 1 and interference.unknown_parts
-    return interference.own_levels or bool(sums) or linear_pair([soi, interference], method)
+    alone = interference.own_levels or linear_pair([soi, interference], method)
+    return bool(sums) or (bool(interference.unknown) and alone)
 
 
 def choose(method: str, soi: LinearModulation, interference: Source) -> str:
