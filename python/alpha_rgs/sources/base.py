@@ -214,6 +214,14 @@ class Source(ABC):
         gain = getattr(self, "gain", None)
         return self if gain is None or factor == 1 else dataclasses.replace(cast(Any, self), gain=gain * factor)
 
+    def in_file(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """key -> value as its file says it, from its fields and those of its signal."""
+        return fields
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """name -> array that its folder holds beside its keys; none where a TOML file says all."""
+        return {}
+
     def through_resampler(self) -> Self:
         """The source as a resampler's filter leaves it."""
         return self

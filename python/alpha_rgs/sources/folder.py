@@ -171,9 +171,8 @@ def write(prior: Any, folder: pathlib.Path, provenance: dict[str, Any] | None = 
     if prior.learned:
         tensors = {f"network.{key}": value.contiguous() for key, value in prior.network.state_dict().items()}
         tables["network"] = [f"{key} = {text_of(value)}" for key, value in prior.network.table.items()]
-    if prior.kind == "gaussian":
-        pairs = np.stack([prior.table.real, prior.table.imag], -1).astype(np.float32)
-        tensors["covariance"] = torch.from_numpy(np.ascontiguousarray(pairs))
+    if arrays := prior.arrays():
+        tensors |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
         lines += [f"period = {prior.period}", f"lags = {prior.lags}"]
         if prior.period_offset is not None and prior.period > 1:
             lines.append(f"period_offset = {int(prior.period_offset)}")

@@ -84,6 +84,15 @@ class Gaussian(Source):
         """The same source with its covariance averaged over the period."""
         return self if self.period == 1 else replace(self, table=self.table.mean(0, keepdims=True), period_offset=None)
 
+    def in_file(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """See Source.in_file."""
+        aligned = {key: value for key, value in fields.items() if key != "period_offset" or self.period > 1}
+        return {"period": self.period, "lags": self.lags, **aligned}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See Source.arrays: real and imaginary parts of its covariance, float32 [..., 2]."""
+        return {"covariance": np.stack([self.table.real, self.table.imag], -1).astype(np.float32)}
+
     def at(self, start: Number) -> Self:
         """See Source.at."""
         offset: Any = self.period_offset

@@ -105,6 +105,10 @@ class OfdmBursts(Source):
         """See Source.denoise: not yet; joint detection asks for frames instead."""
         raise CapabilityError("ofdm-bursts: this prior gives frames, not a denoiser; use method joint beside a linear-modulation")
 
+    def in_file(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """See Source.in_file: its preset says all."""
+        return {"preset": "802.11"}
+
     def at(self, start: Number) -> Self:
         """See Source.at: what is found is found anew in each window."""
         return replace(self, frames=None)

@@ -74,6 +74,12 @@ class Sum(Source):
         """Strongest first."""
         return sorted(range(len(self.sources)), key=lambda i: -self.gains[i])
 
+    def in_file(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """See Source.in_file."""
+        from .toml import known_values  # which knows all kinds, this one too
+
+        return {**fields, "sources": tuple({"kind": part.kind, **known_values(part)} for part in self.sources)}
+
     def at(self, start: Number) -> Self:
         """See Source.at."""
         return replace(self, sources=tuple(source.at(start) for source in self.sources))

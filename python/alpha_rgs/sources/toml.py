@@ -183,15 +183,7 @@ def values(prior: Any) -> dict[str, float | str | tuple[int, int] | None]:
     for key in _MOSTLY_NONE:
         if not out.get(key, True) and not (key == "preamble" and hasattr(prior.signal, key)):
             del out[key]
-    if getattr(prior, "kind", "") == "ofdm-bursts":
-        return {"preset": "802.11"}
-    if getattr(prior, "kind", "") == "sum":
-        out["sources"] = tuple({"kind": part.kind, **known_values(part)} for part in prior.sources)
-    if getattr(prior, "kind", "") == "gaussian":
-        out = {"period": prior.period, "lags": prior.lags, **out}
-        if prior.period == 1:
-            del out["period_offset"]
-    return out
+    return prior.in_file(out) if isinstance(prior, Source) else out
 
 
 def to_toml(prior: Source, comment: str = "") -> str:
