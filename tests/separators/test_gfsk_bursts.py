@@ -23,3 +23,10 @@ def test_a_signal_under_gfsk_in_bursts_is_separated_in_the_gaps_and_in_the_burst
     inner = np.r_[100:EDGES[0] - 40, EDGES[0] + 40:EDGES[1] - 40]
     assert 10 * np.log10(float(error[inner].mean())) < -20
     assert abs(float(out.estimated["carrier_offset"][0]) + 0.002) < 5e-5
+
+
+def test_a_window_too_short_for_a_second_look_is_separated():
+    g = torch.Generator().manual_seed(13)
+    known = LinearModulation(timing=3.3, phase=0.7, carrier_offset=0.0, gain=1.0)
+    s, other = known.draw(1, 200, g)[0], Gfsk(GfskSignal(8, 0.5, 4, 0.5), carrier_offset=0.0).draw(1, 200, g)[0]
+    assert separate(s + other, known, from_dict(OTHER | {"carrier_offset": 0.0})).soi.shape == (1, 200)

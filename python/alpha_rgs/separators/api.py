@@ -130,7 +130,7 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
         out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
         out = replace(out, sources=pair_estimates(y, out))
         if method in ("auto", "joint") and not (options or free) and by_itself(given[1]):
-            out = _looked_over(y, given, kappa, noise_var, out)
+            out = _as_any_two(y, given, kappa, noise_var, out)
         if options or method not in ("auto", "joint", "alpha_rgs") or given[1].in_packets() is None:
             return out
         known = [given[0], given[1] if kappa is None else given[1].with_state(gain=kappa)]
@@ -146,7 +146,7 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
     return out
 
 
-def _looked_over(y: Tensor, given: Sequence[Any], kappa: Any, noise_var: Any, out: Separation) -> Separation:
+def _as_any_two(y: Tensor, given: Sequence[Any], kappa: Any, noise_var: Any, out: Separation) -> Separation:
     """The Separation of a pair; windows whose symbols are lost, or in a part of which more is left than elsewhere, once more as
     of any two sources, either of which may come in bursts, and what leaves less is kept."""
     rows = torch.nonzero((out.error_rate > _LOST) | _uneven(y - out.soi - out.interference))[:, 0]
@@ -162,7 +162,10 @@ def _looked_over(y: Tensor, given: Sequence[Any], kappa: Any, noise_var: Any, ou
 
 
 def _uneven(rest: Tensor) -> Tensor:
-    """In which windows, bool [batch], what is left, complex64 [batch, samples], is not noise of one level."""
+    """In which windows, bool [batch], what is left, complex64 [batch, samples], is not noise of one level; in none that are
+    shorter than two parts."""
+    if rest.shape[1] < 2 * _BLOCK:
+        return torch.zeros(len(rest), dtype=torch.bool, device=rest.device)
     power = rest[:, :rest.shape[1] // _BLOCK * _BLOCK].abs().square().unflatten(1, (-1, _BLOCK)).mean(2)
     return power.amax(1) > _UNEVEN * power.amin(1)
 

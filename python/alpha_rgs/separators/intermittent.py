@@ -172,11 +172,11 @@ def _taken_apart(task: Rounds, runs: dict[int, Runs]) -> tuple[Separation, float
     whole.find({j: rest[k] for j, k in enumerate(owner) if k in runs},
                [(veiled.sync.sources[j], parts[k].variance) for k, j in steady.items()])
     if len(steady) == len(runs) == 1:
-        _looked_over(whole, next(iter(steady)), next(iter(runs)))
+        _located_beside(whole, next(iter(steady)), next(iter(runs)))
     return put_together(task, owner, whole.sync, whole.separated()), level
 
 
-def _looked_over(whole: BurstRounds, first: int, second: int) -> None:
+def _located_beside(whole: BurstRounds, first: int, second: int) -> None:
     """Find the nuisances of bursts of one source (its place among the sources) once more, with the decisions of the other one,
     which is steady and known: as two sources that are always on, in the samples of each burst. What leaves less is kept."""
     j = whole.owner.index(first)
