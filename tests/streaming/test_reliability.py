@@ -74,3 +74,12 @@ def test_a_dense_alphabet_is_judged_by_the_scale_of_its_quality():
     own, _ = reliability.unreliable_windows([qam, other], "joint", quality, 1.0, np.array([0.1, 0.1]))
     same, _ = reliability.unreliable_windows([qam, other], "joint", quality, 1.0, np.array([0.1, 0.1]), of_qpsk=True)
     assert own.tolist() == [True, True] and same.tolist() == [False, True]
+
+
+def test_no_quality_is_promised_under_carriers_which_hide_nothing():
+    """One wrong symbol beside the edge of a keyed carrier had the whole window named."""
+    bpsk = from_dict({"kind": "linear-modulation", "constellation": "bpsk", "samples_per_symbol": 16})
+    ofdm = from_dict({"kind": "ofdm", "fft_size": 64, "cyclic_prefix": 16, "guards": [4, 3], "constellation": "qpsk"})
+    named = [reliability.untrusted(bpsk, other, "alpha_rgs", np.array([7.5]), 1.0, np.array([0.05]))[0].tolist()
+             for other in (from_dict({"kind": "tones"}), ofdm)]
+    assert named == [[False], [True]]

@@ -164,6 +164,7 @@ class Source(ABC):
     carrier_reach: float = 0.02         # cycles per sample to each side, within which an unknown carrier offset is looked for
     any_rate: ClassVar[bool] = False    # whether its periods (Role.PERIOD) need not be whole numbers of samples
     carrier_unknown: ClassVar[bool] = False     # whether a file without carrier_offset has an unknown one, not 0
+    hides: ClassVar[bool] = True        # whether its unknowns can take up what a signal that was found wrongly leaves
     own_levels: ClassVar[bool] = False  # whether synchronize finds its amplitudes too, so that its gain is not to be estimated
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file

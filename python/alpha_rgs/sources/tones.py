@@ -49,6 +49,7 @@ class Tones(Source):
     }
     state_names = {"gain": "gain"}
     takes_basis = False
+    hides = False                       # a few numbers for a whole window
 
     def __post_init__(self) -> None:
         if isinstance(self.count, bool) or self.count != int(self.count) or not 1 <= self.count <= 32:

@@ -44,9 +44,10 @@ def spans(count: int, window: int, hop: int, samples: int) -> np.ndarray:
 
 def promised(soi: LinearModulation, interference: Source, method: str, gain: float | np.ndarray, noise_var: Any) -> np.ndarray:
     """The quality, dB [windows], that gain and noise promise: the SINR of the symbols, were noise alone left; -inf where
-    interference limits it: methods that subtract none, interference whose waveform is not decided, echoes."""
+    interference limits it: methods that subtract none, interference whose waveform is not decided, echoes; and where none is
+    needed, since the interference hides nothing."""
     limited = (method not in _CANCELLING or not interference.decided or interference.learned or soi.signal.channel
-               or soi.channel_length)
+               or soi.channel_length or not interference.hides)
     if limited:
         return np.full(np.shape(noise_var), -np.inf)
     floors = {Structure.FRAMES: _EXACT if method == "joint" else NOISE_FLOOR, Structure.BURSTS: _BURSTS}
