@@ -105,7 +105,7 @@ def _separated(case: Case, snr_db: float, recordings: int, seed: int) -> tuple[i
 
 
 def _centres(source: Any, count: int) -> np.ndarray:
-    """Of a train of pulses: the samples on which its symbols are centred."""
+    """Of a linear modulation: the samples on which its symbols are centred."""
     first = source.centred_symbols(SAMPLES)[0]
     return source.timing_of(first).numpy() + source.symbol_period * np.arange(count)
 

@@ -80,7 +80,7 @@ def forgotten(source: Source) -> Source:
 
 
 def drawn(source: Source, generator: torch.Generator) -> Source:
-    """The source with what Source.draw leaves at its default drawn too: the carrier offset of a train of pulses."""
+    """The source with what Source.draw leaves at its default drawn too: the carrier offset of a linear modulation."""
     offset = _OFFSET * (2 * float(torch.rand((), generator=generator, dtype=torch.float64)) - 1)
     return replace(cast(Any, source), carrier_offset=offset) if source.structure is Structure.CHAIN else source
 

@@ -79,7 +79,7 @@ def test_gmsk_under_ofdm_is_separated():
 
 @pytest.mark.parametrize("method", ["auto", "joint", "alpha_rgs"])
 def test_ofdm_under_qpsk_is_separated(method):
-    """The swapped pair: by the elimination of the pair, the train of pulses taking the other place."""
+    """The swapped pair: by the elimination of the pair, the linear modulation taking the other place."""
     y, waves, (ofdm, qpsk) = mixed((OFDM, QPSK), (1.0, 3.0), 1e-3)
     out = separate(y, ofdm, qpsk, method, noise_var=1e-3)
     assert out.method == ("alpha_rgs" if method == "alpha_rgs" else "joint")
@@ -246,7 +246,7 @@ def test_a_sum_of_unknown_gain_is_found():
     assert torch.allclose(out.estimated["gain_2"], torch.full((2,), 2.5, dtype=torch.float64), rtol=0.1)
 
 
-# two trains of pulses, the interference within the band of the signal of interest
+# two linear modulations, the interference within the band of the signal of interest
 
 def two_trains(second, sir_db, seed, samples=2560):
     """(y, both waveforms, both sources as they are): QPSK of 8 samples and a second train of 5, SNR of the weaker one 20 dB."""

@@ -99,7 +99,7 @@ def test_a_prior_written_as_toml_is_read_back_the_same(tmp_path, text):
 
 @pytest.mark.parametrize("method", ["lmmse", "matched_filter", "basis", "reverse_diffusion", "amortised"])
 def test_a_prior_that_lacks_what_the_method_needs_is_refused_by_name(method):
-    """Methods for a train of pulses refuse two OFDM signals with a CapabilityError, and do not crash inside."""
+    """Methods for a linear modulation refuse two OFDM signals with a CapabilityError, and do not crash inside."""
     ofdm = priors.from_dict({"kind": "ofdm", "frame_offset": 0, "phase": 0.0})
     with pytest.raises(CapabilityError, match=f"{method}: separates one linear-modulation .*ofdm and ofdm; use joint, alpha_rgs"):
         separate(torch.ones(1, 2560, dtype=torch.complex64), ofdm, ofdm, method, kappa=1.0, noise_var=0.1)

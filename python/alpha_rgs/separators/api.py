@@ -231,7 +231,7 @@ def _check(name: str, y: Tensor, soi: LinearModulation, interference: Source, op
 
 def _separate_pair(y: Tensor, soi: LinearModulation, interference: Any, method: str = "auto", kappa: Number | None = None,
                    noise_var: Number | None = None, free: Sequence[str] = (), **options: Any) -> Separation:
-    """A train of pulses from one other source; what soi lacks is estimated in the mixture."""
+    """A linear modulation from one other source; what soi lacks is estimated in the mixture."""
     name = choose(method, soi, interference)
     _check(name, y, soi, interference, options)
     _check_channel(name, soi, interference, options)

@@ -51,8 +51,8 @@ class Veiled(Rounds):
         return weight if bool(weight.any()) else None
 
     def _unwrapped(self, k: int, read: Demodulated) -> None:
-        """The carrier offset of a train of pulses by its symbols in the pauses, whatever turn of the alphabet lies between these:
-        where the power of the symbols that undoes such turns has its line."""
+        """The carrier offset of a linear modulation by its symbols in the pauses, whatever turn of the alphabet lies between
+        these: where the power of the symbols that undoes such turns has its line."""
         source, weight = cast(Any, self.sync.sources[k]), self._weight()
         at, order = read.at[0], source.signal.alphabet.symmetry
         there = ~at.isnan()

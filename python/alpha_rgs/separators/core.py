@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A train of pulses and frames of carriers beside sources that are known by their denoisers alone.
+"""A linear modulation and frames of carriers beside sources that are known by their denoisers alone.
 
 The pair has an elimination of its own (joint.py), which is ten times as fast as the general one and has a search of decisions. So
 both are detected in what the other sources leave, and these are denoised in what the pair leaves, in turn.
@@ -22,7 +22,7 @@ _PAIR = [Structure.CHAIN, Structure.FRAMES]
 
 
 def pair_of(sources: Sequence[Source]) -> tuple[int, int] | None:
-    """(train of pulses, frames of carriers), where these two are the only linear sources and their elimination takes them."""
+    """(linear modulation, frames of carriers), where these two are the only linear sources and their elimination takes them."""
     linear = [k for k, source in enumerate(sources) if source.linear]
     if sorted((sources[k].structure for k in linear), key=lambda s: s is Structure.FRAMES) != _PAIR:
         return None

@@ -170,7 +170,7 @@ def _joined(parts: Sequence[Part]) -> Part:
 
 def joint_pair(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,
                callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
-    """A train of pulses and one other source with a linear model. soi.gain and all nuisances are known; kappa, noise_var:
+    """A linear modulation and one other source with a linear model. soi.gain and all nuisances are known; kappa, noise_var:
     [batch]. callback(pass, symbols, their variances)."""
     gains = [torch.as_tensor(soi.gain, dtype=torch.float64).reshape(-1).expand(len(y)).to(y.device), kappa.double()]
     parts = joint_general(y, [soi, interference], gains, noise_var.double(), **options)

@@ -55,7 +55,7 @@ def estimate_of(source: Source, waveform: Tensor, cleaned: Tensor, sinr: Tensor,
 
 
 def _centred(read: Demodulated, source: Source) -> tuple[Tensor, Tensor, Tensor]:
-    """Symbols, LLRs and positions; of a train of pulses without symbols that are centred outside the window."""
+    """Symbols, LLRs and positions; of a linear modulation without symbols that are centred outside the window."""
     there = ~read.at.isnan()
     count = there.sum(1)
     if source.structure is not Structure.CHAIN or bool((count != count[0]).any()):
@@ -99,7 +99,7 @@ def separation(y: Tensor, estimates: list[Estimate], rest: Tensor, noise: Tensor
 
 
 def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
-    """The Estimates of a train of pulses and of what it was separated from, whose symbols nobody asked for."""
+    """The Estimates of a linear modulation and of what it was separated from, whose symbols nobody asked for."""
     first = Estimate(out.soi, y - out.interference, out.quality, State(), State(), out.symbols, out.llrs,
                      symbol_sinr_db=out.quality)
     error = (y - out.soi - out.interference).abs().square().mean(1)
@@ -108,7 +108,7 @@ def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
 
 
 def chain_estimate(y: Tensor, wanted: Any, out: Separation, gain: Tensor) -> Estimate:
-    """The Estimate of a train of pulses that its own method separated; gain: [batch]."""
+    """The Estimate of a linear modulation that its own method separated; gain: [batch]."""
     first, count = wanted.centred_symbols(y.shape[1])
     at = wanted.timing_of(first)[:, None] + torch.arange(count) * wanted.symbol_period
     soft = wanted.signal.alphabet.mean(out.symbols, 10 ** (-out.quality.clamp(-30, 90) / 10)[:, None])
@@ -136,8 +136,8 @@ def resolved(source: Source, estimated: dict[str, Any], role: str = "") -> Sourc
 
 
 def on_grid(read: Demodulated, period: float, samples: int, timing: float) -> Demodulated:
-    """The symbols of bursts in one window of a train of pulses in the places that its symbols have where it is always on, one of
-    them centred on the sample `timing`; nothing is known of the others: LLR 0."""
+    """The symbols of bursts in one window of a linear modulation in the places that its symbols have where it is always on, one
+    of them centred on the sample `timing`; nothing is known of the others: LLR 0."""
     count = int(samples / period)
     there = torch.nonzero(~read.at[0].isnan())[:, 0]
     rows = torch.round((read.at[0, there] - timing % period) / period).long()

@@ -129,7 +129,7 @@ class Rounds:
         return [chosen(kept, part, old) for part, old in zip(again, parts)]
 
     def _refine(self, parts: Sequence[Part], again: bool) -> None:
-        """Better nuisances, from what was separated: of trains of pulses those that are sought, by Gauss-Newton; of the others,
+        """Better nuisances, from what was separated: of linear modulations those that are sought, by Gauss-Newton; of the others,
         where `again`, found anew in what all others leave."""
         y, sync = self.y, self.sync
         self._again(parts, again)
@@ -143,12 +143,12 @@ class Rounds:
                 sync.found[k] = found
 
     def _weight(self) -> Tensor | None:
-        """Of samples by which trains of pulses are refined, float64 [samples]; None: all alike."""
+        """Of samples by which linear modulations are refined, float64 [samples]; None: all alike."""
         return None
 
     def _again(self, parts: Sequence[Part], first: bool) -> None:
-        """Find sources other than trains of pulses anew in what all others leave: after the first detection, and those that find
-        their amplitudes too after each."""
+        """Find sources other than linear modulations anew in what all others leave: after the first detection, and those that
+        find their amplitudes too after each."""
         sync = self.sync
         others = [k for k, source in enumerate(self.sources) if source.structure is not Structure.CHAIN and source.unknown
                   and (first and sync.found[k] and k not in (sync.core or ()) or source.own_levels)]
@@ -174,7 +174,7 @@ def relevelled(y: Tensor, sync: Synchronized, gains: Sequence[Tensor], noise: Te
 
 
 def _reported(out: Separation, sources: Sequence[Source], sync: Synchronized, gains: Sequence[Tensor]) -> Separation:
-    """The Separation that reports what was found: of a first source that is a train of pulses by the names of its nuisances, of
+    """The Separation that reports what was found: of a first source that is a linear modulation by the names of its nuisances, of
     others as name_2, name_3, ..."""
     for k, found in enumerate(sync.found):
         own = k == 0 and sources[0].structure is Structure.CHAIN

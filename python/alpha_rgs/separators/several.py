@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """separate(mixture, [source, source, ...]): any source in any place, two or more of them.
 
-Gains and noise are estimated always, and so are the nuisances that a source lacks (synchronizing.py; a train of pulses beside one
-other source by the search of such a pair, blind.py). With all of them known, sources are detected jointly (joint_general.py), by
-the elimination of a pair where there is one (core.py), or by their denoisers alone (probing.py).
+Gains and noise are estimated always, and so are the nuisances that a source lacks (synchronizing.py; a linear modulation beside
+one other source by the search of such a pair, blind.py). With all of them known, sources are detected jointly (joint_general.py),
+by the elimination of a pair where there is one (core.py), or by their denoisers alone (probing.py).
 """
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
     """A Separation whose `sources` holds one Estimate per source, in order.
 
     y: complex64 [batch, samples]; sources as these windows see them. method: "auto", "joint" or "alpha_rgs" of any sources;
-    other methods of a pair one of whose sources is a train of pulses. noise_var: per complex sample, a number, [batch] or None:
-    estimated. pair(y, wanted, other, method, noise_var, **options): separates a train of pulses from one other source. options:
+    other methods of a pair one of whose sources is a linear modulation. noise_var: per complex sample, a number, [batch] or None:
+    estimated. pair(y, wanted, other, method, noise_var, **options): separates a linear modulation from one other source. options:
     go to the method. Raises ParameterError, CapabilityError.
     """
     check_count(sources)
     chains = [k for k, source in enumerate(sources) if source.structure is Structure.CHAIN]
     trains = _estimated_linear_pair(sources, method)
     two = len(sources) == 2 and not (trains or _lacking(sources) and any(by_itself(source) for source in sources))
-    # whose elimination takes a carrier for each window; to find the train of pulses takes one density for all
+    # whose elimination takes a carrier for each window; to find the linear modulation takes one density for all
     framed = two and bool(chains) and _fast(sources, chains[0]) and not _lacking(sources)
     if len(y) > 1 and not framed and (trains or any(map(_differing, sources))):
         return one_by_one(y, sources, (noise_var,), lambda window, own, level: separate_several(
@@ -63,7 +63,7 @@ def separate_several(y: Tensor, sources: Sequence[Source], method: str, noise_va
 
 def _separated(y: Tensor, sources: Sequence[Source], method: str, noise_var: Any, pair: Pair, free: Sequence[str],
                chain: int | None, options: dict[str, Any]) -> Separation:
-    """See separate_several. chain: the train of pulses of a pair."""
+    """See separate_several. chain: the linear modulation of a pair."""
     if chain is not None and (method not in ("auto", "joint") or _fast(sources, chain) or _lacking(sources)):
         own = {**options, "free": free} if free else options
         if method not in ("auto", "joint") or own or not _may_pause(sources, chain):
@@ -110,7 +110,7 @@ def _names(sources: Sequence[Source]) -> str:
 
 
 def by_itself(source: Source) -> bool:
-    """Whether a source is synchronized by itself also beside a train of pulses, and not by the search of such a pair: a sum, or
+    """Whether a source is synchronized by itself also beside a linear modulation, and not by the search of such a pair: a sum, or
     one that finds its nuisances in noise of any density and then is detected jointly."""
     return len(source.parts) > 1 or source.own_levels or (source.structure is Structure.NONE and source.linear) or source.keyed
 
@@ -169,7 +169,7 @@ def _known(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opti
 def _pair_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, options: dict, free: Sequence[str],
                 pair: Pair | None) -> Separation:
     """A second look at windows of two sources, each by itself: where one of them pauses, the other is found while that is quiet;
-    else two trains of pulses by guesses, other sources in the opposite order."""
+    else two linear modulations by guesses, other sources in the opposite order."""
     if len(y) > 1:
         return one_by_one(y, sources, (noise_var,), lambda y, sources, noise_var: _pair_again(
             y, sources, name, noise_var, options, free, pair))
@@ -210,7 +210,7 @@ def _differing(source: Source) -> bool:
 
 def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: Any) -> Tensor:
     """Windows, int64 [n], in which linear sources that were looked for are undecided, or leave much of two of like power; of two
-    trains of pulses, and beside a continuous-phase source, those which leave more than the noise that the densities show."""
+    linear modulations, and beside a continuous-phase source, those which leave more than the noise that the densities show."""
     sought = [e for e, s in zip(out.sources, sources) if (s.linear or s.keyed) and s.decided and s.unknown]
     trains = bool(sought) and _estimated_linear_pair(sources, "joint")
     if len(sought) < 2 and not trains:
@@ -227,14 +227,14 @@ def _doubtful(y: Tensor, out: Separation, sources: Sequence[Source], noise_var: 
 # ---- by a pair's own method ------------------------------------------------------------------------------------------------
 
 def _may_pause(sources: Sequence[Source], chain: int) -> bool:
-    """Whether a train of pulses may come and go beside another source that is detected by its linear model."""
+    """Whether a linear modulation may come and go beside another source that is detected by its linear model."""
     other = sources[1 - chain]
     return sources[chain].intermittent and other.linear and other.decided and not (other.learned or lacking(other))
 
 
 def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any,
                endless: Callable[..., Separation]) -> Separation:
-    """A Separation of windows burst by burst where a train of pulses pauses; endless(y, sources, noise_var) of the others, and
+    """A Separation of windows burst by burst where a linear modulation pauses; endless(y, sources, noise_var) of the others, and
     where that leaves less."""
     gains, noise = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)
     found = in_bursts(y, sources, chain, gains, noise, noise_var)
@@ -254,7 +254,7 @@ def _by_pauses(y: Tensor, sources: Sequence[Source], chain: int, noise_var: Any,
 
 def _by_pair(y: Tensor, sources: Any, chain: int, method: str, noise_var: Number | None, pair: Pair,
              options: dict[str, Any]) -> Separation:
-    """The train of pulses takes the place of the wanted signal, whichever was named first; the other one is read in what that
+    """The linear modulation takes the place of the wanted signal, whichever was named first; the other one is read in what that
     leaves."""
     wanted: Any = sources[chain]
     other: Any = sources[1 - chain]

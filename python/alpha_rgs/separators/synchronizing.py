@@ -3,7 +3,7 @@
 
 The strongest source first: it is synchronized with all others as noise of their density, and its posterior mean is subtracted. So
 each source is synchronized in what those before it leave; then all once more, in what all others leave. A source finds its
-nuisances itself (Source.synchronize); trains of pulses are found by synchronization/stationary.py, or with one other source by
+nuisances itself (Source.synchronize); linear modulations are found by synchronization/stationary.py, or with one other source by
 the search of such a pair (blind.py), in what the rest leaves.
 
 Where spectra are alike and a carrier is unknown, densities tell what such sources have together, and not who has it. Then the one
@@ -41,7 +41,7 @@ _LEAST = 0.02           # of that, what one that was not looked for yet may have
 @dataclass
 class Synchronized:
     """sources: with their nuisances; found: for each source, name -> tensor [batch] of what was estimated; gains: [batch] each,
-    other ones than before where spectra are alike. core: the train of pulses and the other source that were searched as a pair,
+    other ones than before where spectra are alike. core: the linear modulation and the other source that were searched as a pair,
     or None."""
 
     sources: list[Source]
@@ -63,8 +63,8 @@ def synchronized(y: Tensor, sources: Sequence[Source], gains: Sequence[Tensor], 
                  places: Sequence[float] = (0.5,)) -> Synchronized:
     """Sources whose unknown nuisances were found in windows y, complex64 [batch, samples]. gains, noise: [batch], about. parts:
     what is known of each already, where that is so: then one sweep in what the others leave. pair(y, chain, other): separates a
-    train of pulses from one other source, what both lack being unknown. backwards: the weakest source first. free: sources whose
-    gains are not given. thorough: False where only the linear sources' nuisances are asked for. places: see
+    linear modulation from one other source, what both lack being unknown. backwards: the weakest source first. free: sources
+    whose gains are not given. thorough: False where only the linear sources' nuisances are asked for. places: see
     keyed_nuisances.followed."""
     task = _Mixture(y, sources, gains, noise, parts, thorough)
     core = task.core() if pair is not None and parts is None else None
@@ -154,7 +154,7 @@ class _Mixture:
             self._given_out(k, others, total, power)
 
     def core(self) -> tuple[int, int] | None:
-        """(train of pulses that lacks something, frames that are best searched with it); None where there is no such pair."""
+        """(linear modulation that lacks something, frames that are best searched with it); None where there is no such pair."""
         chain = next((k for k in self.searched if self.given[k].structure is Structure.CHAIN), None)
         if chain is None or len(self.given) < 3:
             return None
@@ -162,7 +162,7 @@ class _Mixture:
         return (chain, framed[0]) if framed else None
 
     def find_pair(self, chain: int, other: int, pair: Callable[..., Separation]) -> None:
-        """Find a train of pulses and another source together in what the rest leaves."""
+        """Find a linear modulation and another source together in what the rest leaves."""
         rest, _ = without(self.y, self.parts, [chain, other], self.noise)
         out = pair(rest, self.given[chain], self.given[other])
         for k, wave, role in ((chain, out.soi, ""), (other, out.interference, "interference_")):
@@ -249,7 +249,7 @@ def _settled(source: Source) -> Source:
 
 def located(x: Tensor, source: Source, noise: Noise) -> tuple[Source, dict[str, Tensor]]:
     """(a source at unit power, or a burst of it, with its unknown nuisances found in x = s + noise, complex64 [batch, samples];
-    name -> tensor [batch] of these): by its own `synchronize`, or of a train of pulses by its cyclic lines."""
+    name -> tensor [batch] of these): by its own `synchronize`, or of a linear modulation by its cyclic lines."""
     if isinstance(source, Burst):
         within, found = located(source.cut(x), source.within, noise)
         return replace(source, within=within), found
@@ -258,7 +258,7 @@ def located(x: Tensor, source: Source, noise: Noise) -> tuple[Source, dict[str, 
 
 
 def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModulation, dict[str, Tensor]]:
-    """A train of pulses at unit power in noise of known density, window by window."""
+    """A linear modulation at unit power in noise of known density, window by window."""
     found: dict[str, list[float]] = {key: [] for key in NUISANCES if key in soi.unknown}
     for row in range(len(x)):
         best = trains_within(x, soi, noise, row)[0]
@@ -269,7 +269,7 @@ def _chain(x: Tensor, soi: LinearModulation, noise: Noise) -> tuple[LinearModula
 
 
 def trains_within(x: Tensor, soi: LinearModulation, noise: Noise, row: int) -> list[LinearModulation]:
-    """What a train of pulses, at unit power in noise of known density, may be in one window of x, the likeliest first."""
+    """What a linear modulation, at unit power in noise of known density, may be in one window of x, the likeliest first."""
     index, density = slice(row, row + 1), noise.density(x.shape[1])
     white = float(torch.as_tensor(noise.white, dtype=torch.float64).reshape(-1).expand(len(x))[row])
     psd = (density[min(row, len(density) - 1)] - white).clamp_min(0)
@@ -279,8 +279,8 @@ def trains_within(x: Tensor, soi: LinearModulation, noise: Noise, row: int) -> l
 
 def refined(y: Tensor, source: LinearModulation, free: Sequence[str], part: Part, others: Tensor, gain: Tensor,
             weight: Tensor | None = None) -> tuple[LinearModulation, dict[str, Tensor]]:
-    """A train of pulses after a separation: one Gauss-Newton step of its nuisances `free`, and the deviations, name_std. others:
-    what the other sources' means add up to. weight: of samples, float64 [samples]; None: all alike."""
+    """A linear modulation after a separation: one Gauss-Newton step of its nuisances `free`, and the deviations, name_std.
+    others: what the other sources' means add up to. weight: of samples, float64 [samples]; None: all alike."""
     found: dict[str, list[float]] = {}
     own_names = [name for name in free if name != "gain"]
     for row in range(len(y)):

@@ -168,7 +168,7 @@ class Undecided(Burst):
         self.linear, self.keyed = True, False
 
     def linear_model(self, shape: Sequence[int]) -> LinearModel | None:
-        """See Source.linear_model: of a train of pulses two to a symbol, so that the density says all, and not a timing; of a
+        """See Source.linear_model: of a linear modulation two to a symbol, so that the density says all, and not a timing; of a
         source without a linear model its density."""
         if not self.within.linear and self.within.structure is Structure.NONE:
             return self._placed(stationary_model(_blurred(self.within), self.length), shape[1])

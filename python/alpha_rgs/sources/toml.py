@@ -121,7 +121,7 @@ def _from_dict(table: dict[str, Any], source: str, folder: pathlib.Path | None, 
 
 
 def _finds(cls: Any, key: str) -> bool:
-    """Whether a source of this class finds the value of a key: a train of pulses is found by the separation."""
+    """Whether a source of this class finds the value of a key: a linear modulation is found by the separation."""
     return cls.structure is Structure.CHAIN or key in cls.synchronizes
 
 

@@ -59,7 +59,7 @@ def promised(soi: LinearModulation, interference: Source, method: str, gain: flo
 
 def unreliable_windows(sources: list[Source], method: str, quality: np.ndarray, gain: float | np.ndarray,
                        noise_var: Any, of_qpsk: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """As untrusted, of any sources; only of a train of pulses beside one other source a quality is promised. of_qpsk: see
+    """As untrusted, of any sources; only of a linear modulation beside one other source a quality is promised. of_qpsk: see
     least_quality."""
     first = sources[0]
     if first.structure is not Structure.CHAIN or of_qpsk or len(sources) > 2:

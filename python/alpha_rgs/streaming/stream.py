@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 def windows_for(sources: Any) -> Any:
-    """(window, hop) that suit these sources: whole symbols of the trains of pulses, eight symbols or frames of any, and a
-    context on both sides of two of them; of a train of pulses, whose half overlaps with the neighbours, half as much."""
+    """(window, hop) that suit these sources: whole symbols of the linear modulations, eight symbols or frames of any, and a
+    context on both sides of two of them; of a linear modulation, whose half overlaps with the neighbours, half as much."""
     unit = math.lcm(*(int(source.symbol_period) or 1 for source in sources if source.symbol_period == int(source.symbol_period)))
     longest = max((source.memory // (2 if source.symbol_period else 1) for source in sources), default=0)
     context = -(-max((WINDOW - HOP) // 2, 2 * longest) // unit) * unit
@@ -187,7 +187,7 @@ class _Count:
 
 
 def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
-    """Raise ParameterError where windows do not suit a train of pulses."""
+    """Raise ParameterError where windows do not suit a linear modulation."""
     sps = soi.symbol_period
     if not sps:
         return
@@ -276,7 +276,7 @@ class _Stream:
             to.append(out.between(low, high))
 
     def _take_symbols(self, out: Any, k: int, start: int, low: int, high: int) -> None:
-        """Symbols of a train of pulses, aligned by the tracker where it is tracked."""
+        """Symbols of a linear modulation, aligned by the tracker where it is tracked."""
         tracker = self.task.tracker
         moved = sum(step for at, step in tracker.slipped if at == start) if tracker and start else 0
         rows = _kept_symbols(self.task.soi, len(out.symbols[k]), start, low, high, self.sps, moved)
@@ -312,7 +312,7 @@ class _Stream:
             reliability.merged(bad, where), warnings, reliability.least_quality(task.soi, of_qpsk))
 
     def _own_symbols(self) -> Any:
-        """Of a first source that is no train of pulses."""
+        """Of a first source that is no linear modulation."""
         parts = self.read[0]
         return np.concatenate([symbols for symbols, _, _ in parts]) if parts else np.zeros(0, np.complex64)
 

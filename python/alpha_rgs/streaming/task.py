@@ -133,7 +133,7 @@ class Task:
 
 
 def _order(sources: Any) -> Any:
-    """The place of each source in the engine's order: the first train of pulses comes first."""
+    """The place of each source in the engine's order: the first linear modulation comes first."""
     chain = next((k for k, source in enumerate(sources) if source.structure is Structure.CHAIN), 0)
     return [0 if k == chain else k + 1 if k < chain else k for k in range(len(sources))]
 
