@@ -21,6 +21,7 @@ from ..sources.base import Noise, Source, Structure
 from ..sources.linear_modulation import LinearModulation
 from .amortised import first_pass
 from .base import ALPHA_BAR, Separation, decibels, interference_estimate, require, soft_output
+from .error_events import improved
 from .lattice_search import search
 from .newton import newton
 
@@ -28,13 +29,14 @@ PRESETS = ("fast", "white", "paper")
 _AGAIN = (1.0, 0.3, 0.1, 0.03)     # levels for the symbols beside cut frames
 
 
-def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any, preset: str | None = None,
+def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any, preset: str | None = None, mend: bool = True,
               callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """preset: default "fast", or "white" where the interference's denoiser takes no colour. "fast": smoothing in the SOI's
     colour, options evaluations=4, tones=None, amortised=None (a learned prior of the interference, asked first: amortised.py);
     "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
     white smoothing as published, options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the
-    search (lattice_search.py); 0: none. Raises CapabilityError, ParameterError."""
+    search (lattice_search.py); 0: none. mend: whether decisions beside a stationary fitted interference are
+    mended (error_events.py), but by "paper". Raises CapabilityError, ParameterError."""
     require(soi, Structure.CHAIN, "signal of interest", "alpha_rgs")
     preset = preset or ("fast" if interference.takes_basis else "white")
     if preset not in PRESETS:
@@ -44,13 +46,29 @@ def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any
     solve: Any = {"fast": _coloured, "white": _white, "paper": _published}[preset]
     symbols, var, estimate, count = solve(y / gain, soi, interference, ratio, (noise_var[:, None] / gain.square()),
                                           callback=callback, **options)
+    least = None
+    if (mend and preset != "paper" and interference.fitted and not interference.learned and interference.frame_period == 1
+            and not soi.signal.channel):
+        symbols, var, estimate, least = _mended(y / gain, symbols, soi, interference, ratio, noise_var[:, None] / gain.square())
     s = gain * estimate
     kept = interference_estimate(y - s, interference, kappa, noise_var)
     # a wrong symbol is taken up by the interference but for about a quarter of its power (measured, -6 … -18 dB):
     # what the two leave over beyond the noise shows it; 1.1, since the noise is only known to some per cent
     excess = ((y - s - kept).abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
-    return soft_output(soi, symbols, var, 4 * excess, soi=s, interference=kept, evaluations=count, kappa=kappa,
-                       noise_var=noise_var)
+    out = soft_output(soi, symbols, var, 4 * excess, soi=s, interference=kept, evaluations=count, kappa=kappa,
+                      noise_var=noise_var)
+    if least is not None:
+        out.llrs = torch.copysign(torch.minimum(out.llrs.abs(), least), out.llrs)
+    return out
+
+
+def _mended(y: Tensor, symbols: Tensor, soi: Any, interference: Any, kappa: Tensor, noise_var: Tensor
+            ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(soft symbols beside decisions that no error event makes likelier, the variance of their errors, the waveform; how sure
+    each bit may be, see error_events.py)."""
+    before = soi.signal.alphabet.nearest(symbols)
+    decided, least = improved(y, before, soi, interference, kappa.expand(len(y), 1), noise_var.expand(len(y), 1))
+    return *_soft(y, soi, symbols + (decided - before), noise_var), least
 
 
 def _coloured(y: Tensor, soi: Any, interference: Any, kappa: Any, noise_var: Tensor, evaluations: int = 4,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
 _BELIEVED = 2.0         # symbols' worth of trust in the model's own
+# dB: factors tried on the variance near a symbol; symbols that are near, an odd number; the log likelihood ratio from which
+# errors are uneven: chance brings even ones there in one window of a hundred
+_LOCAL, _NEAR, _UNEVEN = torch.arange(-9.0, 12.1, 1.5), 33, 7.0
 _LOST = 4.0             # symbols' error power for each wrong bit in symbols drawn anew: twice theirs, and half of the bits wrong
 Chosen = TypeVar("Chosen")
 NOTHING = -60.0         # dB of quality of symbols that say nothing
@@ -245,6 +248,22 @@ def variance_scale(alphabet: Constellation, symbols: Tensor, var: Tensor, dims: 
     return 10 ** ((place + float(_FINE[1] - _FINE[0]) * ((low - high) / (2 * bend)).clamp(-1, 1)) / 10)
 
 
+def local_scale(alphabet: Constellation, symbols: Tensor, var: Tensor) -> Tensor:
+    """The factors by which the errors of soft symbols are stronger, or weaker, than in the rest of their window, float32 [batch,
+    n]; 1 throughout windows whose errors are even. As variance_scale, which has been applied, of the _NEAR symbols about each:
+    interference that comes and goes, of which a model does not know that it does, shows in no mean."""
+    def near(v: Tensor) -> Tensor:
+        return _NEAR * torch.nn.functional.avg_pool1d(v[:, None], _NEAR, 1, _NEAR // 2)[:, 0]
+
+    steps = 10 ** (_LOCAL.to(symbols.device) / 10)
+    distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
+    count = near(torch.ones_like(var)) + _BELIEVED
+    score = torch.stack([near(torch.logsumexp(-distance / c, -1)) - count * c.log() - _BELIEVED / c for c in steps])
+    even = score[int((steps - 1).abs().argmin())]
+    uneven = (score.amax(0) - even).amax(1, keepdim=True) > _UNEVEN
+    return torch.where(uneven, steps[score.argmax(0)], 1.0)
+
+
 def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetected_error_power: Tensor | None = None,
                 factor: Tensor | int | None = None, **rest: Any) -> Separation:
     """A Separation from soft symbols [batch, n] and the modelled variance of their error [batch, n] or [batch, 1].
@@ -259,6 +278,8 @@ def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetecte
         var = var * (variance_scale(prior.signal.alphabet, symbols, var)[:, None] if factor is None else factor)
         var = var.clamp_min(1e-6)
         quality = -10 * torch.log10(var.mean(1))
+        if factor is None:
+            var = (var * local_scale(prior.signal.alphabet, symbols, var)).clamp_min(1e-6)
     out = Separation(symbols=symbols, llrs=prior.signal.alphabet.llrs(symbols, var).float(), quality=quality, **rest)
     return out if undetected_error_power is None else _besides(out, _SHOWN * undetected_error_power.float().sqrt(), _LOST)
 

@@ -76,7 +76,8 @@ class _Search:
     def best(self) -> dict[int, Found]:
         """{row: what is best of all starts}; further starts only where nothing is clear."""
         ways = {row: self._starts(row) for row in range(len(self.y))}
-        trial = self.interference.structure is Structure.FRAMES
+        fitted = self.interference.fitted
+        trial = fitted or self.interference.structure is Structure.FRAMES
         best: dict[int, Found] = {}
         while ways:
             starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
@@ -88,7 +89,8 @@ class _Search:
             last = {row: self._refined(row, own, out)[0] for row, (out, own, _) in best.items()
                     if row not in self.given_up}
             for row, (out, own, spread) in self._settled(last, rounds=1).items() if last else ():
-                if float(out.quality) > float(best[row][0].quality):
+                # that decisions were searched beside a fitted interference shows in no symbol's scatter
+                if fitted or float(out.quality) > float(best[row][0].quality):
                     best[row] = out, own, best[row][2] | spread
         nothing = {"carrier_offset": OFFSETS / 3 ** 0.5, "phase": math.pi / self.soi.signal.alphabet.symmetry / 3 ** 0.5}
         return best | {row: (*best[row][:2], best[row][2] | nothing) for row in self.given_up}
