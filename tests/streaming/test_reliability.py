@@ -83,3 +83,33 @@ def test_no_quality_is_promised_under_carriers_which_hide_nothing():
     named = [reliability.untrusted(bpsk, other, "alpha_rgs", np.array([7.5]), 1.0, np.array([0.05]))[0].tolist()
              for other in (from_dict({"kind": "tones"}), ofdm)]
     assert named == [[False], [True]]
+
+
+def test_an_alphabet_of_which_a_part_is_used_is_doubted():
+    """The middle ring of 16QAM is nearly 8PSK; an idle pattern of QPSK uses one point."""
+    soi = replace(TRUE, signal=replace(TRUE.signal, constellation="16qam"))
+    points, rng = soi.signal.alphabet.points.numpy(), np.random.default_rng(1)
+    ring = points[abs(abs(points) - 1) < 0.1]
+    assert len(ring) == 8 and "8 of the 16 points" in reliability.alphabet_warnings(soi, rng.choice(ring, 600))[0]
+    assert not reliability.alphabet_warnings(soi, rng.choice(points, 600))
+    assert not reliability.alphabet_warnings(soi, rng.choice(ring, 60))             # too few to tell
+    assert not reliability.alphabet_warnings(TRUE, np.full(600, TRUE.signal.alphabet.points[0]))
+
+
+def test_8psk_told_as_16qam_is_named_in_a_stream():
+    true, told = (replace(TRUE, signal=replace(TRUE.signal, constellation=name)) for name in ("8psk", "16qam"))
+    y = mixed(true, interference=from_dict({"kind": "tones", "count": 1}), samples=4 * 2048 + 512, snr_db=10.0)
+    out = separate_stream(y, replace(told, phase=true.phase + np.pi / 8), from_dict({"kind": "tones", "count": 1}))
+    assert out.unreliable == [[0, len(y)]] and any("constellation" in sentence for sentence in out.warnings)
+
+
+def test_noise_is_measured_beside_the_band():
+    """Noise within a fifth of the sample rate about the signal, and none elsewhere: its density there promises quality."""
+    rng, n = np.random.default_rng(2), 8192
+    white = (rng.normal(size=(n, 2)) * 0.5 ** 0.5) @ [1, 1j]
+    narrow = np.fft.ifft(np.fft.fft(white) * (abs(np.fft.fftfreq(n)) < 0.2))
+    own = mixed(snr_db=60.0, sir_db=-1.0, samples=n)        # any waveform about the signal's carrier
+    own = np.fft.ifft(np.fft.fft(own) * (abs(np.fft.fftfreq(n)) < 0.04))
+    where = np.array([[0, 4096], [4096, 8192]])
+    assert np.allclose(reliability.noise_beside(narrow, own, where, TRUE), 1.0, atol=0.25)
+    assert abs(np.mean(abs(narrow) ** 2) - 0.4) < 0.05

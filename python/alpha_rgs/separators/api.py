@@ -35,6 +35,7 @@ from .basis import basis
 from .blind import separate_unknown
 from .carriers import carrier_lacking, looked_over, placed, with_carriers
 from .framed_bursts import by_framed_bursts, come_and_go
+from .holes import unread
 from .joint import joint, lmmse
 from .local_misfit import locally_doubted
 from .matched_filter import matched_filter
@@ -49,12 +50,14 @@ METHODS: dict[str, Callable[..., Separation]] = {
     "reverse_diffusion": reverse_diffusion, "amortised": amortised}
 BRIEF = ("matched_filter", "amortised")         # over in a few operations of torch
 
+_SEARCHED: dict[str, dict[str, Any]] = {"joint": {"search": 0}, "alpha_rgs": {"mend": False}}    # options without their searches
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
 _LEVELLED = (*_ASKING, "amortised")                         # who ask at levels of noise that are those of all windows
 _FITS, _ECHOED = 3, 8   # of an SOI that had to be found among bursts, and of one in a channel
 _LOST, _BETTER = 0.1, 0.9   # share of wrong bits from which a pair is looked over; what that must leave, of what was left
-_BLOCK, _UNEVEN = 256, 3.0  # samples of a part, in which noise varies by a quarter; times the least of a window
+_BLOCK, _UNEVEN = 256, 3.0  # samples of a part, in which noise varies by a quarter; times the least of a window that is left
+_STRONGER = 2.0         # times the least of a window, of the mixture: an interference as strong as the signal, when it comes
 _TRACE = 1e-4           # of the power, what is none if it had to be found
 
 
@@ -94,7 +97,7 @@ def separate(mixture: Tensor | np.ndarray, sources: Any, interference: Source | 
         out = by_framed_bursts(y, given, kappa if pair else None, noise_var, free, endless)
     else:
         out = endless(y, given, kappa, noise_var)
-    return rescaled(out, scale)
+    return rescaled(unread(y, out), scale)
 
 
 def _endless(pair: bool, method: str, free: Sequence[str], options: dict[str, Any], y: Tensor, given: list[Any], kappa: Any,
@@ -147,9 +150,11 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
 
 
 def _as_any_two(y: Tensor, given: Sequence[Any], kappa: Any, noise_var: Any, out: Separation) -> Separation:
-    """The Separation of a pair; windows whose symbols are lost, or in a part of which more is left than elsewhere, once more as
-    of any two sources, either of which may come in bursts, and what leaves less is kept."""
-    rows = torch.nonzero((out.error_rate > _LOST) | _uneven(y - out.soi - out.interference))[:, 0]
+    """The Separation of a pair; windows whose symbols are lost, or in a part of which more is left than elsewhere, or that are
+    stronger in a part of them, once more as of any two sources, either of which may come in bursts, and what leaves less is
+    kept."""
+    looked = (out.error_rate > _LOST) | _uneven(y - out.soi - out.interference, _UNEVEN) | _uneven(y, _STRONGER)
+    rows = torch.nonzero(looked)[:, 0]
     if not len(rows):
         return out
     other = given[1] if kappa is None else given[1].with_state(gain=kappa)
@@ -161,13 +166,13 @@ def _as_any_two(y: Tensor, given: Sequence[Any], kappa: Any, noise_var: Any, out
     return exchanged(out, rows, again, better)
 
 
-def _uneven(rest: Tensor) -> Tensor:
-    """In which windows, bool [batch], what is left, complex64 [batch, samples], is not noise of one level; in none that are
-    shorter than two parts."""
+def _uneven(rest: Tensor, least: float) -> Tensor:
+    """In which windows, bool [batch], a part of `rest`, complex64 [batch, samples], is `least` times as strong as another; in
+    none that are shorter than two parts."""
     if rest.shape[1] < 2 * _BLOCK:
         return torch.zeros(len(rest), dtype=torch.bool, device=rest.device)
     power = rest[:, :rest.shape[1] // _BLOCK * _BLOCK].abs().square().unflatten(1, (-1, _BLOCK)).mean(2)
-    return power.amax(1) > _UNEVEN * power.amin(1)
+    return power.amax(1) > least * power.amin(1)
 
 
 def found_together(soi: Source, interference: Source, method: str = "auto") -> bool:
@@ -293,8 +298,8 @@ def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var
         options = {"fits": _ECHOED if soi.channel_length else _FITS, "free": sought, **options}
     if undecided:
         name, options = "joint", {"undecided": True, "search": 0}
-    elif trial and name == "joint":
-        options = {"search": 0, **options}
+    elif trial and name in _SEARCHED:
+        options = _SEARCHED[name] | options
     if name == "alpha_rgs" and soi.signal.channel:
         options = {**options, "preset": "white", "tones": 0}       # the search takes pulses for orthogonal
     with torch.inference_mode():

@@ -24,6 +24,11 @@ _GAIN, _DOUBTFUL = 1.0, 6.0     # dB that a given gain may be wrong; where symbo
 _SIGMAS = 3.0           # standard deviations beyond that
 _NAMED = 5              # stretches of samples that a warning names
 _BLOCK = 128            # samples, whose contributions err independently
+# points of an alphabet and decisions expected of each, at least, of which is asked how many are used; share of the expected from
+# which a point is used; share of used points up to which an alphabet is doubted
+_POINTS, _EXPECTED, _USED, _PART = 8, 12.0, 0.1, 0.75
+# of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
+_EDGE, _ROOM, _BINS = 1.1, 0.05, 20
 
 
 def least_quality(soi: Any, of_qpsk: bool = False) -> float:
@@ -57,6 +62,26 @@ def promised(soi: LinearModulation, interference: Source, method: str, gain: flo
     return 10 * np.log10(soi.signal.samples_per_symbol / noise)
 
 
+def noise_beside(left: np.ndarray, own: np.ndarray, where: np.ndarray, soi: Any) -> np.ndarray:
+    """The noise about a linear modulation's band, variance per sample [windows]: as strong as what is left there; 0 where the
+    recording has no room to both sides of the band: a signal found at a wrong carrier offset shows to one side.
+
+    A receiver's filter leaves less noise elsewhere, so that the mixture's quietest part says too little. left: what all sources
+    leave, own: the signal's waveform, complex [samples]; where: see spans."""
+    edge = _EDGE * (1 + soi.signal.rolloff) / 2 / soi.signal.samples_per_symbol
+    out = np.zeros(len(where))
+    for k, (low, high) in enumerate(where.tolist()):
+        window = np.hanning(high - low)
+        f, scale = np.fft.fftfreq(high - low), float(np.mean(window ** 2)) * (high - low)
+        rest, wave = (np.abs(np.fft.fft(x[low:high] * window)) ** 2 / scale for x in (left, own))
+        centre = np.angle(np.sum(wave * np.exp(2j * np.pi * f))) / (2 * np.pi)
+        apart = (f - centre + 0.5) % 1 - 0.5
+        sides = [rest[(side * apart > edge) & (side * apart < edge + max(edge, _ROOM))] for side in (-1, 1)]
+        if min(map(len, sides)) >= _BINS:
+            out[k] = min(np.mean(side) for side in sides)
+    return out
+
+
 def unreliable_windows(sources: list[Source], method: str, quality: np.ndarray, gain: float | np.ndarray,
                        noise_var: Any, of_qpsk: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """As untrusted, of any sources; only of a linear modulation beside one other source a quality is promised. of_qpsk: see
@@ -80,6 +105,21 @@ def broken_warnings(broken: np.ndarray) -> list[str]:
     count = int(np.sum(broken))
     return [f"in {count} of {len(broken)} windows quality lies more than {_BROKEN:g} dB below what gain and noise promise: "
             "timing, carrier offset or the files may be wrong"] if count else []
+
+
+def alphabet_warnings(soi: Any, symbols: np.ndarray) -> list[str]:
+    """Sentences, none or one, on an alphabet of which the decisions of symbols, complex [n], use a part only: another alphabet
+    may fit that part as well (the middle ring of 16QAM is nearly 8PSK, turned). Alphabets of few points are used in part by idle
+    patterns too."""
+    if soi.structure is not Structure.CHAIN or len(soi.signal.alphabet.points) < _POINTS:
+        return []
+    points = soi.signal.alphabet.points.numpy()
+    expected = len(symbols) / len(points)
+    if expected < _EXPECTED:
+        return []
+    used = np.bincount(abs(symbols[:, None] - points).argmin(1), minlength=len(points)) > _USED * expected
+    return [f"the decided symbols use only {used.sum()} of the {len(points)} points of {soi.signal.alphabet.name}: the "
+            "constellation may be another one"] if used.mean() <= _PART else []
 
 
 def lost_warnings(bad: np.ndarray) -> list[str]:

@@ -297,9 +297,14 @@ class _Stream:
         faultless = np.concatenate([np.asarray(r.sources[0].faultless) if r.sources else np.zeros(len(r.quality), bool)
                                     for r in self.inner])
         of_qpsk = any(r.sources and r.sources[0].symbol_sinr_db is None for r in results)
+        where, noise = np.array(self.spans), np.concatenate([r.noise_var for r in results])
+        if self.sps:
+            noise = np.maximum(noise, reliability.noise_beside(self.samples - sum(self.waves), self.waves[0], where, task.soi))
         bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), gains,
-                                                     np.concatenate([r.noise_var for r in results]), of_qpsk)
-        where, warnings = np.array(self.spans), reliability.broken_warnings(broken)
+                                                     noise, of_qpsk)
+        warnings = reliability.broken_warnings(broken)
+        if self.sps and (doubted := reliability.alphabet_warnings(task.soi, symbols)):
+            bad[:], warnings = True, [*doubted, *warnings]
         if self.sps:
             warnings = [*reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where),
                         *warnings]
