@@ -194,6 +194,13 @@ class Ofdm:
         whole: npt.NDArray[np.complex128] = along[apart] * gain.conj()[:, None] * gain
         return self.of_unknowns(self.of_unknowns(whole).conj().T).conj().T if self.pilots else whole
 
+    def centred(self, channel: tuple[complex, ...], centre: float) -> npt.NDArray[np.complex128]:
+        """Each carrier's phase at a sample of the frame, with the channel's: complex128 [carriers], of modulus 1. Divided by
+        it, carriers have a real `gram` over weights that are even about that sample."""
+        gain = self.gains(channel) * np.exp(2j * np.pi * self.carriers * ((centre - self.cyclic_prefix) / self.fft_size))
+        phase: npt.NDArray[np.complex128] = np.exp(1j * np.angle(gain))
+        return phase
+
     def matched(self, channel: tuple[complex, ...], frames: Tensor) -> Tensor:
         """Aᴴ·frames by one transform: complex [..., frame_length] -> complex128 [..., unknowns]."""
         spectrum = torch.fft.fft(self._folded(frames.to(torch.complex128)))[..., torch.from_numpy(self.carriers % self.fft_size)]

@@ -189,7 +189,7 @@ class Ofdm(Source):
 
     def _waves(self, mean: Tensor, plan: FramePlan) -> Tensor:
         """The frames of these unknowns, complex64 [batch, frames, length], where they are sent."""
-        matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=mean.device)
+        matrix = torch.tensor(ofdm_matrix(self.matrix_key), dtype=torch.complex64, device=mean.device)
         return mean @ matrix.T * plan.here[..., None].to(mean.device)
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> Any:
@@ -374,7 +374,13 @@ def _unbiased_filter(matrix_key: Any, cls: tuple[int, int], noise_var: float) ->
     else:
         within = np.arange(signal.frame_length)
         gram = torch.from_numpy(signal.gram(channel, ((within >= low) & (within < high)).astype(float)))
-        filters = signal.made(channel, torch.cholesky_inverse(_root(gram, noise_var)).mT)[:, low:high].conj()
+        if signal.pilots:
+            inverse = torch.cholesky_inverse(_root(gram, noise_var))
+        else:       # real but for phases, which takes a quarter of the time
+            turn = torch.from_numpy(signal.centred(channel, (low + high - 1) / 2))
+            real = (gram * turn[:, None] * turn.conj()).real
+            inverse = torch.cholesky_inverse(_root(real, noise_var)) * turn.conj()[:, None] * turn
+        filters = signal.made(channel, inverse.mT)[:, low:high].conj()
     gain = (filters * matrix.mT).sum(1).real
     gain = gain.clamp(1e-6, 1 - 1e-6)
     full = torch.zeros(matrix.shape[1], signal.frame_length, dtype=torch.complex64)
