@@ -7,7 +7,6 @@ covariance of noise and clean carriers keeps its eigenvectors, computed once per
 """
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from ..signals.framing import frame_pulses
 from ..signals.mixed import subset
 from ..signals.ofdm import ofdm_matrix
+from .kept import kept
 from .sites import Sites
 
 if TYPE_CHECKING:
@@ -29,31 +29,43 @@ _MIN_VAR = 1e-5
 _EDGE, _RINGING = 0.6, 0.047
 
 
-@lru_cache(maxsize=2000)
+@kept
 def _class_tables(matrix_key: tuple[Any, tuple[complex]], cls: tuple[Any, ...],
                   pulse_key: tuple[Any, int], near: tuple[Any, ...], clean: tuple[Any, ...], skip: int,
                   extra: float, smear: float = 0.0) -> list[Tensor]:
     """For one class of frames: (Uy [P, P], UT [P, d+K], UC [P, n], eigenvalues [P]).
 
-    P samples, d near carriers, K symbols, n clean carriers. With W the noise's shape (1; `extra` on the first `skip` samples;
-    and what a resampler smears of frames `smear` times as strong as noise),
+    P samples, d near carriers, K symbols, n clean carriers. With W the noise's shape (see noise_shape),
     W^-1/2·A_C·A_Cᴴ·W^-1/2 = U·diag(eigenvalues)·Uᴴ on the samples present; Uy = Uᴴ·W^-1/2, UT = Uy·[A_D, H], UC = Uy·A_C.
     """
     low, high, *pattern = cls
+    rotate, clean_part, eigenvalues = _clean_basis(matrix_key, low, high, clean, skip, extra, smear)
+    matrix = ofdm_matrix(matrix_key)
+    open_part = np.hstack([matrix[:, list(near)], frame_pulses(pulse_key, pattern, len(matrix))])
+    return [rotate, rotate @ torch.tensor(open_part, dtype=COMPLEX), clean_part, eigenvalues]
+
+
+@kept
+def _clean_basis(matrix_key: tuple[Any, tuple[complex]], low: int, high: int, clean: tuple[Any, ...], skip: int, extra: float,
+                 smear: float) -> list[Tensor]:
+    """(Uy, UC, eigenvalues) of _class_tables, which no symbol changes."""
     matrix = ofdm_matrix(matrix_key)
     period = len(matrix)
-    shape = (np.where(np.arange(period) < skip, extra, 1.0) + smear * smeared(period))[low:high] ** -0.5
-    a = matrix[low:high] * shape[:, None]
-    pulses = frame_pulses(pulse_key, pattern, period)[low:high] * shape[:, None]
-    clean_part = a[:, list(clean)]
+    shape = noise_shape(period, skip, extra, smear)[low:high] ** -0.5
+    clean_part = matrix[low:high, list(clean)] * shape[:, None]
     value, vector = np.linalg.eigh(clean_part @ clean_part.conj().T)
-    out = [np.zeros((period, width), complex) for width in (period, len(near) + pulses.shape[1], len(clean))]
+    out = [np.zeros((period, width), complex) for width in (period, len(clean))]
     out[0][:high - low, low:high] = vector.conj().T * shape
-    out[1][:high - low] = vector.conj().T @ np.hstack([a[:, list(near)], pulses])
-    out[2][:high - low] = vector.conj().T @ clean_part
+    out[1][:high - low] = vector.conj().T @ clean_part
     eigenvalues = np.zeros(period)
     eigenvalues[:high - low] = value.clip(0)
     return [torch.tensor(m, dtype=COMPLEX) for m in out] + [torch.tensor(eigenvalues, dtype=REAL)]
+
+
+def noise_shape(period: int, skip: int, extra: float, smear: float) -> np.ndarray:
+    """The noise on each sample of a frame, float64 [period]: 1; `extra` on the first `skip` samples; and what a resampler smears
+    of frames `smear` times as strong as noise."""
+    return np.where(np.arange(period) < skip, extra, 1.0) + smear * smeared(period)
 
 
 def smeared(period: int) -> np.ndarray:
@@ -82,7 +94,6 @@ class FrameFamily:
         self.settled = self.clean_alphabet.symmetry is not None         # Gaussian ones stay as they are
         self.decides = self.settled or bool(len(near)) and self.near_alphabet.symmetry is not None
         classes, index = torch.unique(plan.index.flatten()[rows], return_inverse=True)
-        key = (plan.pulse_key, tuple(near), tuple(clean), ofdm.delay_spread, extra)
         self.window = rows // plan.frames
         pair, group = torch.unique(self.window * len(classes) + index, return_inverse=True)
         self.order = torch.argsort(group, stable=True).to(device)       # from here on frames are sorted by group
@@ -94,15 +105,12 @@ class FrameFamily:
         window = (pair // len(classes)).to(device)
         smear = _smear_levels(kappa, noise)[window] if ofdm.resampled else torch.zeros_like(window)
         kinds, which = torch.unique((pair % len(classes)).to(device) + len(classes) * smear, return_inverse=True)
-        tables = [[m.to(device) for m in _class_tables(ofdm.matrix_key, plan.classes[int(classes[kind % len(classes)])], *key,
-                                                       10.0 ** (kind // len(classes)) if ofdm.resampled else 0.0)]
-                  for kind in kinds.tolist()]
-        rotate, self.UT, self.UC, self.eigenvalues = (torch.stack([t[i] for t in tables])[which] for i in range(4))
         self.noise, self.kappa = noise[window][:, None], kappa[window][:, None]
         self.cold = self.noise
-        self.UT[:, :, :self.d] *= self.kappa[..., None]                 # columns: kappa·A_D and H
-        self.UC *= self.kappa[..., None]
-        self.received = self._apply(rotate, received[self.rows])
+        shapes = [(plan.classes[int(classes[kind % len(classes)])], 10.0 ** (kind // len(classes)) if ofdm.resampled else 0.0)
+                  for kind in kinds.tolist()]
+        key = (plan.pulse_key, tuple(near), tuple(clean), ofdm.delay_spread, extra)
+        self._prepare(ofdm.matrix_key, shapes, key, which, received[self.rows])
         n = len(rows)
         self.clean_mean = torch.zeros(n, len(clean), dtype=COMPLEX, device=device)
         self.clean_var = torch.ones(len(pair), 1, dtype=REAL, device=device)
@@ -110,6 +118,16 @@ class FrameFamily:
         self.gram: Tensor | None = None
         self.cut = len(clean) == 0
         self.sites = Sites(torch.ones(n, self.d, dtype=REAL, device=device), torch.zeros(n, self.d, dtype=COMPLEX, device=device))
+
+    def _prepare(self, matrix_key: Any, shapes: list[tuple[Any, float]], key: tuple[Any, ...], which: Tensor,
+                 received: Tensor) -> None:
+        """Tables of each group. shapes: (class of frames, smear) of kinds of groups; which: the kind of each group; key: further
+        arguments of _class_tables; received: [n, P]."""
+        tables = [[m.to(received.device) for m in _class_tables(matrix_key, cls, *key, smear)] for cls, smear in shapes]
+        rotate, self.UT, self.UC, self.eigenvalues = (torch.stack([t[i] for t in tables])[which] for i in range(4))
+        self.UT[:, :, :self.d] *= self.kappa[..., None]                 # columns: kappa·A_D and H
+        self.UC *= self.kappa[..., None]
+        self.received = self._apply(rotate, received)
 
     def heated(self, heat: float) -> None:
         """Take the noise as `heat` times what it is, from the next pass on."""
@@ -142,14 +160,8 @@ class FrameFamily:
 
     def evidence(self) -> tuple[Tensor, Tensor]:
         """What the frames say about their K symbols: (precision [n, K, K], information [n, K])."""
-        d, group = self.d, self.group
-        if self.gram is None or self.UC.shape[2]:       # without clean carriers the weights never change
-            self.weight = 1 / (self.noise + self.kappa.square() * self.clean_var * self.eigenvalues)    # [groups, P]
-            self.weighted = self.UT.mH * self.weight[:, None, :]
-            self.gram = (self.weighted @ self.UT)[group]                                                # [n, d+K, d+K]
-        gram = self.gram
-        self.residual = self.received - self._apply(self.UC, self.clean_mean)
-        self.stat = stat = self._apply(self.weighted, self.residual)
+        d = self.d
+        gram, stat = self._products()
         dd, self.dk, kk = gram[..., :d, :d], gram[..., :d, d:], gram[..., d:, d:]
         if d == 0:
             return kk, stat
@@ -157,6 +169,16 @@ class FrameFamily:
         self.near_stat = (stat[:, :d] + self.sites.shift)[..., None]
         self.gain = self.inverse @ self.dk
         return kk - self.dk.mH @ self.gain, stat[:, d:] - (self.gain.mH @ self.near_stat)[..., 0]
+
+    def _products(self) -> tuple[Tensor, Tensor]:
+        """Of near carriers and symbols, the clean carriers being noise: (precision [n, d+K, d+K], information [n, d+K])."""
+        if self.gram is None or self.UC.shape[2]:       # without clean carriers the weights never change
+            self.weight = 1 / (self.noise + self.kappa.square() * self.clean_var * self.eigenvalues)    # [groups, P]
+            self.weighted = self.UT.mH * self.weight[:, None, :]
+            self.gram = (self.weighted @ self.UT)[self.group]
+        self.residual = self.received - self._apply(self.UC, self.clean_mean)
+        self.stat = self._apply(self.weighted, self.residual)
+        return self.gram, self.stat
 
     def update(self, local_mean: Tensor, local_cov: Tensor, damping: float) -> None:
         """Given the symbols' posterior [n, K], [n, K, K]: cavities of the carriers, and their next sites."""

@@ -23,6 +23,7 @@ from ..errors import ParameterError
 from ..inference.decisions import Decisions
 from ..inference.frame_family import COMPLEX, REAL, FrameFamily
 from ..inference.list_search import refine
+from ..inference.open_frames import OpenFrames
 from ..inference.sites import Sites, schedule
 from ..inference.symbol_chain import BlockChain
 from ..signals.carrier import carrier, column
@@ -192,7 +193,8 @@ class _Problem:
         # in frames cut by the window's edge no carrier is clean
         cut = (everything, everything[:0]) if known else (near, clean)
         here, nothing = plan.here.flatten(), (everything[:0], everything[:0])
-        self.families = [FrameFamily(ofdm, plan, torch.nonzero(rows)[:, 0], seen, scale, noise, near, clean, _UNTRUSTED)
+        family = FrameFamily if known else OpenFrames
+        self.families = [family(ofdm, plan, torch.nonzero(rows)[:, 0], seen, scale, noise, near, clean, _UNTRUSTED)
                          for rows, (near, clean) in ((whole & here, (near, clean)), (present & ~whole & here, cut),
                                                      (present & ~here, nothing)) if bool(rows.any())]
         self._symbols(device)

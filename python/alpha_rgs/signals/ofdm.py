@@ -185,6 +185,48 @@ class Ofdm:
         """A with the channel's gain on each carrier, complex128 [frame_length, unknowns]; unit mean power."""
         return self.of_unknowns(self._waves * self.gains(channel))
 
+    def gram(self, channel: tuple[complex, ...], weight: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
+        """Aᴴ·diag(weight)·A, complex128 [unknowns, unknowns], A as `through` gives it, weight of each sample [frame_length]. Two
+        carriers' product depends on their distance alone, so that one transform gives them all."""
+        along = np.fft.fft(self._folded(torch.from_numpy(weight)).numpy()) / len(self.carriers)
+        gain = self.gains(channel)
+        apart = (self.carriers[:, None] - self.carriers) % self.fft_size
+        whole: npt.NDArray[np.complex128] = along[apart] * gain.conj()[:, None] * gain
+        return self.of_unknowns(self.of_unknowns(whole).conj().T).conj().T if self.pilots else whole
+
+    def centred(self, channel: tuple[complex, ...], centre: float) -> npt.NDArray[np.complex128]:
+        """Each carrier's phase at a sample of the frame, with the channel's: complex128 [carriers], of modulus 1. Divided by
+        it, carriers have a real `gram` over weights that are even about that sample."""
+        gain = self.gains(channel) * np.exp(2j * np.pi * self.carriers * ((centre - self.cyclic_prefix) / self.fft_size))
+        phase: npt.NDArray[np.complex128] = np.exp(1j * np.angle(gain))
+        return phase
+
+    def matched(self, channel: tuple[complex, ...], frames: Tensor) -> Tensor:
+        """Aᴴ·frames by one transform: complex [..., frame_length] -> complex128 [..., unknowns]."""
+        spectrum = torch.fft.fft(self._folded(frames.to(torch.complex128)))[..., torch.from_numpy(self.carriers % self.fft_size)]
+        seen = spectrum * torch.from_numpy(self.gains(channel).conj() / np.sqrt(len(self.carriers))).to(frames.device)
+        return seen @ self._joined.to(seen) if self.pilots else seen
+
+    def made(self, channel: tuple[complex, ...], symbols: Tensor) -> Tensor:
+        """A·symbols by one transform: complex [..., unknowns] -> complex128 [..., frame_length]."""
+        each = symbols.to(torch.complex128)
+        each = each @ self._joined.to(each).mT if self.pilots else each
+        spectrum = each.new_zeros(*each.shape[:-1], self.fft_size)
+        gain = torch.from_numpy(self.gains(channel) * (self.fft_size / np.sqrt(len(self.carriers)))).to(each.device)
+        spectrum[..., torch.from_numpy(self.carriers % self.fft_size)] = each * gain
+        body = torch.fft.ifft(spectrum)
+        return torch.cat([body[..., self.fft_size - self.cyclic_prefix:], body], -1)
+
+    @cached_property
+    def _joined(self) -> Tensor:
+        """Which carriers each unknown is on, with what sign: [carriers, unknowns]."""
+        return torch.from_numpy(self.of_unknowns(np.eye(len(self.carriers))))
+
+    def _folded(self, frames: Tensor) -> Tensor:
+        """Frames [..., frame_length] with their prefixes added to where these were copied from: [..., fft_size]."""
+        prefix, body = frames[..., :self.cyclic_prefix], frames[..., self.cyclic_prefix:]
+        return body + torch.nn.functional.pad(prefix, (self.fft_size - self.cyclic_prefix, 0))
+
     def modulate(self, symbols: Tensor) -> Tensor:
         """symbols complex [batch, frames, unknowns] -> complex64 [batch, frames*frame_length]."""
         a = torch.tensor(self.matrix, dtype=torch.complex64)

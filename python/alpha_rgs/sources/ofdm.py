@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Self, cast
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..inference.kept import kept
 from ..inference.linear_model import EVERY, LinearModel, as_complex, some
 from ..signals import Ofdm as Signal
 from ..signals.carrier import carrier, column, rotation
@@ -169,17 +169,28 @@ class Ofdm(Source):
         turn = carrier(self.phase, self.carrier_offset, x)
         frames = plan.cut(x * turn.conj())
         if colour is None:
-            filters, var = plan.kept((float(noise_var), str(x.device)), lambda: _filters(plan, self.matrix_key, float(noise_var),
-                                                                                         x.device))
-            mean = self.signal.unknown_alphabet.mean(plan.grouped(frames, filters), var)
+            mean = self._means(frames, plan, float(noise_var))
         else:
             from .ofdm_coloured import coloured_means
 
             # a burst ends in this window: none beside it will see its cut frames whole
             edges = colour.symbols is not None
             mean = coloured_means(frames, plan, self, noise_var, floor, self.clean_carriers(colour), edges)
-        matrix = torch.tensor(self.matrix, dtype=torch.complex64, device=x.device)
-        return plan.join(mean @ matrix.T * plan.here[..., None].to(x.device)) * turn
+        return plan.join(self._waves(mean, plan)) * turn
+
+    def _means(self, frames: Tensor, plan: FramePlan, noise_var: float, whole: bool = False) -> Tensor:
+        """Posterior means of the unknowns of frames in white noise, complex64 [batch, frames, unknowns]. whole: those of frames
+        that are cut are not wanted."""
+        device = frames.device
+        filters, var = plan.kept((noise_var, str(device), whole),
+                                 lambda: _filters(plan, self.matrix_key, noise_var, device, whole))
+        mean: Tensor = self.signal.unknown_alphabet.mean(plan.grouped(frames, filters), var)
+        return mean
+
+    def _waves(self, mean: Tensor, plan: FramePlan) -> Tensor:
+        """The frames of these unknowns, complex64 [batch, frames, length], where they are sent."""
+        matrix = torch.tensor(ofdm_matrix(self.matrix_key), dtype=torch.complex64, device=mean.device)
+        return mean @ matrix.T * plan.here[..., None].to(mean.device)
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> Any:
         """See Source.draw: random points of the alphabet on data carriers, or Gaussian ones, and random signs of pilots."""
@@ -307,7 +318,9 @@ class Ofdm(Source):
         """See Source.reconstruct. In frames cut by the window's edge, where carriers are underdetermined, x only shrinks."""
         plan = self.plan(x.shape)
         sent = plan.join(plan.here[..., None].expand(-1, -1, plan.length)).to(x.device)
-        return torch.where(plan.whole.to(x.device), self.denoise(x, noise_var), x * sent / (1 + noise_var))
+        turn = carrier(self.phase, self.carrier_offset, x)
+        waves = self._waves(self._means(plan.cut(x * turn.conj()), plan, noise_var, whole=True), plan)
+        return torch.where(plan.whole.to(x.device), plan.join(waves) * turn, x * sent / (1 + noise_var))
 
     def covered(self, other: Any) -> np.ndarray:
         """The power spectrum of `other`, a LinearModulation, at each active carrier, of mean 1 over the band,
@@ -335,24 +348,46 @@ class Ofdm(Source):
         return (self.signal, self.channel)
 
 
-def _filters(plan: FramePlan, matrix_key: Any, noise_var: float, device: torch.device) -> tuple[list[Tensor], Tensor]:
-    """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]."""
-    pairs = [_unbiased_filter(matrix_key, c[:2], noise_var) for c in plan.classes]
+def _filters(plan: FramePlan, matrix_key: Any, noise_var: float, device: torch.device,
+             whole: bool) -> tuple[list[Tensor], Tensor]:
+    """The unbiased filter of each class, a list, and the variances it leaves [batch, frames, carriers]. whole: classes of frames
+    that are cut have those of no samples."""
+    cuts = [c[:2] if not whole or c[1] - c[0] == plan.length else (0, 0) for c in plan.classes]
+    pairs = [_unbiased_filter(matrix_key, cut, noise_var) for cut in cuts]
     return [f.to(device) for f, _ in pairs], torch.stack([v for _, v in pairs]).to(device)[plan.index.to(device)]
 
 
-@lru_cache(maxsize=20000)
+@kept
 def _unbiased_filter(matrix_key: Any, cls: tuple[int, int], noise_var: float) -> tuple[Tensor, Tensor]:
     """(F, var): c + error of variance var = F·x for the samples of one frame in white noise, from the linear estimate of
     unit-power unknowns.
 
-    F complex64 [unknowns, frame_length], var float32 [unknowns]. A cut frame has zero columns outside.
+    F complex64 [unknowns, frame_length], var float32 [unknowns]. A cut frame has zero columns outside. One Cholesky factor, of
+    samples or of unknowns, whichever are fewer.
     """
     low, high, *_ = cls
-    matrix = ofdm_matrix(matrix_key)[low:high]
-    filters = np.linalg.solve(np.eye(high - low) * noise_var + matrix @ matrix.conj().T, matrix).conj().T
-    gain = np.real(np.einsum("kn,nk->k", filters, matrix))
-    gain = np.clip(gain, 1e-6, 1 - 1e-6)
-    full = np.zeros((matrix.shape[1], matrix_key[0].frame_length), complex)
+    signal, channel = matrix_key
+    matrix = torch.from_numpy(ofdm_matrix(matrix_key)[low:high])
+    if high - low < matrix.shape[1]:
+        gram = matrix @ matrix.mH
+        filters = torch.cholesky_solve(matrix, _root(gram, noise_var)).mH
+    else:
+        within = np.arange(signal.frame_length)
+        gram = torch.from_numpy(signal.gram(channel, ((within >= low) & (within < high)).astype(float)))
+        if signal.pilots:
+            inverse = torch.cholesky_inverse(_root(gram, noise_var))
+        else:       # real but for phases, which takes a quarter of the time
+            turn = torch.from_numpy(signal.centred(channel, (low + high - 1) / 2))
+            real = (gram * turn[:, None] * turn.conj()).real
+            inverse = torch.cholesky_inverse(_root(real, noise_var)) * turn.conj()[:, None] * turn
+        filters = signal.made(channel, inverse.mT)[:, low:high].conj()
+    gain = (filters * matrix.mT).sum(1).real
+    gain = gain.clamp(1e-6, 1 - 1e-6)
+    full = torch.zeros(matrix.shape[1], signal.frame_length, dtype=torch.complex64)
     full[:, low:high] = filters / gain[:, None]
-    return torch.tensor(full, dtype=torch.complex64), torch.tensor(1 / gain - 1, dtype=torch.float32)
+    return full, (1 / gain - 1).float()
+
+
+def _root(gram: Tensor, noise_var: float) -> Tensor:
+    """The Cholesky factor of a Gram matrix and noise."""
+    return torch.linalg.cholesky(gram + noise_var * torch.eye(len(gram)))

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..inference.kept import kept
 from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
 from ..signals.mixed import subset
-from ..signals.ofdm import ofdm_matrix
 from ..sources.linear_modulation import LinearModulation
 from ..sources.ofdm import prefix_start
 from ..sources.ofdm_demodulator import by_pilots
@@ -24,6 +24,7 @@ from .levels import amplitude_std, scattered
 _ON_GRID = 1 / 32       # of a sample: frames that lie nearer to whole samples are left there, -27 dB at the band's edge
 _SURE = 0.2             # samples: a delay less certain than this is none
 _RANK = 1e-6            # of the largest eigenvalue: what is less is outside the span of both sources
+_POWER = 30             # steps of the power method, which finds the largest eigenvalue to within a few per cent
 _PAD = 64               # zeros beyond a window's ends
 
 
@@ -118,34 +119,74 @@ def noise_level(y: Tensor, soi: LinearModulation, ofdm: Any) -> tuple[Tensor, Te
     copy, null carriers, less the span of the SOI's pulses). What the model misses counts as noise too. None where both leave no
     such place."""
     plan = ofdm.plan(y.shape, soi)
-    frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())
-    nulls = [_null_space(ofdm.matrix_key, c, plan.pulse_key, ofdm.delay_spread) for c in plan.classes]
-    width = max(q.shape[1] for q in nulls)
-    padded = [torch.nn.functional.pad(q, (0, width - q.shape[1])).mH.to(y.device) for q in nulls]
-    total = plan.grouped(frames, padded).abs().square().sum(-1)
-    count = torch.tensor([q.shape[1] for q in nulls])[plan.index]
-    if bool((count.sum(1) < 8).any()):
+    signal, skip = ofdm.signal, ofdm.delay_spread
+    reached = [k for k, (low, high, *_) in enumerate(plan.classes) if high - max(low, skip) >= plan.length - skip]
+    place = torch.full((len(plan.classes),), -1)
+    place[reached] = torch.arange(len(reached))     # cut frames leave hardly anything
+    place = place[plan.index]
+    whole = place >= 0
+    free = signal.frame_length - skip - signal.unknowns
+    spans = [_reach(ofdm.matrix_key, plan.classes[k], plan.pulse_key, skip)[0].to(y.device) for k in reached]
+    count = torch.tensor([free - span.shape[0] for span in spans] + [0])[place] * whole
+    if not spans or bool((count.sum(1) < 8).any()):
         return None
-    level, error = scattered(total.double(), count.to(y.device))
+    frames = plan.cut(y * carrier(0.0, ofdm.carrier_offset, y).conj())[whole.to(y.device)].to(torch.complex128)
+    rest, _ = _beside(ofdm.matrix_key, skip, frames)
+    left = rest.abs().square().sum(1)
+    for k, span in enumerate(spans):
+        rows = (place[whole] == k).to(y.device)
+        left[rows] -= (rest[rows] @ span.mH).abs().square().sum(1)
+    total = torch.zeros(count.shape, dtype=torch.float64, device=y.device)
+    total[whole.to(y.device)] = left.clamp_min(0)
+    level, error = scattered(total, count.to(y.device))
     error = torch.maximum(error, level / count.sum(1).to(y.device) ** 0.5)       # few frames do not scatter
     return level.float().clamp_min(1e-9), error.float().clamp_min(1e-9)
 
 
-@lru_cache(maxsize=4000)
-def _null_space(matrix_key: Any, cls: tuple[Any, ...],
-                pulse_key: tuple[LinearModulation, int], skip: int) -> Tensor:
-    low, high, *pattern = cls
+def _beside(matrix_key: Any, skip: int, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """(what of whole frames, complex128 [n, frame_length], less their first `skip` samples, no carrier can make; the unknowns
+    that make the rest, [n, unknowns])."""
+    signal, channel = matrix_key
+    root, scale, _ = (part.to(frames.device) for part in _factor(matrix_key, skip))
+    kept_part = frames * (torch.arange(signal.frame_length, device=frames.device) >= skip)
+    seen = signal.matched(channel, kept_part) * scale
+    carriers = torch.cholesky_solve(seen.mT, root).mT * scale
+    made = signal.made(channel, carriers)
+    made[:, :skip] = 0
+    return kept_part - made, carriers
+
+
+@kept
+def _factor(matrix_key: Any, skip: int) -> list[Tensor]:
+    """Of A less its first `skip` rows, with columns scaled to unit energy: (Cholesky factor of Aᴴ·A [n, n], the scale of each
+    column [n], the largest eigenvalue of A·Aᴴ)."""
+    signal, channel = matrix_key
+    gram = torch.from_numpy(signal.gram(channel, (np.arange(signal.frame_length) >= skip).astype(float)))
+    energy = gram.diagonal().real
+    scale = energy.clamp_min(_RANK * energy.max()) ** -0.5
+    along = torch.ones(len(gram), dtype=gram.dtype)
+    for _ in range(_POWER):
+        along = gram @ along
+        along /= along.norm()
+    scaled = gram * scale[:, None] * scale + _RANK ** 2 * torch.eye(len(gram))
+    return [torch.linalg.cholesky(scaled), scale, (gram @ along).norm()]
+
+
+@kept
+def _reach(matrix_key: Any, cls: tuple[Any, ...], pulse_key: tuple[LinearModulation, int], skip: int) -> list[Tensor]:
+    """An orthonormal basis, complex128 [k, frame_length], of what no carrier can make and the SOI's pulses can, in a class of
+    whole frames. A small eigenvalue of A·Aᴴ + H·Hᴴ is one of H·(I + Hᴴ·(A·Aᴴ)⁺·H)⁻¹·Hᴴ beside the carriers."""
     period = matrix_key[0].frame_length
-    low = max(low, skip)
-    if high - low < period - skip:      # only whole frames: cut ones leave hardly anything
-        return torch.zeros(period, 0, dtype=torch.complex64)
-    span = np.hstack([ofdm_matrix(matrix_key), frame_pulses(pulse_key, pattern, period)])[low:high]
+    pulses = torch.from_numpy(frame_pulses(pulse_key, cls[2:], period).T.copy())
+    pulses[:, :skip] = 0
+    rest, carriers = _beside(matrix_key, skip, pulses)
+    shared = torch.eye(len(pulses), dtype=pulses.dtype) + carriers @ carriers.mH
+    rest = torch.linalg.solve_triangular(torch.linalg.cholesky(shared), rest, upper=False)
     # by torch: scipy's decompositions can exhaust the stack of a thread that is not the main one
-    values, vectors = torch.linalg.eigh(torch.from_numpy(span @ span.conj().T))
-    free = vectors[:, values <= _RANK * values[-1]].numpy()
-    out = np.zeros((period, free.shape[1]), complex)
-    out[low:high] = free
-    return torch.tensor(out, dtype=torch.complex64)
+    values, vectors = torch.linalg.eigh(rest @ rest.mH)
+    strongest = torch.maximum(_factor(matrix_key, skip)[2], torch.linalg.matrix_norm(pulses @ pulses.mH, 2))
+    seen = values > _RANK * strongest
+    return [(vectors[:, seen] * values[seen] ** -0.5).mH @ rest]
 
 
 def phase_and_kappa(y: Tensor, soi: LinearModulation, ofdm: Any, noise_var: Any) -> Any:
