@@ -131,8 +131,8 @@ def _dispatched(y: Tensor, given: list[Any], pair: bool, method: str, kappa: Any
         if kappa is None and given[1].structure is not Structure.CHAIN:
             kappa = given[1].state.gain
         out = _separate_pair(y, given[0], given[1], method=method, kappa=kappa, noise_var=noise_var, free=free, **options)
-        out = replace(out, sources=pair_estimates(y, out))
-        if method in ("auto", "joint") and not (options or free) and by_itself(given[1]):
+        out = replace(out, sources=pair_estimates(y, given, out))
+        if method in ("auto", "joint") and not options and by_itself(given[1]):
             out = _as_any_two(y, given, kappa, noise_var, out)
         if options or method not in ("auto", "joint", "alpha_rgs") or given[1].in_packets() is None:
             return out

@@ -79,9 +79,9 @@ class Separation:
 
 
 def mapped(out: Separation, change: Callable[..., Any]) -> Separation:
-    """A Separation, or a part of one, each of whose tensors [batch, ...] is change(tensor)."""
+    """A Separation, or a part of one, each of whose tensors or arrays [batch, ...] is change(it)."""
     def walk(value: Any) -> Any:
-        if torch.is_tensor(value):
+        if torch.is_tensor(value) or isinstance(value, np.ndarray):
             return change(value) if value.ndim else value
         if isinstance(value, dict):
             return {name: walk(v) for name, v in value.items()}

@@ -98,13 +98,14 @@ def separation(y: Tensor, estimates: list[Estimate], rest: Tensor, noise: Tensor
                       estimates)
 
 
-def pair_estimates(y: Tensor, out: Separation) -> list[Estimate]:
+def pair_estimates(y: Tensor, sources: Sequence[Source], out: Separation) -> list[Estimate]:
     """The Estimates of a linear modulation and of what it was separated from, whose symbols nobody asked for."""
-    first = Estimate(out.soi, y - out.interference, out.quality, State(), State(), out.symbols, out.llrs,
+    states = [resolved(source, out.estimated, role).state for source, role in zip(sources, ("", "interference_"))]
+    first = Estimate(out.soi, y - out.interference, out.quality, states[0], State(), out.symbols, out.llrs,
                      symbol_sinr_db=out.quality)
     error = (y - out.soi - out.interference).abs().square().mean(1)
     sinr = 20 * torch.log10(out.kappa.clamp_min(1e-9)) - 10 * torch.log10(error.clamp_min(1e-18))
-    return [first, Estimate(out.interference, y - out.soi, sinr, State(gain=out.kappa))]
+    return [first, Estimate(out.interference, y - out.soi, sinr, replace(states[1], gain=out.kappa))]
 
 
 def chain_estimate(y: Tensor, wanted: Any, out: Separation, gain: Tensor) -> Estimate:

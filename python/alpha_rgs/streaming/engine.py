@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import options as checks
 from ..errors import ParameterError
 from ..separators import BRIEF
-from ..separators.base import Separation, joined, mapped, silenced
+from ..separators.base import Separation, joined, left_over, mapped, silenced
 from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
 from .interruption import Interrupted, Interruptible, shared_out
@@ -251,13 +251,17 @@ class Engine:
     def _mended(self, job: Job, windows: Tensor, part: Separation) -> Separation:
         """A job's part of a Separation; what does not fit its other windows is separated once more."""
         task = job.task
-        if task.tracker or not task.several:
+        if not any("carrier_offset" in source.unknown for source in task.sources) or windows.shape[1] < task.longest:
             return part
 
-        def again(rows: Tensor, carriers: Mapping[int, Tensor]) -> Separation:
-            return self._interruptible(partial(task.separate, carriers=carriers), windows[rows], job.start[rows.numpy()])
+        def level(out: Separation, rows: Tensor) -> Tensor:
+            return left_over(windows[rows], out)
 
-        return mended(part, task.sources, windows.shape[1], again)
+        def again(rows: Tensor, carriers: Mapping[int, Tensor]) -> Separation:
+            tracked = {"carrier_offset": carriers[0]} if task.tracker and 0 in carriers else None
+            return self._interruptible(partial(task.separate, carriers=carriers), windows[rows], job.start[rows.numpy()], tracked)
+
+        return mended(part, task.sources, windows.shape[1], level, again)
 
     def _followed(self, job: Job, windows: Tensor, part: Separation) -> Separation:
         """A job's part of a Separation, aligned with its stream; what does not fit the stream is separated once more."""

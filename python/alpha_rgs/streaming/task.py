@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -107,6 +107,8 @@ class Task:
             for k, offset in carriers.items():
                 sources[k] = replace(sources[k], carrier_offset=offset)
             return separate(windows[rows], sources, method=self.method, noise_var=noise_var, start=start[rows], **options)
+        if 1 in carriers:
+            other = replace(cast(Any, other), carrier_offset=carriers[1])
         return separate(windows[rows], first, other, self.method, kappa, noise_var, start[rows], **options)
 
     def ordered(self, out: Any) -> Any:

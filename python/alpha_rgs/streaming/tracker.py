@@ -22,8 +22,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 
-from ..separators.base import Separation, finite
+from ..separators.base import Separation, exchanged, finite, mapped
 from ..sources.linear_modulation import NUISANCES
 
 _BELIEVED = 3.0         # dB of quality below which a window says nothing: of QPSK in noise, every thirteenth bit is wrong
@@ -253,19 +254,15 @@ class Tracker:
         other = again(rows, known)
         hopeless = np.maximum(other.quality, out.quality[rows]) < _BELIEVED     # a gap: the rest of the stream knows better
         keep = other.quality > out.quality[rows] - np.where(agrees[rows], 0, np.where(hopeless, np.inf, _PREFERRED))
-        begin, rows, taken = seen.start[rows], rows[keep], {}
-        for f in fields(out):
-            value = getattr(out, f.name)
-            if isinstance(value, np.ndarray):
-                taken[f.name] = value.copy()
-                taken[f.name][rows] = getattr(other, f.name)[keep]
-        estimated = dict(out.estimated)
+        parts = [mapped(part, torch.as_tensor) for part in (out, other)]
+        taken = mapped(exchanged(parts[0], torch.as_tensor(rows), parts[1], torch.as_tensor(keep)), lambda value: value.numpy())
+        begin, rows, estimated = seen.start[rows], rows[keep], dict(out.estimated)
         for key, value in estimated.items():
             if np.ndim(value) and key in other.estimated | known:
                 new = other.estimated[key] if key in other.estimated else known[key] - (key == "timing") * begin
                 estimated[key] = value.copy()
                 estimated[key][rows] = np.broadcast_to(new, (len(keep), *value.shape[1:]))[keep]
-        out = replace(out, estimated=estimated, **taken)
+        out = replace(taken, estimated=estimated)
         return out, self._seen(out, seen.start.astype(np.int64))
 
     def _pauses(self, out: Any) -> np.ndarray:
