@@ -174,18 +174,25 @@ def _pair_again(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any,
         return one_by_one(y, sources, (noise_var,), lambda y, sources, noise_var: _pair_again(
             y, sources, name, noise_var, options, free, pair))
     tried: list[Separation] = []
-    for k, source in enumerate(sources):
-        if source.intermittent and source.structure is not Structure.FRAMES and not options and not free:
-            for out, explained in _while_quiet(y, sources, k, noise_var):
-                weakest = min(float(torch.as_tensor(e.state.gain)) ** 2 for e in out.sources)
-                if explained and float(left_over(y, out)) < _MUCH * weakest:
-                    return out
-                tried.append(out)
+    for out, explained in _in_gaps(y, sources, noise_var) if not options and not free else ():
+        if explained:
+            return out
+        tried.append(out)
     if _estimated_linear_pair(sources, name):
         tried.append(by_hypotheses(y, sources, name, noise_var, options, free))
     else:
         tried.append(attempt(y, sources, name, noise_var, options, free, pair, backwards=True))
     return min(tried, key=lambda out: float(left_over(y, out)))
+
+
+def _in_gaps(y: Tensor, sources: Sequence[Source], noise_var: Any) -> Iterator[tuple[Separation, bool]]:
+    """Separations of one window of two sources, each of which may pause, the stronger one first, and whether each explains it."""
+    gains, _ = initial_levels(y, sources, [source.state.gain for source in sources], noise_var)
+    for k in sorted(range(2), key=lambda k: -float(gains[k])):
+        if sources[k].intermittent and sources[k].structure is not Structure.FRAMES:
+            for out, explained in _while_quiet(y, sources, k, noise_var):
+                weakest = min(float(torch.as_tensor(e.state.gain)) ** 2 for e in out.sources)
+                yield out, explained and float(left_over(y, out)) < _MUCH * weakest
 
 
 def _while_quiet(y: Tensor, sources: Sequence[Source], k: int, noise_var: Any) -> Iterator[tuple[Separation, bool]]:
