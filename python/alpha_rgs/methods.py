@@ -4,8 +4,8 @@ block's choices."""
 
 OPTIONS = {
     "joint": ("passes", "damping", "heat", "search", "thorough", "undecided", "fits", "free", "callback"),
-    "alpha_rgs": ("preset", "evaluations", "levels", "tones", "amortised", "steps", "iterations", "omega_ratio", "omega", "step",
-                  "seed", "callback"),
+    "alpha_rgs": ("preset", "evaluations", "levels", "tones", "mend", "amortised", "steps", "iterations", "omega_ratio", "omega",
+                  "step", "seed", "callback"),
     "amortised": (),
     "lmmse": ("covariance", "callback"),
     "matched_filter": ("callback",),

@@ -186,11 +186,14 @@ class _Search:
         return {row: (out, own, reported[row] | spread) for row, (out, own, spread) in best.items()}
 
     def _refined(self, row: int, own: LinearModulation, out: Separation) -> tuple[LinearModulation, dict[str, float]]:
-        """refine_sync of one window; Gaussian carriers are noise to it."""
+        """refine_sync of one window; Gaussian carriers are noise to it. As it was where the symbols say nothing of it."""
         if self.interference.structure is not Structure.FRAMES or self.interference.decided or self.echoed:
-            return refine_sync(self.y[row], own, out, self._free(own))
-        alone = replace(out, interference=torch.zeros_like(out.interference))
-        return refine_sync(self.y[row], own, alone, self._free(own), self.interference.select(slice(row, row + 1)))
+            found = refine_sync(self.y[row], own, out, self._free(own))
+        else:
+            alone = replace(out, interference=torch.zeros_like(out.interference))
+            found = refine_sync(self.y[row], own, alone, self._free(own), self.interference.select(slice(row, row + 1)))
+        values = [torch.as_tensor(getattr(found[0], key)) for key in self.sought]
+        return found if all(bool(torch.isfinite(value).all()) for value in values) else (own, {})
 
     def _solved(self, starts: dict[int, LinearModulation], floor: float, trial: bool) -> dict[int, Separation]:
         """{row: SOI} -> {row: Separation}; floor: of the noise, relative to the weaker source."""
