@@ -9,11 +9,13 @@ import pytest
 import torch
 from alpha_rgs import Engine, options, separate, separate_stream
 from alpha_rgs.errors import ParameterError
-from alpha_rgs.methods import OPTIONS
+from alpha_rgs.methods import OPTIONS, WHOLE_SYMBOLS
 from alpha_rgs.separators.api import METHODS
 from alpha_rgs.separators.basis import Options as BasisOptions
 from alpha_rgs.separators.joint import Options as JointOptions
+from alpha_rgs.sources.base import Structure
 from alpha_rgs.sources.mixtures import draw, paper_priors
+from alpha_rgs.sources.registry import KINDS
 from alpha_rgs.sources.toml import to_toml
 
 SOI, OFDM = paper_priors(symbols=None)
@@ -111,6 +113,12 @@ def test_the_command_says_the_same(tmp_path, value):
     message = refused(["--sir-db"], options.decibels, "--sir-db", float(value))
     result = commands.run("simulate", "-o", tmp_path / "out", "--sir-db", value)
     commands.fails(result, message)
+
+
+def test_kinds_that_ask_for_whole_symbols_are_those_that_the_engine_separates_symbol_by_symbol():
+    """They are written down once more for blocks, which must not load torch."""
+    chains = {kind: cls() for kind, cls in KINDS.items() if cls.structure is Structure.CHAIN}
+    assert WHOLE_SYMBOLS == {kind: source.signal.samples_per_symbol for kind, source in chains.items()}
 
 
 def test_the_names_of_options_are_those_of_the_methods():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The methods' names and those of their options, for whoever must know them before the engine is loaded: the command's help, the
-block's choices."""
+"""What the command's help and the blocks know of the engine before it is loaded: the names of methods and of their options, and
+which kinds of sources ask for windows of whole symbols."""
 
 OPTIONS = {
     "joint": ("passes", "damping", "heat", "search", "thorough", "undecided", "fits", "free", "callback"),
@@ -12,5 +12,6 @@ OPTIONS = {
     "basis": ("variant", "inner_steps", "step", "levels", "seed", "init", "noise", "callback"),
     "reverse_diffusion": ("deterministic", "seed", "callback"),
 }
+WHOLE_SYMBOLS = {"linear-modulation": 16}       # samples per symbol where a file says none
 METHODS = tuple(OPTIONS)
 OFFERED = ("auto", "joint", "alpha_rgs", "amortised", "lmmse", "matched_filter")        # others are references, for studies

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, field
 
+from alpha_rgs.methods import WHOLE_SYMBOLS
 from alpha_rgs.options import rate, whole
 
 from .settings import prior_table
@@ -80,12 +81,13 @@ def in_samples(prior):
 
 
 def samples_per_symbol(soi):
-    """Of a prior in samples, or of the prior file at a path; 0 for one that is no linear modulation."""
+    """Of a prior in samples, or of the prior file at a path; 0 for one that does not ask for windows of whole symbols."""
     if isinstance(soi, str):
         table = prior_table(soi)
-        if "symbol_rate" in table and table.get("kind") == "linear-modulation":
+        usual = WHOLE_SYMBOLS.get(str(table.get("kind")), 0)
+        if usual and "symbol_rate" in table:
             raise ValueError(f"{soi}: symbol_rate: is in Hz; set samp_rate, the sample rate of the stream")
-        sps = table.get("samples_per_symbol", 16) if table.get("kind") == "linear-modulation" else 0
+        sps = table.get("samples_per_symbol", usual) if usual else 0
     else:
         sps = in_samples(soi).symbol_period
     if isinstance(sps, bool) or not isinstance(sps, (int, float)) or sps != int(sps) or sps < 0:

@@ -53,7 +53,7 @@ def prior_table(path):
     of [source]. Raises ValueError where it is no TOML.
     """
     table = toml_file(os.path.join(path, "prior.toml") if os.path.isdir(path) else path)
-    source = table.get("source") if table.get("kind") == "diffusion" else None
+    source = table.get("source")
     return source if isinstance(source, dict) else table
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from alpha_rgs import separate
 from alpha_rgs.errors import CapabilityError, ParameterError
+from alpha_rgs.inference.toeplitz import ToeplitzInverse
 from alpha_rgs.separators.reverse_diffusion import SCHEDULE, levels
-from alpha_rgs.separators.stationary_lmmse import ToeplitzInverse
 from alpha_rgs.signals import LinearModulation as LinearSignal
 from alpha_rgs.signals import Ofdm as OfdmSignal
 from alpha_rgs.sources import LinearModulation, Ofdm

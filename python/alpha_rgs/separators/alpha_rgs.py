@@ -35,8 +35,8 @@ def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any
     colour, options evaluations=4, tones=None, amortised=None (a learned prior of the interference, asked first: amortised.py);
     "white": Newton steps under white smoothing (newton.py), options steps=3, iterations=60, omega_ratio=1, tones=None; "paper":
     white smoothing as published, options iterations=20000, step=(5e-3, 1e-6), omega=None (kappa²), seed=0. tones: of the
-    search (lattice_search.py); 0: none. mend: whether decisions beside a stationary fitted interference are
-    mended (error_events.py), but by "paper". Raises CapabilityError, ParameterError."""
+    search (lattice_search.py); 0: none. mend: whether decisions beside an interference that its autocorrelation
+    describes are mended (error_events.py), but by "paper". Raises CapabilityError, ParameterError."""
     require(soi, Structure.CHAIN, "signal of interest", "alpha_rgs")
     preset = preset or ("fast" if interference.takes_basis else "white")
     if preset not in PRESETS:
@@ -47,8 +47,7 @@ def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any
     symbols, var, estimate, count = solve(y / gain, soi, interference, ratio, (noise_var[:, None] / gain.square()),
                                           callback=callback, **options)
     least = None
-    if (mend and preset != "paper" and interference.fitted and not interference.learned and interference.frame_period == 1
-            and not soi.signal.channel):
+    if mend and preset != "paper" and interference.by_autocorrelation and not soi.signal.channel:
         symbols, var, estimate, least = _mended(y / gain, symbols, soi, interference, ratio, noise_var[:, None] / gain.square())
     s = gain * estimate
     kept = interference_estimate(y - s, interference, kappa, noise_var)

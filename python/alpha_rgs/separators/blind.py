@@ -76,7 +76,7 @@ class _Search:
     def best(self) -> dict[int, Found]:
         """{row: what is best of all starts}; further starts only where nothing is clear."""
         ways = {row: self._starts(row) for row in range(len(self.y))}
-        fitted = self.interference.fitted
+        fitted = self.interference.by_autocorrelation
         trial = fitted or self.interference.structure is Structure.FRAMES
         best: dict[int, Found] = {}
         while ways:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..inference.toeplitz import ToeplitzInverse
 from ..sources.base import Source
 from ..sources.linear_modulation import LinearModulation
-from .stationary_lmmse import ToeplitzInverse
+from .stationary_lmmse import FLOOR
 
 _MOST = 6               # symbols of an error event
 _REACH = 16             # symbols to either side that join one
@@ -24,7 +25,6 @@ _PASSES = 20            # error events that are mended in a window
 _BESIDE = 1.5           # times the alphabet's least distance: points that an error event leads to
 _NEAR = 257             # samples over which R is compared with what is left
 _LEAST = 0.1            # of R: what is left there at least, that it is compared with
-_FLOOR = 1e-6           # noise relative to the SOI's power, at least: gaps in the spectrum leave nothing to invert
 
 
 def improved(y: Tensor, decided: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor
@@ -49,7 +49,7 @@ class _Window:
         self.alphabet, self.points = soi.signal.alphabet, soi.signal.alphabet.points.to(device)
         self.own = (decided[0, :, None] - self.points).abs().argmin(-1)                     # which points are decided
         covariance = kappa ** 2 * interference.autocorrelation(np.arange(samples))
-        covariance[0] += max(noise, _FLOOR)
+        covariance[0] += max(noise, FLOOR)
         inverse = ToeplitzInverse(covariance)
         pulses = soi.modulate(torch.eye(count, dtype=y.dtype, device=device), samples).cpu().numpy().astype(complex)    # Hᵀ
         white = inverse(pulses)                                                             # (R⁻¹·H)ᵀ

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .base import Separation, doubted
+from .base import Separation
 from .estimate import Estimate
 
 _LEAST = 16             # zeros in a row, samples: quantised noise of a quarter of a step has such a run once in a million samples
@@ -33,30 +33,24 @@ def unread(y: Tensor, out: Separation) -> Separation:
     if not bool(some.any()):
         return out
     estimates = [_opened(estimate, holes) for estimate in out.sources]
-    llrs, quality = out.llrs, out.quality
-    if llrs is not None and llrs.shape[1]:
-        share = _share(llrs, None, holes)
-        llrs, quality = doubted(llrs, share), _lowered(quality, share)
-    return replace(out, llrs=llrs, quality=quality, sources=estimates)
+    first = estimates[0]
+    return replace(out, llrs=out.llrs if first.llrs is None else first.llrs, quality=first.quality.float(), sources=estimates)
 
 
 def _opened(estimate: Estimate, holes: Tensor) -> Estimate:
     """An Estimate with open symbols in `holes`, bool [batch, samples]."""
     if estimate.llrs is None or not estimate.llrs.shape[1]:
         return estimate
-    share = _share(estimate.llrs, estimate.at, holes)
-    sinr = estimate.symbol_sinr_db
-    return replace(estimate, llrs=doubted(estimate.llrs, share), symbol_sinr_db=None if sinr is None else _lowered(sinr, share))
+    lost = _lost(estimate.llrs, estimate.at, holes)
+    llrs, sinr = torch.where(lost[..., None], 0.0, estimate.llrs), estimate.symbol_sinr_db
+    # an open symbol's error is as strong as the symbol
+    return replace(estimate, llrs=llrs, symbol_sinr_db=None if sinr is None else -10 * torch.log10(
+        10 ** (-sinr / 10) + lost.float().mean(1)))
 
 
-def _share(llrs: Tensor, at: Tensor | None, holes: Tensor) -> Tensor:
-    """The share of wrong bits of each symbol, [batch, symbols]: a half in holes. at: samples; None: symbols of one period."""
+def _lost(llrs: Tensor, at: Tensor | None, holes: Tensor) -> Tensor:
+    """Which symbols lie in holes, bool [batch, symbols]. at: samples; None: symbols of one period."""
     samples, count = holes.shape[1], llrs.shape[1]
     if at is None:
         at = ((torch.arange(count, device=llrs.device) + 0.5) * samples / count).expand(len(holes), -1)
-    return 0.5 * holes.gather(1, at.nan_to_num().long().clamp(0, samples - 1)).to(llrs)
-
-
-def _lowered(quality: Tensor, share: Tensor) -> Tensor:
-    """dB [batch]: an open symbol's error is as strong as the symbol."""
-    return -10 * torch.log10(10 ** (-quality / 10) + 2 * share.mean(1))
+    return holes.gather(1, at.nan_to_num().long().clamp(0, samples - 1))

@@ -7,9 +7,7 @@ and s = H·a at its known timing, covariance C_ss = H·Hᴴ,
 So frame offsets play no part: one filter serves all windows. This is the LMMSE of Jayashankar et al. (2023) as its figures
 have it (MSE -10.2, -3.8, -0.6 dB at -3, -12, -24 dB); C_ss averaged over timings too would cost 1.2 dB at -3 dB.
 
-The inverse of a Hermitian Toeplitz matrix follows from its first column x (Gohberg and Semencul, 1972):
-    T⁻¹ = (L·Lᴴ - U·Uᴴ)/x₀,    L, U lower triangular Toeplitz of (x₀, x₁, ..., x_{n-1}) and (0, x̄_{n-1}, ..., x̄₁)
-so that a filter costs one Levinson recursion and some FFTs, instead of a dense inverse.
+That inverse costs one Levinson recursion and some FFTs (inference/toeplitz.py).
 """
 from __future__ import annotations
 
@@ -18,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import solve_toeplitz
 from torch import Tensor
 
+from ..inference.toeplitz import ToeplitzInverse
 from ..signals.carrier import carrier, column, rotation
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
@@ -86,20 +84,3 @@ def _filters(autocorrelation: bytes, ratio: float, noise: float, signal: Any, ti
     whitened = ToeplitzInverse(r)(pulses).conj()                # rows: (R⁻¹·h)ᴴ
     covariance = np.linalg.inv(whitened @ pulses.T + np.eye(len(pulses)))
     return torch.tensor(covariance @ whitened, dtype=torch.complex64), torch.tensor(np.diag(covariance).real, dtype=torch.float32)
-
-
-class ToeplitzInverse:
-    """v -> T⁻¹·v for the Hermitian Toeplitz matrix with this first column, complex128 [n]; v complex [batch, n]."""
-
-    def __init__(self, first_column: np.ndarray) -> None:
-        n = self.n = len(first_column)
-        x = solve_toeplitz(first_column, np.eye(n, 1)[:, 0])
-        self.scale = x[0].real
-        self.lower, self.upper = (np.fft.fft(c, 2 * n) for c in (x, np.r_[0, x[:0:-1].conj()]))
-
-    def _product(self, spectrum: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return np.fft.ifft(spectrum * np.fft.fft(v, 2 * self.n))[:, :self.n]
-
-    def __call__(self, v: Any) -> np.ndarray:
-        lower, upper = (self._product(f, self._product(f.conj(), v)) for f in (self.lower, self.upper))
-        return (lower - upper) / self.scale

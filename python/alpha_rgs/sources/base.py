@@ -377,3 +377,8 @@ class Source(ABC):
     def frame_period(self) -> int:
         """Samples after which its delay repeats; 0 where it does not."""
         return 0
+
+    @property
+    def by_autocorrelation(self) -> bool:
+        """Whether its autocorrelation is all that is known of it: stationary Gaussian noise, fitted to a recording."""
+        return self.fitted and not self.learned and self.frame_period == 1
