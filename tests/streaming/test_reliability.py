@@ -70,9 +70,9 @@ def test_a_dense_alphabet_is_judged_by_the_scale_of_its_quality():
     """Where quality is that of QPSK of the same error rate, right windows of 16QAM were named unreliable."""
     qam = from_dict({"kind": "linear-modulation", "constellation": "16qam", "samples_per_symbol": 8})
     other = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 5})
-    quality = np.array([7.0, 5.0])
-    own, _ = reliability.unreliable_windows([qam, other], "joint", quality, 1.0, np.array([0.1, 0.1]))
-    same, _ = reliability.unreliable_windows([qam, other], "joint", quality, 1.0, np.array([0.1, 0.1]), of_qpsk=True)
+    quality, told = np.array([7.0, 5.0]), np.array([0.03, 0.03])
+    own, _ = reliability.unreliable_windows([qam, other], "joint", quality, told, 1.0, np.array([0.1, 0.1]))
+    same, _ = reliability.unreliable_windows([qam, other], "joint", quality, told, 1.0, np.array([0.1, 0.1]), of_qpsk=True)
     assert own.tolist() == [True, True] and same.tolist() == [False, True]
 
 
@@ -94,6 +94,18 @@ def test_an_alphabet_of_which_a_part_is_used_is_doubted():
     assert not reliability.alphabet_warnings(soi, rng.choice(points, 600))
     assert not reliability.alphabet_warnings(soi, rng.choice(ring, 60))             # too few to tell
     assert not reliability.alphabet_warnings(TRUE, np.full(600, TRUE.signal.alphabet.points[0]))
+
+
+def test_symbols_that_another_alphabet_fits_better_are_named():
+    """16QAM taken for QPSK has errors that never cross a threshold: nothing else shows that the bits are another signal's."""
+    rng = np.random.default_rng(3)
+    noise = 0.1 * rng.normal(size=(1000, 2)) @ [1, 1j]
+    many = replace(TRUE, signal=replace(TRUE.signal, constellation="16qam")).signal.alphabet.points.numpy()
+    assert "16qam" in reliability.alphabet_warnings(TRUE, rng.choice(many, 1000) + noise)[0]
+    points = TRUE.signal.alphabet.points.numpy()
+    tone = 0.5 * np.exp(2j * np.pi * 0.0137 * np.arange(1000))
+    for errors in (noise, tone, tone + noise, 5 * noise):
+        assert not reliability.alphabet_warnings(TRUE, rng.choice(points, 1000) + errors)
 
 
 def test_8psk_told_as_16qam_is_named_in_a_stream():

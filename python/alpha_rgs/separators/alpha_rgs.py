@@ -52,10 +52,12 @@ def alpha_rgs(y: Any, soi: Any, interference: Any, kappa: Tensor, noise_var: Any
     s = gain * estimate
     kept = interference_estimate(y - s, interference, kappa, noise_var)
     # a wrong symbol is taken up by the interference but for about a quarter of its power (measured, -6 … -18 dB):
-    # what the two leave over beyond the noise shows it; 1.1, since the noise is only known to some per cent
+    # what the two leave over beyond the noise shows it; 1.1, since the noise is only known to some per cent. What a signal that
+    # is not listed leaves scatters the symbols as well: their variance tells that already
     excess = ((y - s - kept).abs().square().mean(1, keepdim=True) - 1.1 * noise_var[:, None]).clamp_min(0) / gain.square()
-    out = soft_output(soi, symbols, var, 4 * excess, soi=s, interference=kept, evaluations=count, kappa=kappa,
-                      noise_var=noise_var)
+    seen = (var - noise_var[:, None] / gain.square() / soi.signal.samples_per_symbol).clamp_min(0)
+    out = soft_output(soi, symbols, var, 4 * (excess - seen).clamp_min(0), soi=s, interference=kept, evaluations=count,
+                      kappa=kappa, noise_var=noise_var)
     if least is not None:
         out.llrs = torch.copysign(torch.minimum(out.llrs.abs(), least), out.llrs)
     return out

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import CapabilityError
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
+from .error_shape import shaped
 
 if TYPE_CHECKING:
     from ..signals.constellations import Constellation
@@ -280,7 +281,9 @@ def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetecte
         quality = -10 * torch.log10(var.mean(1))
         if factor is None:
             var = (var * local_scale(prior.signal.alphabet, symbols, var)).clamp_min(1e-6)
-    out = Separation(symbols=symbols, llrs=prior.signal.alphabet.llrs(symbols, var).float(), quality=quality, **rest)
+    alphabet = prior.signal.alphabet
+    llrs = shaped(alphabet, symbols, var, alphabet.llrs(symbols, var).float())
+    out = Separation(symbols=symbols, llrs=llrs, quality=quality, **rest)
     return out if undetected_error_power is None else _besides(out, _SHOWN * undetected_error_power.float().sqrt(), _LOST)
 
 

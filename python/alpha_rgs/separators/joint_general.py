@@ -22,6 +22,7 @@ from ..signals.mixed import parts_of
 from ..sources.base import Demodulated, Source
 from ..sources.linear_modulation import LinearModulation
 from .base import Separation, doubted, expected_near, soft_output, variance_scale
+from .error_shape import shaped
 
 if TYPE_CHECKING:
     from ..inference.linear_mixture import Unknowns
@@ -153,6 +154,9 @@ class _System:
             scale = variance_scale(alphabet, soft.to(torch.complex64), error.float(), model.dimensions)
             var = var * scale[:, None, None].clamp_min(1.0)
         demodulated = Demodulated(*model.decode(unknowns.mean, var))
+        if alphabet.symmetry is not None and demodulated.llrs.shape[:2] == soft.shape:
+            scattered = as_complex(unknowns.mean, var)[1][:, places].float()
+            demodulated = replace(demodulated, llrs=shaped(alphabet, demodulated.symbols, scattered, demodulated.llrs))
         if len(self.models) > 1 and demodulated.llrs.shape[1]:
             share = _SPREAD * expected_near(demodulated.llrs, _REACH, ~demodulated.at.isnan())
             demodulated = replace(demodulated, llrs=doubted(demodulated.llrs, share))

@@ -18,6 +18,7 @@ from ..inference.sites import Sites, schedule
 from ..sources.base import Structure
 from ..sources.linear_modulation import LinearModulation
 from .base import Separation, interference_estimate, require, soft_output, variance_scale
+from .error_shape import shaped
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
 _MIN_VAR = 1e-6
@@ -56,7 +57,8 @@ def joint_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     if alphabet.name in ("bpsk", "qpsk"):       # each part is a bit, with an error of its own
         amplitude = alphabet.points.real.abs()[0]
         bits = alphabet.bits_per_symbol
-        out.llrs = (2 * amplitude * soft / error.clamp_min(1e-6))[..., :bits].float()
+        llrs = (2 * amplitude * soft / error.clamp_min(1e-6))[..., :bits].float()
+        out.llrs = shaped(alphabet, symbols, error.sum(-1).float().clamp_min(1e-6), llrs)
     return out
 
 

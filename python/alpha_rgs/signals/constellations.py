@@ -118,14 +118,18 @@ class Constellation:
         second = p @ self.points.to(x.device).abs().square().to(p.dtype)
         return mean, (second - mean.abs().square()).clamp_min(0)
 
-    def llrs(self, x: Tensor, var: float | Tensor) -> Tensor:
-        """log P(bit 0 | x)/P(bit 1 | x): x complex [..., n], var real -> real [..., n, bits_per_symbol]."""
+    def llrs(self, x: Tensor, var: float | Tensor, shape: float | Tensor = 2.0) -> Tensor:
+        """log P(bit 0 | x)/P(bit 1 | x): x complex [..., n], var real -> real [..., n, bits_per_symbol].
+
+        shape: of errors e whose density is as exp(-(|e|²/var)^(shape/2)): 2, Gaussian, or more, bounded rather; broadcastable to
+        x."""
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
-        if self.name == "qpsk":
+        power = torch.as_tensor(shape, dtype=x.real.dtype, device=x.device) / 2
+        if self.name == "qpsk" and bool((power == 1).all()):
             return torch.view_as_real(x) * (2 * 2 ** 0.5 / var)[..., None]
-        if self.name == "bpsk":
+        if self.name == "bpsk" and bool((power == 1).all()):
             return (4 * x.real / var)[..., None]
-        metric, out = -self._distance(x) / var[..., None], []
+        metric, out = -(self._distance(x) / var[..., None]) ** power[..., None], []
         for b in range(self.bits_per_symbol):
             one = self.labels[:, b].to(x.device)
             out.append(metric[..., ~one].logsumexp(-1) - metric[..., one].logsumexp(-1))
@@ -175,10 +179,12 @@ class DifferentialPsk(Constellation):
         code = self._code.to(symbols.device)[torch.diff(at, dim=-1, prepend=torch.zeros_like(at[..., :1])) % self.symmetry]
         return (code[..., None] // weights % 2).flatten(-2).to(torch.uint8)
 
-    def llrs(self, x: Tensor, var: float | Tensor) -> Tensor:
+    def llrs(self, x: Tensor, var: float | Tensor, shape: float | Tensor = 2.0) -> Tensor:
         """As Constellation.llrs, of the phase steps: P(step q) = Σ_a P(a_k = q·a)·P(a_{k-1} = a), symbols independent given x."""
         var = torch.as_tensor(var, dtype=x.real.dtype, device=x.device).clamp_min(_TINY)
-        log = torch.log_softmax(-self._distance(x) / var[..., None], -1)[..., self._point.to(x.device)]     # by steps
+        power = torch.as_tensor(shape, dtype=x.real.dtype, device=x.device) / 2
+        metric = -(self._distance(x) / var[..., None]) ** power[..., None]
+        log = torch.log_softmax(metric, -1)[..., self._point.to(x.device)]     # by steps
         known = torch.full_like(log[..., :1, :], -torch.inf)
         known[..., 0] = 0
         before = torch.cat([known, log[..., :-1, :]], -2)

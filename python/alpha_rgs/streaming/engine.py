@@ -23,6 +23,8 @@ from ..separators.base import Separation, joined, left_over, mapped, silenced
 from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
 from .interruption import Interrupted, Interruptible, shared_out
+from .lock import Lock, Predicted
+from .locked import Locked
 from .neighbours import mended
 from .task import Task
 
@@ -189,20 +191,23 @@ class Engine:
         """Separate, the batch cut in as many parts as there are threads: its small operations do not fill several. Where they are
         few, threads would only wait for the interpreter. known: of the SOI, name -> [n], where other than the task's; fitted.
         finished: called with the number of windows that are done; where they are slow, the batch is cut in parts of _FEWEST."""
-        if known:
-            known = {key: torch.from_numpy(value) for key, value in known.items()}
+        given = {key: torch.from_numpy(value) for key, value in known.items()} if known else None
+        return self._shared_out(task, partial(task.separate, windows, start, given), len(windows), finished)
 
+    def _shared_out(self, task: Task, separate: Callable[[slice], Separation], count: int,
+                    finished: Callable[[int], None] | None = None) -> Separation:
+        """As _share_out; separate(rows): of some of so many windows."""
         def solve(rows: slice) -> Separation:
             if all(job.task.given_up for job in self._solving):
                 raise Interrupted
-            out = self._interruptible(task.separate, windows, start, known, rows)
+            out = self._interruptible(separate, rows)
             if finished:
                 finished(rows.stop - rows.start)
             return out
 
-        most = len(windows) // _FEWEST
+        most = count // _FEWEST
         parts = 1 if task.method in BRIEF else most if finished and task.slow else min(self._threads, most)
-        edges = np.linspace(0, len(windows), max(parts, 1) + 1).astype(int)
+        edges = np.linspace(0, count, max(parts, 1) + 1).astype(int)
         pieces = list(map(slice, edges[:-1].tolist(), edges[1:].tolist()))
         if len(pieces) == 1:
             return solve(pieces[0])
@@ -218,8 +223,12 @@ class Engine:
         task, samples = batch[0].task, batch[0].windows.shape[1]
         for job in batch:
             job.task.longest = max(job.task.longest, samples)
-        if len(batch) > 1 and any((job.task.memory or job.task.tracker) and samples < job.task.longest for job in batch):
+        if len(batch) > 1 and any(job.task.lock or (job.task.memory or job.task.tracker) and samples < job.task.longest
+                                  for job in batch):
             self._one_by_one(batch)             # each caller has its own memory
+            return
+        if task.lock and samples == task.longest:
+            self._solve_locked(batch[0], task.lock)
             return
         given, lost = _filled(np.concatenate([job.windows for job in batch]))
         windows = torch.from_numpy(given).to(self.device)
@@ -248,6 +257,35 @@ class Engine:
                 job.future.set_exception(error)
             at = rows.stop
 
+    def _solve_locked(self, job: Job, lock: Lock) -> None:
+        """Solve a job whose sources are predicted from window to window once they were found."""
+        task, (given, lost) = job.task, _filled(job.windows)
+        windows = torch.from_numpy(given).to(self.device)
+
+        def piece(rows: np.ndarray) -> Job:
+            return replace(job, windows=job.windows[rows], start=job.start[rows])
+
+        def search(rows: np.ndarray) -> Separation:
+            out = self._share_out(task, windows[rows], job.start[rows], finished=task.finished)
+            return self._mended(piece(rows), windows[rows], out)
+
+        def predict(rows: np.ndarray, predicted: Predicted) -> Separation:
+            return self._shared_out(task, partial(task.separate_predicted, windows[rows], predicted), len(rows), task.finished)
+
+        def finish(rows: np.ndarray, out: Separation, searched: bool) -> Separation:
+            sound = np.flatnonzero(~lost[rows])
+            if len(sound):
+                task.remember(out, int(sound[-1]), int(job.start[rows[sound[-1]]]), windows.shape[1])
+            part = _silent(piece(rows), lost[rows], out)
+            part = self._followed(piece(rows), windows[rows], _rows(part, slice(None)), searched)
+            return mapped(_silent(piece(rows), lost[rows], part), torch.as_tensor)
+
+        try:
+            out = Locked(lock, windows, job.start, lost, not task.several, search, predict, finish).solved()
+            job.future.set_result(task.ordered(_rows(out, slice(None))))
+        except Exception as error:
+            job.future.set_exception(error)
+
     def _mended(self, job: Job, windows: Tensor, part: Separation) -> Separation:
         """A job's part of a Separation; what does not fit its other windows is separated once more."""
         task = job.task
@@ -263,8 +301,9 @@ class Engine:
 
         return mended(part, task.sources, windows.shape[1], level, again)
 
-    def _followed(self, job: Job, windows: Tensor, part: Separation) -> Separation:
-        """A job's part of a Separation, aligned with its stream; what does not fit the stream is separated once more."""
+    def _followed(self, job: Job, windows: Tensor, part: Separation, searched: bool = True) -> Separation:
+        """A job's part of a Separation, aligned with its stream; what does not fit the stream is separated once more, where it
+        was searched."""
         if not job.task.tracker:
             return part
 
@@ -274,7 +313,7 @@ class Engine:
         if windows.shape[1] < job.task.longest:         # its SOI was as the tracker had it: what is found is the interference's
             names = {key: f"interference_{key}" for key in NUISANCES}
             part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
-        return job.task.tracker.follow(part, job.start, again)
+        return job.task.tracker.follow(part, job.start, again if searched else None)
 
 
 def _filled(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..separators.error_shape import log_likelihood
+from ..signals.constellations import constellation
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
 from ..synchronization.levels import NOISE_FLOOR, scattered
@@ -27,6 +30,10 @@ _BLOCK = 128            # samples, whose contributions err independently
 # points of an alphabet and decisions expected of each, at least, of which is asked how many are used; share of the expected from
 # which a point is used; share of used points up to which an alphabet is doubted
 _POINTS, _EXPECTED, _USED, _PART = 8, 12.0, 0.1, 0.75
+_COMMON = ("qpsk", "8psk", "16qam", "64qam")    # alphabets that symbols may be of instead
+# log likelihood, of all symbols and for each, by which they must fit better; symbols that are asked, at most
+_SURELY, _EACH, _ASKED = 30.0, 0.05, 4096
+_FEW = 0.01             # told share of wrong bits below which a window is trusted whatever its quality
 # of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
 _EDGE, _ROOM, _BINS = 1.1, 0.05, 20
 
@@ -82,14 +89,16 @@ def noise_beside(left: np.ndarray, own: np.ndarray, where: np.ndarray, soi: Any)
     return out
 
 
-def unreliable_windows(sources: list[Source], method: str, quality: np.ndarray, gain: float | np.ndarray,
-                       noise_var: Any, of_qpsk: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """As untrusted, of any sources; only of a linear modulation beside one other source a quality is promised. of_qpsk: see
+def unreliable_windows(sources: list[Source], method: str, quality: np.ndarray, error_rate: np.ndarray,
+                       gain: float | np.ndarray, noise_var: Any, of_qpsk: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """As untrusted, of any sources; only of a linear modulation beside one other source a quality is promised. error_rate: what
+    is told of each window, [windows]: symbols that err much, but never by enough, are to be trusted. of_qpsk: see
     least_quality."""
     first = sources[0]
     if first.structure is not Structure.CHAIN or of_qpsk or len(sources) > 2:
         return ~(quality > least_quality(first, of_qpsk)), np.zeros(len(quality), bool)
-    return untrusted(first, sources[1], method, quality, gain, noise_var)
+    bad, broken = untrusted(first, sources[1], method, quality, gain, noise_var)
+    return bad & (broken | ~(error_rate < _FEW)), broken
 
 
 def untrusted(soi: Any, interference: Source, method: str, quality: np.ndarray, gain: float | np.ndarray,
@@ -107,19 +116,40 @@ def broken_warnings(broken: np.ndarray) -> list[str]:
             "timing, carrier offset or the files may be wrong"] if count else []
 
 
+def strange_warnings(strange: np.ndarray) -> list[str]:
+    """Sentences, none or one, on windows that are unlike those about them, bool [windows]; see lock.py."""
+    count = int(np.sum(strange))
+    return [f"in {count} of {len(strange)} windows the sources leave much more than in the others: samples may be missing there, "
+            "or a source comes, goes or changes"] if count else []
+
+
 def alphabet_warnings(soi: Any, symbols: np.ndarray) -> list[str]:
-    """Sentences, none or one, on an alphabet of which the decisions of symbols, complex [n], use a part only: another alphabet
-    may fit that part as well (the middle ring of 16QAM is nearly 8PSK, turned). Alphabets of few points are used in part by idle
-    patterns too."""
-    if soi.structure is not Structure.CHAIN or len(soi.signal.alphabet.points) < _POINTS:
+    """Sentences, none or one, on soft symbols, complex [n], that another alphabet fits: one of which the told one's points are a
+    part (16QAM taken for QPSK), or a part of the told one, of which decisions use no other points (the middle ring of 16QAM is
+    nearly 8PSK, turned). Alphabets of few points are used in part by idle patterns too."""
+    if soi.structure is not Structure.CHAIN:
         return []
-    points = soi.signal.alphabet.points.numpy()
-    expected = len(symbols) / len(points)
-    if expected < _EXPECTED:
+    alphabet, symbols = soi.signal.alphabet, symbols[symbols != 0]     # of windows that say nothing they are 0
+    if other := _fitting_better(alphabet, symbols):
+        return [f"the symbols are much likelier those of {other} than of {alphabet.name}: the constellation may be another one"]
+    expected = len(symbols) / len(alphabet.points)
+    if len(alphabet.points) < _POINTS or expected < _EXPECTED:
         return []
+    points = alphabet.points.numpy()
     used = np.bincount(abs(symbols[:, None] - points).argmin(1), minlength=len(points)) > _USED * expected
-    return [f"the decided symbols use only {used.sum()} of the {len(points)} points of {soi.signal.alphabet.name}: the "
-            "constellation may be another one"] if used.mean() <= _PART else []
+    return [f"the decided symbols use only {used.sum()} of the {len(points)} points of {alphabet.name}: the constellation may be "
+            "another one"] if used.mean() <= _PART else []
+
+
+def _fitting_better(alphabet: Any, symbols: np.ndarray) -> str | None:
+    """The alphabet of more points than `alphabet` that fits soft symbols far better, whatever the shape of errors; or None."""
+    seen = torch.from_numpy(np.asarray(symbols[:_ASKED], np.complex64))
+    if len(seen) < _EXPECTED * 4 or not np.isfinite(symbols).all():
+        return None
+    least = log_likelihood(alphabet, seen) + max(_SURELY, _EACH * len(seen))
+    others: list[Any] = [constellation(name) for name in _COMMON]
+    others = [other for other in others if len(other.points) > len(alphabet.points)]
+    return next((other.name for other in others if log_likelihood(other, seen, False) > least), None)
 
 
 def lost_warnings(bad: np.ndarray) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import collections
 import math
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +23,8 @@ from . import reliability
 from .engine import Engine
 from .resampling import inside, plan, restored, touched
 from .symbol_rates import at_true_rates
+from .task import Count, Task
 from .tracker import symbols_before
-
-if TYPE_CHECKING:
-    from .task import Task
 
 
 def windows_for(sources: Any) -> Any:
@@ -157,7 +154,7 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
         stream = _Stream(samples, task, window, hop, lost)
         jobs = stream.jobs(batch)
         if progress:
-            task.finished = _Count(progress, len(stream.starts))
+            task.finished = Count(progress, len(stream.starts))
         for i in range(len(jobs) + 2):          # two in flight: the engine never waits for the caller
             if i < len(jobs):
                 flying.append((jobs[i], task.submit(stream.cut(jobs[i]), jobs[i])))
@@ -171,19 +168,6 @@ def _separated(samples: np.ndarray, sources: Any, interference: Source | None, w
         if engine is None:
             own.close()
     return stream.result(time.perf_counter() - began)
-
-
-class _Count:
-    """Counts windows that several threads solve, and reports each."""
-
-    def __init__(self, report: Callable[[int, int], Any], total: int) -> None:
-        self.report, self.done, self.total, self.lock = report, 0, total, threading.Lock()
-        report(0, total)
-
-    def __call__(self, windows: int) -> None:
-        with self.lock:
-            self.done = min(self.done + windows, self.total)
-            self.report(self.done, self.total)
 
 
 def _check_window(soi: LinearModulation, window: int, hop: int) -> None:
@@ -300,17 +284,20 @@ class _Stream:
         where, noise = np.array(self.spans), np.concatenate([r.noise_var for r in results])
         if self.sps:
             noise = np.maximum(noise, reliability.noise_beside(self.samples - sum(self.waves), self.waves[0], where, task.soi))
-        bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), gains,
-                                                     noise, of_qpsk)
+        told = np.concatenate([np.asarray(r.error_rate) for r in self.judged])
+        bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), told,
+                                                     gains, noise, of_qpsk)
         warnings = reliability.broken_warnings(broken)
+        if task.lock:
+            strange = np.isin(self.starts, task.lock.strange)
+            bad, warnings = bad | strange, [*reliability.strange_warnings(strange), *warnings]
         if self.sps and (doubted := reliability.alphabet_warnings(task.soi, symbols)):
             bad[:], warnings = True, [*doubted, *warnings]
         if self.sps:
             warnings = [*reliability.gain_warnings(self.samples, self.waves[0], task.soi, results[0].method, quality, where),
                         *warnings]
         return StreamResult(
-            self.waves[0], np.asarray(sum(self.waves[1:])), symbols, quality,
-            np.concatenate([np.asarray(r.error_rate) for r in self.judged]), _sir_db(gains, kappas, quality),
+            self.waves[0], np.asarray(sum(self.waves[1:])), symbols, quality, told, _sir_db(gains, kappas, quality),
             float(np.mean(np.concatenate([r.noise_var for r in results]))), results[0].method, results[0].evaluations,
             {k: np.concatenate([r.estimated[k] for r in results if k in r.estimated]) for k in results[0].estimated}, seconds,
             tracker.clock_offset if tracker else None, settled, [sources[k] for k in task.order], self.window, self.hop,

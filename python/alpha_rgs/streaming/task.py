@@ -2,6 +2,7 @@
 """One caller's task for the engine, and what was estimated from its stream so far."""
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.toml import load_in_samples, sources_of
+from .lock import Lock, Predicted, lockable
 from .tracker import Tracker
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Task:
         self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
+        self.lock = Lock(self.sources) if lockable(self.sources) else None
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
@@ -111,6 +114,15 @@ class Task:
             other = replace(cast(Any, other), carrier_offset=carriers[1])
         return separate(windows[rows], first, other, self.method, kappa, noise_var, start[rows], **options)
 
+    def separate_predicted(self, windows: Tensor, predicted: Predicted, rows: slice) -> Separation:
+        """A Separation of some windows, complex64 tensor [n, samples], of sources that were predicted."""
+        noise = predicted.noise_var if self.noise_var is None else self.noise_var
+        sources = [source.select(rows) for source in predicted.sources]
+        if self.several:
+            return separate(windows[rows], sources, method=self.method, noise_var=noise, **self.options)
+        kappa = sources[1].state.gain if self.kappa is None else self.kappa
+        return separate(windows[rows], sources[0], sources[1], self.method, kappa, noise, **self.options)
+
     def ordered(self, out: Any) -> Any:
         """The Separation with its sources in the order in which the caller named them."""
         if self.order == sorted(self.order) or len(out.sources) != len(self.order):
@@ -132,6 +144,19 @@ class Task:
         """Nobody waits for this task's windows any more: those that wait are cancelled, those that are being separated are left
         as soon as no other task's are among them. Their Futures raise CancelledError. Nothing can be submitted afterwards."""
         self.engine.give_up(self)
+
+
+class Count:
+    """Counts windows that several threads solve, and reports each."""
+
+    def __init__(self, report: Callable[[int, int], Any], total: int) -> None:
+        self.report, self.done, self.total, self.lock = report, 0, total, threading.Lock()
+        report(0, total)
+
+    def __call__(self, windows: int) -> None:
+        with self.lock:
+            self.done = min(self.done + windows, self.total)
+            self.report(self.done, self.total)
 
 
 def _order(sources: Any) -> Any:

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stream whose sources were found stays found: SEARCH, LOCKED, SEARCH.
+
+To search sources in each window anew costs ten to a hundred times what it costs to separate them once they are known, and one
+window in twenty or so is found wrongly. So the first windows are searched; then each source's nuisances are predicted
+(tracks.py), the next windows are separated as if all were known, and what they leave says how far the prediction was off: one
+Gauss-Newton step for all sources at once, with the waveforms themselves as derivatives. Half as many windows are predicted at
+once as there are windows to predict them from.
+
+A window is astray whose residual is much stronger than that of the windows before, or whose symbols are much worse: a gap, a
+slip, a source that vanished. It is searched, as without a lock. Where many windows are astray, the lock is lost.
+"""
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..separators.base import Separation
+from ..sources.base import Source, Structure
+from .tracks import Noted, Track
+
+SEARCHED = 8            # windows that are searched before anything is predicted
+_LEAST, _TOGETHER = 4, 32       # windows that are predicted at once, and from which they are predicted, at least; at most
+# times the power that good windows leave, from which a window is astray: locked ones leave at most 1.06 times, and a sample
+# dropped, a signal gone or 1 dB more leave 2 to 1000 times (DESIGN.md, 5)
+_ASTRAY = 1.35
+_STRANGE = 3.0          # times that power, from which a window that was searched is not believed: a half of it is another's
+_WORSE = 3.0            # dB of quality under that of good windows, likewise; unless it is more than
+_CLEAR = 12.0           # dB, where quality itself is known to some dB only, and the residual says more
+_GOOD = 4.0             # dB of quality from which a window is good
+_REMEMBERED = 32        # windows whose residual and quality are remembered
+_WHOLE = 1e-3           # samples that the delay of frames may lie off a whole one: windows are not shifted by less
+_TRACKED = ("delay", "phase", "carrier_offset", "gain")
+
+
+def lockable(sources: Sequence[Any]) -> bool:
+    """Whether the nuisances of all sources go on from window to window, and something is not known of them beforehand."""
+    steady = all(source.structure in (Structure.CHAIN, Structure.FRAMES) and not source.own_levels and len(source.parts) == 1
+                 and source.in_packets() is None and not getattr(source, "channel_length", None) and not source.learned
+                 for source in sources)
+    return steady and any(_open(source) for source in sources)
+
+
+def _open(source: Source) -> tuple[str, ...]:
+    """Fields of its State that are tracked: those that are not known."""
+    return tuple(name for name in _TRACKED if name in source.state_names and getattr(source.state, name) is None)
+
+
+def _period(source: Any) -> float:
+    return float(source.symbol_period or source.frame_period)
+
+
+def _turns(source: Any) -> int:
+    if source.alphabet_rotation:
+        return round(2 * math.pi / source.alphabet_rotation)
+    reader = source.demodulator()
+    symmetry = getattr(getattr(source.signal, "alphabet", None), "symmetry", None) or 1
+    return max(symmetry, reader.ambiguity if reader else 1)
+
+
+@dataclass
+class Predicted:
+    """sources: as each of n windows sees them, all known; states: of each, field -> float64 [n]; noise_var: per sample."""
+
+    sources: list[Any]
+    states: list[dict[str, np.ndarray]]
+    noise_var: float
+
+
+@dataclass
+class Corrected:
+    """states: of each source (field -> value, field -> standard deviation), float64 [n]; phases are those of the windows' middle.
+    left: the power that all sources leave once they are corrected so, [n]."""
+
+    states: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
+    left: np.ndarray
+
+
+class Lock:
+    """Of one stream. sources: as they were given, in the order of a Separation's; see lockable."""
+
+    def __init__(self, sources: Sequence[Any]) -> None:
+        self.sources = list(sources)
+        self.tracks = [Track(_period(source), _turns(source), _open(source)) for source in sources]
+        self._left: deque[float] = deque(maxlen=_REMEMBERED)
+        self._quality: deque[float] = deque(maxlen=_REMEMBERED)
+        self._noise: deque[float] = deque(maxlen=_REMEMBERED)
+        self.good = 0                           # windows noted since the lock was lost
+        self.before: dict[str, Any] = {}        # what windows that were searched reported
+        self.strange: list[int] = []            # first samples of windows that leave much more than others, however separated
+
+    @property
+    def reach(self) -> int:
+        """How many windows can be predicted now; 0 while the sources must be searched."""
+        return min(max(self.good // 2, _LEAST), _TOGETHER) if self.good >= _LEAST else 0
+
+    def predicted(self, starts: np.ndarray, samples: int) -> Predicted | None:
+        """The sources in windows of so many samples that begin at `starts`, int [n]; None where frames do not begin at whole
+        samples, so that windows would have to be shifted."""
+        middle, own, states = starts + (samples - 1) / 2, [], []
+        for source, track in zip(self.sources, self.tracks):
+            seen = source.at(torch.from_numpy(starts.astype(np.int64 if source.structure is Structure.FRAMES else np.float64)))
+            values = track.at(middle)
+            if "phase" in values:
+                offset = values.get("carrier_offset", np.broadcast_to(_number(source.state.carrier_offset), len(starts)))
+                values["phase"] = values["phase"] - 2 * np.pi * offset * (middle - starts)
+            if "delay" in values:
+                delay = (values["delay"] - starts) % track.period
+                if source.structure is Structure.FRAMES:
+                    if float(np.abs(delay - np.round(delay)).max()) > _WHOLE + 1 / 16:
+                        return None
+                    delay = np.round(delay) % track.period
+                values["delay"] = delay
+            states.append(values)
+            own.append(seen.with_state(**{name: _tensor(value, source, name) for name, value in values.items()}))
+        return Predicted(own, states, float(np.median(self._noise)))
+
+    def astray(self, left: np.ndarray, quality: np.ndarray) -> np.ndarray:
+        """Which windows, bool [n], do not go on as those before; left: the power that all sources leave [n]; quality, dB [n]."""
+        worse = ~(quality > min(float(np.median(self._quality)) - _WORSE, _CLEAR))
+        return (left > _ASTRAY * np.median(self._left)) | worse
+
+    def corrected(self, y: Tensor, out: Separation) -> Corrected:
+        """What windows y, complex64 [n, samples], say of the states that they were separated with."""
+        return _corrected(y, out, self.sources, self.tracks)
+
+    def note(self, out: Separation, starts: np.ndarray, samples: int, seen: Corrected, believed: np.ndarray) -> None:
+        """Learn from windows of so many samples that were separated. believed: which, bool [n]."""
+        for k, start in enumerate(starts.tolist()):
+            if not believed[k]:
+                continue
+            for track, (values, deviations) in zip(self.tracks, seen.states):
+                own = {name: float(value[k]) for name, value in values.items()}
+                if "delay" in own:
+                    own["delay"] += start
+                track.note(Noted(start + (samples - 1) / 2, own, {name: float(d[k]) for name, d in deviations.items()}))
+            self._left.append(float(seen.left[k]))
+            self._quality.append(float(out.quality[k]))
+            self._noise.append(float(out.noise_var[k]))
+            self.good += 1
+
+    def suspect(self, starts: np.ndarray, left: np.ndarray) -> None:
+        """Keep in `strange` which of these windows leave too much, having been separated as well as they can be."""
+        if self._left:
+            self.strange += starts[left > _STRANGE * np.median(self._left)].tolist()
+
+    def lose(self) -> None:
+        """Search again."""
+        for track in self.tracks:
+            track.forget()
+        for kept in (self._left, self._quality, self._noise):
+            kept.clear()
+        self.good = 0
+
+
+def good(quality: np.ndarray) -> np.ndarray:
+    """Which windows of a search are good, bool [n]: those that are nearly as good as the best."""
+    return np.asarray((quality > _GOOD) & (quality > np.nanmax(quality) - _WORSE))
+
+
+def _number(value: Any) -> float:
+    return 0.0 if value is None else float(torch.as_tensor(value).reshape(-1)[0])
+
+
+def _tensor(values: np.ndarray, source: Source, name: str) -> Tensor:
+    whole = name == "delay" and source.structure is Structure.FRAMES
+    return torch.from_numpy(np.round(values).astype(np.int64) if whole else np.asarray(values, np.float64))
+
+
+def _corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequence[Track]) -> Corrected:
+    """The states that windows were separated with, and one Gauss-Newton step from what they leave."""
+    n, half = y.shape[1], (y.shape[1] - 1) / 2
+    edge = min(2 * max(source.memory for source in sources), n // 8)
+    inner = slice(edge, n - edge)
+    names, columns = _derivatives(out, sources, tracks, inner)
+    jacobian = torch.view_as_real(torch.stack(columns, 2)).movedim(-1, 1).flatten(1, 2)       # [windows, 2·samples, unknowns]
+    rest = y.to(torch.complex128) - sum(torch.as_tensor(e.waveform) for e in out.sources)
+    rest = torch.view_as_real(rest[:, inner]).movedim(-1, 1).flatten(1, 2)
+    scale = jacobian.square().sum(1).sqrt().clamp_min(1e-30)
+    jacobian = jacobian / scale[:, None]
+    normal = jacobian.mT @ jacobian + 1e-9 * torch.eye(len(names), dtype=torch.float64)
+    step = torch.linalg.solve(normal, jacobian.mT @ rest[..., None])
+    left = (rest - (jacobian @ step)[..., 0]).square().mean(1)              # of a real part
+    step, spread = step[..., 0] / scale, torch.linalg.inv(normal).diagonal(dim1=1, dim2=2) / scale.square()
+    deviation = (left[:, None] * spread).sqrt()
+    states = []
+    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
+        values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(y)).clone()
+                  for name in track.fields}
+        deviations = {name: torch.zeros(len(y), dtype=torch.float64) for name in track.fields}
+        if "phase" in values:
+            offset = estimate.state.carrier_offset
+            values["phase"] += 2 * math.pi * half * torch.as_tensor(0.0 if offset is None else offset).double()
+        for column, (number, name) in enumerate(names):
+            if number == k:
+                values[name], deviations[name] = values[name] + step[:, column], deviation[:, column]
+        states.append(({name: v.numpy() for name, v in values.items()}, {name: d.numpy() for name, d in deviations.items()}))
+    return Corrected(states, 2 * left.numpy())
+
+
+def _derivatives(out: Separation, sources: Sequence[Any], tracks: Sequence[Track], inner: slice
+                 ) -> tuple[list[tuple[int, str]], list[Tensor]]:
+    """([(number of a source, field)], the derivative of the mixture by it, complex128 [windows, samples of `inner`])."""
+    names, columns = [], []
+    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
+        wave = torch.as_tensor(estimate.waveform).to(torch.complex128)
+        n = wave.shape[1]
+        slope = torch.fft.ifft(2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64) * torch.fft.fft(wave))
+        gain = torch.as_tensor(estimate.state.gain).double().reshape(-1, 1).clamp_min(1e-30)
+        ramp = 2 * math.pi * (torch.arange(n) - (n - 1) / 2)
+        made = {"phase": 1j * wave, "carrier_offset": 1j * ramp * wave, "delay": -slope, "gain": wave / gain}
+        for name in track.fields:
+            if name == "delay" and sources[k].structure is Structure.FRAMES:
+                continue                                    # whole samples: windows are not shifted
+            names.append((k, name))
+            columns.append(made[name][:, inner])
+    return names, columns
+
+
+def reported(predicted: Predicted, before: dict[str, Any], pair: bool, kappa: Tensor) -> dict[str, Tensor]:
+    """`estimated` of windows that were predicted, under the names that those before reported (`before`)."""
+    count, out = len(kappa), {}
+    for k, (source, values) in enumerate(zip(predicted.sources, predicted.states)):
+        for field, own in source.state_names.items():
+            if field in values:
+                roles = (f"interference_{own}" if pair else f"{own}_{k + 1}", own)[0 if k or not pair else 1:]
+                name = next((role for role in roles if role in before and role not in out), None)
+                if name is not None:
+                    out[name] = torch.from_numpy(np.asarray(values[field], float))
+    out |= {"kappa": kappa, "noise_var": torch.full((count,), predicted.noise_var)} if "kappa" in before else {}
+    for name, value in before.items():          # what nobody predicts stays as it was
+        if name not in out:
+            last = torch.as_tensor(value)[-1:]
+            out[name] = last.expand(count, *last.shape[1:]).clone()
+    return out
+
+
+def with_reports(out: Separation, predicted: Predicted, before: dict[str, Any], pair: bool) -> Separation:
+    """The Separation of predicted windows, as if they had been searched."""
+    known = reported(predicted, before, pair, torch.as_tensor(out.kappa))
+    return replace(out, estimated={name: known[name] for name in before})

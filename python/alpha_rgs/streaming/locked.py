@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The windows of a job of a stream that may be locked: searched, predicted, and searched again where that fails."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..separators.base import Separation, exchanged, joined, left_over, mapped
+from .lock import SEARCHED, Corrected, Lock, Predicted, good, with_reports
+
+_LOST = 4               # one window in so many, astray, is no glitch: the lock is lost at the first of them
+
+Search = Callable[[np.ndarray], Separation]                     # rows -> windows searched, of tensors
+Separate = Callable[[np.ndarray, Predicted], Separation]        # rows, prediction -> windows separated as predicted, of tensors
+
+
+class Locked:
+    """A job. lock: of its stream; y: complex64 [n, samples]; starts: int [n], their first samples; lost: bool [n], windows of
+    which nothing is to be learnt. search: of windows of which nothing is known, by rows; separate: of windows that were
+    predicted; finish(rows, Separation, whether they were searched) -> the Separation, aligned with the stream: called once for
+    every window, in order."""
+
+    def __init__(self, lock: Lock, y: Tensor, starts: np.ndarray, lost: np.ndarray, pair: bool, search: Search,
+                 separate: Separate, finish: Callable[[np.ndarray, Separation, bool], Separation]) -> None:
+        self.lock, self.y, self.starts, self.lost, self.pair = lock, y, starts, lost, pair
+        self.search, self.separate, self.finish = search, separate, finish
+
+    def solved(self) -> Separation:
+        """The Separation of all windows, of tensors."""
+        parts: list[Separation] = []
+        at, searched = 0, SEARCHED
+        while at < len(self.starts):
+            part = self._predicted(np.arange(at, min(at + self.lock.reach, len(self.starts)))) if self.lock.reach else None
+            if part is None:
+                rows = np.arange(at, min(at + searched, len(self.starts)))
+                part = self._searched(rows)
+                if not self.lock.reach:         # nothing to be locked to: the more windows, the better they mend each other
+                    searched = len(self.starts)
+            parts.append(part)
+            at += len(part.noise_var)
+        return joined(parts)
+
+    def _searched(self, rows: np.ndarray) -> Separation:
+        out = self.finish(rows, self.search(rows), True)
+        sound, believed = ~self.lost[rows], np.zeros(len(rows), bool)
+        if sound.any():
+            believed[sound] = good(_numbers(out.quality)[sound])
+        seen = self.lock.corrected(self.y[rows], out)
+        self._note(rows, out, seen, believed)
+        self.lock.suspect(self.starts[rows[sound]], seen.left[sound])
+        self.lock.before = dict(out.estimated)
+        return out
+
+    def _predicted(self, rows: np.ndarray) -> Separation | None:
+        """Windows from the first of rows on, so many as the lock holds; None where it does not hold at all."""
+        predicted = self.lock.predicted(self.starts[rows], self.y.shape[1])
+        if predicted is None:
+            self.lock.lose()
+            return None
+        out = self.separate(rows, predicted)
+        out = with_reports(out, predicted, self.lock.before, self.pair)
+        seen = self.lock.corrected(self.y[rows], out)
+        sound = ~self.lost[rows]
+        astray = self.lock.astray(seen.left, _numbers(out.quality)) & sound
+        if astray.any() and astray.sum() > len(rows) // _LOST:
+            held = int(astray.argmax())
+            if not held:
+                self.lock.lose()
+                return None
+            out = mapped(out, lambda value: value[:held] if len(value) > 1 else value)
+            out = self.finish(rows[:held], out, False)
+            self.lock.lose()
+            return out
+        self._note(rows, out, seen, sound & ~astray)
+        if astray.any():
+            again = self.search(rows[astray])
+            better = left_over(self.y[rows[astray]], again) < torch.from_numpy(seen.left[astray])
+            out = exchanged(out, torch.from_numpy(np.flatnonzero(astray)), again, better)
+            again = mapped(out, lambda value: value[astray] if len(value) > 1 else value)
+            self.lock.suspect(self.starts[rows[astray]], self.lock.corrected(self.y[rows[astray]], again).left)
+        return self.finish(rows, out, False)
+
+    def _note(self, rows: np.ndarray, out: Separation, seen: Corrected, believed: np.ndarray) -> None:
+        self.lock.note(out, self.starts[rows], self.y.shape[1], seen, believed)
+
+
+def _numbers(values: Tensor) -> np.ndarray:
+    return torch.as_tensor(values).double().cpu().numpy()
