@@ -74,6 +74,18 @@ def test_eight_samples_that_are_missing_cost_no_more_than_their_windows():
 
 
 @pytest.mark.slow
+def test_gmsk_whose_phase_depends_on_the_symbols_sent_so_far_is_predicted(searches):
+    """Each symbol turns it by a quarter, one way or the other: what a window says must be carried over all symbols since."""
+    g, samples = torch.Generator().manual_seed(3), HOP * 14 + 512
+    own = from_dict(QPSK | {"timing": 3.3, "phase": 0.7, "carrier_offset": 0.002})
+    signal, other = (alone(source, 1, samples, g)[0][0].numpy() for source in (own, from_dict({"kind": "gmsk"})))
+    signal, other = (wave / np.sqrt(np.mean(abs(wave) ** 2)) for wave in (signal, other))
+    y = signal + 10 ** 0.5 * other + 0.1 * torch.randn(samples, dtype=torch.complex64, generator=g).numpy()
+    out = separate_stream(y.astype(np.complex64), from_dict(QPSK), from_dict({"kind": "gmsk"}))
+    assert searches[0] <= 12 and _errors(out, signal).max() < 1e-3 and not out.unreliable
+
+
+@pytest.mark.slow
 def test_a_glitch_does_not_lose_the_lock(searches):
     y, signal = _mixture(8)
     y[30000:30200] += 20
@@ -97,7 +109,8 @@ def test_interference_that_vanishes_is_seen():
 def test_what_comes_in_bursts_or_is_known_is_not_locked():
     qpsk, ofdm = from_dict(QPSK), from_dict(OFDM)
     known = from_dict(QPSK | {"timing": 1.0, "phase": 0.0, "carrier_offset": 0.0, "gain": 1.0})
-    assert lockable([qpsk, ofdm]) and lockable([known, ofdm])
+    assert lockable([qpsk, ofdm]) and lockable([known, ofdm]) and lockable([qpsk, from_dict({"kind": "gmsk"})])
+    assert not lockable([qpsk, from_dict({"kind": "lora", "spreading_factor": 7})])
     assert not lockable([known, replace(from_dict(OFDM | {"frame_offset": 1, "gain": 1.0, "phase": 0.0}), carrier_offset=0.0)])
     assert not lockable([qpsk, from_dict({"kind": "tones", "count": 1})])
 

@@ -379,6 +379,12 @@ class Source(ABC):
         return 0
 
     @property
+    def repeats(self) -> tuple[float, int] | None:
+        """(samples, turns): samples alone tell its delay up to so many samples, and its phase up to so many parts of a turn. None
+        where its nuisances do not go on from window to window, as in bursts."""
+        return None
+
+    @property
     def by_autocorrelation(self) -> bool:
         """Whether its autocorrelation is all that is known of it: stationary Gaussian noise, fitted to a recording."""
         return self.fitted and not self.learned and self.frame_period == 1

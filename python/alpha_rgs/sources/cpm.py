@@ -118,6 +118,11 @@ class Gmsk(Source):
         twice = 2 * self.signal.samples_per_symbol
         return int(twice) if self._half and twice == int(twice) else None
 
+    @property
+    def repeats(self) -> tuple[float, int] | None:
+        """See Source.repeats; where it has a linear model, which is found in every window alike."""
+        return (self.signal.samples_per_symbol, self.signal.index.denominator) if self.linear else None
+
     def first(self) -> Any:
         """The number of the first symbol whose pulse is not over at sample 0, int64 [batch] (or [1]); the timing is known."""
         end = torch.as_tensor(self.timing, dtype=torch.float64).reshape(-1) + self.signal.half_length       # of symbol 0's pulse

@@ -18,8 +18,9 @@ from ..signals import LinearModulation as Signal
 from ..signals.carrier import carrier, column, rotation
 from ..signals.folding import fold
 from ..signals.linear import scrambled_symbols
-from .base import Demodulated, Noise, Number, Source, Structure
+from .base import Noise, Number, Source, Structure
 from .keys import SPAN, TAPS, TEXTS, flag, frequency, instant, listed, number, period, text, whole
+from .linear_demodulator import MatchedFilterDemodulator
 
 NUISANCES = ("timing", "carrier_offset", "phase", "gain")      # of a LinearModulation
 _SIMILAR = 0.6          # share of its energy in which a preamble may match a shifted copy in another turn
@@ -369,6 +370,12 @@ class LinearModulation(Source):
         """See Source.symbol_period."""
         return self.signal.samples_per_symbol
 
+    @property
+    def repeats(self) -> tuple[float, int] | None:
+        """See Source.repeats. A rotating alphabet's phase depends on which symbol is which."""
+        steady = not (self.channel_length or self.learned or self.alphabet_rotation) and self.symbols is None
+        return (self.symbol_period, self.signal.alphabet.symmetry) if steady else None
+
     def pair(self, shape: Sequence[int], other: LinearModulation, device: torch.device) -> LinearPair:
         """The LinearPair of `other` (first) and this source (second); kept, since iterations ask again."""
         key = (tuple(shape), id(other), str(device))
@@ -377,24 +384,3 @@ class LinearModulation(Source):
             pair = LinearPair(shape, other, self, device)
             self._pairs = {key: pair}
         return pair
-
-
-class MatchedFilterDemodulator:
-    """Symbols centred in the window, see sources.base.Demodulator."""
-
-    coherent = True
-
-    def __init__(self, source: LinearModulation) -> None:
-        self.source, self.ambiguity = source, 1 if source.differential else source.signal.alphabet.symmetry
-
-    def __call__(self, x: Tensor, noise_var: Number) -> Demodulated:
-        """See sources.base.Demodulator. Raises ParameterError where timing or phase are unknown."""
-        own = self.source
-        for name in own.unknown:
-            raise ParameterError(f"{own.kind}: {name} is unknown; symbols cannot be read without it")
-        symbols = own.matched_filter(x)
-        var = torch.as_tensor(noise_var, dtype=torch.float32, device=x.device).reshape(-1, 1) / own.signal.samples_per_symbol
-        first, count = own.centred_symbols(x.shape[1])
-        at = own.timing_of(first)[:, None] + torch.arange(count) * own.signal.samples_per_symbol
-        return Demodulated(symbols, own.signal.alphabet.llrs(symbols, var.expand(symbols.shape)).float(),
-                           at.to(x.device).expand(len(x), -1))

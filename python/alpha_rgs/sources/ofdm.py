@@ -296,6 +296,11 @@ class Ofdm(Source):
         return self.signal.frame_length
 
     @property
+    def repeats(self) -> tuple[float, int] | None:
+        """See Source.repeats."""
+        return None if self.on or self.learned else (self.frame_period, self.signal.unknown_alphabet.symmetry or 1)
+
+    @property
     def intermittent(self) -> bool:
         """See Source.intermittent: unless its frames or phase are known."""
         return self.frame_offset is None and self.phase is None

@@ -36,33 +36,20 @@ _WORSE = 3.0            # dB of quality under that of good windows, likewise; un
 _CLEAR = 12.0           # dB, where quality itself is known to some dB only, and the residual says more
 _GOOD = 4.0             # dB of quality from which a window is good
 _REMEMBERED = 32        # windows whose residual and quality are remembered
-_WHOLE = 1e-3           # samples that the delay of frames may lie off a whole one: windows are not shifted by less
+_WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
 _TRACKED = ("delay", "phase", "carrier_offset", "gain")
 
 
-def lockable(sources: Sequence[Any]) -> bool:
+def lockable(sources: Sequence[Source]) -> bool:
     """Whether the nuisances of all sources go on from window to window, and something is not known of them beforehand."""
-    steady = all(source.structure in (Structure.CHAIN, Structure.FRAMES) and not source.own_levels and len(source.parts) == 1
-                 and source.in_packets() is None and not getattr(source, "channel_length", None) and not source.learned
+    steady = all(source.repeats is not None and not source.own_levels and len(source.parts) == 1 and source.in_packets() is None
                  for source in sources)
-    return steady and any(_open(source) for source in sources)
+    return steady and any(map(_open, sources))
 
 
 def _open(source: Source) -> tuple[str, ...]:
     """Fields of its State that are tracked: those that are not known."""
     return tuple(name for name in _TRACKED if name in source.state_names and getattr(source.state, name) is None)
-
-
-def _period(source: Any) -> float:
-    return float(source.symbol_period or source.frame_period)
-
-
-def _turns(source: Any) -> int:
-    if source.alphabet_rotation:
-        return round(2 * math.pi / source.alphabet_rotation)
-    reader = source.demodulator()
-    symmetry = getattr(getattr(source.signal, "alphabet", None), "symmetry", None) or 1
-    return max(symmetry, reader.ambiguity if reader else 1)
 
 
 @dataclass
@@ -88,7 +75,8 @@ class Lock:
 
     def __init__(self, sources: Sequence[Any]) -> None:
         self.sources = list(sources)
-        self.tracks = [Track(_period(source), _turns(source), _open(source)) for source in sources]
+        self.tracks = [Track(period, turns, _open(source)) for source in sources
+                       for period, turns in [source.repeats or (1.0, 1)]]
         self._left: deque[float] = deque(maxlen=_REMEMBERED)
         self._quality: deque[float] = deque(maxlen=_REMEMBERED)
         self._noise: deque[float] = deque(maxlen=_REMEMBERED)
@@ -106,20 +94,22 @@ class Lock:
         samples, so that windows would have to be shifted."""
         middle, own, states = starts + (samples - 1) / 2, [], []
         for source, track in zip(self.sources, self.tracks):
-            seen = source.at(torch.from_numpy(starts.astype(np.int64 if source.structure is Structure.FRAMES else np.float64)))
             values = track.at(middle)
-            if "phase" in values:
-                offset = values.get("carrier_offset", np.broadcast_to(_number(source.state.carrier_offset), len(starts)))
-                values["phase"] = values["phase"] - 2 * np.pi * offset * (middle - starts)
+            if "phase" in values:               # as the stream has it: at its first sample
+                offset = values.get("carrier_offset", _number(source.state.carrier_offset))
+                values["phase"] = values["phase"] - 2 * np.pi * offset * middle
+            start = torch.from_numpy(starts.astype(np.float64))
+            if "delay" in values and source.structure is Structure.FRAMES:
+                if float(np.abs(values["delay"] - np.round(values["delay"])).max()) > _WHOLE:
+                    return None
+                values["delay"], start = np.round(values["delay"]).astype(np.int64), torch.from_numpy(starts.astype(np.int64))
+            seen = source.with_state(**{name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}).at(start)
+            if "delay" in values and source.structure is Structure.CHAIN:
+                seen = seen.with_state(delay=torch.as_tensor(seen.state.delay) % track.period)
+            own.append(seen)
+            states.append({name: torch.as_tensor(getattr(seen.state, name)).double().numpy() for name in values})
             if "delay" in values:
-                delay = (values["delay"] - starts) % track.period
-                if source.structure is Structure.FRAMES:
-                    if float(np.abs(delay - np.round(delay)).max()) > _WHOLE + 1 / 16:
-                        return None
-                    delay = np.round(delay) % track.period
-                values["delay"] = delay
-            states.append(values)
-            own.append(seen.with_state(**{name: _tensor(value, source, name) for name, value in values.items()}))
+                states[-1]["delay"] = states[-1]["delay"] % track.period
         return Predicted(own, states, float(np.median(self._noise)))
 
     def astray(self, left: np.ndarray, quality: np.ndarray) -> np.ndarray:
@@ -136,11 +126,10 @@ class Lock:
         for k, start in enumerate(starts.tolist()):
             if not believed[k]:
                 continue
-            for track, (values, deviations) in zip(self.tracks, seen.states):
+            for source, track, (values, deviations) in zip(self.sources, self.tracks, seen.states):
                 own = {name: float(value[k]) for name, value in values.items()}
-                if "delay" in own:
-                    own["delay"] += start
-                track.note(Noted(start + (samples - 1) / 2, own, {name: float(d[k]) for name, d in deviations.items()}))
+                track.note(Noted(start + (samples - 1) / 2, _of_stream(source, own, start, (samples - 1) / 2),
+                                 {name: float(d[k]) for name, d in deviations.items()}))
             self._left.append(float(seen.left[k]))
             self._quality.append(float(out.quality[k]))
             self._noise.append(float(out.noise_var[k]))
@@ -169,9 +158,22 @@ def _number(value: Any) -> float:
     return 0.0 if value is None else float(torch.as_tensor(value).reshape(-1)[0])
 
 
-def _tensor(values: np.ndarray, source: Source, name: str) -> Tensor:
-    whole = name == "delay" and source.structure is Structure.FRAMES
-    return torch.from_numpy(np.round(values).astype(np.int64) if whole else np.asarray(values, np.float64))
+def _of_stream(source: Source, values: dict[str, float], start: int, half: float) -> dict[str, float]:
+    """The values of a window that begins at `start`, as the stream has them; phases stay those of the window's middle, `half`
+    samples on. A phase may depend on how many symbols were sent since: the source knows."""
+    out = dict(values)
+    if "delay" in values and source.structure is Structure.FRAMES:
+        out["delay"] = values["delay"] + start
+    elif "delay" in values:
+        offset = values.get("carrier_offset", _number(source.state.carrier_offset))
+        known = {name: value for name, value in values.items() if name != "gain"}
+        if "phase" in values:
+            known["phase"] = values["phase"] - 2 * math.pi * offset * half
+        state = source.with_state(**known).at(-float(start)).state
+        out["delay"] = _number(state.delay)
+        if "phase" in values:
+            out["phase"] = _number(state.phase) + 2 * math.pi * offset * (start + half)
+    return out
 
 
 def _corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequence[Track]) -> Corrected:

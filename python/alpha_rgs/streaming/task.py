@@ -58,7 +58,8 @@ class Task:
         self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
-        self.lock = Lock(self.sources) if lockable(self.sources) else None
+        told = [soi, other if kappa is None else other.with_state(gain=kappa), *self.sources[2:]]
+        self.lock = Lock(told) if lockable(told) else None
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
