@@ -37,6 +37,8 @@ _CLEAR = 12.0           # dB, where quality itself is known to some dB only, and
 _GOOD = 4.0             # dB of quality from which a window is good
 _REMEMBERED = 32        # windows whose residual and quality are remembered
 _WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
+# differences between windows that nobody sees: of a gain, relative; of a delay, samples; rad at a window's ends, of an offset
+_SAME_GAIN, _SAME_DELAY, _SAME_PHASE = 2e-3, 0.01, 0.01
 _TRACKED = ("delay", "phase", "carrier_offset", "gain")
 
 
@@ -93,8 +95,11 @@ class Lock:
         """The sources in windows of so many samples that begin at `starts`, int [n]; None where frames do not begin at whole
         samples, so that windows would have to be shifted."""
         middle, own, states = starts + (samples - 1) / 2, [], []
+        tolerance = {"delay": _SAME_DELAY, "carrier_offset": _SAME_PHASE / (math.pi * samples)}
         for source, track in zip(self.sources, self.tracks):
-            values = track.at(middle)
+            values = {name: _alike(value, tolerance.get(name, 0.0)) for name, value in track.at(middle).items()}
+            if "gain" in values:
+                values["gain"] = _alike(values["gain"], _SAME_GAIN * float(values["gain"].mean()))
             if "phase" in values:               # as the stream has it: at its first sample
                 offset = values.get("carrier_offset", _number(source.state.carrier_offset))
                 values["phase"] = values["phase"] - 2 * np.pi * offset * middle
@@ -152,6 +157,12 @@ class Lock:
 def good(quality: np.ndarray) -> np.ndarray:
     """Which windows of a search are good, bool [n]: those that are nearly as good as the best."""
     return np.asarray((quality > _GOOD) & (quality > np.nanmax(quality) - _WORSE))
+
+
+def _alike(values: np.ndarray, tolerance: float) -> np.ndarray:
+    """The values [n], or their mean where none is further from it: windows that are alike share tables and filters."""
+    mean = np.full_like(values, values.mean())
+    return mean if bool((abs(values - mean) <= tolerance).all()) else values
 
 
 def _number(value: Any) -> float:
