@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the native detector (native/src) is told of a linear modulation under OFDM: filters and products of a frame.
+
+All in units of the linear modulation's gain. H are the pulses in a frame, A the carriers times the interference's amplitude, n the
+noise. Most carriers are decided by one linear filter, in which all else is Gaussian; A of those left, the *near* ones, and H are
+what expectation propagation works on.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..signals.framing import frame_pulses
+from ..signals.ofdm import ofdm_matrix
+
+Array = np.ndarray[Any, Any]
+
+# (distance to a decision's threshold)² over the noise's variance there, above which a filter decides: wrong once in 10^9
+_DECIDED = 36.0
+# standard deviations of the energy left in one, two and three frames above which they are searched: at 10 dB of noise one frame in
+# ten thousand that is right exceeds them. Without noise, the share of a frame's energy in floor noise that a right decision leaves
+_DEVIATIONS = (3.9, 3.6, 3.3)
+_FITS = 0.1
+_ROUNDING = 4e-6        # of the energy in a frame: what single precision may leave of it
+_REACHES = 1e-12        # of a pulse
+
+
+@dataclass(frozen=True)
+class Levels:
+    """ratio: amplitude of the interference; noise: variance that is allowed for; sent: the noise's own variance."""
+
+    ratio: float
+    noise: float
+    sent: float
+
+
+class DetectorTables:
+    """Tables for frames in which the first symbol that reaches a frame is centred on one of `centres`, samples.
+
+    signal, count: the linear modulation, and how many of its symbols reach a frame; matrix_key: of the OFDM (signal, channel);
+    delta: carrier offset between the two, cycles per sample; frequency: of the OFDM.
+    """
+
+    def __init__(self, pulse_key: tuple[Any, int], matrix_key: tuple[Any, tuple[complex, ...]], centres: Sequence[float],
+                 levels: Levels, delta: float, frequency: float) -> None:
+        self.signal, self.count = pulse_key
+        self.ofdm, channel = matrix_key
+        self.centres, self.levels, self.delta, self.frequency = centres, levels, delta, frequency
+        self.period, self.size = self.ofdm.frame_length, self.ofdm.fft_size
+        self.carriers = levels.ratio * ofdm_matrix(matrix_key)                          # A [P, carriers]
+        self.bins = self.ofdm.carriers % self.size
+        self.waves = levels.ratio * self.ofdm.gains(channel) / math.sqrt(len(self.bins))
+        self.pulses = [frame_pulses(pulse_key, (centre, 0, self.count, delta), self.period) for centre in centres]
+        filters = [self._filter(pulses) for pulses in self.pulses]
+        sinr = np.min([gain / (1 - gain) for *_, gain in filters], 0)
+        margin = self.ofdm.alphabet.least_distance ** 2 * sinr / 2
+        self.clean, self.near = np.flatnonzero(margin >= _DECIDED), np.flatnonzero(margin < _DECIDED)
+        self._filters = filters
+
+    def _folded(self, x: Array) -> Array:
+        """Columns of samples of a frame, the prefix averaged with what it is a copy of."""
+        prefix = self.ofdm.cyclic_prefix
+        body = x[prefix:].copy()
+        if prefix:
+            body[-prefix:] = (body[-prefix:] + x[:prefix]) / 2
+        return body
+
+    def _filter(self, pulses: Array) -> tuple[Array, Array, Array, Array]:
+        """Of all carriers, from folded samples x and their transform X: c = direct·X[bin] - leak·(soft·x), unbiased; and the share
+        of itself that the biased linear estimate has, which gives its error: (direct, leak, soft, gain)."""
+        size, prefix = self.size, self.ofdm.cyclic_prefix
+        noise = self.levels.noise * (1 - prefix / (2 * size))
+        folded = self._folded(pulses)
+        spectrum = np.full(size, noise)
+        spectrum[self.bins] += size * abs(self.waves) ** 2
+        seen = np.fft.fft(folded, axis=0)                                               # [N, K]
+        whitened = np.fft.ifft(seen / spectrum[:, None], axis=0)
+        soft = np.linalg.solve(np.eye(self.count) + folded.conj().T @ whitened, whitened.conj().T)
+        direct = self.waves.conj() / spectrum[self.bins]
+        leak = direct[:, None] * seen[self.bins]
+        columns = self.waves * np.exp(2j * np.pi * np.outer(np.arange(size), self.bins) / size)
+        gain = (direct * size * self.waves - (leak * (soft @ columns).T).sum(1)).real.clip(1e-9, 1 - 1e-9)
+        return direct / gain, leak / gain[:, None], soft, gain
+
+    @cached_property
+    def mapping(self) -> dict[str, Any]:
+        """As the extension's Detector takes them."""
+        noise, near, clean = self.levels.noise, self.near, self.clean
+        open_carriers = self.carriers[:, near]
+        radix, twiddles = transform_tables(self.size)
+        own_turn = np.exp(2j * np.pi * self.frequency * np.arange(self.period))
+        return {
+            "frame": self.period, "prefix": self.ofdm.cyclic_prefix, "symbols": self.count, "near": len(near), "clean": len(clean),
+            "noise": noise, "shrink": self.levels.ratio ** 2 / (self.levels.ratio ** 2 + self.levels.sent),
+            "symbol": alphabet_table(self.signal.alphabet), "carrier": alphabet_table(self.ofdm.alphabet),
+            "stages": len(radix), "radix": np.array(radix, np.int32), "twiddles": twiddles, "twiddles_size": len(twiddles),
+            "near_bin": self.bins[near].astype(np.int32), "clean_bin": self.bins[clean].astype(np.int32),
+            "near_wave": _single(self.waves[near]), "clean_wave": _single(self.waves[clean]),
+            "gram": _single(open_carriers.conj().T @ open_carriers / noise),
+            "frequency": self.frequency, "turn": _single(own_turn),
+            "symbol_step": 2 * math.pi * self.delta * float(self.signal.samples_per_symbol),
+            "threshold": self._thresholds(), "classes": [self._class(k) for k in range(len(self.centres))],
+        }
+
+    def _class(self, k: int) -> dict[str, Any]:
+        """The tables of frames of one class."""
+        pulses, (direct, leak, soft, _), noise = self.pulses[k], self._filters[k], self.levels.noise
+        there = abs(pulses) > _REACHES
+        low = np.where(there.any(0), there.argmax(0), 0)
+        high = np.where(there.any(0), self.period - there[::-1].argmax(0), 0)
+        early = self.centres[k] + self.signal.samples_per_symbol * np.arange(self.count) - self.signal.half_length
+        return {
+            "pulses": _single(pulses.T), "reach": np.stack([low, high], 1).astype(np.int32),
+            "direct": _single(direct[self.clean]), "soft": _single(soft), "leak": _single(leak[self.clean]),
+            "cross": _single(self.carriers[:, self.near].conj().T @ pulses / noise), "own": _single(pulses.conj().T @ pulses / noise),
+            "before": int((early <= -1 + 1e-9).sum()),
+        }
+
+    def _thresholds(self) -> Array:
+        """Energy, over the noise allowed for, that is left in one, two and three frames and gives them away."""
+        share = min(self.levels.sent / self.levels.noise, 1.0)
+        power = self.period * (1 + self.levels.ratio ** 2 * len(self.near) / len(self.bins)) / self.levels.noise
+        n = np.arange(1, 4) * self.period
+        of_noise = share * (n + np.array(_DEVIATIONS) * np.sqrt(n))
+        return (of_noise + (1 - share) * _FITS * self.period + _ROUNDING * power).astype(np.float32)
+
+    def edge(self, k: int, low: int, high: int) -> tuple[Array, Array]:
+        """(filter [K, P], precision [K, K]) of the symbols in samples low ... high-1 of a frame of class k, all carriers being
+        Gaussian."""
+        pulses, carriers = self.pulses[k][low:high], self.carriers[low:high]
+        covariance = carriers @ carriers.conj().T + self.levels.noise * np.eye(high - low)
+        filters = np.zeros((self.count, self.period), complex)
+        filters[:, low:high] = np.linalg.solve(covariance, pulses).conj().T
+        return _single(filters), _single(filters[:, low:high] @ pulses)
+
+
+def _single(x: Array) -> Array:
+    return np.ascontiguousarray(x, np.complex64)
+
+
+def alphabet_table(alphabet: Any) -> dict[str, Any]:
+    """The points of a Constellation, and the levels of their real and imaginary parts, where each goes with each."""
+    points = alphabet.points.numpy()
+    real, imag = (np.unique(np.round(part, 6)) for part in (points.real, points.imag))
+    product = len(real) * len(imag) == len(points)
+    parts = [part.astype(np.float32) if product else np.zeros(0, np.float32) for part in (real[::-1], imag[::-1])]
+    signs = product and all(len(part) == 1 and part[0] == 0 or len(part) == 2 and part.sum() == 0 for part in parts)
+    return {"size": len(points), "points": _single(points), "real": parts[0], "imag": parts[1], "real_levels": len(parts[0]),
+            "imag_levels": len(parts[1]), "signs": bool(signs)}
+
+
+def transform_tables(size: int) -> tuple[list[int], Array]:
+    """(radices, twiddles) of Stockham's transform: of each stage e^(-2πik/r), k = 0 ... r-1, and its m·(r-1) twiddles."""
+    radix: list[int] = []
+    rest = size
+    for r in (4, 2, 3, 5, *range(7, size + 1, 2)):
+        while rest % r == 0:
+            radix.append(r)
+            rest //= r
+    twiddles, n = [np.zeros(0)], size
+    for r in radix:
+        m = n // r
+        twiddles += [np.exp(-2j * np.pi * np.arange(r) / r),
+                     np.exp(-2j * np.pi * np.outer(np.arange(m), np.arange(1, r)) / n).ravel()]
+        n = m
+    return radix, _single(np.concatenate(twiddles))

@@ -1,0 +1,256 @@
+/*
+ * Copyright 2026 gr-scoresep developers
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+// One group of stretches from samples to soft symbols and waveforms.
+
+#ifndef INCLUDED_ALPHA_RGS_DETECTOR_H
+#define INCLUDED_ALPHA_RGS_DETECTOR_H
+
+#include "elimination.h"
+#include "front.h"
+#include "search.h"
+
+namespace LANES_NAMESPACE {
+
+// Decided symbols [symbols] of all lanes, in the frames' phase.
+static void decide(const Work& w, C* symbols)
+{
+    for (int n = 0; n < w.symbols; n++)
+        symbols[n] = w.turn[n] * nearest(w.model->symbol, w.soft[n]);
+}
+
+// The energy that decisions leave in each whole frame, over the noise.
+static void residuals(Work& w, const C* symbols)
+{
+    const Model& m = *w.model;
+    const int D = m.near, K = m.symbols;
+    C* carriers = w.scratch;
+    for (int f = 0; f < w.frames; f++) {
+        w.residual[f] = V{};
+        if (w.edges[f] >= 0)
+            continue;
+        const FrameClass& c = w.frame_class(f);
+        const C *stat = w.stat + (size_t)f * (D + K), *a = symbols + w.firsts[f];
+        V energy = w.energy[f];
+        for (int i = 0; i < D; i++)
+            carriers[i] = nearest(m.carrier, w.carrier[(size_t)f * D + i]);
+        for (int i = 0; i < D; i++) {
+            C sum = zero();
+            for (int k = 0; k < K; k++)
+                add(sum, all(c.cross + 2 * (i * K + k)), a[k]);
+            sum = sum - stat[i];
+            sum = sum + sum;
+            for (int j = 0; j < D; j++)
+                add(sum, all(m.gram + 2 * (i * D + j)), carriers[j]);
+            energy += real_product(carriers[i], sum);
+        }
+        for (int k = 0; k < K; k++) {
+            C sum = all(-2.0f) * stat[D + k];
+            for (int l = 0; l < K; l++)
+                add(sum, all(c.own + 2 * (k * K + l)), a[l]);
+            energy += real_product(a[k], sum);
+        }
+        w.residual[f] = energy;
+    }
+}
+
+// Flag frames in which too much is left, alone or with one or two neighbours: errors that spread
+// over frames show in no single one. Returns whether there are any.
+static bool flag(Work& w)
+{
+    const float* limit = w.model->threshold;
+    I found{};
+    for (int f = 0; f < w.frames; f++)
+        w.flagged[f] = I{};
+    for (int f = 0; f < w.frames; f++) {
+        V sum{};
+        for (int n = 0; n < 3 && f + n < w.frames; n++) {
+            sum += w.residual[f + n];
+            const I over = sum > all(limit[n]);
+            for (int k = f; k <= f + n; k++)
+                w.flagged[k] |= over;
+            found |= over;
+        }
+    }
+    return any(found);
+}
+
+// Search the flagged frames of each lane, with as many around them as share symbols with them.
+static void search_flagged(Work& w, C* symbols, Doubt& doubt, List& list, int64_t* count)
+{
+    const int longest = alpha_rgs::longest_search, F = w.frames;
+    const int shared = w.model->symbols - w.leaving(0); // by neighbouring frames, about
+    const int around = shared > w.leaving(0) ? 2 : 1;   // frames beside flagged ones, for their symbols
+    for (int l = 0; l < w.count; l++)
+        for (int f = 1; f < F - 1; f++) {
+            if (!w.flagged[f][l])
+                continue;
+            int end = f + 1;
+            while (end < F - 1 && w.flagged[end][l] && end + 1 - f <= longest - 2 * around)
+                end++;
+            int low = f, high = end;
+            while (low > 1 && f - low < around && w.edges[low - 1] < 0)
+                low--;
+            while (high < F - 1 && high - end < around && w.edges[high] < 0)
+                high++;
+            f = end - 1;
+            if (w.edges[low] >= 0)
+                continue;
+            doubt.lane = l;
+            doubt.first = low;
+            doubt.frames = high - low;
+            count[0]++;
+            count[1] += doubt.frames;
+            count[2] += mend(w, doubt, list, symbols);
+        }
+}
+
+// Where sample n of frame f lies in the outputs, for a lane; -1 where it is not kept.
+static inline int64_t kept(const Work& w, const Stretch& s, int f, int n)
+{
+    int64_t at = s.begin + (int64_t)f * w.model->frame + n;
+    return at >= s.keep_low && at < s.keep_high ? at : -1;
+}
+
+// Write frame f, complex [frame], to each lane's place in `out`.
+static void write_frame(const Work& w, int f, const C* values, float* out)
+{
+    const int period = w.model->frame;
+    const float* flat = (const float*)values;
+    bool inside = true;
+    for (int l = 0; l < w.count; l++)
+        inside = inside && kept(w, w.stretch[l], f, 0) >= 0 && kept(w, w.stretch[l], f, period - 1) >= 0;
+    int n = 0;
+    if (inside)
+        for (; n + lanes <= 2 * period; n += lanes) {
+            V rows[lanes];
+            for (int i = 0; i < lanes; i++)
+                rows[i] = load(flat + (n + i) * lanes);
+            transpose(rows);
+            for (int l = 0; l < w.count; l++)
+                store(out + 2 * (w.stretch[l].begin + (int64_t)f * period) + n, rows[l]);
+        }
+    for (; n < 2 * period; n++)
+        for (int l = 0; l < w.count; l++) {
+            const int64_t at = kept(w, w.stretch[l], f, n / 2);
+            if (at >= 0)
+                out[2 * at + n % 2] = flat[n * lanes + l];
+        }
+}
+
+// The linear modulation's waveform in frame f, [frame] in `out`, from the symbols' means.
+static void modulate(const Work& w, int f, const C* means, C* out)
+{
+    const Model& m = *w.model;
+    const FrameClass& c = w.frame_class(f);
+    for (int n = 0; n < m.frame; n++)
+        out[n] = zero();
+    for (int k = 0; k < m.symbols; k++) {
+        const C a = means[w.firsts[f] + k];
+        const float* pulse = c.pulses + 2 * k * m.frame;
+        for (int n = c.reach[2 * k]; n < c.reach[2 * k + 1]; n++)
+            add(out[n], all(pulse + 2 * n), a);
+    }
+}
+
+// Both waveforms as received, of all frames of which something is kept.
+static void write_waveforms(Work& w, C* means, C* received)
+{
+    const Model& m = *w.model;
+    const int lag = m.transform - m.prefix;
+    for (int n = 0; n < w.symbols; n++) {
+        V var;
+        means[n] = w.turn[n] * moments(m.symbol, w.soft[n], inverse(largest(w.spread[n], 1e-9f)), var);
+    }
+    for (int f = 0; f < w.frames; f++) {
+        bool wanted = false;
+        for (int l = 0; l < w.count; l++)
+            wanted = wanted || (w.stretch[l].begin + (int64_t)(f + 1) * m.frame > w.stretch[l].keep_low &&
+                                w.stretch[l].begin + (int64_t)f * m.frame < w.stretch[l].keep_high);
+        if (!wanted)
+            continue;
+        C turn = carrier_at(w, f), *y = w.samples;
+        for (int l = 0; l < lanes; l++) {
+            turn.re[l] *= stretch_of(w, l).gain;
+            turn.im[l] *= stretch_of(w, l).gain;
+        }
+        auto as_received = [&](int n, C x) { return m.turn ? turn * (all(m.turn + 2 * n) * x) : turn * x; };
+        modulate(w, f, means, y);
+        for (int n = 0; n < m.frame; n++)
+            y[n] = as_received(n, y[n]);
+        write_frame(w, f, y, w.job->soi);
+        if (w.edges[f] >= 0) {
+            read_frame(w, f, received);
+            for (int n = 0; n < m.frame; n++)
+                y[n] = all(m.shrink) * (received[n] - y[n]);
+        } else {
+            const C* wave = carriers_waveform(
+                m, w.clean + (size_t)f * m.clean, w.carrier + (size_t)f * m.near, w.bins, w.other);
+            for (int n = 0; n < m.frame; n++)
+                y[n] = as_received(n, wave[n < m.prefix ? n + lag : n - m.prefix]);
+        }
+        write_frame(w, f, y, w.job->interference);
+    }
+}
+
+static void write_symbols(const Work& w)
+{
+    for (int l = 0; l < w.count; l++) {
+        const Stretch& s = w.stretch[l];
+        for (int n = s.symbol_low; n < s.symbol_high; n++) {
+            const int64_t at = s.symbol_out + n - s.symbol_low;
+            w.job->soft[2 * at] = w.soft[n].re[l];
+            w.job->soft[2 * at + 1] = w.soft[n].im[l];
+            w.job->variance[at] = w.spread[n][l];
+        }
+        float* residual = w.job->residual;
+        if (residual)
+            for (int f = 0; f < w.frames; f++)
+                residual[(&s - w.job->stretches) * w.job->residual_frames + f] = w.residual[f][l];
+    }
+}
+
+static size_t bytes_needed(const Model& model, const Job& job, const Group& group)
+{
+    Work w;
+    Arena arena{ nullptr, lay_out(w, model, job, group, nullptr) };
+    C* some = nullptr;
+    arena.take(some, w.symbols);
+    arena.take(some, model.frame);
+    Doubt* doubt = nullptr;
+    arena.take(doubt, 1);
+    List* list = nullptr;
+    arena.take(list, 1);
+    return arena.used + 64;
+}
+
+static void detect(const Model& model, const Job& job, const Group& group, char* memory, int64_t* count)
+{
+    Work w;
+    Arena arena{ memory, lay_out(w, model, job, group, memory) };
+    C *symbols, *received;
+    Doubt* doubt;
+    List* list;
+    arena.take(symbols, w.symbols);
+    arena.take(received, model.frame);
+    arena.take(doubt, 1);
+    arena.take(list, 1);
+    front(w);
+    infer(w);
+    decide(w, symbols);
+    residuals(w, symbols);
+    if (flag(w)) {
+        search_flagged(w, symbols, *doubt, *list, count);
+        residuals(w, symbols);
+    }
+    write_symbols(w);
+    if (job.soi)
+        write_waveforms(w, symbols, received);
+}
+
+} // namespace LANES_NAMESPACE
+
+#endif

@@ -1,0 +1,358 @@
+/*
+ * Copyright 2026 gr-scoresep developers
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+// A pass of expectation propagation: carriers are eliminated frame by frame, then the chain of
+// symbols forwards and backwards; every unknown's cavity gives its next site.
+
+#ifndef INCLUDED_ALPHA_RGS_ELIMINATION_H
+#define INCLUDED_ALPHA_RGS_ELIMINATION_H
+
+#include "alphabet.h"
+#include "workspace.h"
+
+namespace LANES_NAMESPACE {
+
+// As inference/sites.py has them; a pass in single precision bears less certainty.
+constexpr float least_var = 1e-4f, least_site = 1e-3f, least_cavity = 1e-4f;
+constexpr float least_posterior = 1e-9f;
+
+// What the frame's K symbols are told, apart from their sites: precision M and information r, to
+// which the frame's are added.
+struct Chain {
+    C *matrix, *right; // [K][K] lower triangle, [K]
+};
+
+// The carriers of a frame, given their sites: Cholesky factor L, V = L⁻¹·(cross), t = L⁻¹·(stat).
+struct Eliminated {
+    C *low, *half, *told; // [D][D], [D][K], [D]
+    V* root;              // [D] inverse of L's diagonal
+};
+
+static void factor_carriers(const Model& m, const Site* site, Eliminated& e)
+{
+    const int D = m.near;
+    for (int j = 0; j < D; j++) {
+        V d = m.gram[2 * (j * D + j)] + site[j].precision;
+        for (int k = 0; k < j; k++)
+            d -= power(e.low[j * D + k]);
+        e.root[j] = inverse_root(largest(d, 1e-12f));
+        by_blocks(j + 1, D, [&](auto block, int i) {
+            constexpr int n = decltype(block)::n;
+            C sum[n];
+            for (int b = 0; b < n; b++)
+                sum[b] = all(m.gram + 2 * ((i + b) * D + j));
+            for (int k = 0; k < j; k++) {
+                C other = conjugate(e.low[j * D + k]);
+                for (int b = 0; b < n; b++)
+                    subtract(sum[b], e.low[(i + b) * D + k], other);
+            }
+            for (int b = 0; b < n; b++)
+                e.low[(i + b) * D + j] = e.root[j] * sum[b];
+        });
+    }
+}
+
+static void reduce_symbols(const Model& m, const FrameClass& c, const C* stat, const Site* site,
+                           Eliminated& e)
+{
+    const int D = m.near, K = m.symbols;
+    for (int i = 0; i < D; i++) {
+        const C* low = e.low + i * D;
+        C sum = stat[i] + site[i].shift;
+        for (int j = 0; j < i; j++)
+            subtract(sum, low[j], e.told[j]);
+        e.told[i] = e.root[i] * sum;
+        by_blocks(0, K, [&](auto block, int k) {
+            constexpr int n = decltype(block)::n;
+            C sum[n];
+            for (int b = 0; b < n; b++)
+                sum[b] = all(c.cross + 2 * (i * K + k + b));
+            for (int j = 0; j < i; j++)
+                for (int b = 0; b < n; b++)
+                    subtract(sum[b], low[j], e.half[j * K + k + b]);
+            for (int b = 0; b < n; b++)
+                e.half[i * K + k + b] = e.root[i] * sum[b];
+        });
+    }
+}
+
+// What the way back needs: gain = L⁻ᴴ·V, the carriers did all symbols vanish, and their variances.
+static void solve_carriers(Work& w, int f, const Eliminated& e, bool variances, C* column)
+{
+    const int D = w.model->near, K = w.model->symbols;
+    C *gain = w.gain + (size_t)f * D * K, *open = w.open + (size_t)f * D;
+    for (int i = D - 1; i >= 0; i--) {
+        C sum = e.told[i];
+        for (int j = i + 1; j < D; j++)
+            subtract_conjugate(sum, e.low[j * D + i], open[j]);
+        open[i] = e.root[i] * sum;
+        by_blocks(0, K, [&](auto block, int k) {
+            constexpr int n = decltype(block)::n;
+            C sum[n];
+            for (int b = 0; b < n; b++)
+                sum[b] = e.half[i * K + k + b];
+            for (int j = i + 1; j < D; j++)
+                for (int b = 0; b < n; b++)
+                    subtract_conjugate(sum[b], e.low[j * D + i], gain[j * K + k + b]);
+            for (int b = 0; b < n; b++)
+                gain[i * K + k + b] = e.root[i] * sum[b];
+        });
+    }
+    for (int j = 0; variances && j < D; j++) { // columns of L⁻¹
+        V d = e.root[j] * e.root[j];
+        column[j] = C{ e.root[j], V{} };
+        for (int i = j + 1; i < D; i++) {
+            C sum = zero();
+            for (int k = j; k < i; k++)
+                subtract(sum, e.low[i * D + k], column[k]);
+            column[i] = e.root[i] * sum;
+            d += power(column[i]);
+        }
+        w.open_var[(size_t)f * D + j] = d;
+    }
+}
+
+// Add what frame f says of its symbols, and the sites of those that it is the first to reach.
+static void add_frame(Work& w, int f, int row, const Eliminated& e, Chain& chain)
+{
+    const Model& m = *w.model;
+    const int D = w.carriers_of(f), K = m.symbols;
+    const C* stat = w.stat + (size_t)f * (m.near + K) + D;
+    const C* edge = w.edge_gram + (size_t)(w.edges[f] >= 0 ? row : 0) * K * K;
+    const float* own = w.frame_class(f).own;
+    for (int k = 0; k < K; k++) {
+        C sum = chain.right[k] + stat[k];
+        for (int i = 0; i < D; i++)
+            subtract_conjugate(sum, e.half[i * K + k], e.told[i]);
+        chain.right[k] = sum;
+        by_blocks(0, k + 1, [&](auto block, int l) {
+            constexpr int n = decltype(block)::n;
+            C sum[n];
+            for (int b = 0; b < n; b++)
+                sum[b] = chain.matrix[k * K + l + b] +
+                         (w.edges[f] < 0 ? all(own + 2 * (k * K + l + b)) : edge[k * K + l + b]);
+            for (int i = 0; i < D; i++)
+                for (int b = 0; b < n; b++)
+                    subtract_conjugate(sum[b], e.half[i * K + k], e.half[i * K + l + b]);
+            for (int b = 0; b < n; b++)
+                chain.matrix[k * K + l + b] = sum[b];
+        });
+    }
+    for (int k = f ? K - w.leaving(f - 1) : 0; k < K; k++) {
+        const Site& site = w.sites[w.firsts[f] + k];
+        chain.right[k] = chain.right[k] + site.shift;
+        chain.matrix[k * K + k].re += site.precision;
+    }
+}
+
+// Eliminate the symbols that no later frame reaches: L·D·Lᴴ, columns of L in `factor`.
+static void eliminate_symbols(Work& w, int f, Chain& chain, C* unscaled)
+{
+    const int K = w.model->symbols, leaving = w.leaving(f);
+    C *factor = w.factor + (size_t)f * K * K, *right = w.right + (size_t)f * K;
+    V* pivot = w.pivot + (size_t)f * K;
+    for (int j = 0; j < leaving; j++) {
+        for (int i = j; i < K; i++) {
+            C sum = chain.matrix[i * K + j];
+            for (int t = 0; t < j; t++)
+                subtract(sum, factor[t * K + i], conjugate(unscaled[t * K + j]));
+            unscaled[j * K + i] = sum;
+        }
+        right[j] = chain.right[j];
+        for (int t = 0; t < j; t++)
+            subtract(right[j], factor[t * K + j], right[t]);
+        pivot[j] = inverse(largest(unscaled[j * K + j].re, 1e-12f));
+        for (int i = j + 1; i < K; i++)
+            factor[j * K + i] = pivot[j] * unscaled[j * K + i];
+    }
+    for (int i = leaving; i < K; i++) { // what is left moves to the front
+        const int to = i - leaving;
+        C sum = chain.right[i];
+        for (int t = 0; t < leaving; t++)
+            subtract(sum, factor[t * K + i], right[t]);
+        chain.right[to] = sum;
+        by_blocks(leaving, i + 1, [&](auto block, int k) {
+            constexpr int n = decltype(block)::n;
+            C sum[n];
+            for (int b = 0; b < n; b++)
+                sum[b] = chain.matrix[i * K + k + b];
+            for (int t = 0; t < leaving; t++)
+                for (int b = 0; b < n; b++)
+                    subtract_conjugate(sum[b], unscaled[t * K + k + b], factor[t * K + i]);
+            for (int b = 0; b < n; b++)
+                chain.matrix[to * K + k - leaving + b] = sum[b];
+        });
+    }
+    for (int i = K - leaving; i < K; i++) {
+        chain.right[i] = zero();
+        for (int k = 0; k <= i; k++)
+            chain.matrix[i * K + k] = zero();
+    }
+}
+
+static void forward(Work& w, bool variances)
+{
+    const Model& m = *w.model;
+    const int D = m.near, K = m.symbols;
+    C* at = w.scratch;
+    Eliminated e{ at, at + D * D, at + D * D + D * K, nullptr };
+    at += D * D + D * K + D;
+    e.root = (V*)at;
+    at += D;
+    C* column = at;
+    at += D;
+    Chain chain{ at, at + K * K };
+    C* unscaled = at + K * K + K;
+    for (int i = 0; i < K * K + K; i++)
+        at[i] = zero();
+    int row = 0;
+    for (int f = 0; f < w.frames; f++) {
+        if (w.carriers_of(f)) {
+            const Site* site = w.carriers + (size_t)f * D;
+            factor_carriers(m, site, e);
+            reduce_symbols(m, w.frame_class(f), w.stat + (size_t)f * (D + K), site, e);
+            solve_carriers(w, f, e, variances, column);
+        }
+        add_frame(w, f, row, e, chain);
+        row += w.edges[f] >= 0;
+        eliminate_symbols(w, f, chain, unscaled);
+    }
+}
+
+// The cavity of an unknown whose posterior is given, and, with a damping, its next site.
+static inline void
+update(Site& site, const Alphabet& alphabet, C turn, C mean, V var, float damping, C& cavity, V& spread)
+{
+    const V total = inverse(largest(var, least_posterior));
+    const V precision = largest(total - site.precision, least_cavity);
+    spread = inverse(precision);
+    const C own = spread * (total * mean - site.shift);
+    cavity = conjugate(turn) * own;
+    if (damping == 0)
+        return;
+    V decided;
+    const C point = turn * moments(alphabet, cavity, precision, decided);
+    const V next = largest(inverse(largest(decided, least_var)) - precision, least_site);
+    const C shift = (next + precision) * point - precision * own;
+    site.precision += damping * (next - site.precision);
+    site.shift = site.shift + all(damping) * (shift - site.shift);
+}
+
+// Posterior means and covariances S of the symbols that leave in frame f, from those of the rest.
+static void symbols_back(const Work& w, int f, C* S, C* mean)
+{
+    const int K = w.model->symbols, leaving = w.leaving(f);
+    const C *factor = w.factor + (size_t)f * K * K, *right = w.right + (size_t)f * K;
+    const V* pivot = w.pivot + (size_t)f * K;
+    if (f + 1 < w.frames)
+        for (int i = K - 1; i >= leaving; i--) {
+            mean[i] = mean[i - leaving];
+            for (int k = K - 1; k >= leaving; k--)
+                S[i * K + k] = S[(i - leaving) * K + k - leaving];
+        }
+    for (int j = leaving - 1; j >= 0; j--) {
+        const C* low = factor + j * K;
+        C sum = pivot[j] * right[j];
+        for (int i = j + 1; i < K; i++)
+            subtract_conjugate(sum, low[i], mean[i]);
+        mean[j] = sum;
+        V d = pivot[j];
+        by_blocks(j + 1, K, [&](auto block, int i) {
+            constexpr int n = decltype(block)::n;
+            C sum[n];
+            for (int b = 0; b < n; b++)
+                sum[b] = zero();
+            for (int k = j + 1; k < K; k++)
+                for (int b = 0; b < n; b++)
+                    subtract(sum[b], S[(i + b) * K + k], low[k]);
+            for (int b = 0; b < n; b++) {
+                S[(i + b) * K + j] = sum[b];
+                S[j * K + i + b] = conjugate(sum[b]);
+                d -= real_product(low[i + b], sum[b]);
+            }
+        });
+        S[j * K + j] = C{ d, V{} };
+    }
+}
+
+// The near carriers of frame f, given its symbols; after the last pass (damping 0) their means.
+static void carriers_back(Work& w, int f, const C* S, const C* mean, float damping)
+{
+    const int D = w.carriers_of(f), K = w.model->symbols;
+    const C one = all(1.0f, 0.0f);
+    for (int i = 0; i < D; i++) {
+        const size_t at = (size_t)f * D + i;
+        const C* gain = w.gain + at * K;
+        C sum = w.open[at];
+        for (int k = 0; k < K; k++)
+            subtract(sum, gain[k], mean[k]);
+        w.carrier[at] = sum;
+        if (damping == 0)
+            continue;
+        V var = w.open_var[at];
+        by_blocks(0, K, [&](auto block, int k) { // gain·S·gainᴴ by its lower triangle
+            constexpr int n = decltype(block)::n;
+            C part[n];
+            for (int b = 0; b < n; b++)
+                part[b] = zero();
+            for (int l = 0; l < k; l++)
+                for (int b = 0; b < n; b++)
+                    add(part[b], gain[l], S[l * K + k + b]);
+            for (int b = 0; b < n; b++) {
+                for (int l = k; l < k + b; l++)
+                    add(part[b], gain[l], S[l * K + k + b]);
+                var += 2.0f * real_product(gain[k + b], part[b]) +
+                       S[(k + b) * K + k + b].re * power(gain[k + b]);
+            }
+        });
+        C cavity;
+        V spread;
+        update(w.carriers[at], w.model->carrier, one, sum, var, damping, cavity, spread);
+    }
+}
+
+// One pass; damping: weight of the new sites, 0 where no pass follows.
+static void pass(Work& w, float damping)
+{
+    const int K = w.model->symbols;
+    forward(w, damping > 0);
+    C *S = w.scratch, *mean = S + K * K;
+    for (int f = w.frames - 1; f >= 0; f--) {
+        symbols_back(w, f, S, mean);
+        carriers_back(w, f, S, mean, damping);
+        const int leaving = w.leaving(f);
+        for (int j = 0; j < leaving; j++) {
+            const int n = w.firsts[f] + j;
+            update(w.sites[n], w.model->symbol, w.turn[n], mean[j], S[j * K + j].re, damping, w.soft[n],
+                   w.spread[n]);
+        }
+    }
+}
+
+static void infer(Work& w)
+{
+    const Model& m = *w.model;
+    for (int i = 0; i < w.frames * m.near; i++)
+        w.carriers[i] = Site{ all(1.0f), zero() };
+    C turn, step = all(__builtin_cos(m.symbol_step), __builtin_sin(m.symbol_step));
+    for (int n = 0; n < w.symbols; n++) {
+        w.sites[n] = Site{ all(1.0f), zero() };
+        if (n % 64 == 0) // anew, lest rounding adds up
+            for (int l = 0; l < lanes; l++) {
+                const double angle = stretch_of(w, l).symbol_angle + m.symbol_step * n;
+                turn.re[l] = __builtin_cos(angle);
+                turn.im[l] = __builtin_sin(angle);
+            }
+        w.turn[n] = turn;
+        turn = turn * step;
+    }
+    for (int p = 0; p < m.passes; p++)
+        pass(w, p + 1 < m.passes ? m.damping : 0.0f);
+}
+
+} // namespace LANES_NAMESPACE
+
+#endif

@@ -1,0 +1,264 @@
+/*
+ * Copyright 2026 gr-scoresep developers
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+// List search (the M-algorithm) over the decisions of a few frames of one lane, the symbols around
+// them held: as inference/list_search.py, on the statistics that expectation propagation has.
+
+#ifndef INCLUDED_ALPHA_RGS_SEARCH_H
+#define INCLUDED_ALPHA_RGS_SEARCH_H
+
+#include "search_table.h"
+
+namespace LANES_NAMESPACE {
+
+constexpr int width = 32;        // partial decisions that survive a step
+constexpr float hopeless = 60;   // log likelihood ratio to the best from which none survives
+constexpr float least_gain = 1e-2f; // by which a decision must fit better
+constexpr int most_points = 64;
+
+// Survivors of one search, and how they came about.
+struct List {
+    int count;
+    float metric[width];
+    float re[most_unknowns][width], im[most_unknowns][width]; // what is left for each unknown
+    uint8_t parent[most_unknowns][width], code[most_unknowns][width];
+};
+
+// Costs as ordered integers: of floats that are not negative.
+static inline uint32_t ordered(float x)
+{
+    uint32_t bits;
+    __builtin_memcpy(&bits, &x, 4);
+    return bits;
+}
+
+// Which of n costs, none negative, are among the `width` least or a few fewer: their numbers in
+// `chosen`, how many.
+static int least_costs(const float* cost, int n, int* chosen)
+{
+    float limit = hopeless;
+    uint32_t low = 0, high = ordered(limit), at = high;
+    for (int step = 0; step < 32; step++) { // bisection, until the list is nearly full
+        int count = 0;
+        __builtin_memcpy(&limit, &at, 4);
+        for (int i = 0; i < n; i++)
+            count += cost[i] <= limit;
+        if (count > width)
+            high = at;
+        else if (at == high || count >= width - 4 || high - low < 2)
+            break;
+        else
+            low = at;
+        at = low + (high - low) / 2;
+    }
+    int count = 0;
+    for (int i = 0; i < n && count < width; i++)
+        if (cost[i] <= limit)
+            chosen[count++] = i;
+    return count;
+}
+
+// Take the decided value of unknown i off what is left for those before it.
+static void propagate(const SearchTable& t, int i, const int* parent, const float* vr, const float* vi, List& s)
+{
+    for (int j = t.reach[i]; j < i; j++) {
+        const Pair l = t.factor[i * t.n + j]; // conj(L_ij) = R_ji
+        float re[width], im[width];
+        for (int m = 0; m < width; m++) {
+            re[m] = s.re[j][parent[m]] - (l.re * vr[m] + l.im * vi[m]);
+            im[m] = s.im[j][parent[m]] - (l.re * vi[m] - l.im * vr[m]);
+        }
+        __builtin_memcpy(s.re[j], re, sizeof re);
+        __builtin_memcpy(s.im[j], im, sizeof im);
+    }
+}
+
+// points: of each unknown, [n][size of its alphabet].
+static void search(const SearchTable& t, const Pair* h, const Pair* const* points, const int* sizes, List& s)
+{
+    Pair z[most_unknowns];
+    for (int i = 0; i < t.n; i++) {
+        Pair sum = h[i];
+        for (int k = t.low[i]; k < i; k++)
+            sum = sum - t.factor[i * t.n + k] * z[k];
+        const float scale = 1.0f / t.factor[i * t.n + i].re;
+        z[i] = Pair{ sum.re * scale, sum.im * scale };
+        for (int m = 0; m < width; m++) {
+            s.re[i][m] = z[i].re;
+            s.im[i][m] = z[i].im;
+        }
+    }
+    s.count = 1;
+    s.metric[0] = 0;
+    for (int i = t.n - 1; i >= 0; i--) {
+        float cost[most_points * width];
+        const float scale = t.factor[i * t.n + i].re;
+        float least = 1e30f;
+        for (int c = 0; c < sizes[i]; c++) {
+            const Pair p = points[i][c];
+            const float own = p.re * p.re + p.im * p.im;
+            for (int m = 0; m < width; m++) {
+                float a = s.re[i][m] - scale * p.re, b = s.im[i][m] - scale * p.im;
+                float sum = s.metric[m] + a * a + b * b - own;
+                sum = m < s.count ? sum : 1e30f;
+                cost[c * width + m] = sum;
+                least = sum < least ? sum : least;
+            }
+        }
+        for (int q = 0; q < sizes[i] * width; q++)
+            cost[q] -= least;
+        int chosen[width], parent[width] = {};
+        float vr[width] = {}, vi[width] = {};
+        s.count = least_costs(cost, sizes[i] * width, chosen);
+        for (int m = 0; m < s.count; m++) {
+            const int q = chosen[m];
+            s.parent[i][m] = parent[m] = q % width;
+            s.code[i][m] = q / width;
+            s.metric[m] = cost[q];
+            vr[m] = points[i][q / width].re;
+            vi[m] = points[i][q / width].im;
+        }
+        propagate(t, i, parent, vr, vi, s);
+    }
+}
+
+// The codes of survivor m, [n].
+static void trace(const SearchTable& t, const List& s, int m, uint8_t* codes)
+{
+    for (int i = 0; i < t.n; i++) {
+        codes[i] = s.code[i][m];
+        m = s.parent[i][m];
+    }
+}
+
+// A stretch of frames of one lane that is searched.
+struct Doubt {
+    int lane, first, frames; // of frames
+    Pair h[most_unknowns];
+    Pair decided[most_unknowns], best[most_unknowns];
+    float spread[most_unknowns];
+    const Pair* points[most_unknowns];
+    int sizes[most_unknowns];
+    Pair turned[most_unknowns][most_points]; // of symbols, in the frames' phase
+};
+
+static inline Pair of_lane(const C& value, int lane) { return Pair{ value.re[lane], value.im[lane] }; }
+
+// Information on each unknown, the symbols around the stretch being held; decisions so far.
+static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbols)
+{
+    const Model& m = *w.model;
+    const int D = m.near, K = m.symbols, l = d.lane;
+    for (int i = 0; i < t.n; i++) {
+        Pair sum{ 0, 0 };
+        const bool carrier = t.carrier[i];
+        const int begin = carrier ? t.frame[i] : 0, end = carrier ? t.frame[i] + 1 : t.frames;
+        for (int q = begin; q < end; q++) {
+            const int f = d.first + q, k = carrier ? t.index[i] : t.index[i] - t.firsts[q];
+            if (!carrier && (k < 0 || k >= K))
+                continue;
+            const FrameClass& c = w.frame_class(f);
+            const float* row = carrier ? c.cross + 2 * k * K : c.own + 2 * k * K;
+            sum = sum + of_lane(w.stat[(size_t)f * (D + K) + (carrier ? k : D + k)], l);
+            for (int other = 0; other < K; other++) {
+                const int number = t.firsts[q] + other;
+                if (number < t.symbol_low || number >= t.symbol_high)
+                    sum = sum - Pair{ row[2 * other], row[2 * other + 1] } *
+                                    of_lane(symbols[w.firsts[d.first] + number], l);
+            }
+        }
+        d.h[i] = sum;
+        const int n = carrier ? 0 : w.firsts[d.first] + t.index[i];
+        const size_t at = (size_t)(d.first + t.frame[i]) * D + t.index[i];
+        d.decided[i] = carrier ? of_lane(nearest(m.carrier, w.carrier[at]), l) : of_lane(symbols[n], l);
+        const Alphabet& alphabet = carrier ? m.carrier : m.symbol;
+        d.sizes[i] = alphabet.size;
+        d.points[i] = carrier ? (const Pair*)alphabet.points : d.turned[i];
+        for (int c = 0; !carrier && c < alphabet.size; c++)
+            d.turned[i][c] = ((const Pair*)alphabet.points)[c] * of_lane(w.turn[n], l);
+    }
+}
+
+// Of each unknown the variance at which its best competitor in the list is as unlikely as it is.
+static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
+{
+    uint8_t own[most_unknowns], other[most_unknowns];
+    trace(t, s, best, own);
+    float farthest = s.count < width - 4 ? hopeless : 1.0f;
+    for (int m = 0; m < s.count && s.count >= width - 4; m++)
+        farthest = s.metric[m] - s.metric[best] > farthest ? s.metric[m] - s.metric[best] : farthest;
+    for (int i = 0; i < t.n; i++) {
+        d.best[i] = d.points[i][own[i]];
+        float apart = 1e30f;
+        for (int c = 0; c < d.sizes[i]; c++) {
+            const float square = squared(d.points[i][c] - d.best[i]);
+            apart = c != own[i] && square < apart ? square : apart;
+        }
+        d.spread[i] = apart / farthest;
+    }
+    for (int m = 0; m < s.count; m++) {
+        trace(t, s, m, other);
+        const float gap = s.metric[m] - s.metric[best];
+        for (int i = 0; i < t.n; i++) {
+            const float spread = squared(d.points[i][other[i]] - d.best[i]) / (gap > 1e-3f ? gap : 1e-3f);
+            d.spread[i] = spread > d.spread[i] ? spread : d.spread[i];
+        }
+    }
+}
+
+// Write what was found: symbols at what the rest of the stretch says of them.
+static void adopt(Work& w, const SearchTable& t, const Doubt& d, C* symbols)
+{
+    const int l = d.lane;
+    for (int i = 0; i < t.n; i++) {
+        if (t.carrier[i]) {
+            C& mean = w.carrier[(size_t)(d.first + t.frame[i]) * w.model->near + t.index[i]];
+            mean.re[l] = d.best[i].re;
+            mean.im[l] = d.best[i].im;
+            continue;
+        }
+        Pair sum = d.h[i];
+        for (int k = 0; k < t.n; k++)
+            sum = sum - t.gram[i * t.n + k] * d.best[k];
+        const float scale = 1.0f / t.gram[i * t.n + i].re;
+        const int n = w.firsts[d.first] + t.index[i];
+        Pair turn = of_lane(w.turn[n], l), value = d.best[i] + Pair{ sum.re * scale, sum.im * scale };
+        value = value * Pair{ turn.re, -turn.im };
+        w.soft[n].re[l] = value.re;
+        w.soft[n].im[l] = value.im;
+        w.spread[n][l] = d.spread[i];
+        symbols[n].re[l] = d.best[i].re;
+        symbols[n].im[l] = d.best[i].im;
+    }
+}
+
+// Search a stretch in both orders, the second from what the first found; whether anything was.
+static bool mend(Work& w, Doubt& d, List& list, C* symbols)
+{
+    bool found = false;
+    for (int order = 0; order < 2; order++) {
+        SearchTable* own = nullptr;
+        const SearchTable* t = table_of(w, d.first, d.frames, order, own);
+        if (t) {
+            gather(w, *t, d, symbols);
+            search(*t, d.h, d.points, d.sizes, list);
+            int best = 0;
+            for (int m = 1; m < list.count; m++)
+                best = list.metric[m] < list.metric[best] ? m : best;
+            judge(*t, list, best, d);
+            if (energy_of(*t, d.h, d.best) < energy_of(*t, d.h, d.decided) - least_gain) {
+                adopt(w, *t, d, symbols);
+                found = true;
+            }
+        }
+        discard(own);
+    }
+    return found;
+}
+
+} // namespace LANES_NAMESPACE
+
+#endif
