@@ -6,7 +6,6 @@ context. Stretches in whose frames the symbols lie alike form a group.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 CONTEXT = 3             # frames on each side of what is kept of a stretch: more change no decision
+_ENOUGH = 2             # frames of context at a window's ends, if there are so many
 _HOP = 32               # frames that are kept of a stretch, about: memory of its statistics stays in a core's own cache
 _GRID = 32              # see signals/framing.py
 
@@ -25,7 +25,8 @@ class Windows:
     window's first. period: samples of a frame; sps: samples per symbol; half: of the pulse's length; count: symbols that reach a
     frame. offset: of the first whole frame, timing: of symbol 0, samples; keep: first sample that is wanted, and one past the
     last. phase, frequency: rad and cycles per sample, of the frames; symbol_phase: rad, of symbol 0, relative to the frames';
-    symbol_step: rad from symbol to symbol."""
+    symbol_step: rad from symbol to symbol. symbols: how many there are, from number 0 on;
+    None without end."""
 
     samples: int
     period: int
@@ -39,6 +40,7 @@ class Windows:
     symbol_phase: Array
     symbol_step: float
     keep: tuple[int, int]
+    symbols: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,15 @@ class Stretches:
 def cut(windows: Windows, lanes: int, repeat: int = 1) -> Stretches:
     """The stretches of windows. repeat: frames after which the symbols lie alike again."""
     period, batch = windows.period, len(windows.offset)
-    begin = np.where(windows.offset > 0, windows.offset - period, 0).astype(np.int64)
-    total = -(-(windows.samples - begin) // period)
     low, high = windows.keep
+    # frames that a window cuts are dear, and of no use where there is context enough without them
+    begin = np.where((windows.offset > 0) & (windows.offset + _ENOUGH * period > low), windows.offset - period,
+                     windows.offset).astype(np.int64)
+    whole = (windows.samples - begin) // period
+    total = np.where(begin + whole * period >= min(high + _ENOUGH * period, windows.samples), whole,
+                     -(-(windows.samples - begin) // period))
     if total.max() < 2 * (_HOP + 2 * CONTEXT):
-        whole = np.full(batch, low), np.full(batch, high)
-        return Stretches(np.arange(batch), begin, total, *(v.astype(np.int64) for v in whole))
+        return Stretches(np.arange(batch), begin, total, np.full(batch, low, np.int64), np.full(batch, high, np.int64))
     parts = []
     for k in range(batch):
         parts.append(_cut_one(k, int(begin[k]), int(total[k]), period, (low, high), lanes, repeat))
@@ -101,79 +106,41 @@ def classes_of(windows: Windows, stretches: Stretches) -> tuple[Array, Array, Ar
 
 def symbols_kept(windows: Windows, stretches: Stretches, first: Array) -> tuple[Array, Array]:
     """(low, high): numbers of the symbols centred on what is kept of each stretch, counted from `first` [stretches]."""
-    timing = windows.timing[stretches.window]
-    low, high = (np.ceil((edge - timing) / windows.sps - 1e-9).astype(np.int64) - first
+    timing, last = windows.timing[stretches.window], windows.symbols
+    low, high = (np.ceil((edge - timing) / windows.sps - 1e-9).astype(np.int64)
                  for edge in (stretches.keep_low, stretches.keep_high))
-    return low, high
+    if last is not None:
+        low, high = low.clip(0, last), high.clip(0, last)
+    return low - first, high - first
 
 
-@dataclass
-class _Edges:
-    """Tables of frames that are cut, each made once."""
-
-    make: Callable[[int, int, int], tuple[Array, Array]]
-    rows: list[Array]
-    known: dict[tuple[int, int, int], int]
-    tables: list[tuple[Array, Array]]
-
-    def row(self, kinds: Array, low: Array, high: Array, lanes: int) -> int:
-        """The number of a row of tables for these frames, one in each lane."""
-        row = np.full(lanes, -1, np.int32)
-        for lane, key in enumerate(zip(kinds.tolist(), low.tolist(), high.tolist())):
-            if key[0] < 0 or key[2] <= key[1]:
-                continue
-            if key not in self.known:
-                self.known[key] = len(self.tables)
-                self.tables.append(self.make(*key))
-            row[lane] = self.known[key]
-        self.rows.append(row)
-        return len(self.rows) - 1
-
-
-def job(windows: Windows, stretches: Stretches, classes: tuple[Array, Array], lanes: int,
-        edge: Callable[[int, int, int], tuple[Array, Array]], gain: float) -> tuple[dict[str, Any], Array]:
-    """(what the extension's Detector.run takes but for the mixture and the outputs; the order in which stretches stand there).
-    classes: as classes_of returns them. edge: (class, low, high) -> tables, see DetectorTables.edge."""
+def job(windows: Windows, stretches: Stretches, classes: tuple[Array, Array], lanes: int, gain: float) -> dict[str, Any]:
+    """What the extension's Detector.run takes but for the mixture and the outputs. classes: as classes_of returns them."""
     index, symbol = classes
-    period, first = windows.period, symbol[:, 0]
+    first = symbol[:, 0]
     relative = np.where(index >= 0, symbol - first[:, None], -1)
     _, kind = np.unique(np.concatenate([index, relative], 1), axis=0, return_inverse=True)
     order = np.argsort(kind.ravel(), kind="stable")
     sorted_kind = kind.ravel()[order]
-    edges = _Edges(edge, [], {}, [])
-    groups, frames_of, at = [], [], 0
-    begin = 0
+    groups, alike, at, begin = [], [], 0, 0
     while begin < len(order):
         stop = min(begin + lanes, int(np.searchsorted(sorted_kind, sorted_kind[begin], "right")))
-        rows = order[begin:stop]
-        n = int(stretches.frames[rows[0]])
-        start = stretches.begin[rows][:, None] + period * np.arange(n)
-        low, high = (-start).clip(0, period), (windows.samples - start).clip(0, period)
-        cut_frames = ((low > 0) | (high < period)).any(0)
-        row = [edges.row(index[rows, f], low[:, f], high[:, f], lanes) if cut_frames[f] else -1 for f in range(n)]
-        frames_of.append((index[rows[0], :n], relative[rows[0], :n], np.array(row, np.int32)))
+        row = order[begin]
+        n = int(stretches.frames[row])
+        alike.append((index[row, :n], relative[row, :n]))
         groups.append((begin, stop - begin, n, at))
         at, begin = at + n, stop
-    return _packed(windows, stretches, order, first, groups, frames_of, edges, gain), order
-
-
-def _packed(windows: Windows, stretches: Stretches, order: Array, first: Array, groups: list[Any], frames_of: list[Any],
-            edges: _Edges, gain: float) -> dict[str, Any]:
-    own = stretches.window * windows.samples
     low, high = symbols_kept(windows, stretches, first)
-    out = np.cumsum(high - low) - (high - low)
-    places = np.stack([own + stretches.begin, own, own + windows.samples, own + stretches.keep_low, own + stretches.keep_high, out,
-                       low, high], 1)
+    own, last = stretches.window * windows.samples, 2 ** 30 if windows.symbols is None else windows.symbols
+    places = [own + stretches.begin, own, own + windows.samples, own + stretches.keep_low, own + stretches.keep_high,
+              np.cumsum(high - low) - (high - low), low, high, (-first if windows.symbols is not None else -last + 0 * first),
+              last - first]
     angle = windows.phase[stretches.window] + 2 * np.pi * (windows.frequency * stretches.begin % 1)
     symbol_angle = windows.symbol_phase[stretches.window] + windows.symbol_step * first
-    columns = [np.concatenate(column).astype(np.int32) for column in zip(*frames_of)]
-    tables = edges.tables
+    kinds, firsts = (np.concatenate(column).astype(np.int32) for column in zip(*alike))
     return {
-        "stretches": len(order), "places": np.ascontiguousarray(places[order], np.int64), "gain": gain,
-        "angles": np.ascontiguousarray(np.stack([angle, symbol_angle], 1)[order], np.float64), "group_count": len(groups),
-        "groups": np.array(groups, np.int32).ravel(), "classes": columns[0], "firsts": columns[1], "edges": columns[2],
-        "frames": len(columns[0]), "edge": np.concatenate([np.zeros(0, np.int32), *edges.rows]), "edge_rows": len(edges.rows),
-        "edge_tables": len(tables), "symbols": int((high - low).sum()),
-        "edge_filter": np.concatenate([np.zeros(0, np.complex64), *(t[0].ravel() for t in tables)]),
-        "edge_gram": np.concatenate([np.zeros(0, np.complex64), *(t[1].ravel() for t in tables)]),
+        "stretches": len(order), "places": np.stack(places, 1)[order].astype(np.int64), "gain": gain,
+        "angles": np.stack([angle, symbol_angle], 1)[order].astype(np.float64), "group_count": len(groups),
+        "groups": np.array(groups, np.int32).ravel(), "classes": kinds, "firsts": firsts, "frames": len(kinds),
+        "symbols": int((high - low).sum()),
     }

@@ -101,6 +101,7 @@ class DetectorTables:
             "stages": len(radix), "radix": np.array(radix, np.int32), "twiddles": twiddles, "twiddles_size": len(twiddles),
             "near_bin": self.bins[near].astype(np.int32), "clean_bin": self.bins[clean].astype(np.int32),
             "near_wave": _single(self.waves[near]), "clean_wave": _single(self.waves[clean]),
+            "bin": self.bins[np.r_[near, clean]].astype(np.int32), "wave": _single(self.waves[np.r_[near, clean]]),
             "gram": _single(open_carriers.conj().T @ open_carriers / noise),
             "frequency": self.frequency, "turn": _single(own_turn),
             "symbol_step": 2 * math.pi * self.delta * float(self.signal.samples_per_symbol),
@@ -128,15 +129,6 @@ class DetectorTables:
         n = np.arange(1, 4) * self.period
         of_noise = share * (n + np.array(_DEVIATIONS) * np.sqrt(n))
         return (of_noise + (1 - share) * _FITS * self.period + _ROUNDING * power).astype(np.float32)
-
-    def edge(self, k: int, low: int, high: int) -> tuple[Array, Array]:
-        """(filter [K, P], precision [K, K]) of the symbols in samples low ... high-1 of a frame of class k, all carriers being
-        Gaussian."""
-        pulses, carriers = self.pulses[k][low:high], self.carriers[low:high]
-        covariance = carriers @ carriers.conj().T + self.levels.noise * np.eye(high - low)
-        filters = np.zeros((self.count, self.period), complex)
-        filters[:, low:high] = np.linalg.solve(covariance, pulses).conj().T
-        return _single(filters), _single(filters[:, low:high] @ pulses)
 
 
 def _single(x: Array) -> Array:

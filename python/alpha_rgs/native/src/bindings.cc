@@ -109,8 +109,12 @@ struct Bound {
         m.frequency = number<double>(tables, "frequency");
         m.turn = m.frequency == 0 ? nullptr : complexes(tables, "turn", (size_t)m.frame, held);
         m.symbol_step = number<double>(tables, "symbol_step");
+        m.bin = array<int32_t>(tables, "bin", D + M, held);
+        m.wave = complexes(tables, "wave", D + M, held);
         m.passes = number<int>(tables, "passes");
+        m.cut_passes = number<int>(tables, "cut_passes");
         m.damping = number<float>(tables, "damping");
+        m.cut_damping = number<float>(tables, "cut_damping");
         const float* limit = array<float>(tables, "threshold", 3, held);
         std::copy(limit, limit + 3, m.threshold);
         for (py::handle each : py::list(tables["classes"]))
@@ -131,12 +135,13 @@ std::vector<Stretch> Bound::stretches(const py::dict& job, size_t samples, size_
 {
     std::vector<py::object> kept;
     const size_t n = number<size_t>(job, "stretches");
-    const int64_t* place = array<int64_t>(job, "places", 8 * n, kept);
+    const int64_t* place = array<int64_t>(job, "places", 10 * n, kept);
     const double* angle = array<double>(job, "angles", 2 * n, kept);
     const float gain = number<float>(job, "gain");
     std::vector<Stretch> out;
-    for (size_t k = 0; k < n; k++, place += 8) {
+    for (size_t k = 0; k < n; k++, place += 10) {
         Stretch s{ place[0], place[1], place[2], place[3], place[4], place[5], (int32_t)place[6], (int32_t)place[7],
+                   (int32_t)place[8], (int32_t)place[9],
                    angle[2 * k], angle[2 * k + 1], gain };
         const bool inside = s.low >= 0 && s.high <= (int64_t)samples && s.keep_low >= s.low && s.keep_high <= s.high &&
                             s.symbol_low >= 0 && s.symbol_out >= 0 &&
@@ -181,8 +186,7 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
 {
     std::vector<py::object> kept;
     const size_t samples = number<size_t>(from, "samples"), symbols = number<size_t>(from, "symbols");
-    const size_t frames = number<size_t>(from, "frames"), rows = number<size_t>(from, "edge_rows");
-    const size_t tables = number<size_t>(from, "edge_tables"), K = (size_t)model.symbols;
+    const size_t frames = number<size_t>(from, "frames");
     const std::vector<Stretch> stretch = stretches(from, samples, symbols);
     const std::vector<Group> group = groups(from, stretch, frames);
     Job job{};
@@ -190,16 +194,6 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
     job.stretches = stretch.data();
     job.classes = array<int32_t>(from, "classes", frames, kept);
     job.firsts = array<int32_t>(from, "firsts", frames, kept);
-    job.edges = array<int32_t>(from, "edges", frames, kept);
-    job.edge = array<int32_t>(from, "edge", rows * (size_t)lanes, kept);
-    job.edge_filter = complexes(from, "edge_filter", tables * K * (size_t)model.frame, kept);
-    job.edge_gram = complexes(from, "edge_gram", tables * K * K, kept);
-    for (size_t f = 0; f < frames; f++)
-        if (job.edges[f] >= (int64_t)rows)
-            throw std::invalid_argument("edges: no such row");
-    for (size_t k = 0; k < rows * (size_t)lanes; k++)
-        if (job.edge[k] >= (int64_t)tables)
-            throw std::invalid_argument("edge: no such table");
     if (!from["soi"].is_none()) {
         job.soi = const_cast<float*>(complexes(from, "soi", samples, kept));
         job.interference = const_cast<float*>(complexes(from, "interference", samples, kept));

@@ -19,7 +19,7 @@ namespace LANES_NAMESPACE {
 static void decide(const Work& w, C* symbols)
 {
     for (int n = 0; n < w.symbols; n++)
-        symbols[n] = w.turn[n] * nearest(w.model->symbol, w.soft[n]);
+        symbols[n] = w.exists[n] * (w.turn[n] * nearest(w.model->symbol, w.soft[n]));
 }
 
 // The energy that decisions leave in each whole frame, over the noise.
@@ -30,25 +30,25 @@ static void residuals(Work& w, const C* symbols)
     C* carriers = w.scratch;
     for (int f = 0; f < w.frames; f++) {
         w.residual[f] = V{};
-        if (w.edges[f] >= 0)
+        if (w.cut(f))
             continue;
         const FrameClass& c = w.frame_class(f);
-        const C *stat = w.stat + (size_t)f * (D + K), *a = symbols + w.firsts[f];
+        const C *stat = w.stat + (size_t)f * K, *a = symbols + w.firsts[f];
         V energy = w.energy[f];
         for (int i = 0; i < D; i++)
-            carriers[i] = nearest(m.carrier, w.carrier[(size_t)f * D + i]);
+            carriers[i] = nearest(m.carrier, w.carrier[w.base[f] + i]);
         for (int i = 0; i < D; i++) {
             C sum = zero();
             for (int k = 0; k < K; k++)
                 add(sum, all(c.cross + 2 * (i * K + k)), a[k]);
-            sum = sum - stat[i];
+            sum = sum - w.stat_open[w.base[f] + i];
             sum = sum + sum;
             for (int j = 0; j < D; j++)
                 add(sum, all(m.gram + 2 * (i * D + j)), carriers[j]);
             energy += real_product(carriers[i], sum);
         }
         for (int k = 0; k < K; k++) {
-            C sum = all(-2.0f) * stat[D + k];
+            C sum = all(-2.0f) * stat[k];
             for (int l = 0; l < K; l++)
                 add(sum, all(c.own + 2 * (k * K + l)), a[l]);
             energy += real_product(a[k], sum);
@@ -92,12 +92,12 @@ static void search_flagged(Work& w, C* symbols, Doubt& doubt, List& list, int64_
             while (end < F - 1 && w.flagged[end][l] && end + 1 - f <= longest - 2 * around)
                 end++;
             int low = f, high = end;
-            while (low > 1 && f - low < around && w.edges[low - 1] < 0)
+            while (low > 1 && f - low < around && !w.cut(low - 1))
                 low--;
-            while (high < F - 1 && high - end < around && w.edges[high] < 0)
+            while (high < F - 1 && high - end < around && !w.cut(high))
                 high++;
             f = end - 1;
-            if (w.edges[low] >= 0)
+            if (w.cut(low))
                 continue;
             doubt.lane = l;
             doubt.first = low;
@@ -126,13 +126,16 @@ static void write_frame(const Work& w, int f, const C* values, float* out)
     int n = 0;
     if (inside)
         for (; n + lanes <= 2 * period; n += lanes) {
-            V rows[lanes];
+            V block[lanes];
             for (int i = 0; i < lanes; i++)
-                rows[i] = load(flat + (n + i) * lanes);
-            transpose(rows);
-            for (int l = 0; l < w.count; l++)
-                store(out + 2 * (w.stretch[l].begin + (int64_t)f * period) + n, rows[l]);
+                block[i] = load(flat + (n + i) * lanes);
+            transpose(block);
+            for (int l = 0; l < lanes; l++)
+                store(w.staged + 2 * period * l + n, block[l]);
         }
+    for (int l = 0; n && l < w.count; l++)
+        __builtin_memcpy(out + 2 * (w.stretch[l].begin + (int64_t)f * period), w.staged + 2 * period * l,
+                         sizeof(float) * n);
     for (; n < 2 * period; n++)
         for (int l = 0; l < w.count; l++) {
             const int64_t at = kept(w, w.stretch[l], f, n / 2);
@@ -163,7 +166,8 @@ static void write_waveforms(Work& w, C* means, C* received)
     const int lag = m.transform - m.prefix;
     for (int n = 0; n < w.symbols; n++) {
         V var;
-        means[n] = w.turn[n] * moments(m.symbol, w.soft[n], inverse(largest(w.spread[n], 1e-9f)), var);
+        means[n] = w.exists[n] *
+                   (w.turn[n] * moments(m.symbol, w.soft[n], inverse(largest(w.spread[n], 1e-9f)), var));
     }
     for (int f = 0; f < w.frames; f++) {
         bool wanted = false;
@@ -182,13 +186,13 @@ static void write_waveforms(Work& w, C* means, C* received)
         for (int n = 0; n < m.frame; n++)
             y[n] = as_received(n, y[n]);
         write_frame(w, f, y, w.job->soi);
-        if (w.edges[f] >= 0) {
+        if (w.cut(f)) {
             read_frame(w, f, received);
             for (int n = 0; n < m.frame; n++)
                 y[n] = all(m.shrink) * (received[n] - y[n]);
         } else {
             const C* wave = carriers_waveform(
-                m, w.clean + (size_t)f * m.clean, w.carrier + (size_t)f * m.near, w.bins, w.other);
+                m, w.clean + (size_t)f * m.clean, w.carrier + w.base[f], w.bins, w.other);
             for (int n = 0; n < m.frame; n++)
                 y[n] = as_received(n, wave[n < m.prefix ? n + lag : n - m.prefix]);
         }

@@ -18,6 +18,7 @@ namespace LANES_NAMESPACE {
 // As inference/sites.py has them; a pass in single precision bears less certainty.
 constexpr float least_var = 1e-4f, least_site = 1e-3f, least_cavity = 1e-4f;
 constexpr float least_posterior = 1e-9f;
+constexpr float surely_zero = 1e6f; // precision of symbols that there are not
 
 // What the frame's K symbols are told, apart from their sites: precision M and information r, to
 // which the frame's are added.
@@ -25,17 +26,58 @@ struct Chain {
     C *matrix, *right; // [K][K] lower triangle, [K]
 };
 
+// Products over the noise of carriers and symbols in a whole frame, the same in all lanes.
+struct WholeFrame {
+    const Model& m;
+    const FrameClass& c;
+    int carriers;
+    C gram(int i, int j) const { return all(m.gram + 2 * (i * m.near + j)); }
+    C cross(int i, int k) const { return all(c.cross + 2 * (i * m.symbols + k)); }
+    C own(int k, int l) const { return all(c.own + 2 * (k * m.symbols + l)); }
+};
+
+// In a frame that is cut.
+struct CutFrame {
+    const Model& m;
+    const C *comb, *products, *symbols;
+    int carriers;
+    C gram(int i, int j) const
+    {
+        const int apart = m.bin[i] - m.bin[j];
+        const C sum = comb[apart < 0 ? apart + m.transform : apart];
+        return conjugate(all(m.wave + 2 * i)) * (all(m.wave + 2 * j) * sum);
+    }
+    C cross(int i, int k) const { return products[i * m.symbols + k]; }
+    C own(int k, int l) const { return symbols[k * m.symbols + l]; }
+};
+
+static inline WholeFrame whole_frame(const Work& w, int f)
+{
+    return WholeFrame{ *w.model, w.frame_class(f), w.model->near };
+}
+
+static inline CutFrame cut_frame(const Work& w, int f)
+{
+    const size_t row = w.row[f], K = w.model->symbols, n = w.carriers_of(f);
+    return CutFrame{ *w.model,
+                     w.comb + row * w.model->transform,
+                     w.cross + row * n * K,
+                     w.own + row * K * K,
+                     (int)n };
+}
+
 // The carriers of a frame, given their sites: Cholesky factor L, V = L⁻¹·(cross), t = L⁻¹·(stat).
 struct Eliminated {
     C *low, *half, *told; // [D][D], [D][K], [D]
     V* root;              // [D] inverse of L's diagonal
 };
 
-static void factor_carriers(const Model& m, const Site* site, Eliminated& e)
+template <class Frame>
+static void factor_carriers(const Frame& frame, const Site* site, Eliminated& e)
 {
-    const int D = m.near;
+    const int D = frame.carriers;
     for (int j = 0; j < D; j++) {
-        V d = m.gram[2 * (j * D + j)] + site[j].precision;
+        V d = frame.gram(j, j).re + site[j].precision;
         for (int k = 0; k < j; k++)
             d -= power(e.low[j * D + k]);
         e.root[j] = inverse_root(largest(d, 1e-12f));
@@ -43,7 +85,7 @@ static void factor_carriers(const Model& m, const Site* site, Eliminated& e)
             constexpr int n = decltype(block)::n;
             C sum[n];
             for (int b = 0; b < n; b++)
-                sum[b] = all(m.gram + 2 * ((i + b) * D + j));
+                sum[b] = frame.gram(i + b, j);
             for (int k = 0; k < j; k++) {
                 C other = conjugate(e.low[j * D + k]);
                 for (int b = 0; b < n; b++)
@@ -55,10 +97,10 @@ static void factor_carriers(const Model& m, const Site* site, Eliminated& e)
     }
 }
 
-static void reduce_symbols(const Model& m, const FrameClass& c, const C* stat, const Site* site,
-                           Eliminated& e)
+template <class Frame>
+static void reduce_symbols(const Frame& frame, const C* stat, const Site* site, Eliminated& e)
 {
-    const int D = m.near, K = m.symbols;
+    const int D = frame.carriers, K = frame.m.symbols;
     for (int i = 0; i < D; i++) {
         const C* low = e.low + i * D;
         C sum = stat[i] + site[i].shift;
@@ -69,7 +111,7 @@ static void reduce_symbols(const Model& m, const FrameClass& c, const C* stat, c
             constexpr int n = decltype(block)::n;
             C sum[n];
             for (int b = 0; b < n; b++)
-                sum[b] = all(c.cross + 2 * (i * K + k + b));
+                sum[b] = frame.cross(i, k + b);
             for (int j = 0; j < i; j++)
                 for (int b = 0; b < n; b++)
                     subtract(sum[b], low[j], e.half[j * K + k + b]);
@@ -82,8 +124,8 @@ static void reduce_symbols(const Model& m, const FrameClass& c, const C* stat, c
 // What the way back needs: gain = L⁻ᴴ·V, the carriers did all symbols vanish, and their variances.
 static void solve_carriers(Work& w, int f, const Eliminated& e, bool variances, C* column)
 {
-    const int D = w.model->near, K = w.model->symbols;
-    C *gain = w.gain + (size_t)f * D * K, *open = w.open + (size_t)f * D;
+    const int D = w.carriers_of(f), K = w.model->symbols;
+    C *gain = w.gain + w.base[f] * K, *open = w.open + w.base[f];
     for (int i = D - 1; i >= 0; i--) {
         C sum = e.told[i];
         for (int j = i + 1; j < D; j++)
@@ -111,18 +153,16 @@ static void solve_carriers(Work& w, int f, const Eliminated& e, bool variances, 
             column[i] = e.root[i] * sum;
             d += power(column[i]);
         }
-        w.open_var[(size_t)f * D + j] = d;
+        w.open_var[w.base[f] + j] = d;
     }
 }
 
 // Add what frame f says of its symbols, and the sites of those that it is the first to reach.
-static void add_frame(Work& w, int f, int row, const Eliminated& e, Chain& chain)
+template <class Frame>
+static void add_frame(Work& w, int f, const Frame& frame, const Eliminated& e, Chain& chain)
 {
-    const Model& m = *w.model;
-    const int D = w.carriers_of(f), K = m.symbols;
-    const C* stat = w.stat + (size_t)f * (m.near + K) + D;
-    const C* edge = w.edge_gram + (size_t)(w.edges[f] >= 0 ? row : 0) * K * K;
-    const float* own = w.frame_class(f).own;
+    const int D = frame.carriers, K = frame.m.symbols;
+    const C* stat = w.stat + (size_t)f * K;
     for (int k = 0; k < K; k++) {
         C sum = chain.right[k] + stat[k];
         for (int i = 0; i < D; i++)
@@ -132,8 +172,7 @@ static void add_frame(Work& w, int f, int row, const Eliminated& e, Chain& chain
             constexpr int n = decltype(block)::n;
             C sum[n];
             for (int b = 0; b < n; b++)
-                sum[b] = chain.matrix[k * K + l + b] +
-                         (w.edges[f] < 0 ? all(own + 2 * (k * K + l + b)) : edge[k * K + l + b]);
+                sum[b] = chain.matrix[k * K + l + b] + frame.own(k, l + b);
             for (int i = 0; i < D; i++)
                 for (int b = 0; b < n; b++)
                     subtract_conjugate(sum[b], e.half[i * K + k], e.half[i * K + l + b]);
@@ -193,10 +232,20 @@ static void eliminate_symbols(Work& w, int f, Chain& chain, C* unscaled)
     }
 }
 
+// Eliminate the carriers of frame f; what is left goes into the chain.
+template <class Frame>
+static void eliminate_carriers(Work& w, int f, const Frame& frame, Eliminated& e, Chain& chain, bool variances, C* column)
+{
+    const Site* site = w.carriers + w.base[f];
+    factor_carriers(frame, site, e);
+    reduce_symbols(frame, w.stat_open + w.base[f], site, e);
+    solve_carriers(w, f, e, variances, column);
+    add_frame(w, f, frame, e, chain);
+}
+
 static void forward(Work& w, bool variances)
 {
-    const Model& m = *w.model;
-    const int D = m.near, K = m.symbols;
+    const int K = w.model->symbols, D = w.model->near + (w.cut_frames ? w.model->clean : 0);
     C* at = w.scratch;
     Eliminated e{ at, at + D * D, at + D * D + D * K, nullptr };
     at += D * D + D * K + D;
@@ -208,16 +257,11 @@ static void forward(Work& w, bool variances)
     C* unscaled = at + K * K + K;
     for (int i = 0; i < K * K + K; i++)
         at[i] = zero();
-    int row = 0;
     for (int f = 0; f < w.frames; f++) {
-        if (w.carriers_of(f)) {
-            const Site* site = w.carriers + (size_t)f * D;
-            factor_carriers(m, site, e);
-            reduce_symbols(m, w.frame_class(f), w.stat + (size_t)f * (D + K), site, e);
-            solve_carriers(w, f, e, variances, column);
-        }
-        add_frame(w, f, row, e, chain);
-        row += w.edges[f] >= 0;
+        if (w.cut(f))
+            eliminate_carriers(w, f, cut_frame(w, f), e, chain, variances, column);
+        else
+            eliminate_carriers(w, f, whole_frame(w, f), e, chain, variances, column);
         eliminate_symbols(w, f, chain, unscaled);
     }
 }
@@ -284,7 +328,7 @@ static void carriers_back(Work& w, int f, const C* S, const C* mean, float dampi
     const int D = w.carriers_of(f), K = w.model->symbols;
     const C one = all(1.0f, 0.0f);
     for (int i = 0; i < D; i++) {
-        const size_t at = (size_t)f * D + i;
+        const size_t at = w.base[f] + i;
         const C* gain = w.gain + at * K;
         C sum = w.open[at];
         for (int k = 0; k < K; k++)
@@ -322,12 +366,14 @@ static void pass(Work& w, float damping)
     C *S = w.scratch, *mean = S + K * K;
     for (int f = w.frames - 1; f >= 0; f--) {
         symbols_back(w, f, S, mean);
-        carriers_back(w, f, S, mean, damping);
+        carriers_back(w, f, S, mean, w.cut(f) ? damping * w.model->cut_damping : damping);
         const int leaving = w.leaving(f);
         for (int j = 0; j < leaving; j++) {
             const int n = w.firsts[f] + j;
-            update(w.sites[n], w.model->symbol, w.turn[n], mean[j], S[j * K + j].re, damping, w.soft[n],
-                   w.spread[n]);
+            Site& site = w.sites[n];
+            update(site, w.model->symbol, w.turn[n], mean[j], S[j * K + j].re, damping, w.soft[n], w.spread[n]);
+            site.precision = largest(site.precision, (1.0f - w.exists[n]) * surely_zero);
+            site.shift = w.exists[n] * site.shift;
         }
     }
 }
@@ -335,11 +381,14 @@ static void pass(Work& w, float damping)
 static void infer(Work& w)
 {
     const Model& m = *w.model;
-    for (int i = 0; i < w.frames * m.near; i++)
+    const size_t carriers = w.base[w.frames - 1] + w.carriers_of(w.frames - 1);
+    for (size_t i = 0; i < carriers; i++)
         w.carriers[i] = Site{ all(1.0f), zero() };
     C turn, step = all(__builtin_cos(m.symbol_step), __builtin_sin(m.symbol_step));
     for (int n = 0; n < w.symbols; n++) {
-        w.sites[n] = Site{ all(1.0f), zero() };
+        for (int l = 0; l < lanes; l++)
+            w.exists[n][l] = n >= stretch_of(w, l).exist_low && n < stretch_of(w, l).exist_high;
+        w.sites[n] = Site{ 1.0f + (1.0f - w.exists[n]) * surely_zero, zero() };
         if (n % 64 == 0) // anew, lest rounding adds up
             for (int l = 0; l < lanes; l++) {
                 const double angle = stretch_of(w, l).symbol_angle + m.symbol_step * n;
@@ -349,8 +398,9 @@ static void infer(Work& w)
         w.turn[n] = turn;
         turn = turn * step;
     }
-    for (int p = 0; p < m.passes; p++)
-        pass(w, p + 1 < m.passes ? m.damping : 0.0f);
+    const int passes = w.cut_frames ? m.cut_passes : m.passes;
+    for (int p = 0; p < passes; p++)
+        pass(w, p + 1 < passes ? m.damping : 0.0f);
 }
 
 } // namespace LANES_NAMESPACE

@@ -45,14 +45,17 @@ static void read_frame(const Work& w, int f, C* out)
         from[l] = w.job->mixture + 2 * first;
     }
     int n = 0;
-    if (inside) {
+    if (inside) { // a lane at a time: lanes lie apart, and their cache lines displace each other
+        float* rows = w.staged;
+        for (int l = 0; l < lanes; l++)
+            __builtin_memcpy(rows + 2 * period * l, from[l], sizeof(float) * 2 * period);
         for (; n + lanes <= 2 * period; n += lanes) {
-            V rows[lanes];
+            V block[lanes];
             for (int l = 0; l < lanes; l++)
-                rows[l] = load(from[l] + n);
-            transpose(rows);
+                block[l] = load(rows + 2 * period * l + n);
+            transpose(block);
             for (int i = 0; i < lanes; i++)
-                store(flat + (n + i) * lanes, rows[i]);
+                store(flat + (n + i) * lanes, block[i]);
         }
     }
     for (; n < 2 * period; n++)
@@ -134,81 +137,91 @@ static void cancel_clean(Work& w, int f)
         y[n] = y[n] - wave[n < m.prefix ? n + lag : n - m.prefix];
 }
 
-// Statistics of a whole frame: energy, near carriers and symbols, over the noise.
+// The transform of samples of a frame, those of the prefix added to what they are copies of: products
+// with carriers of unit amplitude, by bin.
+static const C* carrier_products(Work& w, const C* y)
+{
+    const Model& m = *w.model;
+    const int lag = m.transform - m.prefix;
+    for (int i = 0; i < m.transform; i++)
+        w.bins[i] = i < lag ? y[m.prefix + i] : y[m.prefix + i] + y[i - lag];
+    return transform<false>(m, w.bins, w.other);
+}
+
+// Statistics of a frame over the noise: energy, carriers that are not decided, and symbols.
 static void correlate(Work& w, int f)
 {
     const Model& m = *w.model;
     const FrameClass& c = w.frame_class(f);
-    const int lag = m.transform - m.prefix;
     const C* y = w.samples;
-    C* stat = w.stat + (size_t)f * (m.near + m.symbols);
     V energy[4] = {};
     for (int n = 0; n < m.frame; n++)
         energy[n % 4] += power(y[n]);
     const float over = 1.0f / m.noise;
     w.energy[f] = over * ((energy[0] + energy[1]) + (energy[2] + energy[3]));
-    for (int i = 0; i < m.transform; i++)
-        w.bins[i] = i < lag ? y[m.prefix + i] : y[m.prefix + i] + y[i - lag];
-    const C* bins = transform<false>(m, w.bins, w.other);
-    for (int i = 0; i < m.near; i++)
-        stat[i] = all(over) * (conjugate(all(m.near_wave + 2 * i)) * bins[m.near_bin[i]]);
+    const C* bins = carrier_products(w, y);
+    for (int i = 0; i < w.carriers_of(f); i++)
+        w.stat_open[w.base[f] + i] = all(over) * (conjugate(all(m.wave + 2 * i)) * bins[m.bin[i]]);
     for (int k = 0; k < m.symbols; k++) {
         const float* pulse = c.pulses + 2 * k * m.frame;
         const int stop = c.reach[2 * k + 1];
         C sum[2] = { zero(), zero() };
         for (int n = c.reach[2 * k]; n < stop; n++)
             add_conjugate(sum[n % 2], all(pulse + 2 * n), y[n]);
-        stat[m.near + k] = all(over) * (sum[0] + sum[1]);
+        w.stat[(size_t)f * m.symbols + k] = all(over) * (sum[0] + sum[1]);
     }
 }
 
-// A frame that some lanes hold in part: the carriers are noise of its own colour, lane by lane.
-static void whiten_edge(Work& w, int f)
+// 1 on the samples of frame f that there are, each lane's own, else 0.
+static void present(const Work& w, int f, V* there)
+{
+    for (int n = 0; n < w.model->frame; n++)
+        for (int l = 0; l < lanes; l++) {
+            const Stretch& s = stretch_of(w, l);
+            const int64_t at = s.begin + (int64_t)f * w.model->frame + n;
+            there[n][l] = at >= s.low && at < s.high;
+        }
+}
+
+// Tables of a frame that is cut, each lane's own: no carrier is clean there.
+static void cut_tables(Work& w, int f)
 {
     const Model& m = *w.model;
-    const int P = m.frame, K = m.symbols;
-    C* stat = w.stat + (size_t)f * (m.near + K);
-    const int32_t* table = w.job->edge + (size_t)w.edges[f] * lanes;
-    int row = 0;
-    for (int i = 0; i < f; i++)
-        row += w.edges[i] >= 0;
-    C* gram = w.edge_gram + (size_t)row * K * K;
-    for (int i = 0; i < K * K; i++)
-        gram[i] = zero();
-    w.energy[f] = V{};
-    for (int k = 0; k < K; k++)
-        stat[k] = zero();
-    for (int l = 0; l < lanes; l++) {
-        if (table[l] < 0)
-            continue;
-        const float* filter = w.job->edge_filter + (size_t)table[l] * 2 * K * P;
-        const float* own = w.job->edge_gram + (size_t)table[l] * 2 * K * K;
-        for (int k = 0; k < K; k++) {
-            float re = 0, im = 0;
-            for (int n = 0; n < P; n++) {
-                float a = filter[2 * (k * P + n)], b = filter[2 * (k * P + n) + 1];
-                re += a * w.samples[n].re[l] - b * w.samples[n].im[l];
-                im += a * w.samples[n].im[l] + b * w.samples[n].re[l];
-            }
-            stat[k].re[l] = re;
-            stat[k].im[l] = im;
+    const FrameClass& c = w.frame_class(f);
+    const int K = m.symbols, P = m.frame, all_carriers = w.carriers_of(f);
+    const float over = 1.0f / m.noise;
+    const size_t row = w.row[f];
+    V* there = (V*)w.staged;
+    present(w, f, there);
+    C* y = w.samples;
+    for (int n = 0; n < P; n++)
+        y[n] = C{ there[n], V{} };
+    const C* sums = carrier_products(w, y);
+    for (int d = 0; d < m.transform; d++)
+        w.comb[row * m.transform + d] = all(over) * sums[d];
+    for (int k = 0; k < K; k++) {
+        const float* pulse = c.pulses + 2 * k * P;
+        for (int n = 0; n < P; n++)
+            y[n] = there[n] * all(pulse + 2 * n);
+        for (int l = 0; l < K; l++) {
+            C sum = zero();
+            for (int n = c.reach[2 * l]; n < c.reach[2 * l + 1]; n++)
+                add_conjugate(sum, all(c.pulses + 2 * (l * P + n)), y[n]);
+            w.own[(row * K + l) * K + k] = all(over) * sum;
         }
-        for (int i = 0; i < K * K; i++) {
-            gram[i].re[l] = own[2 * i];
-            gram[i].im[l] = own[2 * i + 1];
-        }
+        const C* bins = carrier_products(w, y);
+        for (int i = 0; i < all_carriers; i++)
+            w.cross[(row * all_carriers + i) * K + k] = all(over) * (conjugate(all(m.wave + 2 * i)) * bins[m.bin[i]]);
     }
 }
 
 static void front(Work& w)
 {
     for (int f = 0; f < w.frames; f++) {
+        if (w.cut(f))
+            cut_tables(w, f);
         load_frame(w, f, w.samples);
-        if (w.edges[f] >= 0) {
-            whiten_edge(w, f);
-            continue;
-        }
-        if (w.model->clean)
+        if (w.model->clean && !w.cut(f))
             cancel_clean(w, f);
         correlate(w, f);
     }

@@ -46,6 +46,8 @@ struct Model {
     const float* twiddles;        // of each stage, [m][radix - 1] complex
     const int32_t *near_bin, *clean_bin;
     const float *near_wave, *clean_wave; // [D], [M] complex: a carrier's amplitude in its bin
+    const int32_t* bin;                  // [D + M]: near ones, then clean ones
+    const float* wave;                   // [D + M] complex
     const float* gram;                   // [D][D] complex: carriers with carriers, over the noise
     const float* turn;                   // [P] complex: the carrier offset within a frame, or null
     double frequency;                    // carrier offset of the frames, cycles per sample
@@ -53,8 +55,8 @@ struct Model {
     int classes;
     const FrameClass* frame_class;
     float threshold[3]; // energy left in one frame, two and three neighbours: searched above
-    int passes;
-    float damping;
+    int passes, cut_passes; // of groups without frames that are cut, and with
+    float damping, cut_damping;
     void** search_tables; // [classes][longest_search + 1][2], made by the kernel when it needs them
 };
 
@@ -67,6 +69,7 @@ struct Stretch {
     int64_t keep_low, keep_high;   // samples that are written
     int64_t symbol_out;            // where symbol `symbol_low` goes
     int32_t symbol_low, symbol_high;
+    int32_t exist_low, exist_high; // symbols that there are
     double angle, symbol_angle;    // of the frames' carrier at `begin`, of symbol 0
     float gain;
 };
@@ -74,7 +77,7 @@ struct Stretch {
 // Stretches that are alike: side by side in lanes.
 struct Group {
     int32_t first, count; // of stretches
-    int32_t frames, at;   // classes[at + f], firsts[at + f], edges[at + f]
+    int32_t frames, at;   // classes[at + f], firsts[at + f]
 };
 
 struct Job {
@@ -82,9 +85,6 @@ struct Job {
     const Stretch* stretches;
     const int32_t* classes; // of frames
     const int32_t* firsts;  // number of the first symbol that reaches a frame
-    const int32_t* edges;   // of frames: -1, or the row of `edge`
-    const int32_t* edge;    // [rows][lanes]: number of a table, -1 for none
-    const float *edge_filter, *edge_gram; // [K][P], [K][K] complex of each table
     float *soi, *interference;            // complex, as the mixture; null: not wanted
     float *soft, *variance;               // of symbols
     float* residual;                      // [stretches][frames], or null

@@ -151,7 +151,7 @@ static inline Pair of_lane(const C& value, int lane) { return Pair{ value.re[lan
 static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbols)
 {
     const Model& m = *w.model;
-    const int D = m.near, K = m.symbols, l = d.lane;
+    const int K = m.symbols, l = d.lane;
     for (int i = 0; i < t.n; i++) {
         Pair sum{ 0, 0 };
         const bool carrier = t.carrier[i];
@@ -162,7 +162,7 @@ static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbo
                 continue;
             const FrameClass& c = w.frame_class(f);
             const float* row = carrier ? c.cross + 2 * k * K : c.own + 2 * k * K;
-            sum = sum + of_lane(w.stat[(size_t)f * (D + K) + (carrier ? k : D + k)], l);
+            sum = sum + of_lane(carrier ? w.stat_open[w.base[f] + k] : w.stat[(size_t)f * K + k], l);
             for (int other = 0; other < K; other++) {
                 const int number = t.firsts[q] + other;
                 if (number < t.symbol_low || number >= t.symbol_high)
@@ -172,7 +172,7 @@ static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbo
         }
         d.h[i] = sum;
         const int n = carrier ? 0 : w.firsts[d.first] + t.index[i];
-        const size_t at = (size_t)(d.first + t.frame[i]) * D + t.index[i];
+        const size_t at = w.base[d.first + t.frame[i]] + t.index[i];
         d.decided[i] = carrier ? of_lane(nearest(m.carrier, w.carrier[at]), l) : of_lane(symbols[n], l);
         const Alphabet& alphabet = carrier ? m.carrier : m.symbol;
         d.sizes[i] = alphabet.size;
@@ -215,7 +215,7 @@ static void adopt(Work& w, const SearchTable& t, const Doubt& d, C* symbols)
     const int l = d.lane;
     for (int i = 0; i < t.n; i++) {
         if (t.carrier[i]) {
-            C& mean = w.carrier[(size_t)(d.first + t.frame[i]) * w.model->near + t.index[i]];
+            C& mean = w.carrier[w.base[d.first + t.frame[i]] + t.index[i]];
             mean.re[l] = d.best[i].re;
             mean.im[l] = d.best[i].im;
             continue;

@@ -193,10 +193,11 @@ static float energy_of(const SearchTable& t, const Pair* h, const Pair* u)
 {
     double energy = 0;
     for (int i = 0; i < t.n; i++) {
-        Pair sum{ -2 * h[i].re, -2 * h[i].im };
-        for (int j = 0; j < t.n; j++)
+        Pair sum{ 0, 0 };
+        for (int j = t.low[i]; j < i; j++)
             sum = sum + t.gram[i * t.n + j] * u[j];
-        energy += (double)u[i].re * sum.re + (double)u[i].im * sum.im;
+        const Pair own{ 2 * (sum.re - h[i].re), 2 * (sum.im - h[i].im) };
+        energy += u[i].re * own.re + u[i].im * own.im + t.gram[i * t.n + i].re * squared(u[i]);
     }
     return (float)energy;
 }

@@ -170,23 +170,37 @@ static inline void by_blocks(int from, int count, Work work)
 }
 
 #if defined(__GNUC__) && !defined(__clang__)
-// In place: rows of `lanes` floats become columns.
-static inline void transpose(V (&rows)[lanes])
-{
-    for (int step = 1; step < lanes; step *= 2) {
-        I low, high;
+// Which elements of two rows, `step` apart, go into the first and into the second.
+template <int step>
+struct Exchange {
+    alignas(sizeof(I)) int32_t first[lanes], second[lanes];
+    constexpr Exchange() : first(), second()
+    {
         for (int l = 0; l < lanes; l++) {
-            low[l] = l & step ? lanes + l - step : l;
-            high[l] = l & step ? lanes + l : l + step;
+            first[l] = l & step ? lanes + l - step : l;
+            second[l] = l & step ? lanes + l : l + step;
         }
-        for (int i = 0; i < lanes; i++)
-            if (!(i & step)) {
-                V a = rows[i], b = rows[i + step];
-                rows[i] = __builtin_shuffle(a, b, low);
-                rows[i + step] = __builtin_shuffle(a, b, high);
-            }
     }
+};
+
+template <int step>
+static inline void exchange(V (&rows)[lanes])
+{
+    static constexpr Exchange<step> places;
+    const I first = *(const I*)places.first, second = *(const I*)places.second;
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; i++)
+        if (!(i & step)) {
+            const V a = rows[i], b = rows[i + step];
+            rows[i] = __builtin_shuffle(a, b, first);
+            rows[i + step] = __builtin_shuffle(a, b, second);
+        }
+    if constexpr (2 * step < lanes)
+        exchange<2 * step>(rows);
 }
+
+// In place: rows of `lanes` floats become columns.
+static inline void transpose(V (&rows)[lanes]) { exchange<1>(rows); }
 #else
 static inline void transpose(V (&rows)[lanes])
 {
