@@ -123,12 +123,27 @@ def samples(name: str, value: Any, dimensions: tuple[int, ...] = (1,)) -> npt.ND
 def unusable(rows: npt.NDArray[np.complex64]) -> npt.NDArray[np.bool_]:
     """Which samples, of [samples] or [windows, samples], cost the window that holds them: those that are not finite, or so strong
     beside the others of their row that float32 holds nothing of these. No receiver has such a range."""
+    if _usable(rows):
+        return np.zeros(rows.shape, bool)
     odd = ~np.isfinite(rows)
     strength = np.abs(np.where(odd, 0, rows).astype(np.complex128))     # of 1e38·(1 + j) too
     limit = STRONGEST * np.median(strength, axis=-1, keepdims=True)
     if (strength > limit).any():
         limit = STRONGEST * np.ma.filled(np.ma.median(np.ma.masked_equal(strength, 0), axis=-1, keepdims=True), np.inf)
     return np.asarray(odd | (strength > limit))
+
+
+def _usable(rows: npt.NDArray[np.complex64]) -> bool:
+    """Whether all samples are surely usable, by a bound that costs a tenth of the median: in each row, more than half of the real
+    parts are stronger than what the limit would be if its median were that of the strongest sample's."""
+    rows = np.atleast_2d(rows)
+    if rows.dtype != np.complex64 or not rows.size:
+        return False
+    peak = max(float(rows.real.max()), -float(rows.real.min()), float(rows.imag.max()), -float(rows.imag.min()))
+    if not 0 < peak < np.inf:           # NaN, too
+        return False
+    least = np.float32(2 * peak / STRONGEST)
+    return bool((np.count_nonzero(np.abs(rows.real) > least, axis=1) > rows.shape[1] // 2 + 1).all())
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:
