@@ -134,16 +134,15 @@ def unusable(rows: npt.NDArray[np.complex64]) -> npt.NDArray[np.bool_]:
 
 
 def _usable(rows: npt.NDArray[np.complex64]) -> bool:
-    """Whether all samples are surely usable, by a bound that costs a tenth of the median: in each row, more than half of the real
-    parts are stronger than what the limit would be if its median were that of the strongest sample's."""
-    rows = np.atleast_2d(rows)
-    if rows.dtype != np.complex64 or not rows.size:
+    """Whether all samples are surely usable, by a bound that costs a tenth of the median: in each row, of real and imaginary parts
+    as many as there are samples are stronger than the limit would let the strongest one be, so that half of the samples are."""
+    if rows.dtype != np.complex64 or not rows.size or not rows.flags.c_contiguous:
         return False
-    peak = max(float(rows.real.max()), -float(rows.real.min()), float(rows.imag.max()), -float(rows.imag.min()))
+    strength = np.abs(np.atleast_2d(rows).view(np.float32))
+    peak = float(strength.max())
     if not 0 < peak < np.inf:           # NaN, too
         return False
-    least = np.float32(2 * peak / STRONGEST)
-    return bool((np.count_nonzero(np.abs(rows.real) > least, axis=1) > rows.shape[1] // 2 + 1).all())
+    return bool((np.count_nonzero(strength > np.float32(2 * peak / STRONGEST), axis=1) > strength.shape[1] // 2 + 1).all())
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ _DEVIATIONS = (3.9, 3.6, 3.3)
 _FITS = 0.1
 _ROUNDING = 4e-6        # of the energy in a frame: what single precision may leave of it
 _REACHES = 1e-12        # of a pulse
+_CENTRES = 8            # of a symbol, by which it is decided which carriers are clean
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,31 @@ class Levels:
 
 
 class DetectorTables:
-    """Tables for frames in which the first symbol that reaches a frame is centred on one of `centres`, samples.
+    """Tables of a pair. Frames are classed by their centre: the sample, from a frame's first, on which the first symbol that
+    reaches it is centred.
 
-    signal, count: the linear modulation, and how many of its symbols reach a frame; matrix_key: of the OFDM (signal, channel);
-    delta: carrier offset between the two, cycles per sample; frequency: of the OFDM.
+    pulse_key: (linear modulation, how many of its symbols reach a frame); matrix_key: (OFDM, channel); delta: carrier offset
+    between the two, cycles per sample; frequency: of the OFDM. near, clean: carriers, of which a filter decides the second.
     """
 
-    def __init__(self, pulse_key: tuple[Any, int], matrix_key: tuple[Any, tuple[complex, ...]], centres: Sequence[float],
-                 levels: Levels, delta: float, frequency: float) -> None:
-        self.signal, self.count = pulse_key
+    def __init__(self, pulse_key: tuple[Any, int], matrix_key: tuple[Any, tuple[complex, ...]], levels: Levels, delta: float,
+                 frequency: float) -> None:
+        self.signal, self.count = self.pulse_key = pulse_key
         self.ofdm, channel = matrix_key
-        self.centres, self.levels, self.delta, self.frequency = centres, levels, delta, frequency
+        self.levels, self.delta, self.frequency = levels, delta, frequency
         self.period, self.size = self.ofdm.frame_length, self.ofdm.fft_size
         self.carriers = levels.ratio * ofdm_matrix(matrix_key)                          # A [P, carriers]
         self.bins = self.ofdm.carriers % self.size
         self.waves = levels.ratio * self.ofdm.gains(channel) / math.sqrt(len(self.bins))
-        self.pulses = [frame_pulses(pulse_key, (centre, 0, self.count, delta), self.period) for centre in centres]
-        filters = [self._filter(pulses) for pulses in self.pulses]
-        sinr = np.min([gain / (1 - gain) for *_, gain in filters], 0)
+        sps = float(self.signal.samples_per_symbol)
+        gains = [self._filter(self._pulses(sps * k / _CENTRES - self.signal.half_length))[3] for k in range(_CENTRES)]
+        sinr = np.min([gain / (1 - gain) for gain in gains], 0)
         margin = self.ofdm.alphabet.least_distance ** 2 * sinr / 2
         self.clean, self.near = np.flatnonzero(margin >= _DECIDED), np.flatnonzero(margin < _DECIDED)
-        self._filters = filters
+        self._classes: dict[float, dict[str, Any]] = {}
+
+    def _pulses(self, centre: float) -> Array:
+        return frame_pulses(self.pulse_key, (centre, 0, self.count, self.delta), self.period)
 
     def _folded(self, x: Array) -> Array:
         """Columns of samples of a frame, the prefix averaged with what it is a copy of."""
@@ -87,9 +91,8 @@ class DetectorTables:
         gain = (direct * size * self.waves - (leak * (soft @ columns).T).sum(1)).real.clip(1e-9, 1 - 1e-9)
         return direct / gain, leak / gain[:, None], soft, gain
 
-    @cached_property
-    def mapping(self) -> dict[str, Any]:
-        """As the extension's Detector takes them."""
+    def mapping(self, centres: Sequence[float]) -> dict[str, Any]:
+        """What the extension's Detector takes, for these classes of frames."""
         noise, near, clean = self.levels.noise, self.near, self.clean
         open_carriers = self.carriers[:, near]
         radix, twiddles = transform_tables(self.size)
@@ -105,16 +108,22 @@ class DetectorTables:
             "gram": _single(open_carriers.conj().T @ open_carriers / noise),
             "frequency": self.frequency, "turn": _single(own_turn),
             "symbol_step": 2 * math.pi * self.delta * float(self.signal.samples_per_symbol),
-            "threshold": self._thresholds(), "classes": [self._class(k) for k in range(len(self.centres))],
+            "threshold": self._thresholds(), "classes": [self._class(centre) for centre in centres],
         }
 
-    def _class(self, k: int) -> dict[str, Any]:
-        """The tables of frames of one class."""
-        pulses, (direct, leak, soft, _), noise = self.pulses[k], self._filters[k], self.levels.noise
+    def _class(self, centre: float) -> dict[str, Any]:
+        """The tables of frames of one class, kept."""
+        if centre not in self._classes:
+            self._classes[centre] = self._made(centre)
+        return self._classes[centre]
+
+    def _made(self, centre: float) -> dict[str, Any]:
+        pulses, noise = self._pulses(centre), self.levels.noise
+        direct, leak, soft, _ = self._filter(pulses)
         there = abs(pulses) > _REACHES
         low = np.where(there.any(0), there.argmax(0), 0)
         high = np.where(there.any(0), self.period - there[::-1].argmax(0), 0)
-        early = self.centres[k] + self.signal.samples_per_symbol * np.arange(self.count) - self.signal.half_length
+        early = centre + self.signal.samples_per_symbol * np.arange(self.count) - self.signal.half_length
         return {
             "pulses": _single(pulses.T), "reach": np.stack([low, high], 1).astype(np.int32),
             "direct": _single(direct[self.clean]), "soft": _single(soft), "leak": _single(leak[self.clean]),

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from .. import native
-from ..inference.detector_job import Windows, classes_of, cut, job
+from ..inference.detector_job import Windows, plan
 from ..inference.detector_tables import DetectorTables, Levels
 from ..signals.carrier import column
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
-from .base import Separation, soft_output, spread_error_probability
+from .base import BELIEVED, Separation, doubted, expected_near, soft_output, spread_error_probability
 
 Array = np.ndarray[Any, Any]
 
@@ -32,16 +32,15 @@ _PASSES, _DAMPING = 2, 0.7      # frames that more passes would mend are searche
 _CUT_PASSES, _CUT_DAMPING = 6, 0.6      # where a window cuts frames, in which no filter decides carriers; as joint's
 _LONGEST = 640          # samples of a frame: tables grow with their square
 _MOST_NEAR = 64         # carriers that are not decided by a filter
-_MOST_CLASSES = 256     # ways in which symbols lie in frames
 SPREAD = 2.0            # of wrong decisions, which bend others and are not seen: measured at -5 … -15 dB, Es/N0 as low as 8 dB
 REACH = 1.5             # frames to either side within which they do: a wrong symbol bends its frame's carriers, they its neighbours
 
 
 class Detection:
     """What was detected in windows, numpy: symbols complex64 and var float32 [batch, symbols]; soi, interference complex64
-    [batch, samples], or None. counts: stretches searched, frames searched, stretches that changed."""
+    [batch, samples]. counts: stretches searched, frames searched, stretches that changed."""
 
-    def __init__(self, symbols: Array, var: Array, soi: Array | None, interference: Array | None, counts: list[int]) -> None:
+    def __init__(self, symbols: Array, var: Array, soi: Array, interference: Array, counts: list[int]) -> None:
         self.symbols, self.var, self.soi, self.interference, self.counts = symbols, var, soi, interference, counts
 
 
@@ -68,61 +67,67 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     return spread_error_probability(out, soi, SPREAD, reach)
 
 
+def told(soi: LinearModulation, interference: Any, found: Detection, stretch: int) -> tuple[Array, Array]:
+    """(share of wrong bits that is expected of symbols, their error power, float32 [symbols]) of one window in which symbols abound, as base.py's
+    soft_output has them but by the nearest points alone: variances are scaled by what scatter `stretch` symbols at a time have."""
+    alphabet, soft, var = soi.signal.alphabet, torch.from_numpy(found.symbols), torch.from_numpy(found.var).clamp(1e-6, 1e6)
+    off = (soft - alphabet.nearest(soft)).abs().square() / var
+    n = off.shape[1]
+    padded = torch.nn.functional.pad(off, (0, -n % stretch)).reshape(-1, stretch)
+    held = torch.full((len(padded),), float(stretch))
+    held[-1] -= len(padded) * stretch - n
+    scale = ((padded.sum(1) + BELIEVED) / (held + BELIEVED)).clamp(0.06, 50.0)
+    var = (var * scale.repeat_interleave(stretch)[:n]).clamp_min(1e-6)
+    llrs = alphabet.llrs(soft, var).float()
+    share = SPREAD * expected_near(llrs, math.ceil(REACH * interference.frame_period / soi.signal.samples_per_symbol))
+    error = var + alphabet.bits_per_symbol * alphabet.least_distance ** 2 * share
+    return torch.sigmoid(-doubted(llrs, share).abs())[0].mean(1).numpy(), error[0].numpy()
+
+
 def _one(value: Any) -> float | None:
     """The number that all windows share; None where they differ."""
     values = torch.as_tensor(value, dtype=torch.float64).flatten()
     return float(values[0]) if bool((values == values[0]).all()) else None
 
 
-def detect(y: Array, soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float, keep: tuple[int, int] | None = None,
-           threads: int | None = None, waveforms: bool = True) -> Detection | None:
-    """A Detection in windows y, complex64 [batch, samples], of which samples keep[0] ... keep[1]-1 are wanted (default all); None
-    where the native detector cannot. Sources with plain frames (suits), all nuisances known; timings, phases and frame offsets
-    may differ between windows."""
-    gain, delta = _one(soi.gain), None
-    turn, other = _one(soi.carrier_offset), _one(ofdm.carrier_offset)
-    if gain is None or turn is None or other is None or not kappa > 0:
+def detect(y: Array, soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float, threads: int | None = None,
+           context: tuple[bool, bool] = (False, False)) -> Detection | None:
+    """A Detection in windows y, complex64 [batch, samples]; None where the native detector cannot.
+
+    Of sources that `suits` names, all nuisances known; timings, phases and frame offsets may differ between windows. context:
+    whether the frames that a window's beginning or end cuts serve no purpose of their own: nothing is concluded from them then.
+    """
+    gain, turn, other = _one(soi.gain), _one(soi.carrier_offset), _one(ofdm.carrier_offset)
+    lanes, signal, period = _lanes(), soi.signal, ofdm.signal.frame_length
+    if lanes is None or gain is None or turn is None or other is None or not kappa > 0 or not period <= min(_LONGEST, y.shape[1]):
         return None
-    delta = turn - other
-    samples, signal = y.shape[1], soi.signal
-    sps, period = float(signal.samples_per_symbol), ofdm.signal.frame_length
-    if period > _LONGEST or samples < period:
-        return None
+    sps, delta = float(signal.samples_per_symbol), turn - other
     timing, phase, own, offset = (np.broadcast_to(column(v, torch.empty(0)).numpy()[:, 0], len(y)) for v in (
         soi.timing, ofdm.phase, soi.phase, ofdm.frame_offset))
-    windows = Windows(samples, period, sps, signal.half_length, int((period - 1 + 2 * signal.half_length) // sps) + 1,
-                      offset.astype(np.int64), timing, phase, other, own - phase + 2 * np.pi * (delta * timing),
-                      2 * np.pi * delta * sps, keep or (0, samples), soi.symbols)
-    lanes = _lanes()
-    if lanes is None:
-        return None
-    stretches = cut(windows, lanes, _repeat(sps, period))
-    centres, *classes = classes_of(windows, stretches)
-    if len(centres) > _MOST_CLASSES:
-        return None
+    if soi.symbols is None:         # symbols have no numbers then
+        timing = timing % sps
+    count = int((period - 1 + 2 * signal.half_length) // sps) + 1
+    todo = plan(Windows(y.shape[1], period, sps, signal.half_length, count, soi.symbols, tuple(offset.astype(int).tolist()),
+                        tuple(np.round(timing, 9).tolist())), lanes)
     ratio, level = kappa / gain, noise_var / gain ** 2
-    detector = _detector((signal, windows.count), ofdm.matrix_key, tuple(centres.tolist()),
-                     Levels(ratio, max(level, _NOISE_FLOOR), level), (delta, other), native.instructions() or "")
+    detector = _detector((signal, count), ofdm.matrix_key, Levels(ratio, max(level, _NOISE_FLOOR), level), (delta, other),
+                         todo.centres, native.instructions() or "")
     if detector is None:
         return None
-    todo = job(windows, stretches, (classes[0], classes[1]), lanes, gain)
-    shape = (len(y), todo["symbols"] // len(y))
+    shape = len(y), todo.fixed["symbols"] // len(y)
     symbols, var = np.empty(shape, np.complex64), np.empty(shape, np.float32)
-    waves = [np.zeros_like(y) if waveforms else None for _ in range(2)]
-    todo |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "soi": waves[0], "interference": waves[1],
-             "soft": symbols, "variance": var, "residual": None}
-    counts = detector.run(todo, threads or threads_to_use())
-    return Detection(symbols, var, waves[0], waves[1], counts)
+    waves = np.empty_like(y), np.empty_like(y)
+    job = todo.job(phase, other, own - phase + 2 * np.pi * delta * timing, 2 * np.pi * delta * sps)
+    job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "gain": gain, "soi": waves[0],
+            "interference": waves[1], "soft": symbols, "variance": var, "residual": None, "skip_head": context[0],
+            "skip_tail": context[1]}
+    counts = detector.run(job, threads or threads_to_use())
+    return Detection(symbols, var, *waves, counts)
 
 
 def threads_to_use() -> int:
     """How many of the extension's threads a call may use: torch's number, by which engines share a machine out."""
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
-
-
-def _repeat(sps: float, period: int) -> int:
-    """Frames after which symbols lie in frames as before; 1 where that takes too many."""
-    return next((n for n in range(1, _MOST_CLASSES) if n * period / sps == int(n * period / sps)), 1)
 
 
 def _lanes() -> int | None:
@@ -131,11 +136,16 @@ def _lanes() -> int | None:
 
 
 @lru_cache(maxsize=16)
-def _detector(pulse_key: Any, matrix_key: Any, centres: tuple[float, ...], levels: Levels, offsets: tuple[float, float],
+def _tables(pulse_key: Any, matrix_key: Any, levels: Levels, offsets: tuple[float, float]) -> DetectorTables:
+    return DetectorTables(pulse_key, matrix_key, levels, *offsets)
+
+
+@lru_cache(maxsize=32)
+def _detector(pulse_key: Any, matrix_key: Any, levels: Levels, offsets: tuple[float, float], centres: tuple[float, ...],
               instructions: str) -> Any:
     """The extension's Detector; None where too many carriers are near."""
-    tables = DetectorTables(pulse_key, matrix_key, centres, levels, *offsets)
+    tables = _tables(pulse_key, matrix_key, levels, offsets)
     if len(tables.near) > _MOST_NEAR:
         return None
-    mapping = tables.mapping | {"passes": _PASSES, "cut_passes": _CUT_PASSES, "damping": _DAMPING, "cut_damping": _CUT_DAMPING}
-    return native.extension().Detector(mapping, instructions)
+    passes = {"passes": _PASSES, "cut_passes": _CUT_PASSES, "damping": _DAMPING, "cut_damping": _CUT_DAMPING}
+    return native.extension().Detector(tables.mapping(centres) | passes, instructions)

@@ -208,6 +208,8 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
         job.residual = const_cast<float*>(
             array<float>(from, "residual", stretch.size() * (size_t)job.residual_frames, kept));
     }
+    job.skip_head = number<bool>(from, "skip_head");
+    job.skip_tail = number<bool>(from, "skip_tail");
     py::gil_scoped_release release;
     return detector->run(job, group, threads);
 }

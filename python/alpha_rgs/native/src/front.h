@@ -153,6 +153,11 @@ static void correlate(Work& w, int f)
 {
     const Model& m = *w.model;
     const FrameClass& c = w.frame_class(f);
+    if (w.skipped(f)) {
+        for (int k = 0; k < m.symbols; k++)
+            w.stat[(size_t)f * m.symbols + k] = zero();
+        return;
+    }
     const C* y = w.samples;
     V energy[4] = {};
     for (int n = 0; n < m.frame; n++)
@@ -191,6 +196,11 @@ static void cut_tables(Work& w, int f)
     const int K = m.symbols, P = m.frame, all_carriers = w.carriers_of(f);
     const float over = 1.0f / m.noise;
     const size_t row = w.row[f];
+    if (w.skipped(f)) {
+        for (int i = 0; i < K * K; i++)
+            w.own[row * K * K + i] = zero();
+        return;
+    }
     V* there = (V*)w.staged;
     present(w, f, there);
     C* y = w.samples;

@@ -90,6 +90,7 @@ struct Job {
     float* residual;                      // [stretches][frames], or null
     int64_t* count;                       // stretches searched, frames searched, changed
     int residual_frames;
+    bool skip_head, skip_tail; // frames cut at the ends are context that nobody needs
 };
 
 } // namespace alpha_rgs

@@ -31,7 +31,7 @@ struct Work {
     const Stretch* stretch; // of lane 0
     const int32_t *classes, *firsts;
     int count, frames, symbols; // lanes in use, frames, symbols of a stretch
-    int cut_frames;
+    int cut_frames;             // that are not skipped
 
     // of each frame
     C* clean;     // [M] decided
@@ -68,7 +68,12 @@ struct Work {
 
     const FrameClass& frame_class(int f) const { return model->frame_class[classes[f]]; }
     bool cut(int f) const { return row[f] >= 0; }
-    int carriers_of(int f) const { return cut(f) ? model->near + model->clean : model->near; }
+    // a frame that is cut, and nothing is concluded from
+    bool skipped(int f) const { return cut(f) && (f == 0 ? job->skip_head : job->skip_tail); }
+    int carriers_of(int f) const
+    {
+        return !cut(f) ? model->near : skipped(f) ? 0 : model->near + model->clean;
+    }
     // symbols that frame f reaches and no later one
     int leaving(int f) const
     {
@@ -124,16 +129,17 @@ static size_t lay_out(Work& w, const Model& model, const Job& job, const Group& 
     arena.take(w.row, F);
     arena.take(w.base, F);
     size_t rows = 0, carriers = 0;
+    w.cut_frames = 0;
     for (size_t f = 0; f < F; f++) {
-        const bool cut = is_cut(w, (int)f);
+        const bool cut = is_cut(w, (int)f), skipped = cut && (f == 0 ? job.skip_head : job.skip_tail);
         if (base) {
             w.row[f] = cut ? (int32_t)rows : -1;
             w.base[f] = carriers;
         }
         rows += cut;
-        carriers += cut ? whole : D;
+        w.cut_frames += cut && !skipped;
+        carriers += skipped ? 0 : cut ? whole : D;
     }
-    w.cut_frames = (int)rows;
     const size_t n = w.symbols, widest = rows ? whole : D;
     arena.take(w.clean, F * model.clean);
     arena.take(w.stat, F * K);
