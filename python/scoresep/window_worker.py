@@ -20,6 +20,8 @@ WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
 UNSEPARATED, SOURCE = pmt.intern("unseparated"), pmt.intern("separator")
 OVERLOAD, UNUSABLE = pmt.PMT_T, pmt.intern("unusable")  # why
 JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
+LARGER = 4  # jobs, where the engine has a short way (alpha_rgs.streaming.direct)
+BUFFER_SAMPLES = 2**18  # of each output's buffer, at least; 2 MB
 WAITING_SAMPLES = 2**22  # for a separation that resamples: 32 MB
 HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
 WAIT = 0.01  # s that a call waits for a result before it looks at its inputs again
@@ -49,7 +51,7 @@ class window_worker(gr.basic_block):
         self.set_tag_propagation_policy(gr.TPP_DONT)
         self.message_port_register_out(pmt.intern("stats"))
         for port in range(len(shapes)):
-            self.set_min_output_buffer(port, max(2, 65536 // window))
+            self.set_min_output_buffer(port, max(2, BUFFER_SAMPLES // window))
         self.make_stats = make_stats
         self._failure, self.stats, self._thread = None, make_stats(hop), None
         self._reset()
@@ -221,6 +223,8 @@ class window_worker(gr.basic_block):
     def _serve(self, ready):
         try:
             self.task = self.make_task()
+            if getattr(self.task, "direct", None) is not None:  # so fast that the cost of a job is felt
+                self.batch, self.capacity = LARGER * self.batch, LARGER * self.capacity
             self.grid = SymbolGrid(self.sps, _timing(self.task))
             ready.set()
             while not self._stopping and (job := self._todo.get()) is not None:

@@ -69,7 +69,7 @@ class Plan:
         return self.fixed | {"angles": np.stack([angle, own], 1).astype(np.float64)}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)        # a stream's jobs differ in windows, and in where frames begin
 def plan(windows: Windows, lanes: int) -> Plan:
     """The Plan of windows for vectors of so many lanes."""
     stretches = _cut(windows, lanes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +33,7 @@ _PASSES, _DAMPING = 2, 0.7      # frames that more passes would mend are searche
 _CUT_PASSES, _CUT_DAMPING = 6, 0.6      # where a window cuts frames, in which no filter decides carriers; as joint's
 _LONGEST = 640          # samples of a frame: tables grow with their square
 _MOST_NEAR = 64         # carriers that are not decided by a filter
+_LANES = {"avx512": 16, "avx2": 8}    # of a vector; else 4
 SPREAD = 2.0            # of wrong decisions, which bend others and are not seen: measured at -5 … -15 dB, Es/N0 as low as 8 dB
 REACH = 1.5             # frames to either side within which they do: a wrong symbol bends its frame's carriers, they its neighbours
 
@@ -57,9 +59,12 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     level, noise = _one(kappa), _one(noise_var)
     if y.device.type != "cpu" or level is None or noise is None or not suits(soi, interference):
         return None
-    found = detect(y.numpy(), soi, interference, level, noise)
-    if found is None:
+    pair = Pair.of(soi, interference, level, noise) if y.shape[1] >= interference.frame_period else None
+    if pair is None:
         return None
+    nuisances = [np.broadcast_to(column(v, torch.empty(0)).numpy()[:, 0], len(y)) for v in (
+        soi.timing, soi.phase, interference.frame_offset, interference.phase)]
+    found = detect(y.numpy(), pair, (nuisances[0], nuisances[1], nuisances[2], nuisances[3]), threads_to_use())
     soft, var = torch.from_numpy(found.symbols), torch.from_numpy(found.var)
     out = soft_output(soi, soft, var, soi=torch.from_numpy(found.soi), interference=torch.from_numpy(found.interference),
                       evaluations=0, kappa=kappa, noise_var=noise_var)
@@ -90,39 +95,71 @@ def _one(value: Any) -> float | None:
     return float(values[0]) if bool((values == values[0]).all()) else None
 
 
-def detect(y: Array, soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float, threads: int | None = None,
-           context: tuple[bool, bool] = (False, False)) -> Detection | None:
-    """A Detection in windows y, complex64 [batch, samples]; None where the native detector cannot.
+@dataclass(frozen=True)
+class Pair:
+    """A pair as the native detector takes it, but for what may differ between windows. levels: in units of gain; delta, frequency:
+    carrier offset of the linear modulation relative to the frames, and of these, cycles per sample; count: symbols that reach a
+    frame."""
 
-    Of sources that `suits` names, all nuisances known; timings, phases and frame offsets may differ between windows. context:
-    whether the frames that a window's beginning or end cuts serve no purpose of their own: nothing is concluded from them then.
-    """
-    gain, turn, other = _one(soi.gain), _one(soi.carrier_offset), _one(ofdm.carrier_offset)
-    lanes, signal, period = _lanes(), soi.signal, ofdm.signal.frame_length
-    if lanes is None or gain is None or turn is None or other is None or not kappa > 0 or not period <= min(_LONGEST, y.shape[1]):
-        return None
-    sps, delta = float(signal.samples_per_symbol), turn - other
-    timing, phase, own, offset = (np.broadcast_to(column(v, torch.empty(0)).numpy()[:, 0], len(y)) for v in (
-        soi.timing, ofdm.phase, soi.phase, ofdm.frame_offset))
-    if soi.symbols is None:         # symbols have no numbers then
+    signal: Any
+    symbols: int | None
+    matrix_key: Any
+    gain: float
+    levels: Levels
+    delta: float
+    frequency: float
+    instructions: str
+
+    @staticmethod
+    def of(soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float) -> Pair | None:
+        """Of sources that `suits` names, all nuisances known; None where the native detector is not there or cannot."""
+        gain, turn, other = _one(soi.gain), _one(soi.carrier_offset), _one(ofdm.carrier_offset)
+        chosen = native.instructions()
+        if chosen is None or gain is None or turn is None or other is None or not kappa > 0 or ofdm.frame_period > _LONGEST:
+            return None
+        levels = Levels(kappa / gain, max(noise_var / gain ** 2, _NOISE_FLOOR), noise_var / gain ** 2)
+        pair = Pair(soi.signal, soi.symbols, ofdm.matrix_key, gain, levels, turn - other, other, chosen)
+        return pair if len(pair.tables.near) <= _MOST_NEAR else None
+
+    @property
+    def tables(self) -> DetectorTables:
+        """Those of frames."""
+        return _tables((self.signal, self.count), self.matrix_key, self.levels, self.delta, self.frequency)
+
+    @property
+    def period(self) -> int:
+        """Samples of a frame."""
+        return int(self.matrix_key[0].frame_length)
+
+    @property
+    def count(self) -> int:
+        """Symbols that reach a frame."""
+        return int((self.period - 1 + 2 * self.signal.half_length) // self.signal.samples_per_symbol) + 1
+
+    @property
+    def lanes(self) -> int:
+        """Stretches side by side."""
+        return _LANES.get(self.instructions, 4)
+
+
+def detect(y: Array, pair: Pair, nuisances: tuple[Array, Array, Array, Array], threads: int,
+           context: tuple[bool, bool] = (False, False)) -> Detection:
+    """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing, phase of the linear modulation,
+    frame offset and phase of the frames, [batch] each. context: whether the frames that a window's beginning or end cuts serve no
+    purpose of their own: nothing is concluded from them then."""
+    sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
+    if pair.symbols is None:        # symbols have no numbers then
         timing = timing % sps
-    count = int((period - 1 + 2 * signal.half_length) // sps) + 1
-    todo = plan(Windows(y.shape[1], period, sps, signal.half_length, count, soi.symbols, tuple(offset.astype(int).tolist()),
-                        tuple(np.round(timing, 9).tolist())), lanes)
-    ratio, level = kappa / gain, noise_var / gain ** 2
-    detector = _detector((signal, count), ofdm.matrix_key, Levels(ratio, max(level, _NOISE_FLOOR), level), (delta, other),
-                         todo.centres, native.instructions() or "")
-    if detector is None:
-        return None
+    todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count, pair.symbols,
+                        tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist())), pair.lanes)
     shape = len(y), todo.fixed["symbols"] // len(y)
     symbols, var = np.empty(shape, np.complex64), np.empty(shape, np.float32)
     waves = np.empty_like(y), np.empty_like(y)
-    job = todo.job(phase, other, own - phase + 2 * np.pi * delta * timing, 2 * np.pi * delta * sps)
-    job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "gain": gain, "soi": waves[0],
+    job = todo.job(phase, pair.frequency, own - phase + 2 * np.pi * pair.delta * timing, 2 * np.pi * pair.delta * sps)
+    job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "gain": pair.gain, "soi": waves[0],
             "interference": waves[1], "soft": symbols, "variance": var, "residual": None, "skip_head": context[0],
             "skip_tail": context[1]}
-    counts = detector.run(job, threads or threads_to_use())
-    return Detection(symbols, var, *waves, counts)
+    return Detection(symbols, var, *waves, _detector(pair, todo.centres).run(job, threads))
 
 
 def threads_to_use() -> int:
@@ -130,22 +167,13 @@ def threads_to_use() -> int:
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
 
 
-def _lanes() -> int | None:
-    chosen = native.instructions()
-    return {"avx512": 16, "avx2": 8}.get(chosen, 4) if chosen else None
-
-
 @lru_cache(maxsize=16)
-def _tables(pulse_key: Any, matrix_key: Any, levels: Levels, offsets: tuple[float, float]) -> DetectorTables:
-    return DetectorTables(pulse_key, matrix_key, levels, *offsets)
+def _tables(*key: Any) -> DetectorTables:
+    return DetectorTables(*key)
 
 
 @lru_cache(maxsize=32)
-def _detector(pulse_key: Any, matrix_key: Any, levels: Levels, offsets: tuple[float, float], centres: tuple[float, ...],
-              instructions: str) -> Any:
-    """The extension's Detector; None where too many carriers are near."""
-    tables = _tables(pulse_key, matrix_key, levels, offsets)
-    if len(tables.near) > _MOST_NEAR:
-        return None
+def _detector(pair: Pair, centres: tuple[float, ...]) -> Any:
+    """The extension's Detector."""
     passes = {"passes": _PASSES, "cut_passes": _CUT_PASSES, "damping": _DAMPING, "cut_damping": _CUT_DAMPING}
-    return native.extension().Detector(tables.mapping(centres) | passes, instructions)
+    return native.extension().Detector(pair.tables.mapping(centres) | passes, pair.instructions)

@@ -2,10 +2,12 @@
 """The short way through the engine: a stream of which everything is known, whose windows the native detector takes as one piece.
 
 Neighbouring windows overlap. Joined again they are one stretch of the stream, of which each sample is separated once, and nothing
-is done window by window. The result has waveforms and symbols, and no Estimate of each source.
+is done window by window. What the ends of the stretch cut of frames is context, but for the stream's beginning, and for windows
+that come alone, as the stream's last one does. The result has waveforms and symbols, and no Estimate of each source.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,12 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import options as checks
 from ..separators.holes import holes_of
-from ..separators.joint_native import Detection, detect, suits, told
+from ..separators.joint_native import Detection, Pair, detect, suits, told
 
 Array = np.ndarray[Any, Any]
-
-_SATURATED = 16         # windows at once, from which on time counts: what their ends alone show is left to the neighbours
 
 
 @dataclass
@@ -55,35 +56,46 @@ class Brief:
 
 
 class Direct:
-    """A pair of which everything is known. kappa, noise_var: numbers."""
+    """A pair of which everything is known."""
 
-    def __init__(self, soi: Any, interference: Any, kappa: float, noise_var: float) -> None:
-        self.soi, self.interference, self.kappa, self.noise_var = soi, interference, kappa, noise_var
+    def __init__(self, soi: Any, interference: Any, pair: Pair, noise_var: float) -> None:
+        self.soi, self.interference, self.pair = soi, interference, pair
+        self.kappa, self.noise_var = pair.levels.ratio * pair.gain, noise_var
+        self._nuisances = [float(v) for v in (soi.timing, soi.phase, interference.frame_offset, interference.phase)]
 
     @staticmethod
     def of(soi: Any, interference: Any, kappa: Any, noise_var: Any) -> Direct | None:
-        """None where something is unknown, or the native detector does not know the pair."""
-        numbers = (soi.timing, soi.phase, soi.gain, soi.carrier_offset, kappa, noise_var) if suits(soi, interference) else (None,)
-        if any(value is None or torch.is_tensor(value) for value in numbers) or interference.unknown or soi.symbols is not None \
-                or not isinstance(soi.symbol_period, int):
+        """None where something is unknown or differs between windows, or the native detector does not know the pair."""
+        if not suits(soi, interference):
             return None
-        return Direct(soi, interference, float(kappa), float(noise_var))
+        known = (soi.timing, soi.phase, soi.gain, soi.carrier_offset, kappa, noise_var, interference.frame_offset,
+                 interference.phase, interference.carrier_offset)
+        if any(value is None or torch.is_tensor(value) for value in known) or soi.symbols is not None or not isinstance(
+                soi.symbol_period, int):
+            return None
+        pair = Pair.of(soi, interference, float(kappa), float(noise_var))
+        return None if pair is None else Direct(soi, interference, pair, float(noise_var))
 
-    def separate(self, windows: Array, start: Array, threads: int) -> Brief | None:
-        """What is in windows complex64 [n, samples] that begin at start, int64 [n]; None where they do not
-        lie in a row, or hold gaps."""
-        step = np.diff(start)
-        samples, period = windows.shape[1], self.soi.symbol_period
+    def takes(self, windows: Array, start: Array) -> bool:
+        """Whether windows, complex64 [n, samples], that begin at start, int64 [n], lie in a row, and are sound and without gaps."""
+        step, samples, period = np.diff(start), windows.shape[1], self.soi.symbol_period
         hop = int(step[0]) if len(step) else samples
-        if (step != hop).any() or not 0 < hop <= samples or hop % period or samples % period:
-            return None
+        whole = 0 < hop <= samples and not hop % period and not samples % period and samples >= 2 * self.pair.period
+        if not whole or (step != hop).any() or checks.unusable(windows).any():
+            return False
+        return not (windows.view(np.float32) == 0).any() or not bool(holes_of(torch.from_numpy(windows)).any())
+
+    def separate(self, windows: Array, start: Array) -> Brief:
+        """What is in windows that it `takes`."""
+        samples, first = windows.shape[1], int(start[0])
+        hop = int(start[1]) - first if len(start) > 1 else samples
         stream = np.concatenate([windows[:-1, :hop].ravel(), windows[-1]])[None]
-        if np.count_nonzero(stream) < stream.size and bool(holes_of(torch.from_numpy(stream)).any()):
-            return None
-        first, crowded = int(start[0]), len(windows) >= _SATURATED
-        found = detect(stream, self.soi.at(first), self.interference.at(first), self.kappa, self.noise_var, threads,
-                       (crowded and first > 0, crowded))
-        return None if found is None else self._result(found, len(windows), hop, samples)
+        timing, own, offset, phase = self._nuisances
+        turn, frequency = 2 * math.pi * first, self.pair.frequency
+        nuisances = (timing - first, own + turn * (frequency + self.pair.delta), (offset - first) % self.pair.period,
+                     phase + turn * frequency)
+        found = detect(stream, self.pair, tuple(np.array([v], float) for v in nuisances), 1, (first > 0, len(windows) > 1))
+        return self._result(found, len(windows), hop, samples)
 
     def _result(self, found: Detection, count: int, hop: int, samples: int) -> Brief:
         period = self.soi.symbol_period

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +27,7 @@ from .neighbours import mended
 from .task import Task
 
 if TYPE_CHECKING:
+    from .direct import Direct
     from .task import Job
 
 _FEWEST = 4     # windows of a part of a batch: of fewer, the cost of each operation is felt
@@ -62,6 +63,7 @@ class Engine:
         self._solving: list[Job] = []
         self._waiting, self._closed = 0, False
         self._changed, self._interruptible = threading.Condition(), Interruptible()
+        self._short, self._free = ThreadPoolExecutor(self._threads, "alpha-rgs direct"), threading.Semaphore(self._threads + 1)
         self._thread = threading.Thread(target=self._run, name="alpha-rgs engine", daemon=True)
         self._thread.start()
         atexit.register(self.abandon)       # Python aborts where it ends while a thread is in torch's code
@@ -91,6 +93,7 @@ class Engine:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+        self._short.shutdown()
         atexit.unregister(self.abandon)
 
     def __enter__(self) -> Engine:
@@ -252,15 +255,26 @@ class Engine:
             at = rows.stop
 
     def _solved_directly(self, job: Job) -> bool:
-        """Solve a job the short way, where there is one (direct.py), its caller takes what that gives, and its windows are sound.
-        The extension has threads of its own."""
-        task = job.task
-        if not task.brief or task.direct is None or checks.unusable(job.windows).any():
+        """Have a job solved the short way, where there is one (direct.py), its caller takes what that gives, and its windows are
+        sound. Jobs are solved in as many threads as the engine has, without the interpreter; this one waits for a free one."""
+        way = job.task.direct if job.task.brief else None
+        if way is None or not way.takes(job.windows, job.start):
             return False
-        out = task.direct.separate(job.windows, job.start, self._threads)
-        if out is not None:
-            job.future.set_result(out)
-        return out is not None
+        self._free.acquire()
+        try:
+            self._short.submit(self._solve_directly, way, job)
+        except BaseException:
+            self._free.release()
+            raise
+        return True
+
+    def _solve_directly(self, way: Direct, job: Job) -> None:
+        try:
+            job.future.set_result(way.separate(job.windows, job.start))
+        except BaseException as error:
+            job.future.set_exception(_of_a_call(error))
+        finally:
+            self._free.release()
 
     def _mended(self, job: Job, windows: Tensor, part: Separation) -> Separation:
         """A job's part of a Separation; what does not fit its other windows is separated once more."""

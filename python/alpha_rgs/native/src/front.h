@@ -19,7 +19,9 @@ namespace LANES_NAMESPACE {
 // e^(j·(angle + frequency·sample)) of each lane at frame f's first sample.
 static C carrier_at(const Work& w, int f)
 {
-    C out;
+    if (w.model->frequency == 0 && f > 0)
+        return *w.carrier0;
+    C& out = *w.carrier0;
     for (int l = 0; l < lanes; l++) {
         double angle = stretch_of(w, l).angle +
                        two_pi * w.model->frequency * ((double)f * w.model->frame);

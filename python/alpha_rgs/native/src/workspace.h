@@ -64,6 +64,7 @@ struct Work {
     // of one frame at a time
     C *samples, *bins, *other;
     C* scratch;
+    C* carrier0; // the frames' carrier, where it stays as it is
     float* staged; // [lanes][frame] complex
 
     const FrameClass& frame_class(int f) const { return model->frame_class[classes[f]]; }
@@ -167,6 +168,7 @@ static size_t lay_out(Work& w, const Model& model, const Job& job, const Group& 
     arena.take(w.bins, model.transform);
     arena.take(w.other, model.transform);
     arena.take(w.staged, 2 * model.frame * lanes);
+    arena.take(w.carrier0, 1);
     arena.take(w.scratch, widest * widest + widest * K + 3 * widest + 2 * K * K + 4 * K);
     return arena.used;
 }
