@@ -10,7 +10,7 @@ import numpy as np
 
 PERIOD = 0.25  # s between messages, at least
 MEMORY = 200  # windows over which averages reach
-READ = 0.02  # s between looks at what separations say of themselves, at least
+READ = 0.05  # s between looks at what separations say of themselves, at least
 
 
 class WindowStats:
