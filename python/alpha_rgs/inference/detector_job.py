@@ -53,13 +53,14 @@ class Stretches:
 class Plan:
     """fixed: what the extension's Detector.run takes of it; window, begin, first: of each stretch in the order in which it stands
     there, its window, its first frame's first sample, and the first symbol that reaches that; centres: of the classes of frames,
-    the sample on which the first symbol that reaches them is centred."""
+    the sample on which the first symbol that reaches them is centred; symbols: of each window, one behind the other."""
 
     fixed: dict[str, Any]
     window: Array
     begin: Array
     first: Array
     centres: tuple[float, ...]
+    symbols: Array
 
     def job(self, phase: Array, frequency: float, symbol_phase: Array, symbol_step: float) -> dict[str, Any]:
         """What is fixed, and the carriers' angles. phase, symbol_phase: rad [batch], of the frames' carrier at each window's first
@@ -89,9 +90,9 @@ def plan(windows: Windows, lanes: int) -> Plan:
         at, begin = at + n, stop
     kinds, firsts = (np.concatenate(column).astype(np.int32) for column in zip(*columns))
     places, symbols = _places(windows, stretches, first)
-    fixed = {"stretches": len(order), "places": places[order], "group_count": len(groups), "symbols": symbols,
+    fixed = {"stretches": len(order), "places": places[order], "group_count": len(groups), "symbols": int(symbols.sum()),
              "groups": np.array(groups, np.int32).ravel(), "classes": kinds, "firsts": firsts, "frames": len(kinds)}
-    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], tuple(centres.tolist()))
+    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], tuple(centres.tolist()), symbols)
 
 
 def _cut(windows: Windows, lanes: int) -> Stretches:
@@ -139,8 +140,8 @@ def _classes(windows: Windows, stretches: Stretches) -> tuple[Array, Array, Arra
     return centres, index, symbol
 
 
-def _places(windows: Windows, stretches: Stretches, first: Array) -> tuple[Array, int]:
-    """(a row for each stretch, as model.h's Stretch begins; symbols of all that are centred on what is kept)."""
+def _places(windows: Windows, stretches: Stretches, first: Array) -> tuple[Array, Array]:
+    """(a row for each stretch, as model.h's Stretch begins; how many symbols are centred in each window)."""
     timing, last = np.array(windows.timing)[stretches.window], windows.symbols
     low, high = (np.ceil((edge - timing) / windows.sps - 1e-9).astype(np.int64) for edge in (stretches.low, stretches.high))
     begin, end = (-_ENDLESS, _ENDLESS) if last is None else (0, last)
@@ -148,4 +149,4 @@ def _places(windows: Windows, stretches: Stretches, first: Array) -> tuple[Array
     own = stretches.window * windows.samples
     rows = [own + stretches.begin, own, own + windows.samples, own + stretches.low, own + stretches.high,
             np.cumsum(high - low) - (high - low), low - first, high - first, begin - first, end - first]
-    return np.stack(rows, 1).astype(np.int64), int((high - low).sum())
+    return np.stack(rows, 1).astype(np.int64), np.bincount(stretches.window, high - low).astype(int)

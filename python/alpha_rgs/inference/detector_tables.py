@@ -27,7 +27,7 @@ _DEVIATIONS = (3.9, 3.6, 3.3)
 _FITS = 0.1
 _ROUNDING = 4e-6        # of the energy in a frame: what single precision may leave of it
 _REACHES = 1e-12        # of a pulse
-_CENTRES = 8            # of a symbol, by which it is decided which carriers are clean
+_CENTRES = 4            # of a symbol, by which it is decided which carriers are clean
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,22 +55,31 @@ def suits(soi: LinearModulation, interference: Source) -> bool:
 
 def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor) -> Separation | None:
     """What `joint` returns, of windows y, complex64 [batch, samples], with all nuisances known; None where the native detector
-    cannot: it is not there, y is not on the CPU, the sources have another structure, or the windows differ in gain, kappa,
-    noise_var or carrier offsets."""
-    level, noise = _one(kappa), _one(noise_var)
-    if y.device.type != "cpu" or level is None or noise is None or not suits(soi, interference):
+    cannot: it is not there, y is not on the CPU, or the sources have another structure. Windows that differ in gain, kappa,
+    noise_var or carrier offsets are detected one kind after the other, each with tables of its own. Raises ParameterError where
+    windows hold different numbers of symbols."""
+    if y.device.type != "cpu" or native.instructions() is None or not suits(soi, interference) \
+            or y.shape[1] < interference.frame_period:
         return None
-    pair = Pair.of(soi, interference, level, noise) if y.shape[1] >= interference.frame_period else None
-    if pair is None:
+    count = soi.centred_symbols(y.shape[1])[1]
+    levels = torch.stack([column(v, torch.empty(0))[:, 0].expand(len(y)) for v in (
+        kappa, noise_var, soi.gain, soi.carrier_offset, interference.carrier_offset)], 1)
+    kinds, which = torch.unique(levels, dim=0, return_inverse=True)
+    pairs = [Pair.of(soi, interference, *kind) for kind in kinds.tolist()]
+    if any(pair is None for pair in pairs):
         return None
     nuisances = [np.broadcast_to(column(v, torch.empty(0)).numpy()[:, 0], len(y)) for v in (
         soi.timing, soi.phase, interference.frame_offset, interference.phase)]
-    found = detect(y.numpy(), pair, (nuisances[0], nuisances[1], nuisances[2], nuisances[3]), threads_to_use())
-    soft, var = torch.from_numpy(found.symbols), torch.from_numpy(found.var)
-    out = soft_output(soi, soft, var, soi=torch.from_numpy(found.soi), interference=torch.from_numpy(found.interference),
-                      evaluations=0, kappa=kappa, noise_var=noise_var)
-    reach = math.ceil(REACH * interference.frame_period / soi.signal.samples_per_symbol)
-    return spread_error_probability(out, soi, SPREAD, reach)
+    parts = []
+    for kind, pair in enumerate(pairs):
+        rows = torch.nonzero(which == kind)[:, 0].numpy()
+        assert pair is not None
+        parts.append((rows, detect(y.numpy()[rows], pair, [v[rows] for v in nuisances], count, threads_to_use())))
+    order = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable"))
+    soft, var, s, b = (torch.from_numpy(np.concatenate(column))[order] for column in zip(*(
+        (part.symbols, part.var, part.soi, part.interference) for _, part in parts)))
+    out = soft_output(soi, soft, var, soi=s, interference=b, evaluations=0, kappa=kappa, noise_var=noise_var)
+    return spread_error_probability(out, soi, SPREAD, math.ceil(REACH * interference.frame_period / soi.signal.samples_per_symbol))
 
 
 def told(soi: LinearModulation, interference: Any, found: Detection, stretch: int) -> tuple[Array, Array]:
@@ -89,12 +99,6 @@ def told(soi: LinearModulation, interference: Any, found: Detection, stretch: in
     return torch.sigmoid(-doubted(llrs, share).abs())[0].mean(1).numpy(), error[0].numpy()
 
 
-def _one(value: Any) -> float | None:
-    """The number that all windows share; None where they differ."""
-    values = torch.as_tensor(value, dtype=torch.float64).flatten()
-    return float(values[0]) if bool((values == values[0]).all()) else None
-
-
 @dataclass(frozen=True)
 class Pair:
     """A pair as the native detector takes it, but for what may differ between windows. levels: in units of gain; delta, frequency:
@@ -111,14 +115,15 @@ class Pair:
     instructions: str
 
     @staticmethod
-    def of(soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float) -> Pair | None:
-        """Of sources that `suits` names, all nuisances known; None where the native detector is not there or cannot."""
-        gain, turn, other = _one(soi.gain), _one(soi.carrier_offset), _one(ofdm.carrier_offset)
+    def of(soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float, gain: float, carrier_offset: float,
+           frequency: float) -> Pair | None:
+        """Of sources that `suits` names: amplitude of the interference, noise variance, gain and carrier offset of the linear
+        modulation, carrier offset of the frames. None where the native detector is not there or cannot."""
         chosen = native.instructions()
-        if chosen is None or gain is None or turn is None or other is None or not kappa > 0 or ofdm.frame_period > _LONGEST:
+        if chosen is None or not kappa > 0 or not gain > 0 or ofdm.frame_period > _LONGEST:
             return None
         levels = Levels(kappa / gain, max(noise_var / gain ** 2, _NOISE_FLOOR), noise_var / gain ** 2)
-        pair = Pair(soi.signal, soi.symbols, ofdm.matrix_key, gain, levels, turn - other, other, chosen)
+        pair = Pair(soi.signal, soi.symbols, ofdm.matrix_key, gain, levels, carrier_offset - frequency, frequency, chosen)
         return pair if len(pair.tables.near) <= _MOST_NEAR else None
 
     @property
@@ -142,24 +147,27 @@ class Pair:
         return _LANES.get(self.instructions, 4)
 
 
-def detect(y: Array, pair: Pair, nuisances: tuple[Array, Array, Array, Array], threads: int,
+def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threads: int,
            context: tuple[bool, bool] = (False, False)) -> Detection:
     """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing, phase of the linear modulation,
-    frame offset and phase of the frames, [batch] each. context: whether the frames that a window's beginning or end cuts serve no
+    frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or one more that are
+    centred in it. context: whether the frames that a window's beginning or end cuts serve no
     purpose of their own: nothing is concluded from them then."""
     sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
     if pair.symbols is None:        # symbols have no numbers then
         timing = timing % sps
     todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count, pair.symbols,
                         tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist())), pair.lanes)
-    shape = len(y), todo.fixed["symbols"] // len(y)
-    symbols, var = np.empty(shape, np.complex64), np.empty(shape, np.float32)
+    total = todo.fixed["symbols"]
+    soft, var = np.empty(total, np.complex64), np.empty(total, np.float32)
     waves = np.empty_like(y), np.empty_like(y)
     job = todo.job(phase, pair.frequency, own - phase + 2 * np.pi * pair.delta * timing, 2 * np.pi * pair.delta * sps)
     job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "gain": pair.gain, "soi": waves[0],
-            "interference": waves[1], "soft": symbols, "variance": var, "residual": None, "skip_head": context[0],
+            "interference": waves[1], "soft": soft, "variance": var, "residual": None, "skip_head": context[0],
             "skip_tail": context[1]}
-    return Detection(symbols, var, *waves, _detector(pair, todo.centres).run(job, threads))
+    counts = _detector(pair, todo.centres).run(job, threads)
+    place = (np.cumsum(todo.symbols) - todo.symbols)[:, None] + np.arange(symbols)
+    return Detection(soft[place], var[place], *waves, counts)
 
 
 def threads_to_use() -> int:

@@ -73,7 +73,8 @@ class Direct:
         if any(value is None or torch.is_tensor(value) for value in known) or soi.symbols is not None or not isinstance(
                 soi.symbol_period, int):
             return None
-        pair = Pair.of(soi, interference, float(kappa), float(noise_var))
+        pair = Pair.of(soi, interference, *(float(v) for v in (kappa, noise_var, soi.gain, soi.carrier_offset,
+                                                               interference.carrier_offset)))
         return None if pair is None else Direct(soi, interference, pair, float(noise_var))
 
     def takes(self, windows: Array, start: Array) -> bool:
@@ -94,7 +95,8 @@ class Direct:
         turn, frequency = 2 * math.pi * first, self.pair.frequency
         nuisances = (timing - first, own + turn * (frequency + self.pair.delta), (offset - first) % self.pair.period,
                      phase + turn * frequency)
-        found = detect(stream, self.pair, tuple(np.array([v], float) for v in nuisances), 1, (first > 0, len(windows) > 1))
+        found = detect(stream, self.pair, [np.array([v], float) for v in nuisances], stream.shape[1] // self.soi.symbol_period, 1,
+                       (first > 0, len(windows) > 1))
         return self._result(found, len(windows), hop, samples)
 
     def _result(self, found: Detection, count: int, hop: int, samples: int) -> Brief:

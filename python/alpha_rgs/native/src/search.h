@@ -23,7 +23,8 @@ constexpr int most_points = 64;
 struct List {
     int count;
     float metric[width];
-    float re[most_unknowns][width], im[most_unknowns][width]; // what is left for each unknown
+    // what is left for each unknown, of the survivors before and after a step
+    alignas(64) float re[2][width][most_unknowns], im[2][width][most_unknowns];
     uint8_t parent[most_unknowns][width], code[most_unknowns][width];
 };
 
@@ -55,73 +56,77 @@ static int least_costs(const float* cost, int n, int* chosen)
         at = low + (high - low) / 2;
     }
     int count = 0;
-    for (int i = 0; i < n && count < width; i++)
-        if (cost[i] <= limit)
-            chosen[count++] = i;
+    for (int i = 0; i < n && count < width; i++) { // without a branch that nobody can predict
+        chosen[count] = i;
+        count += cost[i] <= limit;
+    }
     return count;
 }
 
-// Take the decided value of unknown i off what is left for those before it.
-static void propagate(const SearchTable& t, int i, const int* parent, const float* vr, const float* vi, List& s)
+// Take the decided value of unknown i, (vr, vi) of each survivor, off what is left for those before it. Vectors
+// reach a little further than that, where L is zero, or nobody looks any more.
+static void propagate(const SearchTable& t, int i, const int* parent, const float* vr, const float* vi, int now, List& s)
 {
-    for (int j = t.reach[i]; j < i; j++) {
-        const Pair l = t.factor[i * t.n + j]; // conj(L_ij) = R_ji
-        float re[width], im[width];
-        for (int m = 0; m < width; m++) {
-            re[m] = s.re[j][parent[m]] - (l.re * vr[m] + l.im * vi[m]);
-            im[m] = s.im[j][parent[m]] - (l.re * vi[m] - l.im * vr[m]);
+    const float *lr = t.real + i * most_unknowns, *li = t.imag + i * most_unknowns;
+    for (int m = 0; m < s.count; m++) {
+        const float *re = s.re[now][parent[m]], *im = s.im[now][parent[m]];
+        for (int j = t.reach[i] / lanes * lanes; j < i; j += lanes) {
+            const V a = load(lr + j), b = load(li + j);
+            store(s.re[!now][m] + j, load(re + j) - (a * vr[m] + b * vi[m]));
+            store(s.im[!now][m] + j, load(im + j) - (a * vi[m] - b * vr[m]));
         }
-        __builtin_memcpy(s.re[j], re, sizeof re);
-        __builtin_memcpy(s.im[j], im, sizeof im);
     }
 }
 
 // points: of each unknown, [n][size of its alphabet].
 static void search(const SearchTable& t, const Pair* h, const Pair* const* points, const int* sizes, List& s)
 {
-    Pair z[most_unknowns];
     for (int i = 0; i < t.n; i++) {
+        const float *lr = t.real + i * most_unknowns, *li = t.imag + i * most_unknowns;
         Pair sum = h[i];
         for (int k = t.low[i]; k < i; k++)
-            sum = sum - t.factor[i * t.n + k] * z[k];
-        const float scale = 1.0f / t.factor[i * t.n + i].re;
-        z[i] = Pair{ sum.re * scale, sum.im * scale };
-        for (int m = 0; m < width; m++) {
-            s.re[i][m] = z[i].re;
-            s.im[i][m] = z[i].im;
-        }
+            sum = sum - Pair{ lr[k], li[k] } * Pair{ s.re[0][0][k], s.im[0][0][k] };
+        s.re[0][0][i] = sum.re / lr[i];
+        s.im[0][0][i] = sum.im / lr[i];
+    }
+    for (int m = 0; m < 2 * width; m++) {
+        __builtin_memcpy(s.re[m / width][m % width], s.re[0][0], sizeof(float) * t.n);
+        __builtin_memcpy(s.im[m / width][m % width], s.im[0][0], sizeof(float) * t.n);
     }
     s.count = 1;
     s.metric[0] = 0;
-    for (int i = t.n - 1; i >= 0; i--) {
-        float cost[most_points * width];
-        const float scale = t.factor[i * t.n + i].re;
+    for (int i = t.n - 1, now = 0; i >= 0; i--, now = !now) {
+        float cost[most_points * width], re[width], im[width];
+        const float scale = t.real[i * most_unknowns + i];
+        const int before = s.count;
+        for (int m = 0; m < before; m++) {
+            re[m] = s.re[now][m][i];
+            im[m] = s.im[now][m][i];
+        }
         float least = 1e30f;
         for (int c = 0; c < sizes[i]; c++) {
-            const Pair p = points[i][c];
+            const Pair p = points[i][c], goal{ scale * p.re, scale * p.im };
             const float own = p.re * p.re + p.im * p.im;
-            for (int m = 0; m < width; m++) {
-                float a = s.re[i][m] - scale * p.re, b = s.im[i][m] - scale * p.im;
-                float sum = s.metric[m] + a * a + b * b - own;
-                sum = m < s.count ? sum : 1e30f;
-                cost[c * width + m] = sum;
-                least = sum < least ? sum : least;
+            for (int m = 0; m < before; m++) {
+                const float a = re[m] - goal.re, b = im[m] - goal.im;
+                cost[c * before + m] = s.metric[m] + a * a + b * b - own;
+                least = cost[c * before + m] < least ? cost[c * before + m] : least;
             }
         }
-        for (int q = 0; q < sizes[i] * width; q++)
+        for (int q = 0; q < sizes[i] * before; q++)
             cost[q] -= least;
-        int chosen[width], parent[width] = {};
-        float vr[width] = {}, vi[width] = {};
-        s.count = least_costs(cost, sizes[i] * width, chosen);
+        int chosen[width + 1], parent[width];
+        float vr[width], vi[width];
+        s.count = least_costs(cost, sizes[i] * before, chosen);
         for (int m = 0; m < s.count; m++) {
             const int q = chosen[m];
-            s.parent[i][m] = parent[m] = q % width;
-            s.code[i][m] = q / width;
+            s.parent[i][m] = parent[m] = q % before;
+            s.code[i][m] = q / before;
             s.metric[m] = cost[q];
-            vr[m] = points[i][q / width].re;
-            vi[m] = points[i][q / width].im;
+            vr[m] = points[i][q / before].re;
+            vi[m] = points[i][q / before].im;
         }
-        propagate(t, i, parent, vr, vi, s);
+        propagate(t, i, parent, vr, vi, now, s);
     }
 }
 

@@ -39,14 +39,16 @@ struct SearchTable {
     int frame[most_unknowns], index[most_unknowns]; // a carrier's frame and number; a symbol's number
     int low[most_unknowns];                         // first column of a row of L that is not zero
     int reach[most_unknowns]; // first unknown that decisions from this one on have an effect on
-    Pair *gram, *factor;      // [n][n]
+    Pair* gram;               // [n][n]
+    float *real, *imag;       // of L, [n][most_unknowns]
 };
 
 static void discard(SearchTable* t)
 {
     if (t) {
         free(t->gram);
-        free(t->factor);
+        free(t->real);
+        free(t->imag);
         free(t);
     }
 }
@@ -123,8 +125,10 @@ static void factorise(SearchTable& t)
     for (int i = 0; i < n; i++) {
         t.low[i] = i;
         for (int j = i; j >= 0; j--) {
-            t.factor[i * n + j] = Pair{ (float)l[2 * (i * n + j)], (float)l[2 * (i * n + j) + 1] };
-            if (squared(t.factor[i * n + j]) > 1e-12f)
+            const Pair own{ (float)l[2 * (i * n + j)], (float)l[2 * (i * n + j) + 1] };
+            t.real[i * most_unknowns + j] = own.re;
+            t.imag[i * most_unknowns + j] = own.im;
+            if (squared(own) > 1e-12f)
                 t.low[i] = j;
         }
     }
@@ -152,7 +156,8 @@ static SearchTable* make_table(const Work& w, int first, int frames, int order)
         return t;
     }
     t->gram = (Pair*)calloc((size_t)t->n * t->n, sizeof(Pair));
-    t->factor = (Pair*)calloc((size_t)t->n * t->n, sizeof(Pair));
+    t->real = (float*)calloc((size_t)t->n * most_unknowns, sizeof(float));
+    t->imag = (float*)calloc((size_t)t->n * most_unknowns, sizeof(float));
     for (int i = 0; i < t->n; i++)
         for (int j = 0; j < t->n; j++)
             t->gram[i * t->n + j] = product(w, first, *t, i, j);
