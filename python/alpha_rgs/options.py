@@ -136,8 +136,9 @@ def unusable(rows: npt.NDArray[np.complex64]) -> npt.NDArray[np.bool_]:
 def _usable(rows: npt.NDArray[np.complex64]) -> bool:
     """Whether all samples are surely usable, by a bound that costs a twentieth of the median: of all real and imaginary parts
     fewer than a row has samples, half of them, are so weak that the limit could be below the strongest sample."""
-    if rows.dtype != np.complex64 or not rows.size or not rows.flags.c_contiguous:
+    if rows.dtype != np.complex64 or not rows.size:
         return False
+    rows = np.ascontiguousarray(rows)
     energy = float(np.vdot(rows, rows).real)        # NaN or infinite where a sample is
     if not 0 < energy < np.inf:
         return False

@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..errors import ParameterError
+
 VARIABLE = "ALPHA_RGS_NATIVE"
 
 
@@ -55,6 +57,11 @@ def extension() -> Any:
     return None if os.environ.get(VARIABLE) == "0" else _extension()
 
 
+def built() -> bool:
+    """Whether the extension is there."""
+    return _extension() is not None
+
+
 def instruction_sets() -> list[str]:
     """Names of the instruction sets for which the extension has code that this machine can run, the fastest last; [] without
     it."""
@@ -63,13 +70,13 @@ def instruction_sets() -> list[str]:
 
 
 def instructions() -> str | None:
-    """The name of the instruction set that the extension uses; None where torch does its work. Raises ValueError where the
-    environment names one that this machine has not."""
+    """The name of the instruction set that the extension uses; None where torch does its work. Raises ParameterError where
+    the environment names one that this machine has not."""
     known, asked = instruction_sets(), os.environ.get(VARIABLE, "")
     if not known:
         return None
     if asked in ("", "1"):
         return known[-1]
     if asked not in known:
-        raise ValueError(f"{VARIABLE}: {asked!r} must be 0 or one of {', '.join(known)}")
+        raise ParameterError(f"{VARIABLE}: {asked!r} must be 0 or one of {', '.join(known)}")
     return asked

@@ -26,8 +26,8 @@ Array = np.ndarray[Any, Any]
 @dataclass
 class Brief:
     """What the short way gives of windows, numpy, as Separation has it: soi, interference complex64 [n, samples], symbols complex64
-    [n, symbols], which share their memory; kappa, noise_var float32 [n]. quality and error_rate float32 [n] are found when they are
-    asked for."""
+    [n, symbols], which share their memory; kappa, noise_var float32 [n]. quality and error_rate float32 [n], of the
+    middle of each window, which its neighbours do not give, are found when they are asked for."""
 
     soi: Array
     interference: Array
@@ -84,7 +84,7 @@ class Direct:
         whole = 0 < hop <= samples and not hop % period and not samples % period and samples >= 2 * self.pair.period
         if not whole or (step != hop).any() or checks.unusable(windows).any():
             return False
-        return not (windows.view(np.float32) == 0).any() or not bool(holes_of(torch.from_numpy(windows)).any())
+        return not (windows == 0).any() or not bool(holes_of(torch.from_numpy(windows)).any())
 
     def separate(self, windows: Array, start: Array) -> Brief:
         """What is in windows that it `takes`."""
@@ -108,8 +108,9 @@ class Direct:
             return np.lib.stride_tricks.as_strided(x, (count, width, *x.shape[1:]), (hop * x.strides[0], *x.strides))
 
         def judge() -> tuple[Array, Array]:
-            wrong, error = told(self.soi, self.interference, found, symbols[0])
-            return -10 * np.log10(cut(error, *symbols).mean(1)), cut(wrong, *symbols).mean(1)
+            head = (symbols[1] - symbols[0]) // 2
+            wrong, error = (cut(v[head:], symbols[0], symbols[0]) for v in told(self.soi, self.interference, found, symbols[0]))
+            return -10 * np.log10(error.mean(1)), wrong.mean(1)
 
         each = np.ones(count, np.float32)
         return Brief(cut(found.soi[0], hop, samples), cut(found.interference[0], hop, samples), cut(found.symbols[0], *symbols),
