@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How fast streams are separated, and what is wrong in them then: QPSK under OFDM of which everything is known.
 
-Native and torch side by side, each through the engine and, where GNU Radio is, through a flowgraph from source to sinks. A stream's
-first run loads and makes what is kept; the median of the others counts.
+Native and torch side by side, each through the engine and, where GNU Radio is, through a flowgraph from source to sinks. The
+first run of a stream loads and makes what is kept; the median of the others counts.
 """
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def _flowgraph(stream: Stream, case: Case, threads: int, name: str) -> tuple[flo
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rows in the terms of a live receiver's benchmark: known_joint is the lower rate without noise and with noise 20 dB below
-    the signal, known_joint_snr10 that with noise 10 dB below, ber_… their bit error rates; cores: [threads, rate]."""
+    """The rows, and what sums them up: known_joint is the lower rate without noise and with noise 20 dB below the
+    signal, known_joint_snr10 that with noise 10 dB below, ber_… their bit error rates; cores: [threads, rate]."""
     through = "flowgraph" if any(r["through"] == "flowgraph" for r in rows) else "engine"
     own = [r for r in rows if r["kernel"] != "torch" and r["through"] == through and r["sir_db"] == -12]
     most = max((r["threads"] for r in own), default=0)
@@ -143,7 +143,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         bits = sum(r["bits"] for r in some)
         return sum(r["wrong"] for r in some) / bits if bits else None
 
-    cores = [[threads, min(r["ms_per_s"] for r in own if r["threads"] == threads)] for threads in sorted({r["threads"] for r in own})]
+    cores = [[count, min(r["ms_per_s"] for r in own if r["threads"] == count)] for count in sorted({r["threads"] for r in own})]
     quiet, noisy = of((None, 20.0)), of((10.0,))
     return {"known_joint": rate(quiet), "known_joint_snr10": rate(noisy), "ber_known_joint": ber(quiet),
             "ber_known_joint_snr10": ber(noisy), "cores": cores, "rows": rows}

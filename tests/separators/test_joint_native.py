@@ -15,8 +15,8 @@ from alpha_rgs.sources.mixtures import draw, paper_priors
 pytestmark = pytest.mark.skipif(not native.built(), reason="the native detector is not built")
 SOI, OFDM = paper_priors(symbols=None)
 KNOWN = replace(OFDM, frame_offset=37, phase=-1.1)
-# (linear modulation, OFDM, SIR, SNR): the paper's; alphabets of many points and other numerologies; symbols that do not divide the
-# frame; a rate that is no whole number; a burst
+# (linear modulation, OFDM, SIR, SNR): the paper's; alphabets of many points and other numerologies; symbols that do not divide
+# the frame; a rate that is no whole number; a burst
 CASES = {
     "paper": (replace(SOI, phase=0.3), KNOWN, -12, None),
     "noise": (replace(SOI, phase=0.3), KNOWN, -12, 10),

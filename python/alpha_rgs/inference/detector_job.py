@@ -63,7 +63,7 @@ class Plan:
     symbols: Array
 
     def job(self, phase: Array, frequency: float, symbol_phase: Array, symbol_step: float) -> dict[str, Any]:
-        """What is fixed, and the carriers' angles. phase, symbol_phase: rad [batch], of the frames' carrier at each window's first
+        """What is fixed, and the carriers' angles. phase, symbol_phase: rad [batch], of the frames' carrier at a window's first
         sample, and of symbol 0 relative to it; frequency: cycles per sample; symbol_step: rad."""
         angle = phase[self.window] + 2 * np.pi * (frequency * self.begin % 1)
         own = symbol_phase[self.window] + symbol_step * self.first

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the native detector (native/src) is told of a linear modulation under OFDM: filters and products of a frame.
 
-All in units of the linear modulation's gain. H are the pulses in a frame, A the carriers times the interference's amplitude, n the
-noise. Most carriers are decided by one linear filter, in which all else is Gaussian; A of those left, the *near* ones, and H are
+All in units of the linear modulation's gain. H are the pulses in a frame, A the carriers times the interference's amplitude.
+ Most carriers are decided by one linear filter, in which all else is Gaussian; A of those left, the *near* ones, and H are
 what expectation propagation works on.
 """
 from __future__ import annotations
@@ -21,8 +21,8 @@ Array = np.ndarray[Any, Any]
 
 # (distance to a decision's threshold)² over the noise's variance there, above which a filter decides: wrong once in 10^9
 _DECIDED = 36.0
-# standard deviations of the energy left in one, two and three frames above which they are searched: at 10 dB of noise one frame in
-# ten thousand that is right exceeds them. Without noise, the share of a frame's energy in floor noise that a right decision leaves
+# standard deviations of the energy left in one, two and three frames above which they are searched: of frames that are right one
+# in ten thousand exceeds them. Without noise, the share of a frame's energy in floor noise that a right decision leaves
 _DEVIATIONS = (3.9, 3.6, 3.3)
 _FITS = 0.1
 _ROUNDING = 4e-6        # of the energy in a frame: what single precision may leave of it
@@ -75,8 +75,8 @@ class DetectorTables:
         return body
 
     def _filter(self, pulses: Array) -> tuple[Array, Array, Array, Array]:
-        """Of all carriers, from folded samples x and their transform X: c = direct·X[bin] - leak·(soft·x), unbiased; and the share
-        of itself that the biased linear estimate has, which gives its error: (direct, leak, soft, gain)."""
+        """Of all carriers, from folded samples x and their transform X: c = direct·X[bin] - leak·(soft·x), unbiased; and which
+        share of itself that the biased linear estimate has, which gives its error: (direct, leak, soft, gain)."""
         size, prefix = self.size, self.ofdm.cyclic_prefix
         noise = self.levels.noise * (1 - prefix / (2 * size))
         folded = self._folded(pulses)
@@ -98,8 +98,8 @@ class DetectorTables:
         radix, twiddles = transform_tables(self.size)
         own_turn = np.exp(2j * np.pi * self.frequency * np.arange(self.period))
         return {
-            "frame": self.period, "prefix": self.ofdm.cyclic_prefix, "symbols": self.count, "near": len(near), "clean": len(clean),
-            "noise": noise, "shrink": self.levels.ratio ** 2 / (self.levels.ratio ** 2 + self.levels.sent),
+            "frame": self.period, "prefix": self.ofdm.cyclic_prefix, "symbols": self.count, "near": len(near),
+            "clean": len(clean), "noise": noise, "shrink": self.levels.ratio ** 2 / (self.levels.ratio ** 2 + self.levels.sent),
             "symbol": alphabet_table(self.signal.alphabet), "carrier": alphabet_table(self.ofdm.alphabet),
             "stages": len(radix), "radix": np.array(radix, np.int32), "twiddles": twiddles, "twiddles_size": len(twiddles),
             "near_bin": self.bins[near].astype(np.int32), "clean_bin": self.bins[clean].astype(np.int32),
@@ -127,8 +127,8 @@ class DetectorTables:
         return {
             "pulses": _single(pulses.T), "reach": np.stack([low, high], 1).astype(np.int32),
             "direct": _single(direct[self.clean]), "soft": _single(soft), "leak": _single(leak[self.clean]),
-            "cross": _single(self.carriers[:, self.near].conj().T @ pulses / noise), "own": _single(pulses.conj().T @ pulses / noise),
-            "before": int((early <= -1 + 1e-9).sum()),
+            "cross": _single(self.carriers[:, self.near].conj().T @ pulses / noise),
+            "own": _single(pulses.conj().T @ pulses / noise), "before": int((early <= -1 + 1e-9).sum()),
         }
 
     def _thresholds(self) -> Array:

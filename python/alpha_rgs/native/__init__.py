@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Native kernels beside the torch code that they repeat.
 
-A kernel module is compiled by numba when it is first used, and kept on disk then; the extension `_kernels`, C++ of the folder src,
-is compiled when the package is installed. The torch code is the reference: it runs on every device, and where there is neither;
+A kernel module is compiled by numba when it is first used, and kept on disk then; the extension `_kernels`, C++ of src, is
+compiled when the package is installed. The torch code is the reference: it runs on every device, and where there is neither;
 a warning says so where numba is missing, once. ALPHA_RGS_NATIVE=0 in the environment forces the torch code in place of the
 extension, the name of an instruction set (see instruction_sets) that one.
 """

@@ -9,7 +9,6 @@ only the symbols have sites.
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +33,7 @@ from .base import Separation, chosen, interference_estimate, require, soft_outpu
 from .joint_bursts import joint_bursts
 from .joint_general import joint_pair
 from .joint_linear import joint_linear
-from .joint_native import REACH, SPREAD, native_joint
+from .joint_native import SPREAD, native_joint, reach
 from .stationary_lmmse import stationary_lmmse
 
 _NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
@@ -72,7 +71,8 @@ class Options:
 def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor,
           callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
-    options: see Options; without any, the native detector does it where it can (joint_native.py). Raises TypeError, naming them, where one is not known."""
+    options: see Options; without any, the native detector does it where it can (joint_native.py). Raises TypeError,
+    naming them, where one is not known."""
     settings = chosen("joint", Options, options)
     passes, damping, search = settings.passes, settings.damping, settings.search
     if interference.structure is Structure.CHAIN:
@@ -319,4 +319,4 @@ class _Problem:
             out.estimated["symbol_variance"] = var.gather(1, index)
         if linear or self.undecided or not self.ofdm.decided:
             return out
-        return spread_error_probability(out, self.soi, SPREAD, math.ceil(REACH * plan.length / self.soi.signal.samples_per_symbol))
+        return spread_error_probability(out, self.soi, SPREAD, reach(self.soi, self.ofdm))

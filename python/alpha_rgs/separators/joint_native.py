@@ -36,7 +36,7 @@ _LONGEST = 640          # samples of a frame: tables grow with their square
 _MOST_NEAR = 64         # carriers that are not decided by a filter
 _LANES = {"avx512": 16, "avx2": 8}    # of a vector; else 4
 SPREAD = 2.0            # of wrong decisions, which bend others and are not seen: measured at -5 … -15 dB, Es/N0 as low as 8 dB
-REACH = 1.5             # frames to either side within which they do: a wrong symbol bends its frame's carriers, they its neighbours
+_REACH = 1.5            # frames to either side within which they do: a wrong symbol bends carriers of its frame, they others
 
 
 class Detection:
@@ -79,12 +79,17 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     soft, var, s, b = (torch.from_numpy(np.concatenate(column))[order] for column in zip(*(
         (part.symbols, part.var, part.soi, part.interference) for _, part in parts)))
     out = soft_output(soi, soft, var, soi=s, interference=b, evaluations=0, kappa=kappa, noise_var=noise_var)
-    return spread_error_probability(out, soi, SPREAD, math.ceil(REACH * interference.frame_period / soi.signal.samples_per_symbol))
+    return spread_error_probability(out, soi, SPREAD, reach(soi, interference))
+
+
+def reach(soi: LinearModulation, interference: Any) -> int:
+    """Symbols to either side that a wrong one may make wrong."""
+    return math.ceil(_REACH * interference.frame_period / soi.signal.samples_per_symbol)
 
 
 def told(soi: LinearModulation, interference: Any, found: Detection, stretch: int) -> tuple[Array, Array]:
-    """(share of wrong bits that is expected of symbols, their error power, float32 [symbols]) of one window in which symbols abound, as base.py's
-    soft_output has them but by the nearest points alone: variances are scaled by what scatter `stretch` symbols at a time have."""
+    """(share of wrong bits that is expected of symbols, their error power), float32 [symbols], of a window with many symbols: as
+    base.py's soft_output, but the scatter of `stretch` symbols at a time about the nearest points scales their variances."""
     alphabet, soft, var = soi.signal.alphabet, torch.from_numpy(found.symbols), torch.from_numpy(found.var).clamp(1e-6, 1e6)
     off = (soft - alphabet.nearest(soft)).abs().square() / var
     n = off.shape[1]
@@ -94,16 +99,16 @@ def told(soi: LinearModulation, interference: Any, found: Detection, stretch: in
     scale = ((padded.sum(1) + BELIEVED) / (held + BELIEVED)).clamp(0.06, 50.0)
     var = (var * scale.repeat_interleave(stretch)[:n]).clamp_min(1e-6)
     llrs = alphabet.llrs(soft, var).float()
-    share = SPREAD * expected_near(llrs, math.ceil(REACH * interference.frame_period / soi.signal.samples_per_symbol))
+    share = SPREAD * expected_near(llrs, reach(soi, interference))
     error = var + alphabet.bits_per_symbol * alphabet.least_distance ** 2 * share
     return torch.sigmoid(-doubted(llrs, share).abs())[0].mean(1).numpy(), error[0].numpy()
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A pair as the native detector takes it, but for what may differ between windows. levels: in units of gain; delta, frequency:
-    carrier offset of the linear modulation relative to the frames, and of these, cycles per sample; count: symbols that reach a
-    frame."""
+    """A pair as the native detector takes it, but for what may differ between windows. levels: in units of gain; delta and
+    frequency: carrier offset of the linear modulation relative to the frames, and of these, cycles per sample; count: symbols
+    that reach a frame."""
 
     signal: Any
     symbols: int | None
@@ -149,9 +154,9 @@ class Pair:
 
 def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threads: int,
            context: tuple[bool, bool] = (False, False)) -> Detection:
-    """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing, phase of the linear modulation,
-    frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or one more that are
-    centred in it. context: whether the frames that a window's beginning or end cuts serve no
+    """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing and phase of the linear
+    modulation, frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or
+    one more that are centred in it. context: whether the frames that a window's beginning or end cuts serve no
     purpose of their own: nothing is concluded from them then."""
     sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
     if pair.symbols is None:        # symbols have no numbers then

@@ -25,8 +25,8 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Brief:
-    """What the short way gives of windows, numpy, as Separation has it: soi, interference complex64 [n, samples], symbols complex64
-    [n, symbols], which share their memory; kappa, noise_var float32 [n]. quality and error_rate float32 [n], of the
+    """What the short way gives of windows, numpy, as Separation has it: soi, interference complex64 [n, samples], symbols
+    complex64 [n, symbols], which share their memory; kappa, noise_var float32 [n]. quality and error_rate float32 [n], of the
     middle of each window, which its neighbours do not give, are found when they are asked for."""
 
     soi: Array
@@ -78,7 +78,7 @@ class Direct:
         return None if pair is None else Direct(soi, interference, pair, float(noise_var))
 
     def takes(self, windows: Array, start: Array) -> bool:
-        """Whether windows, complex64 [n, samples], that begin at start, int64 [n], lie in a row, and are sound and without gaps."""
+        """Whether windows, complex64 [n, samples], that begin at start, int64 [n], lie in a row, sound and without gaps."""
         step, samples, period = np.diff(start), windows.shape[1], self.soi.symbol_period
         hop = int(step[0]) if len(step) else samples
         whole = 0 < hop <= samples and not hop % period and not samples % period and samples >= 2 * self.pair.period

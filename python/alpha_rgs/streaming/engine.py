@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from .task import Job
 
 _MOST_THREADS = 8
-# threads among which torch's work is shared out where nothing is said: more only wait for the interpreter. Measured on 16 cores, 1 /
-# 2 / 4 / 8 / 16 threads: joint 0.17 / 0.29 / 0.35 / 0.18 / 0.10 MS/s, alpha_rgs 0.71 / 0.73 / 0.59 / 0.28 / 0.16
+# threads among which torch's work is shared out where nothing is said: more only wait for the interpreter. Measured on 16 cores,
+# 1 / 2 / 4 / 8 / 16 threads: joint 0.17 / 0.29 / 0.35 / 0.18 / 0.10 MS/s, alpha_rgs 0.71 / 0.73 / 0.59 / 0.28 / 0.16
 _TORCH_THREADS = 2
 _FEWEST = 4     # windows of a part of a batch: of fewer, the cost of each operation is felt
 

@@ -55,7 +55,8 @@ def given_keys(path: pathlib.Path) -> set[str]:
 def engine_table() -> list[tuple[str, str, str]]:
     """Rows (what, value, meaning) of what the engine computes with on this machine, texts."""
     sets, built = native.instruction_sets(), native.built()
-    used = f"{native.instructions()} of {', '.join(sets)}" if sets else f"torch, since {native.VARIABLE}=0" if built else "torch, not built"
+    without = f"torch, since {native.VARIABLE}=0" if built else "torch, not built"
+    used = f"{native.instructions()} of {', '.join(sets)}" if sets else without
     numba = _version("numba")
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that torch can use"
     return [("native detector", used, f"joint detection under OFDM; {native.VARIABLE}=0 forces torch, or names instructions"),

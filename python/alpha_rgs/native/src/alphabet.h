@@ -16,8 +16,10 @@ namespace LANES_NAMESPACE {
 
 using alpha_rgs::Alphabet;
 
-// Mean and second moment of one part, whose levels are given, in noise of 1/(2·precision).
-static inline void part_moments(int n, const float* level, V x, V precision, V& mean, V& second)
+// Mean and second moment of one part, whose levels are given, in noise of
+// 1/(2·precision).
+static inline void
+part_moments(int n, const float* level, V x, V precision, V& mean, V& second)
 {
     V least = all(1e30f);
     for (int i = 0; i < n; i++)
@@ -36,7 +38,8 @@ static inline void part_moments(int n, const float* level, V x, V precision, V& 
     second *= scale;
 }
 
-static inline void part_of_signs(int n, const float* level, V x, V precision, V& mean, V& second)
+static inline void
+part_of_signs(int n, const float* level, V x, V precision, V& mean, V& second)
 {
     if (n == 1) {
         mean = second = V{};

@@ -25,19 +25,25 @@ using Array = py::array_t<T, py::array::c_style>;
 
 // An array of a dictionary, of that type and length; kept alive in `held`.
 template <class T>
-const T* array(const py::dict& from, const char* name, size_t length, std::vector<py::object>& held)
+const T* array(const py::dict& from,
+               const char* name,
+               size_t length,
+               std::vector<py::object>& held)
 {
     if (!from.contains(name) || !Array<T>::check_(from[name]))
-        throw std::invalid_argument(std::string(name) + ": must be a contiguous array of its type");
+        throw std::invalid_argument(std::string(name) +
+                                    ": must be a contiguous array of its type");
     Array<T> value = py::reinterpret_borrow<Array<T>>(from[name]);
     if ((size_t)value.size() != length)
-        throw std::invalid_argument(std::string(name) + ": holds " + std::to_string(value.size()) +
-                                    " values, not " + std::to_string(length));
+        throw std::invalid_argument(std::string(name) + ": holds " +
+                                    std::to_string(value.size()) + " values, not " +
+                                    std::to_string(length));
     held.push_back(value);
     return value.data();
 }
 
-const float* complexes(const py::dict& from, const char* name, size_t n, std::vector<py::object>& held)
+const float*
+complexes(const py::dict& from, const char* name, size_t n, std::vector<py::object>& held)
 {
     return (const float*)array<Complex>(from, name, n, held);
 }
@@ -61,7 +67,8 @@ Alphabet alphabet(const py::dict& from, std::vector<py::object>& held)
     return out;
 }
 
-FrameClass frame_class(const py::dict& from, const Model& m, std::vector<py::object>& held)
+FrameClass
+frame_class(const py::dict& from, const Model& m, std::vector<py::object>& held)
 {
     const size_t K = (size_t)m.symbols;
     FrameClass out{};
@@ -100,14 +107,16 @@ struct Bound {
         const size_t D = (size_t)m.near, M = (size_t)m.clean;
         m.stages = number<int32_t>(tables, "stages");
         m.radix = array<int32_t>(tables, "radix", (size_t)m.stages, held);
-        m.twiddles = complexes(tables, "twiddles", number<size_t>(tables, "twiddles_size"), held);
+        m.twiddles =
+            complexes(tables, "twiddles", number<size_t>(tables, "twiddles_size"), held);
         m.near_bin = array<int32_t>(tables, "near_bin", D, held);
         m.clean_bin = array<int32_t>(tables, "clean_bin", M, held);
         m.near_wave = complexes(tables, "near_wave", D, held);
         m.clean_wave = complexes(tables, "clean_wave", M, held);
         m.gram = complexes(tables, "gram", D * D, held);
         m.frequency = number<double>(tables, "frequency");
-        m.turn = m.frequency == 0 ? nullptr : complexes(tables, "turn", (size_t)m.frame, held);
+        m.turn =
+            m.frequency == 0 ? nullptr : complexes(tables, "turn", (size_t)m.frame, held);
         m.symbol_step = number<double>(tables, "symbol_step");
         m.bin = array<int32_t>(tables, "bin", D + M, held);
         m.wave = complexes(tables, "wave", D + M, held);
@@ -128,7 +137,8 @@ struct Bound {
 
     std::vector<int64_t> run(const py::dict& job, int threads);
     std::vector<Stretch> stretches(const py::dict& job, size_t samples, size_t symbols);
-    std::vector<Group> groups(const py::dict& job, const std::vector<Stretch>& stretch, size_t frames);
+    std::vector<Group>
+    groups(const py::dict& job, const std::vector<Stretch>& stretch, size_t frames);
 };
 
 std::vector<Stretch> Bound::stretches(const py::dict& job, size_t samples, size_t symbols)
@@ -140,12 +150,23 @@ std::vector<Stretch> Bound::stretches(const py::dict& job, size_t samples, size_
     const float gain = number<float>(job, "gain");
     std::vector<Stretch> out;
     for (size_t k = 0; k < n; k++, place += 10) {
-        Stretch s{ place[0], place[1], place[2], place[3], place[4], place[5], (int32_t)place[6], (int32_t)place[7],
-                   (int32_t)place[8], (int32_t)place[9],
-                   angle[2 * k], angle[2 * k + 1], gain };
-        const bool inside = s.low >= 0 && s.high <= (int64_t)samples && s.keep_low >= s.low && s.keep_high <= s.high &&
-                            s.symbol_low >= 0 && s.symbol_out >= 0 &&
-                            s.symbol_out + s.symbol_high - s.symbol_low <= (int64_t)symbols;
+        Stretch s{ place[0],
+                   place[1],
+                   place[2],
+                   place[3],
+                   place[4],
+                   place[5],
+                   (int32_t)place[6],
+                   (int32_t)place[7],
+                   (int32_t)place[8],
+                   (int32_t)place[9],
+                   angle[2 * k],
+                   angle[2 * k + 1],
+                   gain };
+        const bool inside =
+            s.low >= 0 && s.high <= (int64_t)samples && s.keep_low >= s.low &&
+            s.keep_high <= s.high && s.symbol_low >= 0 && s.symbol_out >= 0 &&
+            s.symbol_out + s.symbol_high - s.symbol_low <= (int64_t)symbols;
         if (!inside)
             throw std::invalid_argument("places: reach beyond the arrays");
         out.push_back(s);
@@ -153,7 +174,8 @@ std::vector<Stretch> Bound::stretches(const py::dict& job, size_t samples, size_
     return out;
 }
 
-std::vector<Group> Bound::groups(const py::dict& job, const std::vector<Stretch>& stretch, size_t frames)
+std::vector<Group>
+Bound::groups(const py::dict& job, const std::vector<Stretch>& stretch, size_t frames)
 {
     std::vector<py::object> kept;
     const size_t n = number<size_t>(job, "group_count");
@@ -166,8 +188,10 @@ std::vector<Group> Bound::groups(const py::dict& job, const std::vector<Stretch>
     std::vector<Group> out;
     for (size_t g = 0; g < n; g++, group += 4) {
         Group own{ group[0], group[1], group[2], group[3] };
-        bool inside = own.first >= 0 && own.count >= 1 && own.count <= lanes && own.frames >= 1 && own.at >= 0 &&
-                      (size_t)(own.first + own.count) <= stretch.size() && (size_t)(own.at + own.frames) <= frames;
+        bool inside = own.first >= 0 && own.count >= 1 && own.count <= lanes &&
+                      own.frames >= 1 && own.at >= 0 &&
+                      (size_t)(own.first + own.count) <= stretch.size() &&
+                      (size_t)(own.at + own.frames) <= frames;
         for (int f = 1; inside && f < own.frames; f++) {
             const int step = first[own.at + f] - first[own.at + f - 1];
             inside = step >= 0 && step <= model.symbols;
@@ -185,7 +209,8 @@ std::vector<Group> Bound::groups(const py::dict& job, const std::vector<Stretch>
 std::vector<int64_t> Bound::run(const py::dict& from, int threads)
 {
     std::vector<py::object> kept;
-    const size_t samples = number<size_t>(from, "samples"), symbols = number<size_t>(from, "symbols");
+    const size_t samples = number<size_t>(from, "samples"),
+                 symbols = number<size_t>(from, "symbols");
     const size_t frames = number<size_t>(from, "frames");
     const std::vector<Stretch> stretch = stretches(from, samples, symbols);
     const std::vector<Group> group = groups(from, stretch, frames);
@@ -196,7 +221,8 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
     job.firsts = array<int32_t>(from, "firsts", frames, kept);
     if (!from["soi"].is_none()) {
         job.soi = const_cast<float*>(complexes(from, "soi", samples, kept));
-        job.interference = const_cast<float*>(complexes(from, "interference", samples, kept));
+        job.interference =
+            const_cast<float*>(complexes(from, "interference", samples, kept));
     }
     job.soft = const_cast<float*>(complexes(from, "soft", symbols, kept));
     job.variance = const_cast<float*>(array<float>(from, "variance", symbols, kept));
@@ -205,8 +231,8 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
         for (const Group& own : group)
             if (own.frames > job.residual_frames)
                 throw std::invalid_argument("residual_frames: fewer than a group has");
-        job.residual = const_cast<float*>(
-            array<float>(from, "residual", stretch.size() * (size_t)job.residual_frames, kept));
+        job.residual = const_cast<float*>(array<float>(
+            from, "residual", stretch.size() * (size_t)job.residual_frames, kept));
     }
     job.skip_head = number<bool>(from, "skip_head");
     job.skip_tail = number<bool>(from, "skip_tail");
@@ -229,11 +255,14 @@ PYBIND11_MODULE(_kernels, m)
         },
         "Names of those that this machine can run, the fastest last.");
     py::class_<Bound>(m, "Detector")
-        .def(py::init<const py::dict&, const std::string&>(), py::arg("tables"), py::arg("instructions") = "")
+        .def(py::init<const py::dict&, const std::string&>(),
+             py::arg("tables"),
+             py::arg("instructions") = "")
         .def_readonly("lanes", &Bound::lanes)
         .def("run",
              &Bound::run,
              py::arg("job"),
              py::arg("threads"),
-             "Fill the job's output arrays; returns [stretches searched, frames searched, changed].");
+             "Fill the job's output arrays; returns [stretches searched, frames "
+             "searched, changed].");
 }

@@ -38,7 +38,8 @@ const Kernel& kernel_called(const std::string& name)
     return *known.back();
 }
 
-Detector::Detector(const Model& model, const Kernel& kernel) : d_model(model), d_kernel(kernel)
+Detector::Detector(const Model& model, const Kernel& kernel)
+    : d_model(model), d_kernel(kernel)
 {
     d_tables.assign((size_t)model.classes * (longest_search + 1) * 2, nullptr);
     d_model.search_tables = d_tables.data();
@@ -76,7 +77,8 @@ void Detector::give_back(Memory memory)
     d_spare.push_back(memory);
 }
 
-std::vector<int64_t> Detector::run(const Job& job, const std::vector<Group>& groups, int threads)
+std::vector<int64_t>
+Detector::run(const Job& job, const std::vector<Group>& groups, int threads)
 {
     size_t most = 0;
     for (const Group& group : groups) {
@@ -87,7 +89,8 @@ std::vector<int64_t> Detector::run(const Job& job, const std::vector<Group>& gro
     std::vector<std::vector<int64_t>> counts(groups.size(), std::vector<int64_t>(3));
     auto work = [&](Memory memory) {
         for (size_t g; (g = next++) < groups.size();)
-            d_kernel.detect(d_model, job, groups[g], (char*)memory.base, counts[g].data());
+            d_kernel.detect(
+                d_model, job, groups[g], (char*)memory.base, counts[g].data());
         give_back(memory);
     };
     if ((size_t)threads > groups.size())

@@ -57,8 +57,8 @@ static void residuals(Work& w, const C* symbols)
     }
 }
 
-// Flag frames in which too much is left, alone or with one or two neighbours: errors that spread
-// over frames show in no single one. Returns whether there are any.
+// Flag frames in which too much is left, alone or with one or two neighbours: errors that
+// spread over frames show in no single one. Returns whether there are any.
 static bool flag(Work& w)
 {
     const float* limit = w.model->threshold;
@@ -78,18 +78,21 @@ static bool flag(Work& w)
     return any(found);
 }
 
-// Search the flagged frames of each lane, with as many around them as share symbols with them.
+// Search the flagged frames of each lane, with as many around them as share symbols with
+// them.
 static void search_flagged(Work& w, C* symbols, Doubt& doubt, List& list, int64_t* count)
 {
     const int longest = alpha_rgs::longest_search, F = w.frames;
     const int shared = w.model->symbols - w.leaving(0); // by neighbouring frames, about
-    const int around = shared > w.leaving(0) ? 2 : 1;   // frames beside flagged ones, for their symbols
+    const int around =
+        shared > w.leaving(0) ? 2 : 1; // frames beside flagged ones, for their symbols
     for (int l = 0; l < w.count; l++)
         for (int f = 1; f < F - 1; f++) {
             if (!w.flagged[f][l])
                 continue;
             int end = f + 1;
-            while (end < F - 1 && w.flagged[end][l] && end + 1 - f <= longest - 2 * around)
+            while (end < F - 1 && w.flagged[end][l] &&
+                   end + 1 - f <= longest - 2 * around)
                 end++;
             int low = f, high = end;
             while (low > 1 && f - low < around && !w.cut(low - 1))
@@ -122,7 +125,8 @@ static void write_frame(const Work& w, int f, const C* values, float* out)
     const float* flat = (const float*)values;
     bool inside = true;
     for (int l = 0; l < w.count; l++)
-        inside = inside && kept(w, w.stretch[l], f, 0) >= 0 && kept(w, w.stretch[l], f, period - 1) >= 0;
+        inside = inside && kept(w, w.stretch[l], f, 0) >= 0 &&
+                 kept(w, w.stretch[l], f, period - 1) >= 0;
     int n = 0;
     if (inside)
         for (; n + lanes <= 2 * period; n += lanes) {
@@ -134,7 +138,8 @@ static void write_frame(const Work& w, int f, const C* values, float* out)
                 store(w.staged + 2 * period * l + n, block[l]);
         }
     for (int l = 0; n && l < w.count; l++)
-        __builtin_memcpy(out + 2 * (w.stretch[l].begin + (int64_t)f * period), w.staged + 2 * period * l,
+        __builtin_memcpy(out + 2 * (w.stretch[l].begin + (int64_t)f * period),
+                         w.staged + 2 * period * l,
                          sizeof(float) * n);
     for (; n < 2 * period; n++)
         for (int l = 0; l < w.count; l++) {
@@ -166,14 +171,18 @@ static void write_waveforms(Work& w, C* means, C* received)
     const int lag = m.transform - m.prefix;
     for (int n = 0; n < w.symbols; n++) {
         V var;
-        means[n] = w.exists[n] *
-                   (w.turn[n] * moments(m.symbol, w.soft[n], inverse(largest(w.spread[n], 1e-9f)), var));
+        means[n] =
+            w.exists[n] *
+            (w.turn[n] *
+             moments(m.symbol, w.soft[n], inverse(largest(w.spread[n], 1e-9f)), var));
     }
     for (int f = 0; f < w.frames; f++) {
         bool wanted = false;
         for (int l = 0; l < w.count; l++)
-            wanted = wanted || (w.stretch[l].begin + (int64_t)(f + 1) * m.frame > w.stretch[l].keep_low &&
-                                w.stretch[l].begin + (int64_t)f * m.frame < w.stretch[l].keep_high);
+            wanted = wanted ||
+                     (w.stretch[l].begin + (int64_t)(f + 1) * m.frame >
+                          w.stretch[l].keep_low &&
+                      w.stretch[l].begin + (int64_t)f * m.frame < w.stretch[l].keep_high);
         if (!wanted)
             continue;
         C turn = carrier_at(w, f), *y = w.samples;
@@ -181,7 +190,9 @@ static void write_waveforms(Work& w, C* means, C* received)
             turn.re[l] *= stretch_of(w, l).gain;
             turn.im[l] *= stretch_of(w, l).gain;
         }
-        auto as_received = [&](int n, C x) { return m.turn ? turn * (all(m.turn + 2 * n) * x) : turn * x; };
+        auto as_received = [&](int n, C x) {
+            return m.turn ? turn * (all(m.turn + 2 * n) * x) : turn * x;
+        };
         modulate(w, f, means, y);
         for (int n = 0; n < m.frame; n++)
             y[n] = as_received(n, y[n]);
@@ -213,7 +224,8 @@ static void write_symbols(const Work& w)
         float* residual = w.job->residual;
         if (residual)
             for (int f = 0; f < w.frames; f++)
-                residual[(&s - w.job->stretches) * w.job->residual_frames + f] = w.residual[f][l];
+                residual[(&s - w.job->stretches) * w.job->residual_frames + f] =
+                    w.residual[f][l];
     }
 }
 
@@ -231,7 +243,8 @@ static size_t bytes_needed(const Model& model, const Job& job, const Group& grou
     return arena.used + 64;
 }
 
-static void detect(const Model& model, const Job& job, const Group& group, char* memory, int64_t* count)
+static void detect(
+    const Model& model, const Job& job, const Group& group, char* memory, int64_t* count)
 {
     Work w;
     Arena arena{ memory, lay_out(w, model, job, group, memory) };

@@ -30,9 +30,11 @@ public:
     Detector(const Detector&) = delete;
     Detector& operator=(const Detector&) = delete;
 
-    // Groups are shared out among threads; the result does not depend on how many there are.
-    // Returns {stretches, frames} that were searched and how many stretches that changed.
-    std::vector<int64_t> run(const Job& job, const std::vector<Group>& groups, int threads);
+    // Groups are shared out among threads; the result does not depend on how many there
+    // are. Returns {stretches, frames} that were searched and how many stretches that
+    // changed.
+    std::vector<int64_t>
+    run(const Job& job, const std::vector<Group>& groups, int threads);
 
 private:
     struct Memory {

@@ -4,14 +4,14 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
-// A pass of expectation propagation: carriers are eliminated frame by frame, then the chain of
-// symbols forwards and backwards; every unknown's cavity gives its next site.
+// A pass of expectation propagation: carriers are eliminated frame by frame, then the
+// chain of symbols forwards and backwards; every unknown's cavity gives its next site.
 
 #ifndef INCLUDED_ALPHA_RGS_ELIMINATION_H
 #define INCLUDED_ALPHA_RGS_ELIMINATION_H
 
 #include "alphabet.h"
-#include "workspace.h"
+#include "carriers.h"
 
 namespace LANES_NAMESPACE {
 
@@ -20,146 +20,17 @@ constexpr float least_var = 1e-4f, least_site = 1e-3f, least_cavity = 1e-4f;
 constexpr float least_posterior = 1e-9f;
 constexpr float surely_zero = 1e6f; // precision of symbols that there are not
 
-// What the frame's K symbols are told, apart from their sites: precision M and information r, to
-// which the frame's are added.
+// What the frame's K symbols are told, apart from their sites: precision M and
+// information r, to which the frame's are added.
 struct Chain {
     C *matrix, *right; // [K][K] lower triangle, [K]
 };
 
-// Products over the noise of carriers and symbols in a whole frame, the same in all lanes.
-struct WholeFrame {
-    const Model& m;
-    const FrameClass& c;
-    int carriers;
-    C gram(int i, int j) const { return all(m.gram + 2 * (i * m.near + j)); }
-    C cross(int i, int k) const { return all(c.cross + 2 * (i * m.symbols + k)); }
-    C own(int k, int l) const { return all(c.own + 2 * (k * m.symbols + l)); }
-};
-
-// In a frame that is cut.
-struct CutFrame {
-    const Model& m;
-    const C *comb, *products, *symbols;
-    int carriers;
-    C gram(int i, int j) const
-    {
-        const int apart = m.bin[i] - m.bin[j];
-        const C sum = comb[apart < 0 ? apart + m.transform : apart];
-        return conjugate(all(m.wave + 2 * i)) * (all(m.wave + 2 * j) * sum);
-    }
-    C cross(int i, int k) const { return products[i * m.symbols + k]; }
-    C own(int k, int l) const { return symbols[k * m.symbols + l]; }
-};
-
-static inline WholeFrame whole_frame(const Work& w, int f)
-{
-    return WholeFrame{ *w.model, w.frame_class(f), w.model->near };
-}
-
-static inline CutFrame cut_frame(const Work& w, int f)
-{
-    const size_t row = w.row[f], K = w.model->symbols, n = w.carriers_of(f);
-    return CutFrame{ *w.model,
-                     w.comb + row * w.model->transform,
-                     w.cross + row * n * K,
-                     w.own + row * K * K,
-                     (int)n };
-}
-
-// The carriers of a frame, given their sites: Cholesky factor L, V = L⁻¹·(cross), t = L⁻¹·(stat).
-struct Eliminated {
-    C *low, *half, *told; // [D][D], [D][K], [D]
-    V* root;              // [D] inverse of L's diagonal
-};
-
+// Add what frame f says of its symbols, and the sites of those that it is the first to
+// reach.
 template <class Frame>
-static void factor_carriers(const Frame& frame, const Site* site, Eliminated& e)
-{
-    const int D = frame.carriers;
-    for (int j = 0; j < D; j++) {
-        V d = frame.gram(j, j).re + site[j].precision;
-        for (int k = 0; k < j; k++)
-            d -= power(e.low[j * D + k]);
-        e.root[j] = inverse_root(largest(d, 1e-12f));
-        by_blocks(j + 1, D, [&](auto block, int i) {
-            constexpr int n = decltype(block)::n;
-            C sum[n];
-            for (int b = 0; b < n; b++)
-                sum[b] = frame.gram(i + b, j);
-            for (int k = 0; k < j; k++) {
-                C other = conjugate(e.low[j * D + k]);
-                for (int b = 0; b < n; b++)
-                    subtract(sum[b], e.low[(i + b) * D + k], other);
-            }
-            for (int b = 0; b < n; b++)
-                e.low[(i + b) * D + j] = e.root[j] * sum[b];
-        });
-    }
-}
-
-template <class Frame>
-static void reduce_symbols(const Frame& frame, const C* stat, const Site* site, Eliminated& e)
-{
-    const int D = frame.carriers, K = frame.m.symbols;
-    for (int i = 0; i < D; i++) {
-        const C* low = e.low + i * D;
-        C sum = stat[i] + site[i].shift;
-        for (int j = 0; j < i; j++)
-            subtract(sum, low[j], e.told[j]);
-        e.told[i] = e.root[i] * sum;
-        by_blocks(0, K, [&](auto block, int k) {
-            constexpr int n = decltype(block)::n;
-            C sum[n];
-            for (int b = 0; b < n; b++)
-                sum[b] = frame.cross(i, k + b);
-            for (int j = 0; j < i; j++)
-                for (int b = 0; b < n; b++)
-                    subtract(sum[b], low[j], e.half[j * K + k + b]);
-            for (int b = 0; b < n; b++)
-                e.half[i * K + k + b] = e.root[i] * sum[b];
-        });
-    }
-}
-
-// What the way back needs: gain = L⁻ᴴ·V, the carriers did all symbols vanish, and their variances.
-static void solve_carriers(Work& w, int f, const Eliminated& e, bool variances, C* column)
-{
-    const int D = w.carriers_of(f), K = w.model->symbols;
-    C *gain = w.gain + w.base[f] * K, *open = w.open + w.base[f];
-    for (int i = D - 1; i >= 0; i--) {
-        C sum = e.told[i];
-        for (int j = i + 1; j < D; j++)
-            subtract_conjugate(sum, e.low[j * D + i], open[j]);
-        open[i] = e.root[i] * sum;
-        by_blocks(0, K, [&](auto block, int k) {
-            constexpr int n = decltype(block)::n;
-            C sum[n];
-            for (int b = 0; b < n; b++)
-                sum[b] = e.half[i * K + k + b];
-            for (int j = i + 1; j < D; j++)
-                for (int b = 0; b < n; b++)
-                    subtract_conjugate(sum[b], e.low[j * D + i], gain[j * K + k + b]);
-            for (int b = 0; b < n; b++)
-                gain[i * K + k + b] = e.root[i] * sum[b];
-        });
-    }
-    for (int j = 0; variances && j < D; j++) { // columns of L⁻¹
-        V d = e.root[j] * e.root[j];
-        column[j] = C{ e.root[j], V{} };
-        for (int i = j + 1; i < D; i++) {
-            C sum = zero();
-            for (int k = j; k < i; k++)
-                subtract(sum, e.low[i * D + k], column[k]);
-            column[i] = e.root[i] * sum;
-            d += power(column[i]);
-        }
-        w.open_var[w.base[f] + j] = d;
-    }
-}
-
-// Add what frame f says of its symbols, and the sites of those that it is the first to reach.
-template <class Frame>
-static void add_frame(Work& w, int f, const Frame& frame, const Eliminated& e, Chain& chain)
+static void
+add_frame(Work& w, int f, const Frame& frame, const Eliminated& e, Chain& chain)
 {
     const int D = frame.carriers, K = frame.m.symbols;
     const C* stat = w.stat + (size_t)f * K;
@@ -220,7 +91,8 @@ static void eliminate_symbols(Work& w, int f, Chain& chain, C* unscaled)
                 sum[b] = chain.matrix[i * K + k + b];
             for (int t = 0; t < leaving; t++)
                 for (int b = 0; b < n; b++)
-                    subtract_conjugate(sum[b], unscaled[t * K + k + b], factor[t * K + i]);
+                    subtract_conjugate(
+                        sum[b], unscaled[t * K + k + b], factor[t * K + i]);
             for (int b = 0; b < n; b++)
                 chain.matrix[to * K + k - leaving + b] = sum[b];
         });
@@ -234,7 +106,13 @@ static void eliminate_symbols(Work& w, int f, Chain& chain, C* unscaled)
 
 // Eliminate the carriers of frame f; what is left goes into the chain.
 template <class Frame>
-static void eliminate_carriers(Work& w, int f, const Frame& frame, Eliminated& e, Chain& chain, bool variances, C* column)
+static void eliminate_carriers(Work& w,
+                               int f,
+                               const Frame& frame,
+                               Eliminated& e,
+                               Chain& chain,
+                               bool variances,
+                               C* column)
 {
     const Site* site = w.carriers + w.base[f];
     factor_carriers(frame, site, e);
@@ -245,7 +123,8 @@ static void eliminate_carriers(Work& w, int f, const Frame& frame, Eliminated& e
 
 static void forward(Work& w, bool variances)
 {
-    const int K = w.model->symbols, D = w.model->near + (w.cut_frames ? w.model->clean : 0);
+    const int K = w.model->symbols,
+              D = w.model->near + (w.cut_frames ? w.model->clean : 0);
     C* at = w.scratch;
     Eliminated e{ at, at + D * D, at + D * D + D * K, nullptr };
     at += D * D + D * K + D;
@@ -267,8 +146,14 @@ static void forward(Work& w, bool variances)
 }
 
 // The cavity of an unknown whose posterior is given, and, with a damping, its next site.
-static inline void
-update(Site& site, const Alphabet& alphabet, C turn, C mean, V var, float damping, C& cavity, V& spread)
+static inline void update(Site& site,
+                          const Alphabet& alphabet,
+                          C turn,
+                          C mean,
+                          V var,
+                          float damping,
+                          C& cavity,
+                          V& spread)
 {
     const V total = inverse(largest(var, least_posterior));
     const V precision = largest(total - site.precision, least_cavity);
@@ -285,7 +170,8 @@ update(Site& site, const Alphabet& alphabet, C turn, C mean, V var, float dampin
     site.shift = site.shift + all(damping) * (shift - site.shift);
 }
 
-// Posterior means and covariances S of the symbols that leave in frame f, from those of the rest.
+// Posterior means and covariances S of the symbols that leave in frame f, from those of
+// the rest.
 static void symbols_back(const Work& w, int f, C* S, C* mean)
 {
     const int K = w.model->symbols, leaving = w.leaving(f);
@@ -322,7 +208,8 @@ static void symbols_back(const Work& w, int f, C* S, C* mean)
     }
 }
 
-// The near carriers of frame f, given its symbols; after the last pass (damping 0) their means.
+// The near carriers of frame f, given its symbols; after the last pass (damping 0) their
+// means.
 static void carriers_back(Work& w, int f, const C* S, const C* mean, float damping)
 {
     const int D = w.carriers_of(f), K = w.model->symbols;
@@ -371,7 +258,14 @@ static void pass(Work& w, float damping)
         for (int j = 0; j < leaving; j++) {
             const int n = w.firsts[f] + j;
             Site& site = w.sites[n];
-            update(site, w.model->symbol, w.turn[n], mean[j], S[j * K + j].re, damping, w.soft[n], w.spread[n]);
+            update(site,
+                   w.model->symbol,
+                   w.turn[n],
+                   mean[j],
+                   S[j * K + j].re,
+                   damping,
+                   w.soft[n],
+                   w.spread[n]);
             site.precision = largest(site.precision, (1.0f - w.exists[n]) * surely_zero);
             site.shift = w.exists[n] * site.shift;
         }
@@ -387,7 +281,8 @@ static void infer(Work& w)
     C turn, step = all(__builtin_cos(m.symbol_step), __builtin_sin(m.symbol_step));
     for (int n = 0; n < w.symbols; n++) {
         for (int l = 0; l < lanes; l++)
-            w.exists[n][l] = n >= stretch_of(w, l).exist_low && n < stretch_of(w, l).exist_high;
+            w.exists[n][l] =
+                n >= stretch_of(w, l).exist_low && n < stretch_of(w, l).exist_high;
         w.sites[n] = Site{ 1.0f + (1.0f - w.exists[n]) * surely_zero, zero() };
         if (n % 64 == 0) // anew, lest rounding adds up
             for (int l = 0; l < lanes; l++) {

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
-// From samples to statistics: frames of all lanes are read, their clean carriers decided and
-// subtracted, and what is left is correlated with near carriers and symbols.
+// From samples to statistics: frames of all lanes are read, their clean carriers decided
+// and subtracted, and what is left is correlated with near carriers and symbols.
 
 #ifndef INCLUDED_ALPHA_RGS_FRONT_H
 #define INCLUDED_ALPHA_RGS_FRONT_H
@@ -32,8 +32,8 @@ static C carrier_at(const Work& w, int f)
     return out;
 }
 
-// The mixture's samples of frame f in `out`, complex [frame], as they are; zeros where there are
-// none.
+// The mixture's samples of frame f in `out`, complex [frame], as they are; zeros where
+// there are none.
 static void read_frame(const Work& w, int f, C* out)
 {
     const int period = w.model->frame;
@@ -47,7 +47,8 @@ static void read_frame(const Work& w, int f, C* out)
         from[l] = w.job->mixture + 2 * first;
     }
     int n = 0;
-    if (inside) { // a lane at a time: lanes lie apart, and their cache lines displace each other
+    if (inside) { // a lane at a time: lanes lie apart, and their cache lines displace
+                  // each other
         float* rows = w.staged;
         for (int l = 0; l < lanes; l++)
             __builtin_memcpy(rows + 2 * period * l, from[l], sizeof(float) * 2 * period);
@@ -68,7 +69,8 @@ static void read_frame(const Work& w, int f, C* out)
         }
 }
 
-// As read_frame, without the frames' carrier and in units of the linear modulation's gain.
+// As read_frame, without the frames' carrier and in units of the linear modulation's
+// gain.
 static void load_frame(const Work& w, int f, C* out)
 {
     const Model& m = *w.model;
@@ -79,7 +81,8 @@ static void load_frame(const Work& w, int f, C* out)
         back.im[l] /= stretch_of(w, l).gain;
     }
     for (int n = 0; n < m.frame; n++)
-        out[n] = m.turn ? back * (conjugate(all(m.turn + 2 * n)) * out[n]) : back * out[n];
+        out[n] =
+            m.turn ? back * (conjugate(all(m.turn + 2 * n)) * out[n]) : back * out[n];
 }
 
 // The symbols' linear estimate, [K] in `out`, from folded samples.
@@ -98,8 +101,10 @@ static void estimate_symbols(const Model& m, const FrameClass& c, const C* folde
     });
 }
 
-// The waveform of clean carriers `decided` and, where given, near ones, body alone; returns where.
-static C* carriers_waveform(const Model& m, const C* decided, const C* near, C* bins, C* other)
+// The waveform of clean carriers `decided` and, where given, near ones, body alone;
+// returns where.
+static C*
+carriers_waveform(const Model& m, const C* decided, const C* near, C* bins, C* other)
 {
     for (int i = 0; i < m.transform; i++)
         bins[i] = zero();
@@ -118,7 +123,8 @@ static void cancel_clean(Work& w, int f)
     const int lag = m.transform - m.prefix;
     C* y = w.samples;
     for (int i = 0; i < m.transform; i++)
-        w.bins[i] = i < lag ? y[m.prefix + i] : all(0.5f) * (y[m.prefix + i] + y[i - lag]);
+        w.bins[i] =
+            i < lag ? y[m.prefix + i] : all(0.5f) * (y[m.prefix + i] + y[i - lag]);
     C* soft = w.scratch;
     estimate_symbols(m, c, w.bins, soft);
     const C* bins = transform<false>(m, w.bins, w.other);
@@ -139,8 +145,8 @@ static void cancel_clean(Work& w, int f)
         y[n] = y[n] - wave[n < m.prefix ? n + lag : n - m.prefix];
 }
 
-// The transform of samples of a frame, those of the prefix added to what they are copies of: products
-// with carriers of unit amplitude, by bin.
+// The transform of samples of a frame, those of the prefix added to what they are copies
+// of: products with carriers of unit amplitude, by bin.
 static const C* carrier_products(Work& w, const C* y)
 {
     const Model& m = *w.model;
@@ -150,7 +156,8 @@ static const C* carrier_products(Work& w, const C* y)
     return transform<false>(m, w.bins, w.other);
 }
 
-// Statistics of a frame over the noise: energy, carriers that are not decided, and symbols.
+// Statistics of a frame over the noise: energy, carriers that are not decided, and
+// symbols.
 static void correlate(Work& w, int f)
 {
     const Model& m = *w.model;
@@ -168,7 +175,8 @@ static void correlate(Work& w, int f)
     w.energy[f] = over * ((energy[0] + energy[1]) + (energy[2] + energy[3]));
     const C* bins = carrier_products(w, y);
     for (int i = 0; i < w.carriers_of(f); i++)
-        w.stat_open[w.base[f] + i] = all(over) * (conjugate(all(m.wave + 2 * i)) * bins[m.bin[i]]);
+        w.stat_open[w.base[f] + i] =
+            all(over) * (conjugate(all(m.wave + 2 * i)) * bins[m.bin[i]]);
     for (int k = 0; k < m.symbols; k++) {
         const float* pulse = c.pulses + 2 * k * m.frame;
         const int stop = c.reach[2 * k + 1];
@@ -223,7 +231,8 @@ static void cut_tables(Work& w, int f)
         }
         const C* bins = carrier_products(w, y);
         for (int i = 0; i < all_carriers; i++)
-            w.cross[(row * all_carriers + i) * K + k] = all(over) * (conjugate(all(m.wave + 2 * i)) * bins[m.bin[i]]);
+            w.cross[(row * all_carriers + i) * K + k] =
+                all(over) * (conjugate(all(m.wave + 2 * i)) * bins[m.bin[i]]);
     }
 }
 

@@ -13,7 +13,10 @@
 
 namespace alpha_rgs {
 
-static void discard(void* table) { LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table); }
+static void discard(void* table)
+{
+    LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table);
+}
 
 const Kernel avx2 = { "avx2",
                       LANES_NAMESPACE::lanes,

@@ -13,13 +13,16 @@
 
 namespace alpha_rgs {
 
-static void discard(void* table) { LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table); }
+static void discard(void* table)
+{
+    LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table);
+}
 
 const Kernel avx512 = { "avx512",
-                      LANES_NAMESPACE::lanes,
-                      LANES_NAMESPACE::bytes_needed,
-                      LANES_NAMESPACE::detect,
-                      discard };
+                        LANES_NAMESPACE::lanes,
+                        LANES_NAMESPACE::bytes_needed,
+                        LANES_NAMESPACE::detect,
+                        discard };
 
 } // namespace alpha_rgs
 

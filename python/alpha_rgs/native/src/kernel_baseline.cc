@@ -11,12 +11,15 @@
 
 namespace alpha_rgs {
 
-static void discard(void* table) { LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table); }
+static void discard(void* table)
+{
+    LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table);
+}
 
 const Kernel baseline = { "baseline",
-                      LANES_NAMESPACE::lanes,
-                      LANES_NAMESPACE::bytes_needed,
-                      LANES_NAMESPACE::detect,
-                      discard };
+                          LANES_NAMESPACE::lanes,
+                          LANES_NAMESPACE::bytes_needed,
+                          LANES_NAMESPACE::detect,
+                          discard };
 
 } // namespace alpha_rgs

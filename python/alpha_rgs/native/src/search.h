@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
-// List search (the M-algorithm) over the decisions of a few frames of one lane, the symbols around
-// them held: as inference/list_search.py, on the statistics that expectation propagation has.
+// List search (the M-algorithm) over the decisions of a few frames of one lane, the
+// symbols around them held: as inference/list_search.py, on the statistics that
+// expectation propagation has.
 
 #ifndef INCLUDED_ALPHA_RGS_SEARCH_H
 #define INCLUDED_ALPHA_RGS_SEARCH_H
@@ -14,8 +15,9 @@
 
 namespace LANES_NAMESPACE {
 
-constexpr int width = 32;        // partial decisions that survive a step
-constexpr float hopeless = 60;   // log likelihood ratio to the best from which none survives
+constexpr int width = 32; // partial decisions that survive a step
+constexpr float hopeless =
+    60; // log likelihood ratio to the best from which none survives
 constexpr float least_gain = 1e-2f; // by which a decision must fit better
 constexpr int most_points = 64;
 
@@ -36,8 +38,8 @@ static inline uint32_t ordered(float x)
     return bits;
 }
 
-// Which of n costs, none negative, are among the `width` least or a few fewer: their numbers in
-// `chosen`, how many.
+// Which of n costs, none negative, are among the `width` least or a few fewer: their
+// numbers in `chosen`, how many.
 static int least_costs(const float* cost, int n, int* chosen)
 {
     float limit = hopeless;
@@ -56,16 +58,24 @@ static int least_costs(const float* cost, int n, int* chosen)
         at = low + (high - low) / 2;
     }
     int count = 0;
-    for (int i = 0; i < n && count < width; i++) { // without a branch that nobody can predict
+    for (int i = 0; i < n && count < width;
+         i++) { // without a branch that nobody can predict
         chosen[count] = i;
         count += cost[i] <= limit;
     }
     return count;
 }
 
-// Take the decided value of unknown i, (vr, vi) of each survivor, off what is left for those before it. Vectors
-// reach a little further than that, where L is zero, or nobody looks any more.
-static void propagate(const SearchTable& t, int i, const int* parent, const float* vr, const float* vi, int now, List& s)
+// Take the decided value of unknown i, (vr, vi) of each survivor, off what is left for
+// those before it. Vectors reach a little further than that, where L is zero, or nobody
+// looks any more.
+static void propagate(const SearchTable& t,
+                      int i,
+                      const int* parent,
+                      const float* vr,
+                      const float* vi,
+                      int now,
+                      List& s)
 {
     const float *lr = t.real + i * most_unknowns, *li = t.imag + i * most_unknowns;
     for (int m = 0; m < s.count; m++) {
@@ -79,7 +89,11 @@ static void propagate(const SearchTable& t, int i, const int* parent, const floa
 }
 
 // points: of each unknown, [n][size of its alphabet].
-static void search(const SearchTable& t, const Pair* h, const Pair* const* points, const int* sizes, List& s)
+static void search(const SearchTable& t,
+                   const Pair* h,
+                   const Pair* const* points,
+                   const int* sizes,
+                   List& s)
 {
     for (int i = 0; i < t.n; i++) {
         const float *lr = t.real + i * most_unknowns, *li = t.imag + i * most_unknowns;
@@ -150,9 +164,13 @@ struct Doubt {
     Pair turned[most_unknowns][most_points]; // of symbols, in the frames' phase
 };
 
-static inline Pair of_lane(const C& value, int lane) { return Pair{ value.re[lane], value.im[lane] }; }
+static inline Pair of_lane(const C& value, int lane)
+{
+    return Pair{ value.re[lane], value.im[lane] };
+}
 
-// Information on each unknown, the symbols around the stretch being held; decisions so far.
+// Information on each unknown, the symbols around the stretch being held; decisions so
+// far.
 static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbols)
 {
     const Model& m = *w.model;
@@ -160,14 +178,18 @@ static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbo
     for (int i = 0; i < t.n; i++) {
         Pair sum{ 0, 0 };
         const bool carrier = t.carrier[i];
-        const int begin = carrier ? t.frame[i] : 0, end = carrier ? t.frame[i] + 1 : t.frames;
+        const int begin = carrier ? t.frame[i] : 0,
+                  end = carrier ? t.frame[i] + 1 : t.frames;
         for (int q = begin; q < end; q++) {
-            const int f = d.first + q, k = carrier ? t.index[i] : t.index[i] - t.firsts[q];
+            const int f = d.first + q,
+                      k = carrier ? t.index[i] : t.index[i] - t.firsts[q];
             if (!carrier && (k < 0 || k >= K))
                 continue;
             const FrameClass& c = w.frame_class(f);
             const float* row = carrier ? c.cross + 2 * k * K : c.own + 2 * k * K;
-            sum = sum + of_lane(carrier ? w.stat_open[w.base[f] + k] : w.stat[(size_t)f * K + k], l);
+            sum = sum + of_lane(carrier ? w.stat_open[w.base[f] + k]
+                                        : w.stat[(size_t)f * K + k],
+                                l);
             for (int other = 0; other < K; other++) {
                 const int number = t.firsts[q] + other;
                 if (number < t.symbol_low || number >= t.symbol_high)
@@ -178,7 +200,8 @@ static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbo
         d.h[i] = sum;
         const int n = carrier ? 0 : w.firsts[d.first] + t.index[i];
         const size_t at = w.base[d.first + t.frame[i]] + t.index[i];
-        d.decided[i] = carrier ? of_lane(nearest(m.carrier, w.carrier[at]), l) : of_lane(symbols[n], l);
+        d.decided[i] = carrier ? of_lane(nearest(m.carrier, w.carrier[at]), l)
+                               : of_lane(symbols[n], l);
         const Alphabet& alphabet = carrier ? m.carrier : m.symbol;
         d.sizes[i] = alphabet.size;
         d.points[i] = carrier ? (const Pair*)alphabet.points : d.turned[i];
@@ -187,14 +210,16 @@ static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbo
     }
 }
 
-// Of each unknown the variance at which its best competitor in the list is as unlikely as it is.
+// Of each unknown the variance at which its best competitor in the list is as unlikely as
+// it is.
 static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
 {
     uint8_t own[most_unknowns], other[most_unknowns];
     trace(t, s, best, own);
     float farthest = s.count < width - 4 ? hopeless : 1.0f;
     for (int m = 0; m < s.count && s.count >= width - 4; m++)
-        farthest = s.metric[m] - s.metric[best] > farthest ? s.metric[m] - s.metric[best] : farthest;
+        farthest = s.metric[m] - s.metric[best] > farthest ? s.metric[m] - s.metric[best]
+                                                           : farthest;
     for (int i = 0; i < t.n; i++) {
         d.best[i] = d.points[i][own[i]];
         float apart = 1e30f;
@@ -208,7 +233,8 @@ static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
         trace(t, s, m, other);
         const float gap = s.metric[m] - s.metric[best];
         for (int i = 0; i < t.n; i++) {
-            const float spread = squared(d.points[i][other[i]] - d.best[i]) / (gap > 1e-3f ? gap : 1e-3f);
+            const float spread =
+                squared(d.points[i][other[i]] - d.best[i]) / (gap > 1e-3f ? gap : 1e-3f);
             d.spread[i] = spread > d.spread[i] ? spread : d.spread[i];
         }
     }
@@ -230,7 +256,8 @@ static void adopt(Work& w, const SearchTable& t, const Doubt& d, C* symbols)
             sum = sum - t.gram[i * t.n + k] * d.best[k];
         const float scale = 1.0f / t.gram[i * t.n + i].re;
         const int n = w.firsts[d.first] + t.index[i];
-        Pair turn = of_lane(w.turn[n], l), value = d.best[i] + Pair{ sum.re * scale, sum.im * scale };
+        Pair turn = of_lane(w.turn[n], l),
+             value = d.best[i] + Pair{ sum.re * scale, sum.im * scale };
         value = value * Pair{ turn.re, -turn.im };
         w.soft[n].re[l] = value.re;
         w.soft[n].im[l] = value.im;
@@ -240,7 +267,8 @@ static void adopt(Work& w, const SearchTable& t, const Doubt& d, C* symbols)
     }
 }
 
-// Search a stretch in both orders, the second from what the first found; whether anything was.
+// Search a stretch in both orders, the second from what the first found; whether anything
+// was.
 static bool mend(Work& w, Doubt& d, List& list, C* symbols)
 {
     bool found = false;

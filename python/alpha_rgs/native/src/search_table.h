@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
-// What the list search needs of some frames in a row: the same for all lanes, so made once.
+// What the list search needs of some frames in a row: the same for all lanes, so made
+// once.
 
 #ifndef INCLUDED_ALPHA_RGS_SEARCH_TABLE_H
 #define INCLUDED_ALPHA_RGS_SEARCH_TABLE_H
@@ -29,16 +30,20 @@ static inline Pair operator*(Pair a, Pair b)
 }
 static inline float squared(Pair a) { return a.re * a.re + a.im * a.im; }
 
-// n unknowns in the order in which they are eliminated; the last is decided first. The energy of a
-// decision u is uᴴ·gram·u - 2·Re hᴴ·u; gram + 1 = L·Lᴴ, the prior of what is not decided yet.
+// n unknowns in the order in which they are eliminated; the last is decided first. The
+// energy of a decision u is uᴴ·gram·u - 2·Re hᴴ·u; gram + 1 = L·Lᴴ, the prior of what is
+// not decided yet.
 struct SearchTable {
-    int n, frames, symbol_low, symbol_high; // symbols, counted from the first that the first reaches
+    int n, frames, symbol_low,
+        symbol_high; // symbols, counted from the first that the first reaches
     int32_t classes[alpha_rgs::longest_search], firsts[alpha_rgs::longest_search];
     int32_t leaving;
     bool carrier[most_unknowns];
-    int frame[most_unknowns], index[most_unknowns]; // a carrier's frame and number; a symbol's number
-    int low[most_unknowns];                         // first column of a row of L that is not zero
-    int reach[most_unknowns]; // first unknown that decisions from this one on have an effect on
+    int frame[most_unknowns],
+        index[most_unknowns]; // a carrier's frame and number; a symbol's number
+    int low[most_unknowns];   // first column of a row of L that is not zero
+    int reach[most_unknowns]; // first unknown that decisions from this one on have an
+                              // effect on
     Pair* gram;               // [n][n]
     float *real, *imag;       // of L, [n][most_unknowns]
 };
@@ -53,7 +58,8 @@ static void discard(SearchTable* t)
     }
 }
 
-// Number the unknowns; false where there are too many. order 0: a frame's symbols before its carriers.
+// Number the unknowns; false where there are too many. order 0: a frame's symbols before
+// its carriers.
 static bool number_unknowns(const Work& w, int frames, int order, SearchTable& t)
 {
     const int D = w.model->near;
@@ -87,20 +93,25 @@ static Pair product(const Work& w, int first, const SearchTable& t, int i, int j
 {
     const Model& m = *w.model;
     const int K = m.symbols;
-    auto pair = [](const float* at, int index) { return Pair{ at[2 * index], at[2 * index + 1] }; };
+    auto pair = [](const float* at, int index) {
+        return Pair{ at[2 * index], at[2 * index + 1] };
+    };
     Pair sum{ 0, 0 };
     if (t.carrier[i] && t.carrier[j])
-        return t.frame[i] == t.frame[j] ? pair(m.gram, t.index[i] * m.near + t.index[j]) : sum;
+        return t.frame[i] == t.frame[j] ? pair(m.gram, t.index[i] * m.near + t.index[j])
+                                        : sum;
     if (!t.carrier[i] && t.carrier[j]) {
         Pair other = product(w, first, t, j, i);
         return Pair{ other.re, -other.im };
     }
     for (int f = 0; f < t.frames; f++) {
         const FrameClass& c = w.frame_class(first + f);
-        const int b = t.index[j] - t.firsts[f], a = t.carrier[i] ? 0 : t.index[i] - t.firsts[f];
+        const int b = t.index[j] - t.firsts[f],
+                  a = t.carrier[i] ? 0 : t.index[i] - t.firsts[f];
         if (b < 0 || b >= K || a < 0 || a >= K || (t.carrier[i] && t.frame[i] != f))
             continue;
-        sum = sum + (t.carrier[i] ? pair(c.cross, t.index[i] * K + b) : pair(c.own, a * K + b));
+        sum = sum +
+              (t.carrier[i] ? pair(c.cross, t.index[i] * K + b) : pair(c.own, a * K + b));
     }
     return sum;
 }
@@ -119,7 +130,8 @@ static void factorise(SearchTable& t)
                 im -= a[1] * b[0] - a[0] * b[1];
             }
             const double pivot = i == j ? 0 : l[2 * (j * n + j)];
-            l[2 * (i * n + j)] = i == j ? __builtin_sqrt(re > 1e-6 ? re : 1e-6) : re / pivot;
+            l[2 * (i * n + j)] =
+                i == j ? __builtin_sqrt(re > 1e-6 ? re : 1e-6) : re / pivot;
             l[2 * (i * n + j) + 1] = i == j ? 0 : im / pivot;
         }
     for (int i = 0; i < n; i++) {
@@ -169,16 +181,19 @@ static bool fits(const SearchTable& t, const Work& w, int first, int frames)
 {
     bool same = t.frames == frames && t.leaving == w.leaving(first + frames - 1);
     for (int f = 0; same && f < frames; f++)
-        same = t.classes[f] == w.classes[first + f] && t.firsts[f] == w.firsts[first + f] - w.firsts[first];
+        same = t.classes[f] == w.classes[first + f] &&
+               t.firsts[f] == w.firsts[first + f] - w.firsts[first];
     return same;
 }
 
-// The table of `frames` frames from `first` on; null where there are too many unknowns. own: set to
-// a table that the caller discards.
-static const SearchTable* table_of(const Work& w, int first, int frames, int order, SearchTable*& own)
+// The table of `frames` frames from `first` on; null where there are too many unknowns.
+// own: set to a table that the caller discards.
+static const SearchTable*
+table_of(const Work& w, int first, int frames, int order, SearchTable*& own)
 {
     const int longest = alpha_rgs::longest_search;
-    void** place = w.model->search_tables + (w.classes[first] * (longest + 1) + frames) * 2 + order;
+    void** place =
+        w.model->search_tables + (w.classes[first] * (longest + 1) + frames) * 2 + order;
     SearchTable* kept = (SearchTable*)__atomic_load_n(place, __ATOMIC_ACQUIRE);
     if (!kept) {
         SearchTable* made = make_table(w, first, frames, order);
@@ -202,7 +217,8 @@ static float energy_of(const SearchTable& t, const Pair* h, const Pair* u)
         for (int j = t.low[i]; j < i; j++)
             sum = sum + t.gram[i * t.n + j] * u[j];
         const Pair own{ 2 * (sum.re - h[i].re), 2 * (sum.im - h[i].im) };
-        energy += u[i].re * own.re + u[i].im * own.im + t.gram[i * t.n + i].re * squared(u[i]);
+        energy +=
+            u[i].re * own.re + u[i].im * own.im + t.gram[i * t.n + i].re * squared(u[i]);
     }
     return (float)energy;
 }

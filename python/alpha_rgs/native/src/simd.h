@@ -4,10 +4,11 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
-// Vectors of float32, one element per lane, by compiler vectors: the width follows from what the
-// file is compiled for. Every file that includes this has its own namespace (LANES_NAMESPACE), so
-// that no function compiled for one instruction set is linked into another's code; for the same
-// reason nothing here uses templates of the standard library.
+// Vectors of float32, one element per lane, by compiler vectors: the width follows from
+// what the file is compiled for. Every file that includes this has its own namespace
+// (LANES_NAMESPACE), so that no function compiled for one instruction set is linked into
+// another's code; for the same reason nothing here uses templates of the standard
+// library.
 
 #ifndef INCLUDED_ALPHA_RGS_SIMD_H
 #define INCLUDED_ALPHA_RGS_SIMD_H
@@ -112,7 +113,10 @@ static inline C operator*(C a, C b)
 }
 static inline C conjugate(C a) { return C{ a.re, -a.im }; }
 static inline V power(C a) { return a.re * a.re + a.im * a.im; }
-static inline V real_product(C a, C b) { return a.re * b.re + a.im * b.im; } // Re conj(a)·b
+static inline V real_product(C a, C b)
+{
+    return a.re * b.re + a.im * b.im;
+} // Re conj(a)·b
 
 static inline void add(C& s, C a, C b) // s += a·b
 {
@@ -148,8 +152,8 @@ struct Count {
     static constexpr int n = N;
 };
 
-// work(Count<n>, first) for blocks of `size` in [0, count), and of what is left: accumulators of a
-// block stay in registers.
+// work(Count<n>, first) for blocks of `size` in [0, count), and of what is left:
+// accumulators of a block stay in registers.
 template <class Work>
 static inline void by_blocks(int from, int count, Work work)
 {

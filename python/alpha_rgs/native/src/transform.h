@@ -37,8 +37,8 @@ static inline void butterfly4(const C* from, int apart, C* to, int stride, const
 
 // Of any radix r: root holds e^(-2πi k/r) of k = 0 ... r-1.
 template <bool Inverse>
-static inline void
-butterfly(int r, const float* root, const C* from, int apart, C* to, int stride, const float* w)
+static inline void butterfly(
+    int r, const float* root, const C* from, int apart, C* to, int stride, const float* w)
 {
     for (int j = 0; j < r; j++) {
         C sum = from[0];
@@ -48,7 +48,8 @@ butterfly(int r, const float* root, const C* from, int apart, C* to, int stride,
     }
 }
 
-// The transform of x, without a factor, in x or in `other`; returns where. Both [model.transform].
+// The transform of x, without a factor, in x or in `other`; returns where. Both
+// [model.transform].
 template <bool Inverse>
 static C* transform(const Model& model, C* x, C* other)
 {

@@ -41,11 +41,11 @@ struct Work {
     int32_t* row; // -1, or the number of a frame that is cut in some lane
     size_t* base; // where the frame's carriers begin
     // of each frame that is cut
-    C* comb;  // [N] sums of e^(2πi·d·n/N) over the samples that there are
-    C* cross; // [carriers][K]
-    C* own;   // [K][K]
-    V* residual;  // left by all decisions
-    I* flagged;   // whether that is too much
+    C* comb;     // [N] sums of e^(2πi·d·n/N) over the samples that there are
+    C* cross;    // [carriers][K]
+    C* own;      // [K][K]
+    V* residual; // left by all decisions
+    I* flagged;  // whether that is too much
     // of a pass: what the way back needs of each frame
     C* gain;        // [carriers][K]
     C* open;        // [carriers], did all symbols vanish
@@ -59,18 +59,21 @@ struct Work {
     Site* sites;
     C* turn;   // of its alphabet
     V* exists; // 1 or 0
-    C* soft; // cavity, in the alphabet's own turn
+    C* soft;   // cavity, in the alphabet's own turn
     V* spread;
     // of one frame at a time
     C *samples, *bins, *other;
     C* scratch;
-    C* carrier0; // the frames' carrier, where it stays as it is
+    C* carrier0;   // the frames' carrier, where it stays as it is
     float* staged; // [lanes][frame] complex
 
     const FrameClass& frame_class(int f) const { return model->frame_class[classes[f]]; }
     bool cut(int f) const { return row[f] >= 0; }
     // a frame that is cut, and nothing is concluded from
-    bool skipped(int f) const { return cut(f) && (f == 0 ? job->skip_head : job->skip_tail); }
+    bool skipped(int f) const
+    {
+        return cut(f) && (f == 0 ? job->skip_head : job->skip_tail);
+    }
     int carriers_of(int f) const
     {
         return !cut(f) ? model->near : skipped(f) ? 0 : model->near + model->clean;
@@ -109,15 +112,19 @@ static bool is_cut(const Work& w, int f)
     bool whole = true;
     for (int l = 0; l < w.count; l++) {
         const int64_t first = w.stretch[l].begin + (int64_t)f * w.model->frame;
-        whole = whole && first >= w.stretch[l].low && first + w.model->frame <= w.stretch[l].high;
+        whole = whole && first >= w.stretch[l].low &&
+                first + w.model->frame <= w.stretch[l].high;
     }
     return !whole;
 }
 
-// Sets up `w` in memory at `base` for a group; returns the bytes that this takes (base null: alone).
-static size_t lay_out(Work& w, const Model& model, const Job& job, const Group& group, char* base)
+// Sets up `w` in memory at `base` for a group; returns the bytes that this takes (base
+// null: alone).
+static size_t
+lay_out(Work& w, const Model& model, const Job& job, const Group& group, char* base)
 {
-    const size_t D = model.near, K = model.symbols, F = group.frames, whole = D + model.clean;
+    const size_t D = model.near, K = model.symbols, F = group.frames,
+                 whole = D + model.clean;
     w.model = &model;
     w.job = &job;
     w.stretch = job.stretches + group.first;
@@ -132,7 +139,8 @@ static size_t lay_out(Work& w, const Model& model, const Job& job, const Group& 
     size_t rows = 0, carriers = 0;
     w.cut_frames = 0;
     for (size_t f = 0; f < F; f++) {
-        const bool cut = is_cut(w, (int)f), skipped = cut && (f == 0 ? job.skip_head : job.skip_tail);
+        const bool cut = is_cut(w, (int)f),
+                   skipped = cut && (f == 0 ? job.skip_head : job.skip_tail);
         if (base) {
             w.row[f] = cut ? (int32_t)rows : -1;
             w.base[f] = carriers;
