@@ -21,9 +21,11 @@ Array = np.ndarray[Any, Any]
 
 # (distance to a decision's threshold)² over the noise's variance there, above which a filter decides: wrong once in 10^9
 _DECIDED = 36.0
-# standard deviations of the energy left in one, two and three frames above which they are searched: of frames that are right one
-# in ten thousand exceeds them. Without noise, the share of a frame's energy in floor noise that a right decision leaves
-_DEVIATIONS = (3.9, 3.6, 3.3)
+# standard deviations of the energy left in one, two and three frames above which they are searched, of strong symbols and of weak
+# ones, whose wrong decisions leave little: errors that went unsearched left 2.2 or more of them (QPSK at 6 dB under OFDM, 10 dB SNR).
+# Without noise, the share of a frame's energy in floor noise that a right decision leaves
+_DEVIATIONS, _WEAK_DEVIATIONS = (3.9, 3.6, 3.3), (1.8, 2.0, 2.0)
+_STRONG = 2.5e-3        # 1/(Es/N0), 26 dB: as joint's
 _FITS = 0.1
 _ROUNDING = 4e-6        # of the energy in a frame: what single precision may leave of it
 _REACHES = 1e-12        # of a pulse
@@ -136,7 +138,8 @@ class DetectorTables:
         share = min(self.levels.sent / self.levels.noise, 1.0)
         power = self.period * (1 + self.levels.ratio ** 2 * len(self.near) / len(self.bins)) / self.levels.noise
         n = np.arange(1, 4) * self.period
-        of_noise = share * (n + np.array(_DEVIATIONS) * np.sqrt(n))
+        strong = self.levels.noise / self.signal.samples_per_symbol < _STRONG
+        of_noise = share * (n + np.array(_DEVIATIONS if strong else _WEAK_DEVIATIONS) * np.sqrt(n))
         return (of_noise + (1 - share) * _FITS * self.period + _ROUNDING * power).astype(np.float32)
 
 

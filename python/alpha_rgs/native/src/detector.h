@@ -58,8 +58,9 @@ static void residuals(Work& w, const C* symbols)
 }
 
 // Flag frames in which too much is left, alone or with one or two neighbours: errors that
-// spread over frames show in no single one. Returns whether there are any.
-static bool flag(Work& w)
+// spread over frames show in no single one. times: the limits. Returns whether there are
+// any.
+static bool flag(Work& w, float times)
 {
     const float* limit = w.model->threshold;
     I found{};
@@ -69,7 +70,7 @@ static bool flag(Work& w)
         V sum{};
         for (int n = 0; n < 3 && f + n < w.frames; n++) {
             sum += w.residual[f + n];
-            const I over = sum > all(limit[n]);
+            const I over = sum > all(times * limit[n]);
             for (int k = f; k <= f + n; k++)
                 w.flagged[k] |= over;
             found |= over;
@@ -78,14 +79,16 @@ static bool flag(Work& w)
     return any(found);
 }
 
+constexpr float hardly = 1.25f; // times the limits, beyond which a search has not helped
+
 // Search the flagged frames of each lane, with as many around them as share symbols with
-// them.
-static void search_flagged(Work& w, C* symbols, Doubt& doubt, List& list, int64_t* count)
+// them, and `more`.
+static void
+search_flagged(Work& w, C* symbols, int more, Doubt& doubt, List& list, int64_t* count)
 {
     const int longest = alpha_rgs::longest_search, F = w.frames;
     const int shared = w.model->symbols - w.leaving(0); // by neighbouring frames, about
-    const int around =
-        shared > w.leaving(0) ? 2 : 1; // frames beside flagged ones, for their symbols
+    const int around = (shared > w.leaving(0) ? 2 : 1) + more;
     for (int l = 0; l < w.count; l++)
         for (int f = 1; f < F - 1; f++) {
             if (!w.flagged[f][l])
@@ -259,8 +262,9 @@ static void detect(
     infer(w);
     decide(w, symbols);
     residuals(w, symbols);
-    if (flag(w)) {
-        search_flagged(w, symbols, *doubt, *list, count);
+    for (int turn = 0; turn < 2 && flag(w, turn ? hardly : 1.0f); turn++) {
+        list->most = turn ? width : usual_width;
+        search_flagged(w, symbols, turn, *doubt, *list, count);
         residuals(w, symbols);
     }
     write_symbols(w);

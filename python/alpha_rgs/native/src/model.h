@@ -66,7 +66,7 @@ struct Model {
                           // needs them
 };
 
-constexpr int longest_search = 6; // frames
+constexpr int longest_search = 8; // frames
 
 // One stretch of the mixture, which begins on a frame.
 struct Stretch {

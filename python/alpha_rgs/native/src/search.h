@@ -15,7 +15,9 @@
 
 namespace LANES_NAMESPACE {
 
-constexpr int width = 32; // partial decisions that survive a step
+// Partial decisions that survive a step: where all is searched first, and where that did
+// not help.
+constexpr int usual_width = 32, width = 128;
 constexpr float hopeless =
     60; // log likelihood ratio to the best from which none survives
 constexpr float least_gain = 1e-2f; // by which a decision must fit better
@@ -23,7 +25,7 @@ constexpr int most_points = 64;
 
 // Survivors of one search, and how they came about.
 struct List {
-    int count;
+    int most, count; // survivors of a step, at most and now
     float metric[width];
     // what is left for each unknown, of the survivors before and after a step
     alignas(64) float re[2][width][most_unknowns], im[2][width][most_unknowns];
@@ -38,9 +40,9 @@ static inline uint32_t ordered(float x)
     return bits;
 }
 
-// Which of n costs, none negative, are among the `width` least or a few fewer: their
+// Which of n costs, none negative, are among the `most` least or a few fewer: their
 // numbers in `chosen`, how many.
-static int least_costs(const float* cost, int n, int* chosen)
+static int least_costs(const float* cost, int n, int most, int* chosen)
 {
     float limit = hopeless;
     uint32_t low = 0, high = ordered(limit), at = high;
@@ -49,16 +51,16 @@ static int least_costs(const float* cost, int n, int* chosen)
         __builtin_memcpy(&limit, &at, 4);
         for (int i = 0; i < n; i++)
             count += cost[i] <= limit;
-        if (count > width)
+        if (count > most)
             high = at;
-        else if (at == high || count >= width - 4 || high - low < 2)
+        else if (at == high || count >= most - most / 8 || high - low < 2)
             break;
         else
             low = at;
         at = low + (high - low) / 2;
     }
     int count = 0;
-    for (int i = 0; i < n && count < width;
+    for (int i = 0; i < n && count < most;
          i++) { // without a branch that nobody can predict
         chosen[count] = i;
         count += cost[i] <= limit;
@@ -103,9 +105,9 @@ static void search(const SearchTable& t,
         s.re[0][0][i] = sum.re / lr[i];
         s.im[0][0][i] = sum.im / lr[i];
     }
-    for (int m = 0; m < 2 * width; m++) {
-        __builtin_memcpy(s.re[m / width][m % width], s.re[0][0], sizeof(float) * t.n);
-        __builtin_memcpy(s.im[m / width][m % width], s.im[0][0], sizeof(float) * t.n);
+    for (int m = 0; m < 2 * s.most; m++) {
+        __builtin_memcpy(s.re[m % 2][m / 2], s.re[0][0], sizeof(float) * t.n);
+        __builtin_memcpy(s.im[m % 2][m / 2], s.im[0][0], sizeof(float) * t.n);
     }
     s.count = 1;
     s.metric[0] = 0;
@@ -131,7 +133,7 @@ static void search(const SearchTable& t,
             cost[q] -= least;
         int chosen[width + 1], parent[width];
         float vr[width], vi[width];
-        s.count = least_costs(cost, sizes[i] * before, chosen);
+        s.count = least_costs(cost, sizes[i] * before, s.most, chosen);
         for (int m = 0; m < s.count; m++) {
             const int q = chosen[m];
             s.parent[i][m] = parent[m] = q % before;
@@ -216,8 +218,9 @@ static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
 {
     uint8_t own[most_unknowns], other[most_unknowns];
     trace(t, s, best, own);
-    float farthest = s.count < width - 4 ? hopeless : 1.0f;
-    for (int m = 0; m < s.count && s.count >= width - 4; m++)
+    const bool full = s.count >= s.most - s.most / 8;
+    float farthest = full ? 1.0f : hopeless;
+    for (int m = 0; m < s.count && full; m++)
         farthest = s.metric[m] - s.metric[best] > farthest ? s.metric[m] - s.metric[best]
                                                            : farthest;
     for (int i = 0; i < t.n; i++) {
