@@ -95,7 +95,8 @@ class DetectorTables:
 
     def mapping(self, centres: Sequence[float]) -> dict[str, Any]:
         """What the extension's Detector takes, for these classes of frames."""
-        noise, near, clean = self.levels.noise, self.near, self.clean
+        levels, near, clean = self.levels, self.near, self.clean
+        noise = levels.noise
         open_carriers = self.carriers[:, near]
         radix, twiddles = transform_tables(self.size)
         own_turn = np.exp(2j * np.pi * self.frequency * np.arange(self.period))
@@ -110,6 +111,7 @@ class DetectorTables:
             "gram": _single(open_carriers.conj().T @ open_carriers / noise),
             "frequency": self.frequency, "turn": _single(own_turn),
             "symbol_step": 2 * math.pi * self.delta * float(self.signal.samples_per_symbol),
+            "search_order": int(levels.ratio ** 2 * self.period <= 2 * len(self.bins) * float(self.signal.samples_per_symbol)),
             "threshold": self._thresholds(), "classes": [self._class(centre) for centre in centres],
         }
 

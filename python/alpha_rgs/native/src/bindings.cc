@@ -120,6 +120,7 @@ struct Bound {
         m.symbol_step = number<double>(tables, "symbol_step");
         m.bin = array<int32_t>(tables, "bin", D + M, held);
         m.wave = complexes(tables, "wave", D + M, held);
+        m.search_order = number<int>(tables, "search_order");
         m.passes = number<int>(tables, "passes");
         m.cut_passes = number<int>(tables, "cut_passes");
         m.damping = number<float>(tables, "damping");

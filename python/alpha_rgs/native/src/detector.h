@@ -82,7 +82,7 @@ static bool flag(Work& w, float times)
 constexpr float hardly = 1.25f; // times the limits, beyond which a search has not helped
 
 // Search the flagged frames of each lane, with as many around them as share symbols with
-// them, and `more`.
+// them, and `more`; in both orders then.
 static void
 search_flagged(Work& w, C* symbols, int more, Doubt& doubt, List& list, int64_t* count)
 {
@@ -110,7 +110,7 @@ search_flagged(Work& w, C* symbols, int more, Doubt& doubt, List& list, int64_t*
             doubt.frames = high - low;
             count[0]++;
             count[1] += doubt.frames;
-            count[2] += mend(w, doubt, list, symbols);
+            count[2] += mend(w, more > 0, doubt, list, symbols);
         }
 }
 

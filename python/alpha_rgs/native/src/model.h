@@ -62,6 +62,8 @@ struct Model {
                         // above
     int passes, cut_passes; // of groups without frames that are cut, and with
     float damping, cut_damping;
+    int search_order; // 0: carriers are decided before symbols, being stronger; 1: after
+                      // them
     void** search_tables; // [classes][longest_search + 1][2], made by the kernel when it
                           // needs them
 };

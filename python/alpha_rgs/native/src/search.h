@@ -212,6 +212,15 @@ static void gather(const Work& w, const SearchTable& t, Doubt& d, const C* symbo
     }
 }
 
+// The decision of a survivor.
+static void choose(const SearchTable& t, const List& s, int survivor, Doubt& d)
+{
+    uint8_t codes[most_unknowns];
+    trace(t, s, survivor, codes);
+    for (int i = 0; i < t.n; i++)
+        d.best[i] = d.points[i][codes[i]];
+}
+
 // Of each unknown the variance at which its best competitor in the list is as unlikely as
 // it is.
 static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
@@ -224,7 +233,6 @@ static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
         farthest = s.metric[m] - s.metric[best] > farthest ? s.metric[m] - s.metric[best]
                                                            : farthest;
     for (int i = 0; i < t.n; i++) {
-        d.best[i] = d.points[i][own[i]];
         float apart = 1e30f;
         for (int c = 0; c < d.sizes[i]; c++) {
             const float square = squared(d.points[i][c] - d.best[i]);
@@ -270,12 +278,13 @@ static void adopt(Work& w, const SearchTable& t, const Doubt& d, C* symbols)
     }
 }
 
-// Search a stretch in both orders, the second from what the first found; whether anything
-// was.
-static bool mend(Work& w, Doubt& d, List& list, C* symbols)
+// Search a stretch, if wanted in both orders, the second from what the first found;
+// whether anything was.
+static bool mend(Work& w, bool both, Doubt& d, List& list, C* symbols)
 {
     bool found = false;
-    for (int order = 0; order < 2; order++) {
+    for (int turn = 0; turn <= both; turn++) {
+        const int order = turn ? !w.model->search_order : w.model->search_order;
         SearchTable* own = nullptr;
         const SearchTable* t = table_of(w, d.first, d.frames, order, own);
         if (t) {
@@ -284,8 +293,9 @@ static bool mend(Work& w, Doubt& d, List& list, C* symbols)
             int best = 0;
             for (int m = 1; m < list.count; m++)
                 best = list.metric[m] < list.metric[best] ? m : best;
-            judge(*t, list, best, d);
+            choose(*t, list, best, d);
             if (energy_of(*t, d.h, d.best) < energy_of(*t, d.h, d.decided) - least_gain) {
+                judge(*t, list, best, d);
                 adopt(w, *t, d, symbols);
                 found = true;
             }
