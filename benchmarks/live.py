@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Stream:
     bits: np.ndarray
 
 
+@lru_cache(maxsize=2)
 def drawn(case: Case, samples: int, seed: int) -> Stream:
     """A stream of whole windows."""
     soi, ofdm = paper_priors(symbols=None)

@@ -53,7 +53,7 @@ class Stretches:
 class Plan:
     """fixed: what the extension's Detector.run takes of it; window, begin, first: of each stretch in the order in which it stands
     there, its window, its first frame's first sample, and the first symbol that reaches that; centres: of the classes of frames,
-    the sample on which the first symbol that reaches them is centred; symbols: of each window, one behind the other."""
+    the sample on which the first symbol that reaches them is centred; symbols: of each window, one behind the other; low, high: samples of its window that are kept of a stretch."""
 
     fixed: dict[str, Any]
     window: Array
@@ -61,6 +61,8 @@ class Plan:
     first: Array
     centres: tuple[float, ...]
     symbols: Array
+    low: Array
+    high: Array
 
     def job(self, phase: Array, frequency: float, symbol_phase: Array, symbol_step: float) -> dict[str, Any]:
         """What is fixed, and the carriers' angles. phase, symbol_phase: rad [batch], of the frames' carrier at a window's first
@@ -92,7 +94,8 @@ def plan(windows: Windows, lanes: int) -> Plan:
     places, symbols = _places(windows, stretches, first)
     fixed = {"stretches": len(order), "places": places[order], "group_count": len(groups), "symbols": int(symbols.sum()),
              "groups": np.array(groups, np.int32).ravel(), "classes": kinds, "firsts": firsts, "frames": len(kinds)}
-    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], tuple(centres.tolist()), symbols)
+    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], tuple(centres.tolist()), symbols, stretches.low[order],
+                stretches.high[order])
 
 
 def _cut(windows: Windows, lanes: int) -> Stretches:

@@ -29,7 +29,7 @@ from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
-from .base import Separation, chosen, interference_estimate, require, soft_output, spread_error_probability
+from .base import Separation, chosen, exchanged, interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
 from .joint_general import joint_pair
 from .joint_linear import joint_linear
@@ -71,8 +71,8 @@ class Options:
 def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor,
           callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
-    options: see Options; without any, the native detector does it where it can (joint_native.py). Raises TypeError,
-    naming them, where one is not known."""
+    options: see Options; without any, the native detector does it where it can (joint_native.py), and torch what
+    that leaves in doubt. Raises TypeError, naming them, where one is not known."""
     settings = chosen("joint", Options, options)
     passes, damping, search = settings.passes, settings.damping, settings.search
     if interference.structure is Structure.CHAIN:
@@ -82,8 +82,11 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
     if interference.structure is Structure.BURSTS:
         return joint_bursts(y, soi, interference, noise_var, passes, damping, settings.fits, settings.free, callback)
     usual = settings == Options() and callback is None
-    if usual and (out := native_joint(y, soi, interference, kappa, noise_var)) is not None:
-        return out
+    if usual and (found := native_joint(y, soi, interference, kappa, noise_var)) is not None:
+        out, rows = found
+        return out if not len(rows) else exchanged(out, rows, _solve(
+            y[rows], soi.select(rows), interference.select(rows), kappa[rows], noise_var[rows], 6, 0.7, 32, "joint", None),
+            torch.ones(len(rows), dtype=torch.bool))
     known = interference.structure is Structure.FRAMES and interference.decided
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback,

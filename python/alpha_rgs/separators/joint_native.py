@@ -32,6 +32,7 @@ Array = np.ndarray[Any, Any]
 _NOISE_FLOOR = 3e-3     # as joint's
 _PASSES, _DAMPING = 2, 0.7      # frames that more passes would mend are searched anyway
 _CUT_PASSES, _CUT_DAMPING = 6, 0.6      # where a window cuts frames, in which no filter decides carriers; as joint's
+_UNMENDED = 1.25        # times the energy beyond which a frame is searched: what leaves more after that is wrong
 _LONGEST = 640          # samples of a frame: tables grow with their square
 _MOST_NEAR = 64         # carriers that are not decided by a filter
 _LANES = {"avx512": 16, "avx2": 8}    # of a vector; else 4
@@ -39,12 +40,19 @@ SPREAD = 2.0            # of wrong decisions, which bend others and are not seen
 _REACH = 1.5            # frames to either side within which they do: a wrong symbol bends carriers of its frame, they others
 
 
+@dataclass(frozen=True)
 class Detection:
     """What was detected in windows, numpy: symbols complex64 and var float32 [batch, symbols]; soi, interference complex64
-    [batch, samples]. counts: stretches searched, frames searched, stretches that changed."""
+    [batch, samples]. doubtful: int [n, 3], stretches in which decisions leave too much, after all searches: window, first
+    sample, one past the last. share: of all stretches. counts: stretches searched, frames searched, stretches that changed."""
 
-    def __init__(self, symbols: Array, var: Array, soi: Array, interference: Array, counts: list[int]) -> None:
-        self.symbols, self.var, self.soi, self.interference, self.counts = symbols, var, soi, interference, counts
+    symbols: Array
+    var: Array
+    soi: Array
+    interference: Array
+    doubtful: Array
+    share: float
+    counts: list[int]
 
 
 def suits(soi: LinearModulation, interference: Source) -> bool:
@@ -53,8 +61,10 @@ def suits(soi: LinearModulation, interference: Source) -> bool:
             and not soi.alphabet_rotation and soi.signal.alphabet.bits_per_symbol <= 6)
 
 
-def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor) -> Separation | None:
-    """What `joint` returns, of windows y, complex64 [batch, samples], with all nuisances known; None where the native detector
+def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor,
+                 noise_var: Tensor) -> tuple[Separation, Tensor] | None:
+    """(what `joint` returns, rows of windows that fit badly, int64 [n]) of windows y, complex64 [batch, samples], with all
+    nuisances known; None where the native detector
     cannot: it is not there, y is not on the CPU, or the sources have another structure. Windows that differ in gain, kappa,
     noise_var or carrier offsets are detected one kind after the other, each with tables of its own. Raises ParameterError where
     windows hold different numbers of symbols."""
@@ -79,7 +89,8 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     soft, var, s, b = (torch.from_numpy(np.concatenate(column))[order] for column in zip(*(
         (part.symbols, part.var, part.soi, part.interference) for _, part in parts)))
     out = soft_output(soi, soft, var, soi=s, interference=b, evaluations=0, kappa=kappa, noise_var=noise_var)
-    return spread_error_probability(out, soi, SPREAD, reach(soi, interference))
+    doubtful = np.unique(np.concatenate([rows[part.doubtful[:, 0]] for rows, part in parts]))
+    return spread_error_probability(out, soi, SPREAD, reach(soi, interference)), torch.from_numpy(doubtful)
 
 
 def reach(soi: LinearModulation, interference: Any) -> int:
@@ -165,14 +176,15 @@ def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threa
                         tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist())), pair.lanes)
     total = todo.fixed["symbols"]
     soft, var = np.empty(total, np.complex64), np.empty(total, np.float32)
-    waves = np.empty_like(y), np.empty_like(y)
+    waves, excess = (np.empty_like(y), np.empty_like(y)), np.empty(len(todo.window), np.float32)
     job = todo.job(phase, pair.frequency, own - phase + 2 * np.pi * pair.delta * timing, 2 * np.pi * pair.delta * sps)
     job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "gain": pair.gain, "soi": waves[0],
-            "interference": waves[1], "soft": soft, "variance": var, "residual": None, "skip_head": context[0],
+            "interference": waves[1], "soft": soft, "variance": var, "excess": excess, "skip_head": context[0],
             "skip_tail": context[1]}
     counts = _detector(pair, todo.centres).run(job, threads)
     place = (np.cumsum(todo.symbols) - todo.symbols)[:, None] + np.arange(symbols)
-    return Detection(soft[place], var[place], *waves, counts)
+    bad = excess > _UNMENDED
+    return Detection(soft[place], var[place], *waves, np.stack([todo.window, todo.low, todo.high], 1)[bad], float(bad.mean()), counts)
 
 
 def threads_to_use() -> int:

@@ -17,10 +17,14 @@ import numpy as np
 import torch
 
 from .. import options as checks
+from ..separators import separate
 from ..separators.holes import holes_of
 from ..separators.joint_native import Detection, Pair, detect, suits, told
 
 Array = np.ndarray[Any, Any]
+
+_MOST_TROUBLE = 0.05    # share of stretches that native detection leaves in doubt, beyond which all goes the long way
+_WEIGHT = 0.2           # of a job in that share
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Direct:
     def __init__(self, soi: Any, interference: Any, pair: Pair, noise_var: float) -> None:
         self.soi, self.interference, self.pair = soi, interference, pair
         self.kappa, self.noise_var = pair.levels.ratio * pair.gain, noise_var
+        self._trouble = 0.0         # share of stretches that had to be separated the long way, of late
         self._nuisances = [float(v) for v in (soi.timing, soi.phase, interference.frame_offset, interference.phase)]
 
     @staticmethod
@@ -78,11 +83,12 @@ class Direct:
         return None if pair is None else Direct(soi, interference, pair, float(noise_var))
 
     def takes(self, windows: Array, start: Array) -> bool:
-        """Whether windows, complex64 [n, samples], that begin at start, int64 [n], lie in a row, sound and without gaps."""
+        """Whether windows, complex64 [n, samples], that begin at start, int64 [n], lie in a row, sound and without gaps;
+        no longer where too much had to be separated twice."""
         step, samples, period = np.diff(start), windows.shape[1], self.soi.symbol_period
         hop = int(step[0]) if len(step) else samples
         whole = 0 < hop <= samples and not hop % period and not samples % period and samples >= 2 * self.pair.period
-        if not whole or (step != hop).any() or checks.unusable(windows).any():
+        if self._trouble > _MOST_TROUBLE or not whole or (step != hop).any() or checks.unusable(windows).any():
             return False
         return not (windows == 0).any() or not bool(holes_of(torch.from_numpy(windows)).any())
 
@@ -97,7 +103,26 @@ class Direct:
                      phase + turn * frequency)
         found = detect(stream, self.pair, [np.array([v], float) for v in nuisances], stream.shape[1] // self.soi.symbol_period, 1,
                        (first > 0, len(windows) > 1))
+        self._trouble += _WEIGHT * (found.share - self._trouble)
+        self._mend(found, windows, first, hop)
         return self._result(found, len(windows), hop, samples)
+
+    def _mend(self, found: Detection, windows: Array, first: int, hop: int) -> None:
+        """Separate windows that hold doubtful stretches the long way, and put what comes of it in place."""
+        samples, period = windows.shape[1], self.soi.symbol_period
+        skip = (samples - hop) // 2
+        begin = hop * np.arange(len(windows)) + skip
+        rows = np.flatnonzero(((found.doubtful[:, 1] < begin[:, None] + hop) & (found.doubtful[:, 2] > begin[:, None])).any(1))
+        if not len(rows):
+            return
+        out = separate(torch.from_numpy(windows[rows]), self.soi, self.interference, "joint", self.kappa, self.noise_var,
+                       first + hop * rows)
+        for k, at in enumerate(begin[rows]):
+            found.soi[0, at:at + hop] = out.soi[k, skip:skip + hop].numpy()
+            found.interference[0, at:at + hop] = out.interference[k, skip:skip + hop].numpy()
+            symbols = slice(at // period, (at + hop) // period)
+            found.symbols[0, symbols] = out.symbols[k, skip // period:(skip + hop) // period].numpy()
+            found.var[0, symbols] = 10 ** (-float(out.quality[k]) / 10)
 
     def _result(self, found: Detection, count: int, hop: int, samples: int) -> Brief:
         period = self.soi.symbol_period

@@ -227,14 +227,7 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
     }
     job.soft = const_cast<float*>(complexes(from, "soft", symbols, kept));
     job.variance = const_cast<float*>(array<float>(from, "variance", symbols, kept));
-    if (!from["residual"].is_none()) {
-        job.residual_frames = number<int>(from, "residual_frames");
-        for (const Group& own : group)
-            if (own.frames > job.residual_frames)
-                throw std::invalid_argument("residual_frames: fewer than a group has");
-        job.residual = const_cast<float*>(array<float>(
-            from, "residual", stretch.size() * (size_t)job.residual_frames, kept));
-    }
+    job.excess = const_cast<float*>(array<float>(from, "excess", stretch.size(), kept));
     job.skip_head = number<bool>(from, "skip_head");
     job.skip_tail = number<bool>(from, "skip_tail");
     py::gil_scoped_release release;

@@ -224,11 +224,29 @@ static void write_symbols(const Work& w)
             w.job->soft[2 * at + 1] = w.soft[n].im[l];
             w.job->variance[at] = w.spread[n][l];
         }
-        float* residual = w.job->residual;
-        if (residual)
-            for (int f = 0; f < w.frames; f++)
-                residual[(&s - w.job->stretches) * w.job->residual_frames + f] =
-                    w.residual[f][l];
+    }
+}
+
+// The most that is left in frames of which something is kept, alone or with one or two
+// neighbours, over the limits.
+static void write_excess(const Work& w)
+{
+    const int period = w.model->frame;
+    for (int l = 0; l < w.count; l++) {
+        const Stretch& s = w.stretch[l];
+        float most = 0;
+        for (int f = 0; f < w.frames; f++) {
+            const int64_t first = s.begin + (int64_t)f * period;
+            float sum = 0;
+            for (int n = 0; n < 3 && f + n < w.frames; n++) {
+                sum += w.residual[f + n][l];
+                const bool wanted =
+                    first < s.keep_high && first + (n + 1) * period > s.keep_low;
+                const float excess = sum / w.model->threshold[n];
+                most = wanted && excess > most ? excess : most;
+            }
+        }
+        w.job->excess[&s - w.job->stretches] = most;
     }
 }
 
@@ -268,6 +286,7 @@ static void detect(
         residuals(w, symbols);
     }
     write_symbols(w);
+    write_excess(w);
     if (job.soi)
         write_waveforms(w, symbols, received);
 }

@@ -95,9 +95,8 @@ struct Job {
     const int32_t* firsts;     // number of the first symbol that reaches a frame
     float *soi, *interference; // complex, as the mixture; null: not wanted
     float *soft, *variance;    // of symbols
-    float* residual;           // [stretches][frames], or null
+    float* excess; // [stretches]: most that is left in kept frames, over what is searched
     int64_t* count;            // stretches searched, frames searched, changed
-    int residual_frames;
     bool skip_head, skip_tail; // frames cut at the ends are context that nobody needs
 };
 
