@@ -121,6 +121,15 @@ def test_what_it_does_not_know_is_left_to_torch(other):
     assert native_joint(torch.zeros(1, 2560, dtype=torch.complex64), SOI, replace(KNOWN, **other), one, one) is None
 
 
+def test_what_it_leaves_in_doubt_is_done_by_torch(monkeypatch):
+    """As if too much were left everywhere: the result is the reference's."""
+    m = of("noise", 2)
+    monkeypatch.setattr("alpha_rgs.separators.joint_native._UNMENDED", 0.0)
+    doubted = detected(m)
+    monkeypatch.setenv(native.VARIABLE, "0")
+    assert torch.equal(doubted.llrs, detected(m).llrs)
+
+
 def test_arrays_that_are_too_short_are_refused():
     """The extension never reaches beyond an array."""
     m = of("paper", 1)

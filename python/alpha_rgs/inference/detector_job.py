@@ -51,9 +51,10 @@ class Stretches:
 
 @dataclass(frozen=True)
 class Plan:
-    """fixed: what the extension's Detector.run takes of it; window, begin, first: of each stretch in the order in which it stands
-    there, its window, its first frame's first sample, and the first symbol that reaches that; centres: of the classes of frames,
-    the sample on which the first symbol that reaches them is centred; symbols: of each window, one behind the other; low, high: samples of its window that are kept of a stretch."""
+    """fixed: what the extension's Detector.run takes of it. window, begin, first: of each stretch, in the order in which it stands
+    there, its window, its first frame's first sample, and the first symbol that reaches that; low, high: which samples of the
+    window are kept of it. centres: of the classes of frames, the sample on which the first symbol that reaches them is centred.
+    symbols: of each window, one behind the other."""
 
     fixed: dict[str, Any]
     window: Array
@@ -94,8 +95,8 @@ def plan(windows: Windows, lanes: int) -> Plan:
     places, symbols = _places(windows, stretches, first)
     fixed = {"stretches": len(order), "places": places[order], "group_count": len(groups), "symbols": int(symbols.sum()),
              "groups": np.array(groups, np.int32).ravel(), "classes": kinds, "firsts": firsts, "frames": len(kinds)}
-    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], tuple(centres.tolist()), symbols, stretches.low[order],
-                stretches.high[order])
+    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], tuple(centres.tolist()), symbols,
+                stretches.low[order], stretches.high[order])
 
 
 def _cut(windows: Windows, lanes: int) -> Stretches:

@@ -22,8 +22,8 @@ Array = np.ndarray[Any, Any]
 # (distance to a decision's threshold)² over the noise's variance there, above which a filter decides: wrong once in 10^9
 _DECIDED = 36.0
 # standard deviations of the energy left in one, two and three frames above which they are searched, of strong symbols and of weak
-# ones, whose wrong decisions leave little: errors that went unsearched left 2.2 or more of them (QPSK at 6 dB under OFDM, 10 dB SNR).
-# Without noise, the share of a frame's energy in floor noise that a right decision leaves
+# ones, whose wrong decisions leave little: errors that went unsearched left 2.2 or more of them (QPSK at 6 dB under OFDM, 10 dB
+# SNR). Without noise, the share of a frame's energy in floor noise that a right decision leaves
 _DEVIATIONS, _WEAK_DEVIATIONS = (3.9, 3.6, 3.3), (1.8, 2.0, 2.0)
 _STRONG = 2.5e-3        # 1/(Es/N0), 26 dB: as joint's
 _FITS = 0.1

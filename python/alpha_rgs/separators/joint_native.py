@@ -184,7 +184,8 @@ def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threa
     counts = _detector(pair, todo.centres).run(job, threads)
     place = (np.cumsum(todo.symbols) - todo.symbols)[:, None] + np.arange(symbols)
     bad = excess > _UNMENDED
-    return Detection(soft[place], var[place], *waves, np.stack([todo.window, todo.low, todo.high], 1)[bad], float(bad.mean()), counts)
+    doubtful = np.stack([todo.window, todo.low, todo.high], 1)[bad]
+    return Detection(soft[place], var[place], *waves, doubtful, float(bad.mean()), counts)
 
 
 def threads_to_use() -> int:
