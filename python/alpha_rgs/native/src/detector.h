@@ -22,39 +22,42 @@ static void decide(const Work& w, C* symbols)
         symbols[n] = w.exists[n] * (w.turn[n] * nearest(w.model->symbol, w.soft[n]));
 }
 
-// The energy that decisions leave in each whole frame, over the noise.
+// The energy that decisions leave in frame f, over the noise. symbols: decided,
+// [symbols].
+template <class Frame>
+static V energy_left(const Work& w, int f, const Frame& frame, const C* symbols)
+{
+    const int D = frame.carriers, K = frame.m.symbols;
+    const C *stat = w.stat + (size_t)f * K, *a = symbols + w.firsts[f];
+    const C *mean = w.carrier + w.base[f], *open = w.stat_open + w.base[f];
+    C* carriers = w.scratch;
+    V energy = w.energy[f];
+    for (int i = 0; i < D; i++)
+        carriers[i] = nearest(frame.m.carrier, mean[i]);
+    for (int i = 0; i < D; i++) {
+        C sum = zero();
+        for (int k = 0; k < K; k++)
+            add(sum, frame.cross(i, k), a[k]);
+        sum = sum - open[i];
+        sum = sum + sum;
+        for (int j = 0; j < D; j++)
+            add(sum, frame.gram(i, j), carriers[j]);
+        energy += real_product(carriers[i], sum);
+    }
+    for (int k = 0; k < K; k++) {
+        C sum = all(-2.0f) * stat[k];
+        for (int l = 0; l < K; l++)
+            add(sum, frame.own(k, l), a[l]);
+        energy += real_product(a[k], sum);
+    }
+    return energy;
+}
+
+// That of each whole frame; 0 of others.
 static void residuals(Work& w, const C* symbols)
 {
-    const Model& m = *w.model;
-    const int D = m.near, K = m.symbols;
-    C* carriers = w.scratch;
-    for (int f = 0; f < w.frames; f++) {
-        w.residual[f] = V{};
-        if (w.cut(f))
-            continue;
-        const FrameClass& c = w.frame_class(f);
-        const C *stat = w.stat + (size_t)f * K, *a = symbols + w.firsts[f];
-        V energy = w.energy[f];
-        for (int i = 0; i < D; i++)
-            carriers[i] = nearest(m.carrier, w.carrier[w.base[f] + i]);
-        for (int i = 0; i < D; i++) {
-            C sum = zero();
-            for (int k = 0; k < K; k++)
-                add(sum, all(c.cross + 2 * (i * K + k)), a[k]);
-            sum = sum - w.stat_open[w.base[f] + i];
-            sum = sum + sum;
-            for (int j = 0; j < D; j++)
-                add(sum, all(m.gram + 2 * (i * D + j)), carriers[j]);
-            energy += real_product(carriers[i], sum);
-        }
-        for (int k = 0; k < K; k++) {
-            C sum = all(-2.0f) * stat[k];
-            for (int l = 0; l < K; l++)
-                add(sum, all(c.own + 2 * (k * K + l)), a[l]);
-            energy += real_product(a[k], sum);
-        }
-        w.residual[f] = energy;
-    }
+    for (int f = 0; f < w.frames; f++)
+        w.residual[f] = w.cut(f) ? V{} : energy_left(w, f, whole_frame(w, f), symbols);
 }
 
 // Flag frames in which too much is left, alone or with one or two neighbours: errors that
@@ -227,17 +230,34 @@ static void write_symbols(const Work& w)
     }
 }
 
+// Of a frame that is cut, a lane's, what is left over the limit of a whole one; 0 where
+// so few of its samples are there that wrong carriers explain them.
+static float excess_of_cut(const Work& w, int f, int lane, V left)
+{
+    constexpr float enough = 0.75f, rounding = 4e-6f; // share of samples; of the energy
+    const Stretch& s = w.stretch[lane];
+    const int64_t first = s.begin + (int64_t)f * w.model->frame;
+    const int64_t low = first > s.low ? first : s.low, end = first + w.model->frame;
+    const int64_t present = (end < s.high ? end : s.high) - low;
+    if (w.skipped(f) || (float)present < enough * (float)w.model->frame)
+        return 0;
+    return left[lane] / (w.model->threshold[0] + rounding * w.energy[f][lane]);
+}
+
 // The most that is left in frames of which something is kept, alone or with one or two
 // neighbours, over the limits.
-static void write_excess(const Work& w)
+static void write_excess(const Work& w, const C* symbols)
 {
     const int period = w.model->frame;
-    for (int l = 0; l < w.count; l++) {
-        const Stretch& s = w.stretch[l];
-        float most = 0;
-        for (int f = 0; f < w.frames; f++) {
+    for (int l = 0; l < w.count; l++)
+        w.job->excess[w.stretch + l - w.job->stretches] = 0;
+    for (int f = 0; f < w.frames; f++) {
+        const V cut =
+            w.cut(f) && !w.skipped(f) ? energy_left(w, f, cut_frame(w, f), symbols) : V{};
+        for (int l = 0; l < w.count; l++) {
+            const Stretch& s = w.stretch[l];
             const int64_t first = s.begin + (int64_t)f * period;
-            float sum = 0;
+            float sum = 0, most = w.cut(f) ? excess_of_cut(w, f, l, cut) : 0;
             for (int n = 0; n < 3 && f + n < w.frames; n++) {
                 sum += w.residual[f + n][l];
                 const bool wanted =
@@ -245,8 +265,9 @@ static void write_excess(const Work& w)
                 const float excess = sum / w.model->threshold[n];
                 most = wanted && excess > most ? excess : most;
             }
+            float& worst = w.job->excess[&s - w.job->stretches];
+            worst = most > worst ? most : worst;
         }
-        w.job->excess[&s - w.job->stretches] = most;
     }
 }
 
@@ -286,7 +307,7 @@ static void detect(
         residuals(w, symbols);
     }
     write_symbols(w);
-    write_excess(w);
+    write_excess(w, symbols);
     if (job.soi)
         write_waveforms(w, symbols, received);
 }
