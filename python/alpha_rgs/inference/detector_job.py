@@ -53,8 +53,8 @@ class Stretches:
 class Plan:
     """fixed: what the extension's Detector.run takes of it. window, begin, first: of each stretch, in the order in which they
     stand there, its window, its first frame's first sample, and the first symbol that reaches that; low, high: which samples of
-    the window are kept of it. centres: of the classes of frames, the sample on which the first symbol that reaches them is centred.
-    symbols: of each window, one behind the other."""
+    the window are kept of it. centres: of the classes of frames, the sample on which the first symbol that reaches them is
+    centred. symbols: of each window, one behind the other."""
 
     fixed: dict[str, Any]
     window: Array
