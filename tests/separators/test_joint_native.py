@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The native detector decides as torch's joint detection does, whatever its instructions and threads."""
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_what_it_does_not_know_is_left_to_torch(other):
 def test_what_it_leaves_in_doubt_is_done_by_torch(monkeypatch):
     """As if too much were left everywhere: the result is the reference's."""
     m = of("noise", 2)
-    monkeypatch.setattr("alpha_rgs.separators.joint_native._UNMENDED", 0.0)
+    monkeypatch.setattr("alpha_rgs.separators.joint_native.detect", partial(detect, limit=0.0))
     doubted = detected(m)
     monkeypatch.setenv(native.VARIABLE, "0")
     assert torch.equal(doubted.llrs, detected(m).llrs)

@@ -164,11 +164,12 @@ class Pair:
 
 
 def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threads: int,
-           context: tuple[bool, bool] = (False, False)) -> Detection:
+           context: tuple[bool, bool] = (False, False), limit: float = _UNMENDED) -> Detection:
     """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing and phase of the linear
     modulation, frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or
     one more that are centred in it. context: whether the frames that a window's beginning or end cuts serve no
-    purpose of their own: nothing is concluded from them then."""
+    purpose of their own: nothing is concluded from them then. limit: times the energy beyond which a frame is searched, beyond
+    which a stretch is doubtful."""
     sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
     if pair.symbols is None:        # symbols have no numbers then
         timing = timing % sps
@@ -183,7 +184,7 @@ def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threa
             "skip_tail": context[1]}
     counts = _detector(pair, todo.centres).run(job, threads)
     place = (np.cumsum(todo.symbols) - todo.symbols)[:, None] + np.arange(symbols)
-    bad = excess > _UNMENDED
+    bad = excess > limit
     doubtful = np.stack([todo.window, todo.low, todo.high], 1)[bad]
     return Detection(soft[place], var[place], *waves, doubtful, float(bad.mean()), counts)
 

@@ -23,6 +23,9 @@ from ..separators.joint_native import Detection, Pair, detect, suits, told
 
 Array = np.ndarray[Any, Any]
 
+# times the energy beyond which a frame is searched, from which on a stretch goes the long way: noise alone leaves it in no frame
+# of ten million, and the long way of a window takes as long as the short one of a thousand
+_DOUBTED = 1.5
 _MOST_TROUBLE = 0.05    # share of stretches that native detection leaves in doubt, beyond which all goes the long way
 _WEIGHT = 0.2           # of a job in that share
 
@@ -102,7 +105,7 @@ class Direct:
         nuisances = (timing - first, own + turn * (frequency + self.pair.delta), (offset - first) % self.pair.period,
                      phase + turn * frequency)
         found = detect(stream, self.pair, [np.array([v], float) for v in nuisances], stream.shape[1] // self.soi.symbol_period, 1,
-                       (first > 0, len(windows) > 1))
+                       (first > 0, len(windows) > 1), _DOUBTED)
         self._trouble += _WEIGHT * (found.share - self._trouble)
         self._mend(found, windows, first, hop)
         return self._result(found, len(windows), hop, samples)
