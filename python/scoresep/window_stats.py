@@ -10,7 +10,7 @@ import numpy as np
 
 PERIOD = 0.25  # s between messages, at least
 MEMORY = 200  # windows over which averages reach
-READ = 0.05  # s between looks at what separations say of themselves, at least
+READ = 0.05  # s between looks at what separations say of themselves, at least, after so many windows
 
 
 class WindowStats:
@@ -38,7 +38,7 @@ class WindowStats:
             self.overloads += count
             return
         self.method = getattr(task, "method", "")
-        if self._ended - self._looked < READ:
+        if self._averaged == MEMORY and self._ended - self._looked < READ:
             return
         self._looked = self._ended
         self._averaged = min(self._averaged + count, MEMORY)

@@ -167,7 +167,7 @@ def test_a_stream_of_which_everything_is_known(files, samples):
     assert top.block.error is None and len(soi.data()) == len(interference.data()) == samples
     assert errors(np.array(symbols.data()), bits).sum() <= 1
     left = mixture - np.array(soi.data()) - np.array(interference.data())
-    assert np.abs(left[100:-100]).max() < 0.6 and top.block.stats()["error_rate"] < 1e-3
+    assert np.abs(left[100:-100]).max() < 0.6 and top.block.stats()["error_rate"] < 5e-3
 
 
 def test_two_separators_share_an_engine(files):

@@ -249,6 +249,10 @@ static float excess_of_cut(const Work& w, int f, int lane, V left)
 static void write_excess(const Work& w, const C* symbols)
 {
     const int period = w.model->frame;
+    constexpr int blind =
+        3; // frames beside one that is skipped: their symbols are not seen whole
+    const int from = w.skipped(0) ? blind : 0;
+    const int to = w.frames - (w.skipped(w.frames - 1) ? blind : 0);
     for (int l = 0; l < w.count; l++)
         w.job->excess[w.stretch + l - w.job->stretches] = 0;
     for (int f = 0; f < w.frames; f++) {
@@ -258,10 +262,10 @@ static void write_excess(const Work& w, const C* symbols)
             const Stretch& s = w.stretch[l];
             const int64_t first = s.begin + (int64_t)f * period;
             float sum = 0, most = w.cut(f) ? excess_of_cut(w, f, l, cut) : 0;
-            for (int n = 0; n < 3 && f + n < w.frames; n++) {
+            for (int n = 0; n < 3 && f >= from && f + n < to; n++) {
                 sum += w.residual[f + n][l];
                 const bool wanted =
-                    first < s.keep_high && first + (n + 1) * period > s.keep_low;
+                    first + period > s.keep_low && first + n * period < s.keep_high;
                 const float excess = sum / w.model->threshold[n];
                 most = wanted && excess > most ? excess : most;
             }
