@@ -15,6 +15,7 @@ from .cli_coverage import coverage
 from .cli_fuzz import fuzz
 from .cli_honesty import honesty
 from .cli_independent import independent
+from .cli_live import live
 from .cli_paper import paper
 
 app = typer.Typer(no_args_is_help=True, help="Measure separators against the truth. The same seed gives the same figures.")
@@ -32,6 +33,7 @@ app.command()(coverage)
 app.command()(honesty)
 app.command()(independent)
 app.command()(fuzz)
+app.command()(live)
 app.command("envelope", hidden=True)(coverage)         # its name before
 
 

@@ -19,7 +19,7 @@ namespace scoresep {
 
 //! Samples that the output buffers hold, so that the next block gets several windows a
 //! call.
-constexpr int BUFFER_SAMPLES = 65536;
+constexpr int BUFFER_SAMPLES = 262144;
 
 //! The tags that go with the windows; their meaning is in the two public headers.
 inline pmt::pmt_t window_tag_key() { return pmt::mp("window_tag"); }

@@ -18,7 +18,7 @@ def test_imports_point_down(monkeypatch, capsys):
 def test_modules_that_are_named_exist():
     """A reader follows `(inference/moves.py)` in a docstring or a page: it must be there."""
     files = [path for folder in ("python", "benchmarks", "examples", "tests", "docs", "grc")
-             for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".yml", ".grc")]
+             for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".yml", ".grc")] + [ROOT / "setup.py"]
     places = {path.relative_to(ROOT).as_posix() for path in files if path.suffix == ".py"}
     missing = []
     for path in (*files, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):

@@ -64,4 +64,6 @@ class _Tasks:
         gain = 1.0 if gain is None else float(gain)
         kappa, noise_var = amplitude(gain, known.sir_db), noise_variance(gain, known.snr_db)
         engine = Engine.named(known.engine, **engine_settings(known.engine))
-        return live.task(engine, pair=True, noise_var=noise_var, kappa=kappa, method=known.method, **known.options)
+        task = live.task(engine, pair=True, noise_var=noise_var, kappa=kappa, method=known.method, **known.options)
+        task.brief = True  # the ports take no more
+        return task

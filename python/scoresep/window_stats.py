@@ -10,6 +10,7 @@ import numpy as np
 
 PERIOD = 0.25  # s between messages, at least
 MEMORY = 200  # windows over which averages reach
+READ = 0.05  # s between looks at what separations say of themselves, at least, after so many windows
 
 
 class WindowStats:
@@ -21,6 +22,7 @@ class WindowStats:
         self.quality, self._kappa2, self._gain, self.latency, self.method = math.nan, math.nan, 1.0, math.nan, ""
         self.error_rate, self.clock_offset = math.nan, math.nan
         self.estimated = ()
+        self._looked = -math.inf
 
     def came(self, count):
         """Windows have come in."""
@@ -35,8 +37,11 @@ class WindowStats:
         if job.passed:
             self.overloads += count
             return
-        self._averaged = min(self._averaged + count, MEMORY)
         self.method = getattr(task, "method", "")
+        if self._averaged == MEMORY and self._ended - self._looked < READ:
+            return
+        self._looked = self._ended
+        self._averaged = min(self._averaged + count, MEMORY)
         self.estimated = tuple(sorted(getattr(job.separation, "estimated", ())))
         self.read(job.separation, task, min(1.0, count / self._averaged))
 

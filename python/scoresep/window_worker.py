@@ -20,6 +20,9 @@ WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
 UNSEPARATED, SOURCE = pmt.intern("unseparated"), pmt.intern("separator")
 OVERLOAD, UNUSABLE = pmt.PMT_T, pmt.intern("unusable")  # why
 JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
+LARGER = 4  # jobs, where the engine has a short way (alpha_rgs.streaming.direct)
+STEP = 16  # windows of which such jobs are multiples: each size has tables of its own
+BUFFER_SAMPLES = 2**18  # of each output's buffer, at least; 2 MB
 WAITING_SAMPLES = 2**22  # for a separation that resamples: 32 MB
 HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
 WAIT = 0.01  # s that a call waits for a result before it looks at its inputs again
@@ -44,12 +47,13 @@ class window_worker(gr.basic_block):
         self.ends, self.passes = ends, on_overload == "pass"
         self.batch = max(1, JOB_SAMPLES // window)
         self.capacity = (2 if self.passes else 4) * self.batch
+        self.step = 1
         if ends:  # windows are long here, and short where they are separated
             self.capacity = max(self.capacity, min(32, WAITING_SAMPLES // window))
         self.set_tag_propagation_policy(gr.TPP_DONT)
         self.message_port_register_out(pmt.intern("stats"))
         for port in range(len(shapes)):
-            self.set_min_output_buffer(port, max(2, 65536 // window))
+            self.set_min_output_buffer(port, max(2, BUFFER_SAMPLES // window))
         self.make_stats = make_stats
         self._failure, self.stats, self._thread = None, make_stats(hop), None
         self._reset()
@@ -148,6 +152,10 @@ class window_worker(gr.basic_block):
             if room <= 0 and (not self.passes or held > HELD_SAMPLES):
                 break
             count = min(self.batch, len(windows) - taken, room if room > 0 else self.batch)
+            if self.step > 1 and self._held:  # busy: what does not fill a step waits for more
+                count -= count % self.step
+                if not count:
+                    break
             rows = range(taken, taken + count)
             partial = next((k for k in rows if any(pmt.eqv(t.key, pmt.intern(WINDOW_SAMPLES)) for t in tags.get(k, ()))), None)
             if partial is not None:  # the last window of the stream goes by itself
@@ -221,6 +229,8 @@ class window_worker(gr.basic_block):
     def _serve(self, ready):
         try:
             self.task = self.make_task()
+            if getattr(self.task, "direct", None) is not None:  # so fast that the cost of a job is felt
+                self.batch, self.capacity, self.step = LARGER * self.batch, LARGER * self.capacity, STEP
             self.grid = SymbolGrid(self.sps, _timing(self.task))
             ready.set()
             while not self._stopping and (job := self._todo.get()) is not None:

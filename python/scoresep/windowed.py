@@ -26,7 +26,7 @@ class windowed(gr.hier_block2):
         gr.hier_block2.__init__(self, name, gr.io_signature(1, 1, gr.sizeof_gr_complex),
                                 gr.io_signature(outputs, outputs, gr.sizeof_gr_complex))
         self.worker = window_worker(make_task, to.window, to.hop, name=name, ports=ports, ends=to.resamples, **of_worker)
-        cut = stream_to_windows(to.window, to.hop, to.resamples)
+        cut = stream_to_windows(to.window, to.hop, to.window > to.hop)  # the end is marked: it is separated to its end
         self.connect(self, cut, self.worker)
         for number in range(outputs):
             if number < len(ports):

@@ -159,6 +159,17 @@ def test_it_separates(files, outputs):
 
 
 @pytest.mark.timeout(100)
+@pytest.mark.parametrize("samples", [2560 + 60 * 2048, 2560 + 60 * 2048 + 1, 125_000])
+def test_a_stream_of_which_everything_is_known(files, samples):
+    """No bit is wrong, from the first to the last, also where the stream ends with a window; every sample is there."""
+    mixture, bits = mixture_of(files, samples, snr_db=20)
+    top, (soi, interference, symbols) = separate(mixture, *files, method="joint", sir_db=-12, snr_db=20)
+    assert top.block.error is None and len(soi.data()) == len(interference.data()) == samples
+    assert errors(np.array(symbols.data()), bits).sum() <= 1
+    left = mixture - np.array(soi.data()) - np.array(interference.data())
+    assert np.abs(left[100:-100]).max() < 0.6 and top.block.stats()["error_rate"] < 5e-3
+
+
 def test_two_separators_share_an_engine(files):
     """By name; neither disturbs the other."""
     from alpha_rgs.streaming import Engine

@@ -41,6 +41,7 @@ def test_acquisition_finds_offset_phase_level_and_noise(sir_db):
     assert float((out.noise_var / mixture.noise_var - 1).abs().max()) < 0.4
 
 
+@pytest.mark.usefixtures("detector")
 @pytest.mark.parametrize("constellation", ["qpsk", "bpsk"])
 @pytest.mark.parametrize("method, skip", [("joint", 0), ("alpha_rgs", 16)])
 def test_separates_without_noise(method, skip, constellation):
@@ -55,6 +56,7 @@ def test_separates_without_noise(method, skip, constellation):
         assert float((out.interference - mixture.kappa * mixture.b)[:, inside].abs().square().mean()) < 1e-2
 
 
+@pytest.mark.usefixtures("detector")
 def test_joint_beats_lmmse_beats_matched_filter_in_noise():
     mixture = draw(SOI, OFDM, 20, 2560, -12, 20, seed=4)
     counts = [errors(separate(mixture.y, SOI, OFDM, m), mixture) for m in ("joint", "lmmse", "matched_filter")]
@@ -76,6 +78,7 @@ def test_quality_of_alpha_rgs_follows_the_true_error():
     assert np.mean(said) - np.mean(true) < 3
 
 
+@pytest.mark.usefixtures("detector")
 def test_quality_follows_the_true_error_and_llrs_are_honest():
     """Over SNR and SIR, quality orders windows as their true SINR does; of the bits given 99 %, nearly all are right."""
     true, said, right, bits = [], [], 0, 0
@@ -100,6 +103,7 @@ def test_gaussian_carriers_need_no_constellation():
     assert errors(out, mixture) < errors(separate(mixture.y, SOI, OFDM, "matched_filter"), mixture) / 10
 
 
+@pytest.mark.usefixtures("detector")
 def test_carrier_offsets_of_both_sources_are_used():
     soi = replace(STREAM, carrier_offset=0.003, phase=0.7, gain=2.5, timing=3.4)
     ofdm = replace(OFDM, carrier_offset=-0.001)
@@ -108,6 +112,7 @@ def test_carrier_offsets_of_both_sources_are_used():
         assert errors(separate(mixture.y, soi, ofdm, method), mixture, 8) == 0, method
 
 
+@pytest.mark.usefixtures("detector")
 def test_channel_within_the_prefix():
     ofdm = Ofdm(OFDM.signal, channel=(1.0, 0.3j, -0.1), frame_offset=0)
     flat = torch.randint(0, 2, (1, 40 * 112), generator=torch.Generator().manual_seed(8))
@@ -120,6 +125,7 @@ def test_channel_within_the_prefix():
     assert errors(separate(y, STREAM, OFDM, "joint"), mixture, 4) > 0
 
 
+@pytest.mark.usefixtures("detector")
 @pytest.mark.parametrize("method", ["joint", "alpha_rgs", "lmmse", "matched_filter"])
 def test_an_absent_source_gives_finite_output(method):
     """Nothing is divided by kappa; with no interference the SOI comes through."""
@@ -133,6 +139,7 @@ def test_an_absent_source_gives_finite_output(method):
     assert bool(torch.isfinite(torch.view_as_real(only.interference)).all())
 
 
+@pytest.mark.usefixtures("detector")
 @pytest.mark.parametrize("method", ["joint", "alpha_rgs"])
 def test_symbols_per_symbol_of_five_and_a_long_pulse(method):
     """Nothing is special about 16: here a frame is no whole number of 7-sample symbols."""
@@ -143,6 +150,7 @@ def test_symbols_per_symbol_of_five_and_a_long_pulse(method):
     assert errors(out, mixture, 20) <= errors(plain, mixture, 20)
 
 
+@pytest.mark.usefixtures("detector")
 def test_windows_of_a_stream_use_their_start():
     mixture = draw(STREAM, replace(OFDM, frame_offset=13, phase=0.4), 1, 2560 + 2048, -12, seed=11)
     windows = torch.stack([mixture.y[0, :2560], mixture.y[0, 2048:]])

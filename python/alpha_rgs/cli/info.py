@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""alpha-rgs info: what a recording holds, what a prior file means, and which descriptions come with the package."""
+"""alpha-rgs info: what a recording holds, what a prior file means, which descriptions come with the package, and what the engine
+computes with."""
 import pathlib
 from typing import Annotated
 
@@ -15,11 +16,19 @@ def info(
     datatype: Datatype = None,
     sample_rate: SampleRate = None,
     names: Annotated[bool, typer.Option("--list", help="List the descriptions that come with the package.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Report what the engine computes with: kernels, threads, "
+                                         "versions.")] = False,
     toml: Annotated[bool, typer.Option("--toml", help="Print a prior's file as it stands, to be copied and changed.")] = False,
 ) -> None:
     """Report what a recording holds, or what a prior file means and what will be estimated."""
     from ..sources import shipped
+    from ..streaming import report
 
+    if engine:
+        if file is not None or names or toml:
+            raise ParameterError("--engine: reports on this machine; leave out FILE, --list and --toml")
+        print_table(report.engine_table(), "engine")
+        return
     if names or file is None:
         if file is not None or toml:
             raise ParameterError("--list: lists all descriptions; leave out FILE and --toml")

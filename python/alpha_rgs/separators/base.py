@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..signals.constellations import Constellation
 
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
-_BELIEVED = 2.0         # symbols' worth of trust in the model's own
+BELIEVED = 2.0         # symbols' worth of trust in the model's own
 # dB: factors tried on the variance near a symbol; symbols that are near, an odd number; the log likelihood ratio from which
 # errors are uneven: chance brings even ones there in one window of a hundred
 _LOCAL, _NEAR, _UNEVEN = torch.arange(-9.0, 12.1, 1.5), 33, 7.0
@@ -236,11 +236,11 @@ def variance_scale(alphabet: Constellation, symbols: Tensor, var: Tensor, dims: 
     symbols say little, and none nothing. dims: 1 where errors are real, var then of twice their power.
     """
     distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
-    count = symbols.shape[1] * dims / 2 + _BELIEVED
+    count = symbols.shape[1] * dims / 2 + BELIEVED
     place = torch.zeros(len(symbols), device=symbols.device)                # of the best so far, dB
     for steps in (_COARSE, _FINE):
         level = place + steps.to(place.device)[:, None]                     # [steps, batch]
-        score = torch.stack([torch.logsumexp(-distance / c[:, None, None], -1).sum(1) - count * c.log() - _BELIEVED / c
+        score = torch.stack([torch.logsumexp(-distance / c[:, None, None], -1).sum(1) - count * c.log() - BELIEVED / c
                              for c in 10 ** (level / 10)])
         best = score.argmax(0).clamp(1, len(steps) - 2)
         place = level.gather(0, best[None])[0]
@@ -258,8 +258,8 @@ def local_scale(alphabet: Constellation, symbols: Tensor, var: Tensor) -> Tensor
 
     steps = 10 ** (_LOCAL.to(symbols.device) / 10)
     distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
-    count = near(torch.ones_like(var)) + _BELIEVED
-    score = torch.stack([near(torch.logsumexp(-distance / c, -1)) - count * c.log() - _BELIEVED / c for c in steps])
+    count = near(torch.ones_like(var)) + BELIEVED
+    score = torch.stack([near(torch.logsumexp(-distance / c, -1)) - count * c.log() - BELIEVED / c for c in steps])
     even = score[int((steps - 1).abs().argmin())]
     uneven = (score.amax(0) - even).amax(1, keepdim=True) > _UNEVEN
     return torch.where(uneven, steps[score.argmax(0)], 1.0)

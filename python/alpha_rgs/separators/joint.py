@@ -9,7 +9,6 @@ only the symbols have sites.
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +29,11 @@ from ..signals.carrier import carrier, column
 from ..signals.framing import frame_pulses
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
-from .base import Separation, chosen, interference_estimate, require, soft_output, spread_error_probability
+from .base import Separation, chosen, exchanged, interference_estimate, require, soft_output, spread_error_probability
 from .joint_bursts import joint_bursts
 from .joint_general import joint_pair
 from .joint_linear import joint_linear
+from .joint_native import SPREAD, native_joint, reach
 from .stationary_lmmse import stationary_lmmse
 
 _NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
@@ -43,7 +43,6 @@ _POLISH, _ROUNDS = 3, 2  # passes after a search, searches
 _FITS = 0.1              # of the noise allowed for: a decision that leaves less than this in every frame is not searched
 _HOPELESS = 0.1          # share of wrong bits from which a list of decisions holds no right one
 _STRONG, _EXCEEDS = 2.5e-3, 2.0      # Es/N0 above 26 dB: a wrong decision leaves three times the noise in a frame
-_SPREAD = 2.0          # see together: measured at -5 … -15 dB, Es/N0 as low as 8 dB
 # (passes, damping, heat) that are tried where decisions leave more than noise: hot ones find the right peak, slow ones stay with
 # it. Of 408 frames (QPSK of 2.2 to 8 samples per symbol under OFDM 0 to 10 dB stronger, Es/N0 15 to 20 dB) the first passes miss
 # up to 19, and all but two of them are found so
@@ -72,7 +71,8 @@ class Options:
 def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, noise_var: Tensor,
           callback: Callable[..., Any] | None = None, **options: Any) -> Separation:
     """Expectation propagation, a list search where its decision does not fit, and some passes more from what that found.
-    options: see Options. Raises TypeError, naming them, where one is not known."""
+    options: see Options; without any, the native detector does it where it can (joint_native.py), and torch what
+    that leaves in doubt. Raises TypeError, naming them, where one is not known."""
     settings = chosen("joint", Options, options)
     passes, damping, search = settings.passes, settings.damping, settings.search
     if interference.structure is Structure.CHAIN:
@@ -81,6 +81,12 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
         return joint_pair(y, soi, interference, kappa, noise_var, callback, **({"passes": passes} if passes else {}))
     if interference.structure is Structure.BURSTS:
         return joint_bursts(y, soi, interference, noise_var, passes, damping, settings.fits, settings.free, callback)
+    usual = settings == Options() and callback is None
+    if usual and (found := native_joint(y, soi, interference, kappa, noise_var)) is not None:
+        out, rows = found
+        return out if not len(rows) else exchanged(out, rows, _solve(
+            y[rows], soi.select(rows), interference.select(rows), kappa[rows], noise_var[rows], 6, 0.7, 32, "joint", None),
+            torch.ones(len(rows), dtype=torch.bool))
     known = interference.structure is Structure.FRAMES and interference.decided
     return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
                   damping or (0.7 if known else 0.3), (32 if known else 0) if search is None else search, "joint", callback,
@@ -316,5 +322,4 @@ class _Problem:
             out.estimated["symbol_variance"] = var.gather(1, index)
         if linear or self.undecided or not self.ofdm.decided:
             return out
-        # a wrong symbol bends the decided carriers of its frame, and they its neighbours: one and a half frames to either side
-        return spread_error_probability(out, self.soi, _SPREAD, math.ceil(1.5 * plan.length / self.soi.signal.samples_per_symbol))
+        return spread_error_probability(out, self.soi, SPREAD, reach(self.soi, self.ofdm))

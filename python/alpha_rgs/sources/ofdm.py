@@ -286,6 +286,11 @@ class Ofdm(Source):
         return self.signal.alphabet.symmetry is not None
 
     @property
+    def plain_frames(self) -> bool:
+        """See Source.plain_frames: not with pilots, echoes beyond the prefix, a resampler's edges, or in a burst."""
+        return self.decided and not (self.signal.pilots or self.delay_spread or self.resampled or self.on)
+
+    @property
     def memory(self) -> int:
         """See Source.memory."""
         return self.signal.frame_length

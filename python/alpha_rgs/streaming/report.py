@@ -2,14 +2,18 @@
 """Priors and results in words, for reports and for people."""
 from __future__ import annotations
 
+import importlib.metadata
 import math
+import os
 import pathlib
 import tomllib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from .. import native
 from ..io.checks import clipped_share, peak_level
 from ..parsing import toml_file
 from ..signals import PRESETS
@@ -17,6 +21,7 @@ from ..sources.base import Source, Structure
 from ..sources.description import Description, hertz_keys
 from ..sources.linear_modulation import LinearModulation
 from ..sources.toml import to_toml, values
+from .engine import default_threads
 
 if TYPE_CHECKING:
     from ..io.recordings import Recording
@@ -45,6 +50,26 @@ def given_keys(path: pathlib.Path) -> set[str]:
     table = toml_file(path)
     named = PRESETS.get(table["preset"], ()) if isinstance(table.get("preset"), str) else ()       # these say it too
     return set(table) | set(table.get("source", ())) | {*named, *(("dc_null", "constellation") if named else ())}
+
+
+def engine_table() -> list[tuple[str, str, str]]:
+    """Rows (what, value, meaning) of what the engine computes with on this machine, texts."""
+    sets, built = native.instruction_sets(), native.built()
+    without = f"torch, since {native.VARIABLE}=0" if built else "torch, not built"
+    used = f"{native.instructions()} of {', '.join(sets)}" if sets else without
+    numba = _version("numba")
+    cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that torch can use"
+    return [("native detector", used, f"joint detection under OFDM; {native.VARIABLE}=0 forces torch, or names instructions"),
+            ("numba", numba or "torch, not installed", "kernels of FSK, GMSK and trellises"),
+            ("torch", torch.__version__, f"{torch.get_num_threads()} threads"), ("numpy", np.__version__, ""),
+            ("processors", str(os.cpu_count()), f"an engine takes {default_threads()} by itself"), ("CUDA", cuda, "")]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def prior_table(prior: Any, given: set[str] | None = None) -> list[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.toml import load_in_samples, sources_of
+from .direct import Direct
 from .lock import Lock, Predicted, lockable
 from .tracker import Tracker
 
@@ -55,6 +57,7 @@ class Task:
         self.kappa, self.noise_var, self.options = kappa, noise_var, options
         self.finished: Callable[[int], None] | None = None      # called with the number of windows that are done
         self.longest, self.given_up = 0, False
+        self.brief = False              # whether waveforms and symbols are all that the caller takes of a Separation
         self.memory: tuple[Any, Any, Any] | None = None         # what the last whole window reported, for a short one at the end
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
@@ -68,6 +71,12 @@ class Task:
         """Whether a window takes so long that few of them are worth a report: sources are searched in each."""
         chain = self.soi.structure is Structure.CHAIN
         return self.tracker is not None or ((self.several or not chain) and any(source.unknown for source in self.sources))
+
+    @cached_property
+    def direct(self) -> Direct | None:
+        """The short way, of a pair of which everything is known; None where there is none."""
+        pair = not self.several and self.method == "joint" and not self.options and self.engine.device.type == "cpu"
+        return Direct.of(self.soi, self.interference, self.kappa, self.noise_var) if pair else None
 
     def symbols(self, window: int) -> int:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""

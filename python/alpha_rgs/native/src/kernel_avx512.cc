@@ -1,0 +1,29 @@
+/*
+ * Copyright 2026 gr-scoresep developers
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+// Compiled with flags of its own, see setup.py.
+#if defined(__x86_64__)
+#define LANES_NAMESPACE alpha_rgs_avx512
+
+#include "detector.h"
+#include "kernels.h"
+
+namespace alpha_rgs {
+
+static void discard(void* table)
+{
+    LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table);
+}
+
+const Kernel avx512 = { "avx512",
+                        LANES_NAMESPACE::lanes,
+                        LANES_NAMESPACE::bytes_needed,
+                        LANES_NAMESPACE::detect,
+                        discard };
+
+} // namespace alpha_rgs
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * Copyright 2026 gr-scoresep developers
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#define LANES_NAMESPACE alpha_rgs_baseline
+
+#include "detector.h"
+#include "kernels.h"
+
+namespace alpha_rgs {
+
+static void discard(void* table)
+{
+    LANES_NAMESPACE::discard((LANES_NAMESPACE::SearchTable*)table);
+}
+
+const Kernel baseline = { "baseline",
+                          LANES_NAMESPACE::lanes,
+                          LANES_NAMESPACE::bytes_needed,
+                          LANES_NAMESPACE::detect,
+                          discard };
+
+} // namespace alpha_rgs

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Joint detection by the native detector, where it knows the sources' structure; joint.py is its reference.
+
+In single precision, stretches of the mixture side by side in the lanes of vectors: clean carriers are decided by one filter and
+subtracted, some passes of expectation propagation decide the rest, and frames in which too much energy is left are searched
+(native/src). In frames that a window cuts, expectation propagation decides
+all carriers.
+"""
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import native
+from ..inference.detector_job import Windows, plan
+from ..inference.detector_tables import DetectorTables, Levels
+from ..signals.carrier import column
+from ..sources.base import Source, Structure
+from ..sources.linear_modulation import LinearModulation
+from .base import BELIEVED, Separation, doubted, expected_near, soft_output, spread_error_probability
+
+Array = np.ndarray[Any, Any]
+
+_NOISE_FLOOR = 3e-3     # as joint's
+_PASSES, _DAMPING = 2, 0.7      # frames that more passes would mend are searched anyway
+_CUT_PASSES, _CUT_DAMPING = 6, 0.6      # where a window cuts frames, in which no filter decides carriers; as joint's
+_UNMENDED = 1.25        # times the energy beyond which a frame is searched: what leaves more after that is wrong
+_LONGEST = 640          # samples of a frame: tables grow with their square
+_MOST_NEAR = 64         # carriers that are not decided by a filter
+_LANES = {"avx512": 16, "avx2": 8}    # of a vector; else 4
+SPREAD = 2.0            # of wrong decisions, which bend others and are not seen: measured at -5 … -15 dB, Es/N0 as low as 8 dB
+_REACH = 1.5            # frames to either side within which they do: a wrong symbol bends carriers of its frame, they others
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was detected in windows, numpy: symbols complex64 and var float32 [batch, symbols]; soi, interference complex64
+    [batch, samples]. doubtful: int [n, 3], stretches in which decisions leave too much, after all searches: window, first
+    sample, one past the last. share: of all stretches. counts: stretches searched, frames searched, stretches that changed."""
+
+    symbols: Array
+    var: Array
+    soi: Array
+    interference: Array
+    doubtful: Array
+    share: float
+    counts: list[int]
+
+
+def suits(soi: LinearModulation, interference: Source) -> bool:
+    """Whether the native detector knows what these are."""
+    return (interference.structure is Structure.FRAMES and interference.plain_frames
+            and not soi.alphabet_rotation and soi.signal.alphabet.bits_per_symbol <= 6)
+
+
+def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor,
+                 noise_var: Tensor) -> tuple[Separation, Tensor] | None:
+    """(what `joint` returns, rows of windows that fit badly, int64 [n]) of windows y, complex64 [batch, samples], with all
+    nuisances known; None where the native detector
+    cannot: it is not there, y is not on the CPU, or the sources have another structure. Windows that differ in gain, kappa,
+    noise_var or carrier offsets are detected one kind after the other, each with tables of its own. Raises ParameterError where
+    windows hold different numbers of symbols."""
+    if y.device.type != "cpu" or native.instructions() is None or not suits(soi, interference) \
+            or y.shape[1] < interference.frame_period:
+        return None
+    count = soi.centred_symbols(y.shape[1])[1]
+    levels = torch.stack([column(v, torch.empty(0))[:, 0].expand(len(y)) for v in (
+        kappa, noise_var, soi.gain, soi.carrier_offset, interference.carrier_offset)], 1)
+    kinds, which = torch.unique(levels, dim=0, return_inverse=True)
+    pairs = [Pair.of(soi, interference, *kind) for kind in kinds.tolist()]
+    if any(pair is None for pair in pairs):
+        return None
+    nuisances = [np.broadcast_to(column(v, torch.empty(0)).numpy()[:, 0], len(y)) for v in (
+        soi.timing, soi.phase, interference.frame_offset, interference.phase)]
+    parts = []
+    for kind, pair in enumerate(pairs):
+        rows = torch.nonzero(which == kind)[:, 0].numpy()
+        assert pair is not None
+        parts.append((rows, detect(y.numpy()[rows], pair, [v[rows] for v in nuisances], count, threads_to_use())))
+    order = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable"))
+    soft, var, s, b = (torch.from_numpy(np.concatenate(column))[order] for column in zip(*(
+        (part.symbols, part.var, part.soi, part.interference) for _, part in parts)))
+    out = soft_output(soi, soft, var, soi=s, interference=b, evaluations=0, kappa=kappa, noise_var=noise_var)
+    doubtful = np.unique(np.concatenate([rows[part.doubtful[:, 0]] for rows, part in parts]))
+    return spread_error_probability(out, soi, SPREAD, reach(soi, interference)), torch.from_numpy(doubtful)
+
+
+def reach(soi: LinearModulation, interference: Any) -> int:
+    """Symbols to either side that a wrong one may make wrong."""
+    return math.ceil(_REACH * interference.frame_period / soi.signal.samples_per_symbol)
+
+
+def told(soi: LinearModulation, interference: Any, found: Detection, stretch: int) -> tuple[Array, Array]:
+    """(share of wrong bits that is expected of symbols, their error power), float32 [symbols], of a window with many symbols: as
+    base.py's soft_output, but the scatter of `stretch` symbols at a time about the nearest points scales their variances."""
+    alphabet, soft, var = soi.signal.alphabet, torch.from_numpy(found.symbols), torch.from_numpy(found.var).clamp(1e-6, 1e6)
+    off = (soft - alphabet.nearest(soft)).abs().square() / var
+    n = off.shape[1]
+    padded = torch.nn.functional.pad(off, (0, -n % stretch)).reshape(-1, stretch)
+    held = torch.full((len(padded),), float(stretch))
+    held[-1] -= len(padded) * stretch - n
+    scale = ((padded.sum(1) + BELIEVED) / (held + BELIEVED)).clamp(0.06, 50.0)
+    var = (var * scale.repeat_interleave(stretch)[:n]).clamp_min(1e-6)
+    llrs = alphabet.llrs(soft, var).float()
+    share = SPREAD * expected_near(llrs, reach(soi, interference))
+    error = var + alphabet.bits_per_symbol * alphabet.least_distance ** 2 * share
+    return torch.sigmoid(-doubted(llrs, share).abs())[0].mean(1).numpy(), error[0].numpy()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair as the native detector takes it, but for what may differ between windows. levels: in units of gain; delta and
+    frequency: carrier offset of the linear modulation relative to the frames, and of these, cycles per sample; count: symbols
+    that reach a frame."""
+
+    signal: Any
+    symbols: int | None
+    matrix_key: Any
+    gain: float
+    levels: Levels
+    delta: float
+    frequency: float
+    instructions: str
+
+    @staticmethod
+    def of(soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float, gain: float, carrier_offset: float,
+           frequency: float) -> Pair | None:
+        """Of sources that `suits` names: amplitude of the interference, noise variance, gain and carrier offset of the linear
+        modulation, carrier offset of the frames. None where the native detector is not there or cannot."""
+        chosen = native.instructions()
+        if chosen is None or not kappa > 0 or not gain > 0 or ofdm.frame_period > _LONGEST:
+            return None
+        levels = Levels(kappa / gain, max(noise_var / gain ** 2, _NOISE_FLOOR), noise_var / gain ** 2)
+        pair = Pair(soi.signal, soi.symbols, ofdm.matrix_key, gain, levels, carrier_offset - frequency, frequency, chosen)
+        return pair if len(pair.tables.near) <= _MOST_NEAR else None
+
+    @property
+    def tables(self) -> DetectorTables:
+        """Those of frames."""
+        return _tables((self.signal, self.count), self.matrix_key, self.levels, self.delta, self.frequency)
+
+    @property
+    def period(self) -> int:
+        """Samples of a frame."""
+        return int(self.matrix_key[0].frame_length)
+
+    @property
+    def count(self) -> int:
+        """Symbols that reach a frame."""
+        return int((self.period - 1 + 2 * self.signal.half_length) // self.signal.samples_per_symbol) + 1
+
+    @property
+    def lanes(self) -> int:
+        """Stretches side by side."""
+        return _LANES.get(self.instructions, 4)
+
+
+def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threads: int,
+           context: tuple[bool, bool] = (False, False), limit: float = _UNMENDED) -> Detection:
+    """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing and phase of the linear
+    modulation, frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or
+    one more that are centred in it. context: whether the frames that a window's beginning or end cuts serve no
+    purpose of their own: nothing is concluded from them then. limit: times the energy beyond which a frame is searched, beyond
+    which a stretch is doubtful."""
+    sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
+    if pair.symbols is None:        # symbols have no numbers then
+        timing = timing % sps
+    todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count, pair.symbols,
+                        tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist())), pair.lanes)
+    total = todo.fixed["symbols"]
+    soft, var = np.empty(total, np.complex64), np.empty(total, np.float32)
+    waves, excess = (np.empty_like(y), np.empty_like(y)), np.empty(len(todo.window), np.float32)
+    job = todo.job(phase, pair.frequency, own - phase + 2 * np.pi * pair.delta * timing, 2 * np.pi * pair.delta * sps)
+    job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "gain": pair.gain, "soi": waves[0],
+            "interference": waves[1], "soft": soft, "variance": var, "excess": excess, "skip_head": context[0],
+            "skip_tail": context[1]}
+    counts = _detector(pair, todo.centres).run(job, threads)
+    place = (np.cumsum(todo.symbols) - todo.symbols)[:, None] + np.arange(symbols)
+    bad = excess > limit
+    doubtful = np.stack([todo.window, todo.low, todo.high], 1)[bad]
+    return Detection(soft[place], var[place], *waves, doubtful, float(bad.mean()), counts)
+
+
+def threads_to_use() -> int:
+    """How many of the extension's threads a call may use: torch's number, by which engines share a machine out."""
+    return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
+
+
+@lru_cache(maxsize=16)
+def _tables(*key: Any) -> DetectorTables:
+    return DetectorTables(*key)
+
+
+@lru_cache(maxsize=32)
+def _detector(pair: Pair, centres: tuple[float, ...]) -> Any:
+    """The extension's Detector."""
+    passes = {"passes": _PASSES, "cut_passes": _CUT_PASSES, "damping": _DAMPING, "cut_damping": _CUT_DAMPING}
+    return native.extension().Detector(pair.tables.mapping(centres) | passes, pair.instructions)
