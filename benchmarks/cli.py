@@ -17,6 +17,7 @@ from .cli_honesty import honesty
 from .cli_independent import independent
 from .cli_live import live
 from .cli_paper import paper
+from .cli_tracked import tracked
 
 app = typer.Typer(no_args_is_help=True, help="Measure separators against the truth. The same seed gives the same figures.")
 
@@ -34,6 +35,7 @@ app.command()(honesty)
 app.command()(independent)
 app.command()(fuzz)
 app.command()(live)
+app.command()(tracked)
 app.command("envelope", hidden=True)(coverage)         # its name before
 
 
