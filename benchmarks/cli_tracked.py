@@ -28,4 +28,4 @@ def tracked(windows: Annotated[int, typer.Option(min=20, help="Of a stream.")] =
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table)
+    Console(width=160).print(table)

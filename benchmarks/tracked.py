@@ -15,7 +15,7 @@ from alpha_rgs.streaming.stream import HOP, WINDOW
 
 INTERFERENCES: dict[str, dict[str, Any]] = {"OFDM-QPSK": {"kind": "ofdm"}, "GMSK": {"kind": "gmsk"}}
 QPSK: dict[str, Any] = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.5, "span": 8}
-_OWN = {"timing": 3.3, "phase": 0.7, "carrier_offset": 0.002}
+OWN = {"timing": 3.3, "phase": 0.7, "carrier_offset": 0.002}
 _LAGS = 8               # of symbols, tried
 _EDGE = 16              # symbols at the ends, not counted
 
@@ -25,7 +25,7 @@ def mixture(interference: str, windows: int, sir_db: float, snr_db: float, clock
     """(complex64 [samples], symbols sent): QPSK whose clock is off by `clock`, relative, and whose carrier drifts by `drift`,
     cycles per sample²."""
     samples, g = HOP * windows + WINDOW - HOP, torch.Generator().manual_seed(seed)
-    source: Any = from_dict(QPSK | _OWN | {"samples_per_symbol": 16 * (1 + clock)})
+    source: Any = from_dict(QPSK | OWN | {"samples_per_symbol": 16 * (1 + clock)})
     first, count = source.overlapping_symbols(samples)
     symbols = source.signal.alphabet.map(torch.randint(0, 2, (1, 2 * count), generator=g))
     signal = source.linear_model((1, samples)).waveform(symbols.to(torch.complex128), samples)[0].numpy()
@@ -47,7 +47,7 @@ def row(interference: str, windows: int = 200, sir_db: float = -10.0, snr_db: fl
     separate_stream(y[:head], *sources)                     # compiles, and makes what is kept
     lock_s, _ = _timed(y[:head], sources)
     seconds, out = _timed(y, sources)
-    wrong, bits = _wrong(out.symbols, sent)
+    wrong, bits = wrong_bits(out.symbols, sent)
     return {"interference": interference, "sir_db": sir_db, "snr_db": snr_db, "clock_ppm": 1e6 * clock, "drift": drift,
             "searched": round(head / lock_s / 1e6, 4), "locked": round((len(y) - head) / max(seconds - lock_s, 1e-9) / 1e6, 4),
             "lock_s": round(lock_s, 2), "wrong": wrong, "bits": bits, "told": float(np.mean(out.error_rate)),
@@ -60,7 +60,7 @@ def _timed(y: np.ndarray, sources: tuple[Any, Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, out
 
 
-def _wrong(symbols: np.ndarray, sent: np.ndarray) -> tuple[int, int]:
+def wrong_bits(symbols: np.ndarray, sent: np.ndarray) -> tuple[int, int]:
     """(wrong bits, bits) of QPSK, in the turn and place that fit best."""
     seen, best = symbols[_EDGE:-_EDGE], None
     for lag in range(-_LAGS, _LAGS + 1):

@@ -14,17 +14,17 @@ from benchmarks import cli, tracked
 def test_a_mixture_holds_what_its_symbols_say():
     """With hardly any interference or noise a matched filter reads all of them."""
     y, sent = tracked.mixture("OFDM-QPSK", 20, 60.0, 60.0, 0.0, 0.0, 3)
-    source = from_dict(tracked.QPSK | tracked._OWN)
+    source = from_dict(tracked.QPSK | tracked.OWN)
     seen = source.matched_filter(torch.from_numpy(y[None]))[0].numpy()
-    assert tracked._wrong(seen, sent)[0] == 0
+    assert tracked.wrong_bits(seen, sent)[0] == 0
     assert np.mean(abs(y) ** 2) == pytest.approx(1, abs=0.05)
 
 
 def test_turns_and_places_are_resolved():
     rng = np.random.default_rng(1)
     sent = (rng.choice([-1, 1], (200, 2)) @ [1, 1j]) / 2 ** 0.5
-    assert tracked._wrong(1j * sent[3:], sent) == (0, 2 * (197 - 32))
-    assert tracked._wrong(rng.permutation(sent), sent)[0] > 100
+    assert tracked.wrong_bits(1j * sent[3:], sent) == (0, 2 * (197 - 32))
+    assert tracked.wrong_bits(rng.permutation(sent), sent)[0] > 100
 
 
 def test_the_command_saves_its_rows(tmp_path, monkeypatch):

@@ -17,18 +17,17 @@ pytestmark = pytest.mark.skipif(not native.built(), reason="the native detector 
 SOI, OFDM = paper_priors(symbols=None)
 KNOWN = replace(OFDM, frame_offset=37, phase=-1.1)
 # (linear modulation, OFDM, SIR, SNR): the paper's; alphabets of many points and other numerologies; symbols that do not divide
-# the frame; a rate that is no whole number; a burst
+# the frame; a rate that is no whole number
 CASES = {
     "paper": (replace(SOI, phase=0.3), KNOWN, -12, None),
     "noise": (replace(SOI, phase=0.3), KNOWN, -12, 10),
-    "weak interference": (replace(SOI, phase=0.3), KNOWN, 3, 8),
+    "weak interference": (replace(SOI, phase=0.3), KNOWN, 3, 11),
     "8psk under 16qam": (LinearModulation(LinearSignal("8psk", 10, "rrc", 0.35, 6), timing=3.3, phase=1.0, gain=1.0),
                          Ofdm(OfdmSignal(48, 6, (4, 3), True, "16qam"), 11, 2.0), -12, 25),
     "carrier offsets": (LinearModulation(LinearSignal("qpsk", 12, "rrc", 0.5, 8), timing=1.0, phase=0.3, gain=1.0,
                                          carrier_offset=0.003), replace(KNOWN, carrier_offset=-0.001), -9, 15),
     "7.3 samples per symbol": (LinearModulation(LinearSignal("bpsk", 7.3, "rrc", 0.5, 4), timing=2.2, phase=0.3, gain=1.0), KNOWN,
                                -9, 20),
-    "burst": (replace(SOI, symbols=160), KNOWN, -12, 20),
 }
 
 
@@ -68,6 +67,16 @@ def test_instruction_sets_agree(instructions, monkeypatch):
     monkeypatch.setenv(native.VARIABLE, instructions)
     out = detected(m)
     assert torch.equal(out.llrs > 0, reference.llrs > 0) and torch.allclose(out.soi, reference.soi, atol=1e-2)
+
+
+def test_bursts_and_noise_in_which_torch_makes_fewer_errors_are_torchs():
+    """Two passes are too few below Es/N0 of 22 dB: ten times as many bits were wrong at 14 dB. A burst whose first symbol is
+    not centred on a whole sample ended in an error."""
+    m = of("noise")
+    assert native_joint(m.y, m.soi, m.interference, torch.full((3,), m.kappa), torch.full((3,), 10 ** -0.8)) is None
+    burst = draw(replace(SOI, symbols=60, timing=100.5), KNOWN, 2, 2560, -6, 20, seed=1)
+    assert not suits(burst.soi, burst.interference)
+    assert int((burst.soi.signal.alphabet.slice(detected(burst).symbols) != burst.bits).sum()) == 0
 
 
 def test_unknown_instructions_are_refused(monkeypatch):

@@ -31,10 +31,12 @@ _LEAST, _TOGETHER = 4, 32       # windows that are predicted at once, and from w
 # times the power that good windows leave, from which a window is astray: locked ones leave at most 1.06 times, and a sample
 # dropped, a signal gone or 1 dB more leave 2 to 1000 times (DESIGN.md, 5)
 _ASTRAY = 1.35
+_EXACT = 1e-3           # of the weakest source's power: what estimates leave where there is no noise
 _STRANGE = 3.0          # times that power, from which a window that was searched is not believed: a half of it is another's
 _WORSE = 3.0            # dB of quality under that of good windows, likewise; unless it is more than
 _CLEAR = 12.0           # dB, where quality itself is known to some dB only, and the residual says more
 _GOOD = 4.0             # dB of quality from which a window is good
+_LISTED = 2**17         # windows that are listed, at most: live streams have no end
 _REMEMBERED = 32        # windows whose residual and quality are remembered
 _WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
 # differences between windows that nobody sees: of a gain, relative; of a delay, samples; rad at a window's ends, of an offset
@@ -83,8 +85,11 @@ class Lock:
         self._quality: deque[float] = deque(maxlen=_REMEMBERED)
         self._noise: deque[float] = deque(maxlen=_REMEMBERED)
         self.good = 0                           # windows noted since the lock was lost
+        self._weakest = 0.0                     # power of the weakest source, of late
         self.before: dict[str, Any] = {}        # what windows that were searched reported
-        self.strange: list[int] = []            # first samples of windows that leave much more than others, however separated
+        # first samples of windows that leave much more than others, however they are separated; and of those that were searched
+        self.strange: deque[int] = deque(maxlen=_LISTED)
+        self.searched: deque[int] = deque(maxlen=_LISTED)
 
     @property
     def reach(self) -> int:
@@ -120,7 +125,7 @@ class Lock:
     def astray(self, left: np.ndarray, quality: np.ndarray) -> np.ndarray:
         """Which windows, bool [n], do not go on as those before; left: the power that all sources leave [n]; quality, dB [n]."""
         worse = ~(quality > min(float(np.median(self._quality)) - _WORSE, _CLEAR))
-        return (left > _ASTRAY * np.median(self._left)) | worse
+        return (left > _ASTRAY * self._usual) | worse
 
     def corrected(self, y: Tensor, out: Separation) -> Corrected:
         """What windows y, complex64 [n, samples], say of the states that they were separated with."""
@@ -136,14 +141,24 @@ class Lock:
                 track.note(Noted(start + (samples - 1) / 2, _of_stream(source, own, start, (samples - 1) / 2),
                                  {name: float(d[k]) for name, d in deviations.items()}))
             self._left.append(float(seen.left[k]))
+            self._weakest = min(float(torch.as_tensor(e.waveform)[k].abs().square().mean()) for e in out.sources)
             self._quality.append(float(out.quality[k]))
             self._noise.append(float(out.noise_var[k]))
             self.good += 1
 
+    @property
+    def _usual(self) -> float:
+        """The power that good windows leave; no less than what is wrong with any estimate where there is no noise."""
+        return max(float(np.median(self._left)), _EXACT * self._weakest)
+
     def suspect(self, starts: np.ndarray, left: np.ndarray) -> None:
         """Keep in `strange` which of these windows leave too much, having been separated as well as they can be."""
         if self._left:
-            self.strange += starts[left > _STRANGE * np.median(self._left)].tolist()
+            self.strange += starts[left > _STRANGE * self._usual].tolist()
+
+    def held(self, starts: np.ndarray) -> np.ndarray:
+        """Which windows, bool [n], were separated as predicted, and left as little as those before."""
+        return ~np.isin(starts, [*self.searched, *self.strange])
 
     def lose(self) -> None:
         """Search again."""

@@ -44,6 +44,7 @@ class Locked:
         return joined(parts)
 
     def _searched(self, rows: np.ndarray) -> Separation:
+        self.lock.searched += self.starts[rows].tolist()
         out = self.finish(rows, self.search(rows), True)
         sound, believed = ~self.lost[rows], np.zeros(len(rows), bool)
         if sound.any():
@@ -76,6 +77,7 @@ class Locked:
             return out
         self._note(rows, out, seen, sound & ~astray)
         if astray.any():
+            self.lock.searched += self.starts[rows[astray]].tolist()
             again = self.search(rows[astray])
             better = left_over(self.y[rows[astray]], again) < torch.from_numpy(seen.left[astray])
             out = exchanged(out, torch.from_numpy(np.flatnonzero(astray)), again, better)

@@ -287,10 +287,12 @@ class _Stream:
         told = np.concatenate([np.asarray(r.error_rate) for r in self.judged])
         bad, broken = reliability.unreliable_windows(task.sources, results[0].method, np.where(faultless, np.inf, quality), told,
                                                      gains, noise, of_qpsk)
-        warnings = reliability.broken_warnings(broken)
-        if task.lock:
-            strange = np.isin(self.starts, task.lock.strange)
-            bad, warnings = bad | strange, [*reliability.strange_warnings(strange), *warnings]
+        strange = np.isin(self.starts, list(task.lock.strange) if task.lock else [])
+        if task.lock and 2 * broken.sum() < len(broken):        # what is left in them says that they are right
+            kept = broken & task.lock.held(self.starts)
+            bad, broken = bad & ~kept, broken & ~kept
+        bad |= strange
+        warnings = [*reliability.strange_warnings(strange), *reliability.broken_warnings(broken)]
         if self.sps and (doubted := reliability.alphabet_warnings(task.soi, symbols)):
             bad[:], warnings = True, [*doubted, *warnings]
         if self.sps:
