@@ -20,6 +20,8 @@ namespace LANES_NAMESPACE {
 constexpr int usual_width = 32, width = 128;
 constexpr float hopeless =
     60; // log likelihood ratio to the best from which none survives
+// Log likelihood ratio from which a decision is certain: an error is less likely than 1e-13.
+constexpr float certain = 30;
 constexpr float least_gain = 1e-2f; // by which a decision must fit better
 constexpr int most_points = 64;
 
@@ -222,7 +224,7 @@ static void choose(const SearchTable& t, const List& s, int survivor, Doubt& d)
 }
 
 // Of each unknown the variance at which its best competitor in the list is as unlikely as
-// it is.
+// it is; at least that of noise alone, which is all that is left beside a certain decision.
 static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
 {
     uint8_t own[most_unknowns], other[most_unknowns];
@@ -238,11 +240,14 @@ static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
             const float square = squared(d.points[i][c] - d.best[i]);
             apart = c != own[i] && square < apart ? square : apart;
         }
-        d.spread[i] = apart / farthest;
+        const float noise = 1.0f / t.gram[i * t.n + i].re, near = apart / farthest;
+        d.spread[i] = farthest < certain && near > noise ? near : noise;
     }
     for (int m = 0; m < s.count; m++) {
-        trace(t, s, m, other);
         const float gap = s.metric[m] - s.metric[best];
+        if (gap >= certain)
+            continue;
+        trace(t, s, m, other);
         for (int i = 0; i < t.n; i++) {
             const float spread =
                 squared(d.points[i][other[i]] - d.best[i]) / (gap > 1e-3f ? gap : 1e-3f);
