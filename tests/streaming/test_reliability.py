@@ -115,6 +115,20 @@ def test_8psk_told_as_16qam_is_named_in_a_stream():
     assert out.unreliable == [[0, len(y)]] and any("constellation" in sentence for sentence in out.warnings)
 
 
+@pytest.mark.parametrize(("sent", "named"), [("qpsk", True), ("bpsk", False)])
+@pytest.mark.parametrize("kind", ["linear-modulation", "gmsk"])
+def test_what_is_in_quadrature_to_bpsk_tells_another_constellation(kind, sent, named):
+    """Half of a QPSK signal was taken for noise, and no error was told of bits that were half wrong."""
+    true, bpsk = (replace(TRUE, signal=replace(TRUE.signal, constellation=name)) for name in (sent, "bpsk"))
+    other = LINE if kind == "linear-modulation" else from_dict({"kind": "gmsk", "samples_per_symbol": 8, "gain": 1.0})
+    y = mixed(true, other, snr_db=0.0, sir_db=-10.0)
+    out = separate_stream(y, replace(bpsk, timing=None, phase=None, gain=None), replace(other, gain=None))
+    assert any("constellation" in sentence for sentence in out.warnings) is named
+    assert (out.unreliable == [[0, len(y)]]) is named
+    noise = y - out.soi - out.interference
+    assert np.mean(out.symbols[20:-20].imag ** 2) > 0.3 * np.mean(abs(noise) ** 2) / 16 / np.mean(abs(out.soi) ** 2) / 2
+
+
 def test_noise_is_measured_beside_the_band():
     """Noise within a fifth of the sample rate about the signal, and none elsewhere: its density there promises quality."""
     rng, n = np.random.default_rng(2), 8192

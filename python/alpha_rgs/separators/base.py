@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from ..errors import CapabilityError
+from ..inference.linear_model import dimensions
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import LinearModulation
 from .error_shape import shaped
 
 if TYPE_CHECKING:
     from ..signals.constellations import Constellation
+    from .estimate import Estimate
 
 _COARSE, _FINE = torch.arange(-10.0, 16, 2.5), torch.arange(-2.4, 2.5, 0.8)     # dB: factors on a variance that are tried
 BELIEVED = 2.0         # symbols' worth of trust in the model's own
@@ -26,6 +28,7 @@ BELIEVED = 2.0         # symbols' worth of trust in the model's own
 _LOCAL, _NEAR, _UNEVEN = torch.arange(-9.0, 12.1, 1.5), 33, 7.0
 _LOST = 4.0             # symbols' error power for each wrong bit in symbols drawn anew: twice theirs, and half of the bits wrong
 Chosen = TypeVar("Chosen")
+Out = TypeVar("Out", "Separation", "Estimate")
 NOTHING = -60.0         # dB of quality of symbols that say nothing
 _SHOWN = 0.15           # share of wrong bits by the root of the power that shows of them: likeliest over 12 windows under GMSK
 
@@ -342,6 +345,19 @@ def interference_estimate(rest: Tensor, prior: Source, kappa: Tensor, noise_var:
     scale = kappa.float()[:, None].clamp_min(1e-6)
     level = decibels((noise_var / scale[:, 0].square()).mean().clamp(1e-6, 1e6))
     return torch.where(kappa[:, None] > 1e-6, scale * prior.reconstruct(rest / scale, level), 0)
+
+
+def with_quadrature(out: Out, soi: Any, left: Tensor, gain: Tensor) -> Out:
+    """A Separation or Estimate; to symbols of a real alphabet, of which detection gives the in-phase part, is added what is in
+    quadrature in what all sources leave, complex64 [batch, samples]: noise, unless the constellation is another one. gain: of
+    soi, [batch]."""
+    symbols = out.symbols
+    if symbols is None or soi.structure is not Structure.CHAIN or dimensions(soi.signal.alphabet) != 1:
+        return out
+    if symbols.shape[1] != soi.centred_symbols(left.shape[1])[1]:
+        return out
+    across = soi.matched_filter(left, gain.reshape(-1, 1).float()).imag
+    return replace(out, symbols=torch.complex(symbols.real, across))
 
 
 def one_by_one(y: Tensor, sources: Sequence[Any], values: Sequence[Any], solve: Callable[..., Separation]) -> Separation:

@@ -21,7 +21,7 @@ from ..inference.sites import schedule
 from ..signals.mixed import parts_of
 from ..sources.base import Demodulated, Source
 from ..sources.linear_modulation import LinearModulation
-from .base import Separation, doubted, expected_near, soft_output, variance_scale
+from .base import Separation, doubted, expected_near, soft_output, variance_scale, with_quadrature
 from .error_shape import shaped
 
 if TYPE_CHECKING:
@@ -184,5 +184,6 @@ def joint_pair(y: Tensor, soi: LinearModulation, interference: Source, kappa: Te
     symbols, var = (v[there].view(len(y), count) for v in (own.demodulated.symbols, own.symbol_variance))
     if callback:
         callback(0, symbols, var)
-    return soft_output(soi, symbols, var.float(), soi=own.waveform, interference=parts[1].waveform, evaluations=0, kappa=kappa,
-                       noise_var=noise_var)
+    out = soft_output(soi, symbols, var.float(), soi=own.waveform, interference=parts[1].waveform, evaluations=0, kappa=kappa,
+                      noise_var=noise_var)
+    return with_quadrature(out, soi, y - out.soi - out.interference, gains[0])

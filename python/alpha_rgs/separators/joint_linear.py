@@ -17,7 +17,7 @@ from ..inference.linear_pair import REAL, LinearPair
 from ..inference.sites import Sites, schedule
 from ..sources.base import Structure
 from ..sources.linear_modulation import LinearModulation
-from .base import Separation, interference_estimate, require, soft_output, variance_scale
+from .base import Separation, interference_estimate, require, soft_output, variance_scale, with_quadrature
 from .error_shape import shaped
 
 _NOISE_FLOOR = 1e-3     # relative to the SOI's power: what an estimated timing leaves of the interference (acquisition)
@@ -59,7 +59,7 @@ def joint_linear(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
         bits = alphabet.bits_per_symbol
         llrs = (2 * amplitude * soft / error.clamp_min(1e-6))[..., :bits].float()
         out.llrs = shaped(alphabet, symbols, error.sum(-1).float().clamp_min(1e-6), llrs)
-    return out
+    return out if dims == 2 else with_quadrature(out, soi, y - s - out.interference, gain)
 
 
 class _Problem:

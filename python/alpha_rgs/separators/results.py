@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..sources.base import Demodulated, Source, State, Structure
-from .base import Separation
+from .base import Separation, with_quadrature
 from .estimate import Estimate
 from .joint_general import Part
 
@@ -51,7 +51,8 @@ def estimate_of(source: Source, waveform: Tensor, cleaned: Tensor, sinr: Tensor,
     decided = read is not None and settled
     symbols, llrs, at = (None, None, None) if read is None else _centred(read, source)
     ambiguous = reader is not None and reader.coherent and reader.ambiguity > 1
-    return Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided, ambiguous)
+    out = Estimate(waveform, cleaned, sinr, state, State(), symbols, llrs, at, decided, ambiguous)
+    return out if state.gain is None else with_quadrature(out, source, cleaned - waveform, torch.as_tensor(state.gain))
 
 
 def _centred(read: Demodulated, source: Source) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..inference.linear_model import dimensions
 from ..separators.error_shape import log_likelihood
 from ..signals.constellations import constellation
 from ..sources.base import Source, Structure
@@ -33,6 +34,9 @@ _POINTS, _EXPECTED, _USED, _PART = 8, 12.0, 0.1, 0.75
 _COMMON = ("qpsk", "8psk", "16qam", "64qam")    # alphabets that symbols may be of instead
 # log likelihood, of all symbols and for each, by which they must fit better; symbols that are asked, at most
 _SURELY, _EACH, _ASKED = 30.0, 0.05, 4096
+# power of real symbols' quadrature part over that of the in-phase part, and over its scatter, from which it is no noise (over BPSK
+# as told, and beside unlisted signals, the latter is 0.7 to 1.2); symbols, at least; scatter that wrong decisions hide a part of
+_ACROSS, _OVER, _ENOUGH, _FOLDED = 0.1, 2.0, 128, 0.2
 _FEW = 0.01             # told share of wrong bits below which a window is trusted whatever its quality
 # of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
 _EDGE, _ROOM, _BINS = 1.1, 0.05, 20
@@ -130,6 +134,9 @@ def alphabet_warnings(soi: Any, symbols: np.ndarray) -> list[str]:
     if soi.structure is not Structure.CHAIN:
         return []
     alphabet, symbols = soi.signal.alphabet, symbols[symbols != 0]     # of windows that say nothing they are 0
+    if _across(alphabet, symbols):
+        return [f"the symbols have a quadrature part, which those of {alphabet.name} have not, and which noise does not explain: "
+                "the constellation may be another one"]
     if other := _fitting_better(alphabet, symbols):
         return [f"the symbols are much likelier those of {other} than of {alphabet.name}: the constellation may be another one"]
     expected = len(symbols) / len(alphabet.points)
@@ -139,6 +146,15 @@ def alphabet_warnings(soi: Any, symbols: np.ndarray) -> list[str]:
     used = np.bincount(abs(symbols[:, None] - points).argmin(1), minlength=len(points)) > _USED * expected
     return [f"the decided symbols use only {used.sum()} of the {len(points)} points of {alphabet.name}: the constellation may be "
             "another one"] if used.mean() <= _PART else []
+
+
+def _across(alphabet: Any, symbols: np.ndarray) -> bool:
+    """Whether soft symbols of a real alphabet err far more in quadrature than in phase."""
+    if dimensions(alphabet) != 1 or len(symbols) < _ENOUGH or not np.isfinite(symbols).all():
+        return False
+    scatter = np.mean(abs(symbols.real[:, None] - alphabet.points.numpy().real).min(1) ** 2)
+    across, power = np.mean(symbols.imag ** 2), np.mean(symbols.real ** 2)
+    return bool(scatter < _FOLDED * power and across > _ACROSS * power and across > _OVER * scatter)
 
 
 def _fitting_better(alphabet: Any, symbols: np.ndarray) -> str | None:
