@@ -2,8 +2,8 @@
 """What the native detector (native/src) is told of a linear modulation under OFDM: filters and products of a frame.
 
 All in units of the linear modulation's gain. H are the pulses in a frame, A the carriers times the interference's amplitude.
- Most carriers are decided by one linear filter, in which all else is Gaussian; A of those left, the *near* ones, and H are
-what expectation propagation works on.
+Most carriers are decided by one linear filter, in which all else is Gaussian; A of those left, the *near* ones, and H are what
+expectation propagation works on.
 """
 from __future__ import annotations
 

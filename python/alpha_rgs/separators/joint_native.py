@@ -3,8 +3,7 @@
 
 In single precision, stretches of the mixture side by side in the lanes of vectors: clean carriers are decided by one filter and
 subtracted, some passes of expectation propagation decide the rest, and frames in which too much energy is left are searched
-(native/src). In frames that a window cuts, expectation propagation decides
-all carriers.
+(native/src). In frames that a window cuts, expectation propagation decides all carriers.
 """
 from __future__ import annotations
 
@@ -72,10 +71,9 @@ def quiet(soi: LinearModulation, noise: float) -> bool:
 def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor,
                  noise_var: Tensor) -> tuple[Separation, Tensor] | None:
     """(what `joint` returns, rows of windows that fit badly, int64 [n]) of windows y, complex64 [batch, samples], with all
-    nuisances known; None where the native detector
-    cannot: it is not there, y is not on the CPU, or the sources have another structure. Windows that differ in gain, kappa,
-    noise_var or carrier offsets are detected one kind after the other, each with tables of its own. Raises ParameterError where
-    windows hold different numbers of symbols."""
+    nuisances known; None where the native detector cannot: it is not there, y is not on the CPU, or the sources have another
+    structure. Windows that differ in gain, kappa, noise_var or carrier offsets are detected one kind after the other, each with
+    tables of its own. Raises ParameterError where windows hold different numbers of symbols."""
     if y.device.type != "cpu" or native.instructions() is None or not suits(soi, interference) \
             or y.shape[1] < interference.frame_period:
         return None
@@ -130,7 +128,6 @@ class Pair:
     that reach a frame."""
 
     signal: Any
-    symbols: int | None
     matrix_key: Any
     gain: float
     levels: Levels
@@ -142,15 +139,15 @@ class Pair:
     def of(soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float, gain: float, carrier_offset: float,
            frequency: float) -> Pair | None:
         """Of sources that `suits` names: amplitude of the interference, noise variance, gain and carrier offset of the linear
-        modulation, carrier offset of the frames. None where the native detector is not there or
-        cannot, or torch makes fewer errors."""
+        modulation, carrier offset of the frames. None where the native detector is not there or cannot, or torch makes fewer
+        errors."""
         chosen = native.instructions()
         if chosen is None or not kappa > 0 or not gain > 0 or ofdm.frame_period > _LONGEST:
             return None
         if not quiet(soi, noise_var / gain ** 2):
             return None
         levels = Levels(kappa / gain, max(noise_var / gain ** 2, _NOISE_FLOOR), noise_var / gain ** 2)
-        pair = Pair(soi.signal, soi.symbols, ofdm.matrix_key, gain, levels, carrier_offset - frequency, frequency, chosen)
+        pair = Pair(soi.signal, ofdm.matrix_key, gain, levels, carrier_offset - frequency, frequency, chosen)
         return pair if len(pair.tables.near) <= _MOST_NEAR else None
 
     @property
@@ -177,14 +174,13 @@ class Pair:
 def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threads: int,
            context: tuple[bool, bool] = (False, False), limit: float = _UNMENDED) -> Detection:
     """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing and phase of the linear
-    modulation, frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or
-    one more that are centred in it. context: whether the frames that a window's beginning or end cuts serve no
-    purpose of their own: nothing is concluded from them then. limit: times the energy beyond which a frame is searched, beyond
-    which a stretch is doubtful."""
+    modulation, frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or one more
+    that are centred in it. context: whether the frames that a window's beginning or end cuts serve no purpose of their own:
+    nothing is concluded from them then. limit: times the energy beyond which a frame is searched, beyond which a stretch is
+    doubtful."""
     sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
-    if pair.symbols is None:        # symbols have no numbers then
-        timing = timing % sps
-    todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count, pair.symbols,
+    timing = timing % sps           # symbols have no numbers
+    todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count,
                         tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist())), pair.lanes)
     total = todo.fixed["symbols"]
     soft, var = np.empty(total, np.complex64), np.empty(total, np.float32)
