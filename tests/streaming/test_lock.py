@@ -9,8 +9,8 @@ from alpha_rgs.sources import from_dict
 from alpha_rgs.sources.mixtures import alone
 from alpha_rgs.streaming import separate_stream
 from alpha_rgs.streaming.lock import Lock, lockable
+from alpha_rgs.streaming.lock_prediction import Noted, Track
 from alpha_rgs.streaming.task import Task
-from alpha_rgs.streaming.tracks import Noted, Track
 
 HOP, WINDOWS = 2048, 20
 SAMPLES = HOP * WINDOWS + 512

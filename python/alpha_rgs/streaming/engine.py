@@ -24,7 +24,7 @@ from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
 from .interruption import Interrupted, Interruptible, shared_out
 from .lock import Lock, Predicted
-from .locked import Locked
+from .lock_job import Locked
 from .neighbours import mended
 from .task import Task
 

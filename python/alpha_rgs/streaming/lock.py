@@ -3,8 +3,8 @@
 
 To search sources in each window anew costs ten to a hundred times what it costs to separate them once they are known, and one
 window in twenty or so is found wrongly. So the first windows are searched; then each source's nuisances are predicted
-(tracks.py), the next windows are separated as if all were known, and what they leave says how far the prediction was off: one
-Gauss-Newton step for all sources at once, with the waveforms themselves as derivatives. Half as many windows are predicted at
+(lock_prediction.py), the next windows are separated as if all were known, and what they leave says how far the prediction was off: one
+Gauss-Newton step for all sources at once (lock_correction.py). Half as many windows are predicted at
 once as there are windows to predict them from.
 
 A window is astray whose residual is much stronger than that of the windows before, or whose symbols are much worse: a gap, a
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from ..separators.base import Separation
-from ..sources.base import Source, Structure
-from .tracks import Noted, Track
+from ..sources.base import Source
+from .lock_correction import Corrected, corrected
+from .lock_prediction import Noted, Track
 
 SEARCHED = 8            # windows that are searched before anything is predicted
 _LEAST, _TOGETHER = 4, 32       # windows that are predicted at once, and from which they are predicted, at least; at most
@@ -65,15 +66,6 @@ class Predicted:
     noise_var: float
 
 
-@dataclass
-class Corrected:
-    """states: of each source (field -> value, field -> standard deviation), float64 [n]; phases are those of the windows' middle.
-    left: the power that all sources leave once they are corrected so, [n]."""
-
-    states: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
-    left: np.ndarray
-
-
 class Lock:
     """Of one stream. sources: as they were given, in the order of a Separation's; see lockable."""
 
@@ -99,28 +91,29 @@ class Lock:
     def predicted(self, starts: np.ndarray, samples: int) -> Predicted | None:
         """The sources in windows of so many samples that begin at `starts`, int [n]; None where frames do not begin at whole
         samples, so that windows would have to be shifted."""
-        middle, own, states = starts + (samples - 1) / 2, [], []
-        tolerance = {"delay": _SAME_DELAY, "carrier_offset": _SAME_PHASE / (math.pi * samples)}
-        for source, track in zip(self.sources, self.tracks):
-            values = {name: _alike(value, tolerance.get(name, 0.0)) for name, value in track.at(middle).items()}
-            if "gain" in values:
-                values["gain"] = _alike(values["gain"], _SAME_GAIN * float(values["gain"].mean()))
-            if "phase" in values:               # as the stream has it: at its first sample
-                offset = values.get("carrier_offset", _number(source.state.carrier_offset))
-                values["phase"] = values["phase"] - 2 * np.pi * offset * middle
-            start = torch.from_numpy(starts.astype(np.float64))
-            if "delay" in values and source.structure is Structure.FRAMES:
-                if float(np.abs(values["delay"] - np.round(values["delay"])).max()) > _WHOLE:
-                    return None
-                values["delay"], start = np.round(values["delay"]).astype(np.int64), torch.from_numpy(starts.astype(np.int64))
-            seen = source.with_state(**{name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}).at(start)
-            if "delay" in values and source.structure is Structure.CHAIN:
-                seen = seen.with_state(delay=torch.as_tensor(seen.state.delay) % track.period)
-            own.append(seen)
-            states.append({name: torch.as_tensor(getattr(seen.state, name)).double().numpy() for name in values})
-            if "delay" in values:
+        own = [self._seen(source, track, starts, samples) for source, track in zip(self.sources, self.tracks)]
+        if any(seen is None for seen in own):
+            return None
+        states = []
+        for seen, track in zip(own, self.tracks):
+            states.append({name: torch.as_tensor(getattr(seen.state, name)).double().numpy() for name in track.fields})
+            if "delay" in track.fields:
                 states[-1]["delay"] = states[-1]["delay"] % track.period
         return Predicted(own, states, float(np.median(self._noise)))
+
+    def _seen(self, source: Any, track: Track, starts: np.ndarray, samples: int) -> Any:
+        """A source as these windows see it, all known; None where they would have to be shifted."""
+        middle = starts + (samples - 1) / 2
+        values = _shared(track.at(middle), samples)
+        if "phase" in values:                   # as the stream has it: at its first sample
+            offset = values.get("carrier_offset", _number(source.state.carrier_offset))
+            values["phase"] = values["phase"] - 2 * np.pi * offset * middle
+        start = torch.from_numpy(starts.astype(np.float64))
+        if "delay" in values and source.whole_delay:
+            if float(np.abs(values["delay"] - np.round(values["delay"])).max()) > _WHOLE:
+                return None
+            values["delay"], start = np.round(values["delay"]).astype(np.int64), torch.from_numpy(starts.astype(np.int64))
+        return source.with_state(**{name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}).at(start)
 
     def astray(self, left: np.ndarray, quality: np.ndarray) -> np.ndarray:
         """Which windows, bool [n], do not go on as those before; left: the power that all sources leave [n]; quality, dB [n]."""
@@ -129,7 +122,7 @@ class Lock:
 
     def corrected(self, y: Tensor, out: Separation) -> Corrected:
         """What windows y, complex64 [n, samples], say of the states that they were separated with."""
-        return _corrected(y, out, self.sources, self.tracks)
+        return corrected(y, out, self.sources, self.tracks)
 
     def note(self, out: Separation, starts: np.ndarray, samples: int, seen: Corrected, believed: np.ndarray) -> None:
         """Learn from windows of so many samples that were separated. believed: which, bool [n]."""
@@ -174,6 +167,13 @@ def good(quality: np.ndarray) -> np.ndarray:
     return np.asarray((quality > _GOOD) & (quality > np.nanmax(quality) - _WORSE))
 
 
+def _shared(values: dict[str, np.ndarray], samples: int) -> dict[str, np.ndarray]:
+    """field -> values of windows of so many samples, those that nobody could tell apart made equal."""
+    tolerance = {"delay": _SAME_DELAY, "carrier_offset": _SAME_PHASE / (math.pi * samples),
+                 "gain": _SAME_GAIN * float(values["gain"].mean()) if "gain" in values else 0.0}
+    return {name: _alike(value, tolerance.get(name, 0.0)) for name, value in values.items()}
+
+
 def _alike(values: np.ndarray, tolerance: float) -> np.ndarray:
     """The values [n], or their mean where none is further from it: windows that are alike share tables and filters."""
     mean = np.full_like(values, values.mean())
@@ -188,7 +188,7 @@ def _of_stream(source: Source, values: dict[str, float], start: int, half: float
     """The values of a window that begins at `start`, as the stream has them; phases stay those of the window's middle, `half`
     samples on. A phase may depend on how many symbols were sent since: the source knows."""
     out = dict(values)
-    if "delay" in values and source.structure is Structure.FRAMES:
+    if "delay" in values and source.whole_delay:
         out["delay"] = values["delay"] + start
     elif "delay" in values:
         offset = values.get("carrier_offset", _number(source.state.carrier_offset))
@@ -200,56 +200,6 @@ def _of_stream(source: Source, values: dict[str, float], start: int, half: float
         if "phase" in values:
             out["phase"] = _number(state.phase) + 2 * math.pi * offset * (start + half)
     return out
-
-
-def _corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequence[Track]) -> Corrected:
-    """The states that windows were separated with, and one Gauss-Newton step from what they leave."""
-    n, half = y.shape[1], (y.shape[1] - 1) / 2
-    edge = min(2 * max(source.memory for source in sources), n // 8)
-    inner = slice(edge, n - edge)
-    names, columns = _derivatives(out, sources, tracks, inner)
-    jacobian = torch.view_as_real(torch.stack(columns, 2)).movedim(-1, 1).flatten(1, 2)       # [windows, 2·samples, unknowns]
-    rest = y.to(torch.complex128) - sum(torch.as_tensor(e.waveform) for e in out.sources)
-    rest = torch.view_as_real(rest[:, inner]).movedim(-1, 1).flatten(1, 2)
-    scale = jacobian.square().sum(1).sqrt().clamp_min(1e-30)
-    jacobian = jacobian / scale[:, None]
-    normal = jacobian.mT @ jacobian + 1e-9 * torch.eye(len(names), dtype=torch.float64)
-    step = torch.linalg.solve(normal, jacobian.mT @ rest[..., None])
-    left = (rest - (jacobian @ step)[..., 0]).square().mean(1)              # of a real part
-    step, spread = step[..., 0] / scale, torch.linalg.inv(normal).diagonal(dim1=1, dim2=2) / scale.square()
-    deviation = (left[:, None] * spread).sqrt()
-    states = []
-    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
-        values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(y)).clone()
-                  for name in track.fields}
-        deviations = {name: torch.zeros(len(y), dtype=torch.float64) for name in track.fields}
-        if "phase" in values:
-            offset = estimate.state.carrier_offset
-            values["phase"] += 2 * math.pi * half * torch.as_tensor(0.0 if offset is None else offset).double()
-        for column, (number, name) in enumerate(names):
-            if number == k:
-                values[name], deviations[name] = values[name] + step[:, column], deviation[:, column]
-        states.append(({name: v.numpy() for name, v in values.items()}, {name: d.numpy() for name, d in deviations.items()}))
-    return Corrected(states, 2 * left.numpy())
-
-
-def _derivatives(out: Separation, sources: Sequence[Any], tracks: Sequence[Track], inner: slice
-                 ) -> tuple[list[tuple[int, str]], list[Tensor]]:
-    """([(number of a source, field)], the derivative of the mixture by it, complex128 [windows, samples of `inner`])."""
-    names, columns = [], []
-    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
-        wave = torch.as_tensor(estimate.waveform).to(torch.complex128)
-        n = wave.shape[1]
-        slope = torch.fft.ifft(2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64) * torch.fft.fft(wave))
-        gain = torch.as_tensor(estimate.state.gain).double().reshape(-1, 1).clamp_min(1e-30)
-        ramp = 2 * math.pi * (torch.arange(n) - (n - 1) / 2)
-        made = {"phase": 1j * wave, "carrier_offset": 1j * ramp * wave, "delay": -slope, "gain": wave / gain}
-        for name in track.fields:
-            if name == "delay" and sources[k].structure is Structure.FRAMES:
-                continue                                    # whole samples: windows are not shifted
-            names.append((k, name))
-            columns.append(made[name][:, inner])
-    return names, columns
 
 
 def reported(predicted: Predicted, before: dict[str, Any], pair: bool, kappa: Tensor) -> dict[str, Tensor]:

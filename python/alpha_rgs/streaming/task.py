@@ -24,7 +24,7 @@ from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.toml import load_in_samples, sources_of
 from .direct import Direct
 from .lock import Lock, Predicted, lockable
-from .tracker import Tracker
+from .symbol_tracker import Tracker
 
 if TYPE_CHECKING:
     from .engine import Engine
