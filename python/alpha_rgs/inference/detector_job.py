@@ -64,12 +64,13 @@ class Plan:
     low: Array
     high: Array
 
-    def job(self, phase: Array, frequency: float, symbol_phase: Array, symbol_step: float) -> dict[str, Any]:
-        """What is fixed, and the carriers' angles. phase, symbol_phase: rad [batch], of the frames' carrier at a window's first
-        sample, and of symbol 0 relative to it; frequency: cycles per sample; symbol_step: rad."""
+    def job(self, phase: Array, frequency: Array, symbol_phase: Array, symbol_step: Array) -> dict[str, Any]:
+        """What is fixed, and the carriers' angles, all [batch]. phase, symbol_phase: rad, of the frames' carrier at a window's
+        first sample, and of symbol 0 relative to it; frequency: cycles per sample; symbol_step: rad from symbol to symbol."""
+        frequency, step = frequency[self.window], symbol_step[self.window]
         angle = phase[self.window] + 2 * np.pi * (frequency * self.begin % 1)
-        own = symbol_phase[self.window] + symbol_step * self.first
-        return self.fixed | {"angles": np.stack([angle, own], 1).astype(np.float64)}
+        own = symbol_phase[self.window] + step * self.first
+        return self.fixed | {"angles": np.stack([angle, own, frequency, step], 1).astype(np.float64)}
 
 
 @lru_cache(maxsize=1024)        # a stream's jobs differ in windows, and in where frames begin
