@@ -40,8 +40,9 @@ _GOOD = 4.0             # dB of quality from which a window is good
 _LISTED = 2**17         # windows that are listed, at most: live streams have no end
 _REMEMBERED = 32        # windows whose residual and quality are remembered
 _WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
-# differences between windows that nobody sees: of a gain, relative; of a delay, samples; rad at a window's ends, of an offset
-_SAME_GAIN, _SAME_DELAY, _SAME_PHASE = 2e-3, 0.01, 0.01
+# differences between windows that nobody sees: of a gain, relative; rad at a window's ends, of an offset
+_SAME_GAIN, _SAME_PHASE = 2e-3, 0.01
+_UNSEEN, _NO_NOISE = 0.01, 3e-4     # of the noise, what a delay may leave; of a source's power, what counts as noise at least
 _TRACKED = ("delay", "phase", "carrier_offset", "gain")
 
 
@@ -104,7 +105,9 @@ class Lock:
     def _seen(self, source: Any, track: Track, starts: np.ndarray, samples: int) -> Any:
         """A source as these windows see it, all known; None where they would have to be shifted."""
         middle = starts + (samples - 1) / 2
-        values = _shared(track.at(middle), samples)
+        values = track.at(middle)
+        gain = float(values["gain"].mean()) if "gain" in values else max(_number(source.state.gain), 1e-30)
+        values = _shared(values, samples, track.period, float(np.median(self._noise)) / gain ** 2)
         if "phase" in values:                   # as the stream has it: at its first sample
             offset = values.get("carrier_offset", _number(source.state.carrier_offset))
             values["phase"] = values["phase"] - 2 * np.pi * offset * middle
@@ -126,18 +129,18 @@ class Lock:
 
     def note(self, out: Separation, starts: np.ndarray, samples: int, seen: Corrected, believed: np.ndarray) -> None:
         """Learn from windows of so many samples that were separated. believed: which, bool [n]."""
-        for k, start in enumerate(starts.tolist()):
-            if not believed[k]:
-                continue
-            for source, track, (values, deviations) in zip(self.sources, self.tracks, seen.states):
-                own = {name: float(value[k]) for name, value in values.items()}
-                track.note(Noted(start + (samples - 1) / 2, _of_stream(source, own, start, (samples - 1) / 2),
-                                 {name: float(d[k]) for name, d in deviations.items()}))
-            self._left.append(float(seen.left[k]))
-            self._weakest = min(float(torch.as_tensor(e.waveform)[k].abs().square().mean()) for e in out.sources)
-            self._quality.append(float(out.quality[k]))
-            self._noise.append(float(out.noise_var[k]))
-            self.good += 1
+        rows = np.flatnonzero(believed)
+        if not len(rows):
+            return
+        half = (samples - 1) / 2
+        for source, track, (values, deviations) in zip(self.sources, self.tracks, seen.states):
+            own = _of_stream(source, {name: value[rows] for name, value in values.items()}, starts[rows], half)
+            track.note(*(Noted(float(starts[row]) + half, {name: float(value[k]) for name, value in own.items()},
+                               {name: float(value[row]) for name, value in deviations.items()}) for k, row in enumerate(rows)))
+        self._weakest = min(float(torch.as_tensor(e.waveform)[int(rows[-1])].abs().square().mean()) for e in out.sources)
+        for kept, told in ((self._left, seen.left), (self._quality, out.quality), (self._noise, out.noise_var)):
+            kept.extend(torch.as_tensor(told)[rows].tolist())
+        self.good += len(rows)
 
     @property
     def _usual(self) -> float:
@@ -167,11 +170,17 @@ def good(quality: np.ndarray) -> np.ndarray:
     return np.asarray((quality > _GOOD) & (quality > np.nanmax(quality) - _WORSE))
 
 
-def _shared(values: dict[str, np.ndarray], samples: int) -> dict[str, np.ndarray]:
-    """field -> values of windows of so many samples, those that nobody could tell apart made equal."""
-    tolerance = {"delay": _SAME_DELAY, "carrier_offset": _SAME_PHASE / (math.pi * samples),
+def _shared(values: dict[str, np.ndarray], samples: int, period: float, noise: float) -> dict[str, np.ndarray]:
+    """field -> values of windows of so many samples, those that nobody could tell apart made equal: a delay is off by as much
+    as leaves _UNSEEN of the noise, of a waveform that repeats itself no faster than in `period` samples. noise: variance of the
+    noise, or of what counts as none, over the source's power."""
+    tolerance = {"carrier_offset": _SAME_PHASE / (math.pi * samples),
                  "gain": _SAME_GAIN * float(values["gain"].mean()) if "gain" in values else 0.0}
-    return {name: _alike(value, tolerance.get(name, 0.0)) for name, value in values.items()}
+    shared = {name: _alike(value, tolerance[name]) if name in tolerance else value for name, value in values.items()}
+    if "delay" in values:
+        step = 2.0 ** math.floor(math.log2(2 * period / math.pi * math.sqrt(_UNSEEN * max(noise, _NO_NOISE))))
+        shared["delay"] = np.round(values["delay"] / step) * step
+    return shared
 
 
 def _alike(values: np.ndarray, tolerance: float) -> np.ndarray:
@@ -184,22 +193,27 @@ def _number(value: Any) -> float:
     return 0.0 if value is None else float(torch.as_tensor(value).reshape(-1)[0])
 
 
-def _of_stream(source: Source, values: dict[str, float], start: int, half: float) -> dict[str, float]:
-    """The values of a window that begins at `start`, as the stream has them; phases stay those of the window's middle, `half`
+def _of_stream(source: Source, values: dict[str, np.ndarray], starts: np.ndarray, half: float) -> dict[str, np.ndarray]:
+    """The values [n] of windows that begin at `starts`, as the stream has them; phases stay those of the windows' middle, `half`
     samples on. A phase may depend on how many symbols were sent since: the source knows."""
     out = dict(values)
     if "delay" in values and source.whole_delay:
-        out["delay"] = values["delay"] + start
+        out["delay"] = values["delay"] + starts
     elif "delay" in values:
-        offset = values.get("carrier_offset", _number(source.state.carrier_offset))
+        offset = values.get("carrier_offset", np.float64(_number(source.state.carrier_offset)))
         known = {name: value for name, value in values.items() if name != "gain"}
         if "phase" in values:
             known["phase"] = values["phase"] - 2 * math.pi * offset * half
-        state = source.with_state(**known).at(-float(start)).state
-        out["delay"] = _number(state.delay)
+        state = source.with_state(**{name: torch.from_numpy(value) for name, value in known.items()}).at(
+            torch.from_numpy(-starts.astype(np.float64))).state
+        out["delay"] = _all(state.delay, len(starts))
         if "phase" in values:
-            out["phase"] = _number(state.phase) + 2 * math.pi * offset * (start + half)
+            out["phase"] = _all(state.phase, len(starts)) + 2 * math.pi * offset * (starts + half)
     return out
+
+
+def _all(value: Any, n: int) -> np.ndarray:
+    return torch.as_tensor(value).double().reshape(-1).expand(n).numpy()
 
 
 def reported(predicted: Predicted, before: dict[str, Any], pair: bool, kappa: Tensor) -> dict[str, Tensor]:
