@@ -144,6 +144,8 @@ def finite(out: Any) -> Separation:
     tensors or of numpy arrays."""
     arrays = [torch.as_tensor(v) for v in (out.soi, out.interference, out.symbols, out.llrs)]
     quality = torch.as_tensor(out.quality)
+    if all(bool(torch.isfinite(v.sum())) for v in (*arrays, *[quality][:arrays[2].shape[1]])):      # the usual case, fast
+        return out
     sound = torch.stack([torch.isfinite(v).flatten(1).all(1) for v in arrays]).all(0)
     if arrays[2].shape[1]:                  # without symbols quality is NaN
         sound = sound & torch.isfinite(quality)
@@ -235,12 +237,12 @@ def variance_scale(alphabet: Constellation, symbols: Tensor, var: Tensor, dims: 
     alphabet (none is decided: log Σ_a exp(-|z - a|²/(c·var)) - log c·var, summed over symbols) and c inverse gamma about 1: few
     symbols say little, and none nothing. dims: 1 where errors are real, var then of twice their power.
     """
-    distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
+    distance = _distance(alphabet, symbols, var)
     count = symbols.shape[1] * dims / 2 + BELIEVED
     place = torch.zeros(len(symbols), device=symbols.device)                # of the best so far, dB
     for steps in (_COARSE, _FINE):
         level = place + steps.to(place.device)[:, None]                     # [steps, batch]
-        score = torch.stack([torch.logsumexp(-distance / c[:, None, None], -1).sum(1) - count * c.log() - BELIEVED / c
+        score = torch.stack([_log_sum(distance, c[:, None]).sum(1) - count * c.log() - BELIEVED / c
                              for c in 10 ** (level / 10)])
         best = score.argmax(0).clamp(1, len(steps) - 2)
         place = level.gather(0, best[None])[0]
@@ -257,12 +259,28 @@ def local_scale(alphabet: Constellation, symbols: Tensor, var: Tensor) -> Tensor
         return _NEAR * torch.nn.functional.avg_pool1d(v[:, None], _NEAR, 1, _NEAR // 2)[:, 0]
 
     steps = 10 ** (_LOCAL.to(symbols.device) / 10)
-    distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
+    distance = _distance(alphabet, symbols, var)
     count = near(torch.ones_like(var)) + BELIEVED
-    score = torch.stack([near(torch.logsumexp(-distance / c, -1)) - count * c.log() - BELIEVED / c for c in steps])
+    score = near(torch.cat([_log_sum(distance, c) for c in steps])).unflatten(0, (len(steps), -1)) - (
+        count * steps.log()[:, None, None] + BELIEVED / steps[:, None, None])
     even = score[int((steps - 1).abs().argmin())]
     uneven = (score.amax(0) - even).amax(1, keepdim=True) > _UNEVEN
     return torch.where(uneven, steps[score.argmax(0)], 1.0)
+
+
+def _distance(alphabet: Constellation, symbols: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Of soft symbols, complex [batch, n], the squared distance from the nearest point over var [batch, n], and how much further
+    off each point is, [points, batch, n]."""
+    points = alphabet.points.to(symbols.device)[:, None, None]
+    distance = ((symbols.real - points.real).square() + (symbols.imag - points.imag).square()) / var
+    low = distance.amin(0)
+    return low, distance - low
+
+
+def _log_sum(distance: tuple[Tensor, Tensor], c: Tensor) -> Tensor:
+    """log Σ_a exp(-|z - a|²/(c·var)), [batch, n]; several times as fast as torch.logsumexp over a few points."""
+    low, further = distance
+    return (further / -c).exp_().sum(0).log_() - low / c
 
 
 def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetected_error_power: Tensor | None = None,

@@ -6,7 +6,7 @@ The derivatives are the separated waveforms themselves: j·w by phase, j·2πt·
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,16 +33,19 @@ def corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequen
     edge = min(2 * max(source.memory for source in sources), n // 8)
     inner = slice(edge, n - edge)
     names, columns = _derivatives(out, sources, tracks, inner)
-    jacobian = torch.view_as_real(torch.stack(columns, 2)).movedim(-1, 1).flatten(1, 2)       # [windows, 2·samples, unknowns]
-    rest = y.to(torch.complex128) - sum(torch.as_tensor(e.waveform) for e in out.sources)
-    rest = torch.view_as_real(rest[:, inner]).movedim(-1, 1).flatten(1, 2)
-    scale = jacobian.square().sum(1).sqrt().clamp_min(1e-30)
-    jacobian = jacobian / scale[:, None]
-    normal = jacobian.mT @ jacobian + 1e-9 * torch.eye(len(names), dtype=torch.float64)
-    step = torch.linalg.solve(normal, jacobian.mT @ rest[..., None])
-    left = (rest - (jacobian @ step)[..., 0]).square().mean(1)              # of a real part
+    level = y.abs().square().mean().sqrt().clamp_min(1e-30)         # single precision: a product of two waveforms is no smaller
+    rest = y[:, inner] - sum((torch.as_tensor(e.waveform)[:, inner] for e in out.sources), torch.zeros(()))
+    jacobian = torch.view_as_real(torch.stack([column / level for column in columns], 1)).flatten(2)    # [windows, unknowns, ·]
+    rest = torch.view_as_real(rest / level).flatten(1)
+    normal, along = (jacobian @ jacobian.mT).double(), (jacobian @ rest[..., None]).double()
+    scale = normal.diagonal(dim1=1, dim2=2).sqrt().clamp_min(1e-30)
+    normal = normal / (scale[:, None] * scale[..., None]) + 1e-9 * torch.eye(len(names), dtype=torch.float64)
+    along = along / scale[..., None]
+    step = torch.linalg.solve(normal, along)
+    left = rest.double().square().sum(1) - (2 * along - normal @ step).mul(step).sum((1, 2))
+    left = left.clamp_min(0) / rest.shape[1] * level.double().square()      # of a real part
     step, spread = step[..., 0] / scale, torch.linalg.inv(normal).diagonal(dim1=1, dim2=2) / scale.square()
-    deviation = (left[:, None] * spread).sqrt()
+    deviation = (left[:, None] / level.double().square() * spread).sqrt()
     states = []
     for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
         values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(y)).clone()
@@ -60,18 +63,20 @@ def corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequen
 
 def _derivatives(out: Separation, sources: Sequence[Any], tracks: Sequence[Track], inner: slice
                  ) -> tuple[list[tuple[int, str]], list[Tensor]]:
-    """([(number of a source, field)], the derivative of the mixture by it, complex128 [windows, samples of `inner`])."""
+    """([(number of a source, field)], the derivative of the mixture by it, complex64 [windows, samples of `inner`])."""
     names, columns = [], []
     for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
-        wave = torch.as_tensor(estimate.waveform).to(torch.complex128)
-        n = wave.shape[1]
-        slope = torch.fft.ifft(2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64) * torch.fft.fft(wave))
-        gain = torch.as_tensor(estimate.state.gain).double().reshape(-1, 1).clamp_min(1e-30)
-        ramp = 2 * math.pi * (torch.arange(n) - (n - 1) / 2)
-        made = {"phase": 1j * wave, "carrier_offset": 1j * ramp * wave, "delay": -slope, "gain": wave / gain}
+        wave = torch.as_tensor(estimate.waveform)
+        n, own = wave.shape[1], wave[:, inner]
+        gain = torch.as_tensor(estimate.state.gain).float().reshape(-1, 1).clamp_min(1e-30)
+        ramp = (2 * math.pi * (torch.arange(n) - (n - 1) / 2))[inner]
+        frequency = torch.fft.fftfreq(n)
+        made: dict[str, Callable[[], Tensor]] = {
+            "phase": lambda: 1j * own, "carrier_offset": lambda: 1j * ramp * own, "gain": lambda: own / gain,
+            "delay": lambda: torch.fft.ifft(-2j * math.pi * frequency * torch.fft.fft(wave))[:, inner]}
         for name in track.fields:
             if name == "delay" and sources[k].whole_delay:
                 continue                                    # windows are not shifted
             names.append((k, name))
-            columns.append(made[name][:, inner])
+            columns.append(made[name]())
     return names, columns

@@ -80,6 +80,7 @@ class Tracker:
         self._angle = 0.0
         self.last: Any = None                                   # the last window that was believed, a _Seen
         self._past: deque[_Seen] = deque(maxlen=_KEPT)          # all of them
+        self._period: float | None = None                       # symbol period over samples_per_symbol, less one, of late
         self._lately: list[_Seen] = []  # windows good enough to be believed, also those that agreed with none: they may be right
 
     def follow(self, out: Any, starts: list[int] | np.ndarray, again: Callable[..., Any] | None = None) -> Separation:
@@ -88,6 +89,7 @@ class Tracker:
         windows once more, with `known` of the SOI (name -> float64 [rows], referring to the stream's first sample); None: as they
         are. Windows for which nothing was estimated had the SOI as predicted()."""
         starts, out = np.asarray(starts, np.int64), self._sound(out)
+        self._period = self._slope()
         seen = self._seen(out, starts)
         reported = bool(out.estimated.keys() & _TELLING)
         if reported and again and (self.soi.timing is None or self.soi.carrier_offset is None):
@@ -159,7 +161,7 @@ class Tracker:
     def clock_offset(self) -> float | None:
         """How much faster the symbols come than the prior says, ppm, over the latest windows (at most 128); None before eight
         have reported."""
-        stretch = self._stretch()
+        stretch = self._slope()
         return None if stretch is None else -1e6 * stretch
 
     def predicted(self) -> Any:
@@ -187,6 +189,10 @@ class Tracker:
                      turned, shifted, np.asarray(out.quality, float), np.zeros(n))
 
     def _stretch(self) -> Any:
+        """As of the windows before those that are being aligned, where there were enough of them; else of all."""
+        return self._slope() if self._period is None else self._period
+
+    def _slope(self) -> Any:
         """Symbol period over samples_per_symbol, less one: the median of the slopes between all pairs of windows; or None."""
         if len(self._past) < _CLOCK:
             return None

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import native
 from .. import options as checks
 from ..separators import choose, separate
 from ..separators.api import found_together
 from ..separators.base import Separation
+from ..separators.joint_native import suits
 from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
@@ -77,6 +79,12 @@ class Task:
         """The short way, of a pair of which everything is known; None where there is none."""
         pair = not self.several and self.method == "joint" and not self.options and self.engine.device.type == "cpu"
         return Direct.of(self.soi, self.interference, self.kappa, self.noise_var) if pair else None
+
+    @property
+    def native(self) -> bool:
+        """Whether the native detector separates a pair, once everything is known of it."""
+        pair = not self.several and self.method == "joint" and not self.options and self.engine.device.type == "cpu"
+        return pair and native.built() and suits(self.soi, self.interference)
 
     def symbols(self, window: int) -> int:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""
