@@ -24,6 +24,7 @@ BELIEVED = 2.0         # symbols' worth of trust in the model's own
 # dB: factors tried on the variance near a symbol; symbols that are near, an odd number; the log likelihood ratio from which
 # errors are uneven: chance brings even ones there in one window of a hundred
 _LOCAL, _NEAR, _UNEVEN = torch.arange(-9.0, 12.1, 1.5), 33, 7.0
+_CERTAIN = 17.0 * 40.0   # variances by which a point is further off than another so that float32 does not hold both, scaled by 40
 _LOST = 4.0             # symbols' error power for each wrong bit in symbols drawn anew: twice theirs, and half of the bits wrong
 Chosen = TypeVar("Chosen")
 NOTHING = -60.0         # dB of quality of symbols that say nothing
@@ -268,19 +269,22 @@ def local_scale(alphabet: Constellation, symbols: Tensor, var: Tensor) -> Tensor
     return torch.where(uneven, steps[score.argmax(0)], 1.0)
 
 
-def _distance(alphabet: Constellation, symbols: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    """Of soft symbols, complex [batch, n], the squared distance from the nearest point over var [batch, n], and how much further
-    off each point is, [points, batch, n]."""
+def _distance(alphabet: Constellation, symbols: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of soft symbols, complex [batch, n], the squared distance from the nearest point over var [batch, n]; the places in
+    windows, int64 [m], at which a second point may be meant; and how much further off each point is there [points, batch, m]."""
     points = alphabet.points.to(symbols.device)[:, None, None]
     distance = ((symbols.real - points.real).square() + (symbols.imag - points.imag).square()) / var
-    low = distance.amin(0)
-    return low, distance - low
+    low, second = distance.topk(min(2, len(points)), 0, largest=False, sorted=True)[0][[0, -1]]
+    open_places = torch.nonzero(((second - low) < _CERTAIN).any(0))[:, 0]
+    return low, open_places, distance[..., open_places] - low[..., open_places]
 
 
-def _log_sum(distance: tuple[Tensor, Tensor], c: Tensor) -> Tensor:
-    """log Σ_a exp(-|z - a|²/(c·var)), [batch, n]; several times as fast as torch.logsumexp over a few points."""
-    low, further = distance
-    return (further / -c).exp_().sum(0).log_() - low / c
+def _log_sum(distance: tuple[Tensor, Tensor, Tensor], c: Tensor) -> Tensor:
+    """log Σ_a exp(-|z - a|²/(c·var)), [batch, n], for c up to 40."""
+    low, places, further = distance
+    out = low / -c
+    out[:, places] += (further / -c).exp_().sum(0).log_()
+    return out
 
 
 def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetected_error_power: Tensor | None = None,

@@ -352,7 +352,7 @@ class Engine:
         if windows.shape[1] < job.task.longest:         # its SOI was as the tracker had it: what is found is the interference's
             names = {key: f"interference_{key}" for key in NUISANCES}
             part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
-        return job.task.tracker.follow(part, job.start, again if searched else None)
+        return job.task.tracker.follow(part, job.start, again if searched else None, not searched)
 
 
 def _filled(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
