@@ -3,9 +3,9 @@
 
 To search sources in each window anew costs ten to a hundred times what it costs to separate them once they are known, and one
 window in twenty or so is found wrongly. So the first windows are searched; then each source's nuisances are predicted
-(lock_prediction.py), the next windows are separated as if all were known, and what they leave says how far the prediction was off: one
-Gauss-Newton step for all sources at once (lock_correction.py). Half as many windows are predicted at
-once as there are windows to predict them from.
+(lock_prediction.py), the next windows are separated as if all were known, and what they leave says how far the prediction was
+off: one Gauss-Newton step for all sources at once (lock_correction.py). Half as many windows are predicted at once as there are
+windows to predict them from.
 
 A window is astray whose residual is much stronger than that of the windows before, or whose symbols are much worse: a gap, a
 slip, a source that vanished. It is searched, as without a lock. Where many windows are astray, the lock is lost.

@@ -6,7 +6,7 @@ The derivatives are the separated waveforms themselves: j·w by phase, j·2πt·
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,16 +67,20 @@ def _derivatives(out: Separation, sources: Sequence[Any], tracks: Sequence[Track
     names, columns = [], []
     for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
         wave = torch.as_tensor(estimate.waveform)
-        n, own = wave.shape[1], wave[:, inner]
-        gain = torch.as_tensor(estimate.state.gain).float().reshape(-1, 1).clamp_min(1e-30)
-        ramp = (2 * math.pi * (torch.arange(n) - (n - 1) / 2))[inner]
-        frequency = torch.fft.fftfreq(n)
-        made: dict[str, Callable[[], Tensor]] = {
-            "phase": lambda: 1j * own, "carrier_offset": lambda: 1j * ramp * own, "gain": lambda: own / gain,
-            "delay": lambda: torch.fft.ifft(-2j * math.pi * frequency * torch.fft.fft(wave))[:, inner]}
+        gain = torch.as_tensor(estimate.state.gain).float().reshape(-1, 1)
         for name in track.fields:
             if name == "delay" and sources[k].whole_delay:
                 continue                                    # windows are not shifted
             names.append((k, name))
-            columns.append(made[name]())
+            columns.append(_derivative(name, wave, gain, inner))
     return names, columns
+
+
+def _derivative(name: str, wave: Tensor, gain: Tensor, inner: slice) -> Tensor:
+    n = wave.shape[1]
+    if name == "delay":
+        return torch.fft.ifft(-2j * math.pi * torch.fft.fftfreq(n) * torch.fft.fft(wave))[:, inner]
+    if name == "gain":
+        return wave[:, inner] / gain.clamp_min(1e-30)
+    turned = 1j * wave[:, inner]
+    return turned if name == "phase" else turned * (2 * math.pi * (torch.arange(n) - (n - 1) / 2))[inner]
