@@ -21,6 +21,7 @@ MOST_THREADS = 256
 MOST_WINDOWS = 2**16        # that wait, or are solved together
 LEAST_DB = -200.0           # of a power ratio: what float32 holds of one beside the other
 MOST_AMPLITUDE = 1e38       # what float32 holds
+_REAL = np.typecodes["Float"] + np.typecodes["AllInteger"]      # of dtypes: numbers, no truth values and no times
 STRONGEST = 1e9             # a sample over the median of its row's that are not 0: 180 dB; converters of 24 bits have 144 dB
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")       # torch keeps an index in eight bits
 
@@ -58,7 +59,7 @@ def level(name: str, value: Any) -> Any:
     if value is None:
         return None
     array = _array(value)
-    sound = array is not None and array.ndim <= 1 and array.dtype.kind in "fiu" and bool(
+    sound = array is not None and array.ndim <= 1 and array.dtype.char in _REAL and bool(
         (np.isfinite(array) & (array >= 0) & (array <= MOST_AMPLITUDE)).all())
     if not sound:
         raise ParameterError(f"{name}: {shown(value)} must be a number, 0 or more, or one for each window")
@@ -109,7 +110,7 @@ def known(name: str, key: str, keys: Iterable[str]) -> None:
 def samples(name: str, value: Any, dimensions: tuple[int, ...] = (1,)) -> npt.NDArray[np.complex64]:
     """Samples as complex64, contiguous, of so many dimensions: [samples], or [windows, samples]. One or more."""
     array = _array(value)
-    if array is None or array.dtype.kind not in "cfiu":
+    if array is None or array.dtype.char not in _REAL + np.typecodes["Complex"]:
         raise ParameterError(f"{name}: must be an array of complex numbers, not {_kind(value, array)}")
     if array.ndim not in dimensions:
         forms = " or ".join(("[samples]", "[windows, samples]")[d - 1] for d in dimensions)

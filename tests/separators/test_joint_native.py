@@ -124,6 +124,28 @@ def test_no_window_depends_on_its_batch():
     assert torch.equal(together.llrs[2] > 0, alone.llrs[0] > 0)
 
 
+def test_windows_that_hardly_differ_share_tables(monkeypatch):
+    """Levels 0.3 % apart and carriers that drift by 2e-6 cycles per sample from window to window: one call of the detector, and
+    all that is decided and left over is as with each window's own values."""
+    m, more = of("carrier offsets", 4), 2e-6 * torch.arange(4, dtype=torch.float64)
+    y = m.y * torch.exp(2j * torch.pi * more[:, None] * torch.arange(m.y.shape[1])).to(torch.complex64)
+    soi, ofdm = (replace(source, carrier_offset=source.carrier_offset + more) for source in (m.soi, m.interference))
+    calls = []
+
+    def counted(y, *rest, **more):
+        calls.append(len(y))
+        return detect(y, *rest, **more)
+
+    monkeypatch.setattr("alpha_rgs.separators.joint_native.detect", counted)
+    kappa = m.kappa * torch.tensor([1.0, 1.001, 0.999, 1.0], dtype=torch.float64)
+    out = separate(y, soi, ofdm, "joint", kappa=kappa, noise_var=m.noise_var)
+    assert sum(calls) == 4 and len(calls) <= 2
+    inner = slice(16, -16)          # bits, and samples: none of a symbol that a window cuts
+    assert int((m.soi.signal.alphabet.slice(out.symbols) != m.bits)[:, inner].sum()) == 0
+    left = (y - out.soi - out.interference)[:, 160:-160].abs().square().mean(1)
+    assert bool((left < 1.1 * m.noise_var).all()) and torch.allclose(out.kappa.double(), kappa)
+
+
 def test_the_level_of_a_recording_changes_nothing():
     m = of("noise")
     out = detected(m)

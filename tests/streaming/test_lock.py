@@ -9,8 +9,8 @@ from alpha_rgs.sources import from_dict
 from alpha_rgs.sources.mixtures import alone
 from alpha_rgs.streaming import separate_stream
 from alpha_rgs.streaming.lock import Lock, lockable
+from alpha_rgs.streaming.lock_prediction import Noted, Track
 from alpha_rgs.streaming.task import Task
-from alpha_rgs.streaming.tracks import Noted, Track
 
 HOP, WINDOWS = 2048, 20
 SAMPLES = HOP * WINDOWS + 512
@@ -133,6 +133,22 @@ def _track(values, deviation, fields=("delay", "phase", "carrier_offset", "gain"
         own = values(at)
         track.note(Noted(at, {name: own[name] for name in fields}, dict.fromkeys(fields, deviation)))
     return track
+
+
+def test_windows_are_noted_together_as_one_by_one():
+    """Whatever turn and period each of them was found in."""
+    def window(k):
+        return Noted(2048.0 * k, {"delay": 3.0 + 0.02 * k + 16 * (k % 3), "phase": 0.4 * k + np.pi / 2 * (k % 4)},
+                     {"delay": 1e-3, "phase": 1e-3})
+
+    fields, at = ("delay", "phase"), np.array([2048.0 * 30])
+    single, together = Track(16.0, 4, fields), Track(16.0, 4, fields)
+    for k in range(24):
+        single.note(window(k))
+    for begin in range(0, 24, 12):
+        together.note(*(window(k) for k in range(begin, begin + 12)))
+    for name in fields:
+        assert together.at(at)[name][0] == pytest.approx(single.at(at)[name][0], abs=1e-6)
 
 
 def test_phases_in_another_turn_and_delays_in_another_period_go_on():

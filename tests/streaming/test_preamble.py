@@ -12,7 +12,7 @@ from alpha_rgs.io import recordings
 from alpha_rgs.sources import from_dict
 from alpha_rgs.sources.mixtures import noise, paper_priors
 from alpha_rgs.streaming import report as describe
-from alpha_rgs.streaming.tracker import Tracker
+from alpha_rgs.streaming.symbol_tracker import Tracker
 from commands import works
 
 OFDM = paper_priors()[1]

@@ -9,7 +9,7 @@ from alpha_rgs import separate_stream
 from alpha_rgs.separators import Separation
 from alpha_rgs.sources import from_dict, mixtures
 from alpha_rgs.streaming import task
-from alpha_rgs.streaming.tracker import Tracker
+from alpha_rgs.streaming.symbol_tracker import Tracker
 
 UNKNOWN = from_dict({"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.35, "span": 8})
 WIFI = from_dict({"kind": "ofdm", "preset": "802.11"})

@@ -17,22 +17,21 @@ Array = np.ndarray[Any, Any]
 CONTEXT = 3             # frames on each side of what is kept of a stretch: more change no decision
 _HOP = 32               # frames that are kept of a stretch, about: memory of its statistics stays in a core's own cache
 _GRID = 32              # see signals/framing.py
-_ENDLESS = 2 ** 30      # symbols
+_ENDLESS = 2 ** 30      # symbols there are, before and after: streams have no end
 _MOST_REPEAT = 256      # frames
 
 
 @dataclass(frozen=True)
 class Windows:
     """Windows of so many samples that lie one behind the other in one array. period: samples of a frame; sps: samples per symbol;
-    half: of the pulse's length; count: symbols that reach a frame; symbols: how many there are, from number 0 on, None without
-    end. offset, timing: of each window's first whole frame, int, and symbol 0, samples from its first."""
+    half: of the pulse's length; count: symbols that reach a frame. offset, timing: of each window's first whole frame, int, and
+    symbol 0, samples from its first."""
 
     samples: int
     period: int
     sps: float
     half: float
     count: int
-    symbols: int | None
     offset: tuple[int, ...]
     timing: tuple[float, ...]
 
@@ -65,12 +64,13 @@ class Plan:
     low: Array
     high: Array
 
-    def job(self, phase: Array, frequency: float, symbol_phase: Array, symbol_step: float) -> dict[str, Any]:
-        """What is fixed, and the carriers' angles. phase, symbol_phase: rad [batch], of the frames' carrier at a window's first
-        sample, and of symbol 0 relative to it; frequency: cycles per sample; symbol_step: rad."""
+    def job(self, phase: Array, frequency: Array, symbol_phase: Array, symbol_step: Array) -> dict[str, Any]:
+        """What is fixed, and the carriers' angles, all [batch]. phase, symbol_phase: rad, of the frames' carrier at a window's
+        first sample, and of symbol 0 relative to it; frequency: cycles per sample; symbol_step: rad from symbol to symbol."""
+        frequency, step = frequency[self.window], symbol_step[self.window]
         angle = phase[self.window] + 2 * np.pi * (frequency * self.begin % 1)
-        own = symbol_phase[self.window] + symbol_step * self.first
-        return self.fixed | {"angles": np.stack([angle, own], 1).astype(np.float64)}
+        own = symbol_phase[self.window] + step * self.first
+        return self.fixed | {"angles": np.stack([angle, own, frequency, step], 1).astype(np.float64)}
 
 
 @lru_cache(maxsize=1024)        # a stream's jobs differ in windows, and in where frames begin
@@ -146,11 +146,9 @@ def _classes(windows: Windows, stretches: Stretches) -> tuple[Array, Array, Arra
 
 def _places(windows: Windows, stretches: Stretches, first: Array) -> tuple[Array, Array]:
     """(a row for each stretch, as model.h's Stretch begins; how many symbols are centred in each window)."""
-    timing, last = np.array(windows.timing)[stretches.window], windows.symbols
+    timing = np.array(windows.timing)[stretches.window]
     low, high = (np.ceil((edge - timing) / windows.sps - 1e-9).astype(np.int64) for edge in (stretches.low, stretches.high))
-    begin, end = (-_ENDLESS, _ENDLESS) if last is None else (0, last)
-    low, high = (v.clip(begin, end) for v in (low, high))
     own = stretches.window * windows.samples
     rows = [own + stretches.begin, own, own + windows.samples, own + stretches.low, own + stretches.high,
-            np.cumsum(high - low) - (high - low), low - first, high - first, begin - first, end - first]
+            np.cumsum(high - low) - (high - low), low - first, high - first, -_ENDLESS - first, _ENDLESS - first]
     return np.stack(rows, 1).astype(np.int64), np.bincount(stretches.window, high - low).astype(int)

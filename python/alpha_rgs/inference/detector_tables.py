@@ -2,8 +2,8 @@
 """What the native detector (native/src) is told of a linear modulation under OFDM: filters and products of a frame.
 
 All in units of the linear modulation's gain. H are the pulses in a frame, A the carriers times the interference's amplitude.
- Most carriers are decided by one linear filter, in which all else is Gaussian; A of those left, the *near* ones, and H are
-what expectation propagation works on.
+Most carriers are decided by one linear filter, in which all else is Gaussian; A of those left, the *near* ones, and H are what
+expectation propagation works on.
 """
 from __future__ import annotations
 
@@ -110,7 +110,6 @@ class DetectorTables:
             "bin": self.bins[np.r_[near, clean]].astype(np.int32), "wave": _single(self.waves[np.r_[near, clean]]),
             "gram": _single(open_carriers.conj().T @ open_carriers / noise),
             "frequency": self.frequency, "turn": _single(own_turn),
-            "symbol_step": 2 * math.pi * self.delta * float(self.signal.samples_per_symbol),
             "search_order": int(levels.ratio ** 2 * self.period <= 2 * len(self.bins) * float(self.signal.samples_per_symbol)),
             "threshold": self._thresholds(), "classes": [self._class(centre) for centre in centres],
         }

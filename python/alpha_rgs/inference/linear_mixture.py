@@ -179,7 +179,7 @@ class LinearMixture:
         d, c, S = self.local_slots, self.chain_slots, self.segments
         weight = 1 / noise[:, None, None, None]
         rest = self.y - self.left_out if self.known is None else self.y - self.known - self.left_out
-        stat = self.parts.mT @ self._segmented(rest) * weight
+        stat = (self._segmented(rest).mT @ self.parts).mT * weight         # in this order it reads memory along its rows
         gram = self.gram * weight
         site, shift = (v[:, :S * d].unflatten(1, (S, d)) for v in (self.sites.precision, self.sites.shift))
         chain_site, chain_shift = (v[:, S * d:].unflatten(1, (S, c)) for v in (self.sites.precision, self.sites.shift))

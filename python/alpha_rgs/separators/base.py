@@ -26,6 +26,7 @@ BELIEVED = 2.0         # symbols' worth of trust in the model's own
 # dB: factors tried on the variance near a symbol; symbols that are near, an odd number; the log likelihood ratio from which
 # errors are uneven: chance brings even ones there in one window of a hundred
 _LOCAL, _NEAR, _UNEVEN = torch.arange(-9.0, 12.1, 1.5), 33, 7.0
+_CERTAIN = 17.0 * 40.0   # variances by which a point is further off than another so that float32 does not hold both, scaled by 40
 _LOST = 4.0             # symbols' error power for each wrong bit in symbols drawn anew: twice theirs, and half of the bits wrong
 Chosen = TypeVar("Chosen")
 Out = TypeVar("Out", "Separation", "Estimate")
@@ -147,6 +148,8 @@ def finite(out: Any) -> Separation:
     tensors or of numpy arrays."""
     arrays = [torch.as_tensor(v) for v in (out.soi, out.interference, out.symbols, out.llrs)]
     quality = torch.as_tensor(out.quality)
+    if all(bool(torch.isfinite(v.sum())) for v in (*arrays, *[quality][:arrays[2].shape[1]])):      # the usual case, fast
+        return out
     sound = torch.stack([torch.isfinite(v).flatten(1).all(1) for v in arrays]).all(0)
     if arrays[2].shape[1]:                  # without symbols quality is NaN
         sound = sound & torch.isfinite(quality)
@@ -238,12 +241,12 @@ def variance_scale(alphabet: Constellation, symbols: Tensor, var: Tensor, dims: 
     alphabet (none is decided: log Σ_a exp(-|z - a|²/(c·var)) - log c·var, summed over symbols) and c inverse gamma about 1: few
     symbols say little, and none nothing. dims: 1 where errors are real, var then of twice their power.
     """
-    distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
+    distance = _distance(alphabet, symbols, var)
     count = symbols.shape[1] * dims / 2 + BELIEVED
     place = torch.zeros(len(symbols), device=symbols.device)                # of the best so far, dB
     for steps in (_COARSE, _FINE):
         level = place + steps.to(place.device)[:, None]                     # [steps, batch]
-        score = torch.stack([torch.logsumexp(-distance / c[:, None, None], -1).sum(1) - count * c.log() - BELIEVED / c
+        score = torch.stack([_log_sum(distance, c[:, None]).sum(1) - count * c.log() - BELIEVED / c
                              for c in 10 ** (level / 10)])
         best = score.argmax(0).clamp(1, len(steps) - 2)
         place = level.gather(0, best[None])[0]
@@ -260,12 +263,31 @@ def local_scale(alphabet: Constellation, symbols: Tensor, var: Tensor) -> Tensor
         return _NEAR * torch.nn.functional.avg_pool1d(v[:, None], _NEAR, 1, _NEAR // 2)[:, 0]
 
     steps = 10 ** (_LOCAL.to(symbols.device) / 10)
-    distance = (symbols[..., None] - alphabet.points.to(symbols.device)).abs().square() / var[..., None]
+    distance = _distance(alphabet, symbols, var)
     count = near(torch.ones_like(var)) + BELIEVED
-    score = torch.stack([near(torch.logsumexp(-distance / c, -1)) - count * c.log() - BELIEVED / c for c in steps])
+    score = near(torch.cat([_log_sum(distance, c) for c in steps])).unflatten(0, (len(steps), -1)) - (
+        count * steps.log()[:, None, None] + BELIEVED / steps[:, None, None])
     even = score[int((steps - 1).abs().argmin())]
     uneven = (score.amax(0) - even).amax(1, keepdim=True) > _UNEVEN
     return torch.where(uneven, steps[score.argmax(0)], 1.0)
+
+
+def _distance(alphabet: Constellation, symbols: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of soft symbols, complex [batch, n], the squared distance from the nearest point over var [batch, n]; the places in
+    windows, int64 [m], at which a second point may be meant; and how much further off each point is there [points, batch, m]."""
+    points = alphabet.points.to(symbols.device)[:, None, None]
+    distance = ((symbols.real - points.real).square() + (symbols.imag - points.imag).square()) / var
+    low, second = distance.topk(min(2, len(points)), 0, largest=False, sorted=True)[0][[0, -1]]
+    open_places = torch.nonzero(((second - low) < _CERTAIN).any(0))[:, 0]
+    return low, open_places, distance[..., open_places] - low[..., open_places]
+
+
+def _log_sum(distance: tuple[Tensor, Tensor, Tensor], c: Tensor) -> Tensor:
+    """log Σ_a exp(-|z - a|²/(c·var)), [batch, n], for c up to 40."""
+    low, places, further = distance
+    out = low / -c
+    out[:, places] += (further / -c).exp_().sum(0).log_()
+    return out
 
 
 def soft_output(prior: LinearModulation, symbols: Tensor, var: Tensor, undetected_error_power: Tensor | None = None,

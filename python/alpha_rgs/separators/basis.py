@@ -134,6 +134,6 @@ def _checked(settings: Options) -> np.ndarray:
     if not settings.step >= 0:
         raise ParameterError(f"basis: step {settings.step} must not be negative")
     levels = np.arange(49, 0, -1) if settings.levels is None else np.asarray(list(settings.levels))
-    if len(levels) == 0 or levels.dtype.kind not in "iu" or levels.min() < 0 or levels.max() > 49:
+    if len(levels) == 0 or levels.dtype.char not in np.typecodes["AllInteger"] or levels.min() < 0 or levels.max() > 49:
         raise ParameterError(f"basis: levels {levels.tolist()} must be whole numbers between 0 and 49, at least one")
     return levels

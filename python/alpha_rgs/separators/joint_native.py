@@ -3,8 +3,7 @@
 
 In single precision, stretches of the mixture side by side in the lanes of vectors: clean carriers are decided by one filter and
 subtracted, some passes of expectation propagation decide the rest, and frames in which too much energy is left are searched
-(native/src). In frames that a window cuts, expectation propagation decides
-all carriers.
+(native/src). In frames that a window cuts, expectation propagation decides all carriers.
 """
 from __future__ import annotations
 
@@ -36,6 +35,9 @@ _UNMENDED = 1.25        # times the energy beyond which a frame is searched: wha
 # of a QPSK symbol's power, noise up to which as many bits are wrong as with torch: Es/N0 of 22 dB, at SIR of 0 to -18 dB. In more
 # noise there are more, from twice as many at 20 dB to ten times at 12: two passes are too few, and searches find what fits noise
 _NOISIEST = 10 ** -2.2
+_UNSEEN = 0.01          # of the noise: what windows that share tables may leave more than with their own
+_FITS = 0.1             # of the noise floor: what counts as noise where there is none, as detector_tables.py's
+_NOISE_STEP = 0.02      # relative, of noise variances that share tables: a fifth of what one frame's energy scatters by
 _LONGEST = 640          # samples of a frame: tables grow with their square
 _MOST_NEAR = 64         # carriers that are not decided by a filter
 _LANES = {"avx512": 16, "avx2": 8}    # of a vector; else 4
@@ -72,33 +74,52 @@ def quiet(soi: LinearModulation, noise: float) -> bool:
 def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor,
                  noise_var: Tensor) -> tuple[Separation, Tensor] | None:
     """(what `joint` returns, rows of windows that fit badly, int64 [n]) of windows y, complex64 [batch, samples], with all
-    nuisances known; None where the native detector
-    cannot: it is not there, y is not on the CPU, or the sources have another structure. Windows that differ in gain, kappa,
-    noise_var or carrier offsets are detected one kind after the other, each with tables of its own. Raises ParameterError where
-    windows hold different numbers of symbols."""
+    nuisances known; None where the native detector cannot: it is not there, y is not on the CPU, or the sources have another
+    structure. Windows share tables where nobody could tell theirs apart (_rounded); others are detected one kind after the
+    other. Raises ParameterError where windows hold different numbers of symbols."""
     if y.device.type != "cpu" or native.instructions() is None or not suits(soi, interference) \
             or y.shape[1] < interference.frame_period:
         return None
     count = soi.centred_symbols(y.shape[1])[1]
-    levels = torch.stack([column(v, torch.empty(0))[:, 0].expand(len(y)) for v in (
-        kappa, noise_var, soi.gain, soi.carrier_offset, interference.carrier_offset)], 1)
-    kinds, which = torch.unique(levels, dim=0, return_inverse=True)
-    pairs = [Pair.of(soi, interference, *kind) for kind in kinds.tolist()]
+    nuisances = [np.broadcast_to(column(v, torch.empty(0)).numpy()[:, 0], len(y)).astype(float) for v in (
+        soi.timing, soi.phase, interference.frame_offset, interference.phase, kappa, noise_var, soi.gain, soi.carrier_offset,
+        interference.carrier_offset)]
+    ratio, sent, gain, own, frequency = nuisances[4] / nuisances[6], nuisances[5] / nuisances[6] ** 2, *nuisances[6:]
+    kinds, which = np.unique(_rounded(ratio, sent, own - frequency, frequency, soi, interference), axis=0, return_inverse=True)
+    pairs = [Pair.of(soi, interference, level, noise, 1.0, delta + offset, offset) for level, noise, delta, offset in
+             kinds.tolist()]
     if any(pair is None for pair in pairs):
         return None
-    nuisances = [np.broadcast_to(column(v, torch.empty(0)).numpy()[:, 0], len(y)) for v in (
-        soi.timing, soi.phase, interference.frame_offset, interference.phase)]
     parts = []
     for kind, pair in enumerate(pairs):
-        rows = torch.nonzero(which == kind)[:, 0].numpy()
+        rows = np.flatnonzero(which.ravel() == kind)
         assert pair is not None
-        parts.append((rows, detect(y.numpy()[rows], pair, [v[rows] for v in nuisances], count, threads_to_use())))
+        exact = Exact(gain[rows], frequency[rows], (own - frequency)[rows])
+        part = detect(y.numpy()[rows], pair, [v[rows] for v in nuisances[:4]], count, threads_to_use(), exact=exact)
+        part.interference[:] *= (ratio[rows, None] / pair.levels.ratio).astype(np.float32)
+        parts.append((rows, part))
     order = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable"))
     soft, var, s, b = (torch.from_numpy(np.concatenate(column))[order] for column in zip(*(
         (part.symbols, part.var, part.soi, part.interference) for _, part in parts)))
     out = soft_output(soi, soft, var, soi=s, interference=b, evaluations=0, kappa=kappa, noise_var=noise_var)
     doubtful = np.unique(np.concatenate([rows[part.doubtful[:, 0]] for rows, part in parts]))
     return spread_error_probability(out, soi, SPREAD, reach(soi, interference)), torch.from_numpy(doubtful)
+
+
+def _rounded(ratio: Array, sent: Array, delta: Array, frequency: Array, soi: LinearModulation, ofdm: Any) -> Array:
+    """The values [n] on grids so fine that what tables of rounded ones leave is _UNSEEN times the noise, or what counts as none:
+    [n, 4]. Amplitude and noise are in units of the linear modulation's gain; a frame and a pulse are so short that carrier
+    offsets turn little within them."""
+    sent = np.where(sent > 0, np.exp(np.round(np.log(np.maximum(sent, 1e-30)) / _NOISE_STEP) * _NOISE_STEP), 0.0)
+    error = np.sqrt(_UNSEEN * np.maximum(sent, _FITS * _NOISE_FLOOR))
+    steps = 2 * error, error / (np.pi * soi.signal.half_length), error / (np.pi * ofdm.frame_period * np.maximum(ratio, 1e-9))
+
+    def on_grid(values: Array, step: Array) -> Array:
+        step = 2.0 ** np.floor(np.log2(step))
+        return np.asarray(np.round(values / step) * step)
+
+    level = np.maximum(on_grid(ratio, steps[0]), np.minimum(ratio, steps[0] / 4))       # never 0 where there is some
+    return np.stack([level, sent, on_grid(delta, steps[1]), on_grid(frequency, steps[2])], 1)
 
 
 def reach(soi: LinearModulation, interference: Any) -> int:
@@ -124,13 +145,21 @@ def told(soi: LinearModulation, interference: Any, found: Detection, stretch: in
 
 
 @dataclass(frozen=True)
+class Exact:
+    """Of windows whose tables are about right: float64 [batch]. gain: of the linear modulation; frequency, delta: see Pair."""
+
+    gain: Array
+    frequency: Array
+    delta: Array
+
+
+@dataclass(frozen=True)
 class Pair:
     """A pair as the native detector takes it, but for what may differ between windows. levels: in units of gain; delta and
     frequency: carrier offset of the linear modulation relative to the frames, and of these, cycles per sample; count: symbols
     that reach a frame."""
 
     signal: Any
-    symbols: int | None
     matrix_key: Any
     gain: float
     levels: Levels
@@ -142,15 +171,15 @@ class Pair:
     def of(soi: LinearModulation, ofdm: Any, kappa: float, noise_var: float, gain: float, carrier_offset: float,
            frequency: float) -> Pair | None:
         """Of sources that `suits` names: amplitude of the interference, noise variance, gain and carrier offset of the linear
-        modulation, carrier offset of the frames. None where the native detector is not there or
-        cannot, or torch makes fewer errors."""
+        modulation, carrier offset of the frames. None where the native detector is not there or cannot, or torch makes fewer
+        errors."""
         chosen = native.instructions()
         if chosen is None or not kappa > 0 or not gain > 0 or ofdm.frame_period > _LONGEST:
             return None
         if not quiet(soi, noise_var / gain ** 2):
             return None
         levels = Levels(kappa / gain, max(noise_var / gain ** 2, _NOISE_FLOOR), noise_var / gain ** 2)
-        pair = Pair(soi.signal, soi.symbols, ofdm.matrix_key, gain, levels, carrier_offset - frequency, frequency, chosen)
+        pair = Pair(soi.signal, ofdm.matrix_key, gain, levels, carrier_offset - frequency, frequency, chosen)
         return pair if len(pair.tables.near) <= _MOST_NEAR else None
 
     @property
@@ -175,22 +204,25 @@ class Pair:
 
 
 def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threads: int,
-           context: tuple[bool, bool] = (False, False), limit: float = _UNMENDED) -> Detection:
+           context: tuple[bool, bool] = (False, False), limit: float = _UNMENDED, exact: Exact | None = None) -> Detection:
     """A Detection in windows y, complex64 [batch, samples], of a frame or more. nuisances: timing and phase of the linear
-    modulation, frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or
-    one more that are centred in it. context: whether the frames that a window's beginning or end cuts serve no
-    purpose of their own: nothing is concluded from them then. limit: times the energy beyond which a frame is searched, beyond
-    which a stretch is doubtful."""
+    modulation, frame offset and phase of the frames, [batch] each. symbols: how many every window gives, of as many or one more
+    that are centred in it. context: whether the frames that a window's beginning or end cuts serve no purpose of their own:
+    nothing is concluded from them then. limit: times the energy beyond which a frame is searched, beyond which a stretch is
+    doubtful. exact: of windows that differ from the pair in it; None where they are as the pair says."""
     sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
-    if pair.symbols is None:        # symbols have no numbers then
-        timing = timing % sps
-    todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count, pair.symbols,
+    timing = timing % sps           # symbols have no numbers
+    todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count,
                         tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist())), pair.lanes)
     total = todo.fixed["symbols"]
     soft, var = np.empty(total, np.complex64), np.empty(total, np.float32)
     waves, excess = (np.empty_like(y), np.empty_like(y)), np.empty(len(todo.window), np.float32)
-    job = todo.job(phase, pair.frequency, own - phase + 2 * np.pi * pair.delta * timing, 2 * np.pi * pair.delta * sps)
-    job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "gain": pair.gain, "soi": waves[0],
+    one = np.ones(len(y))
+    exact = exact or Exact(pair.gain * one, pair.frequency * one, pair.delta * one)
+    turn = 2 * np.pi * exact.delta
+    job = todo.job(phase, exact.frequency, own - phase + turn * timing, turn * sps)
+    job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "soi": waves[0],
+            "gain": exact.gain[todo.window].astype(np.float32),
             "interference": waves[1], "soft": soft, "variance": var, "excess": excess, "skip_head": context[0],
             "skip_tail": context[1]}
     counts = _detector(pair, todo.centres).run(job, threads)

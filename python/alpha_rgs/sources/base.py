@@ -160,6 +160,7 @@ class Source(ABC):
     keyed: bool = False                 # whether it is a continuous-phase modulation that has no linear model
     decided: bool = False               # whether its waveform is one of finitely many, or lines: it can be cancelled whole
     plain_frames: bool = False          # whether it is frames of independent carriers, of one alphabet, in white noise
+    whole_delay: ClassVar[bool] = False # whether its delay is a whole number of samples
     intermittent: bool = False          # whether it may come in bursts within a window, each with nuisances of its own
     least_period: ClassVar[float] = 1.0 # samples that its period (Role.PERIOD) takes at least
     carrier_reach: float = 0.02         # cycles per sample to each side, within which an unknown carrier offset is looked for

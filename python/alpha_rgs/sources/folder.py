@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,6 @@ HEADER, WEIGHTS = "prior.toml", "weights.safetensors"
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 _KEYS = {"format": (int,), "kind": (str,), "sample_rate": (int, float), "period": (int,), "lags": (int,), "sha256": (str,),
          "period_offset": (int,), "network": (dict,), "source": (dict,), "provenance": (dict,)}
-_NEEDED = {"gaussian": ("period", "lags", "sha256"), "diffusion": ("network", "sha256")}
 
 
 def refuse_pickle(path: pathlib.Path) -> None:
@@ -57,15 +58,14 @@ def load_folder(path: pathlib.Path) -> Source:
         raise ParameterError(f"{file}: format: {shown(number)} is newer than this version of alpha-rgs reads ({FORMAT}); "
                              "update it")
     kind = table.get("kind")
-    if not isinstance(kind, str) or kind not in _NEEDED:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ParameterError(f"{file}: kind: {shown(kind)} must be 'gaussian' or 'diffusion'")
     for key, value in table.items():
-        if key not in _KEYS or (kind == "gaussian" and key in ("network", "source")):
+        if key not in _KEYS or key in _KINDS[kind].unused:
             raise ParameterError(f"{file}: unknown key {shown(key)}; known keys: {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
             raise ParameterError(f"{file}: {key}: {shown(value)} is of the wrong type")
-    needed = _NEEDED[kind] + (("period", "lags") if kind == "diffusion" and "source" not in table else ())
-    for key in needed:
+    for key in _KINDS[kind].needed + (() if "source" in table else _KINDS[kind].without_source):
         if key not in table:
             raise ParameterError(f"{file}: {key} is missing")
     rate = table.get("sample_rate")
@@ -73,7 +73,7 @@ def load_folder(path: pathlib.Path) -> Source:
         raise ParameterError(f"{file}: sample_rate: {shown(rate)} must be a positive number of Hz")
     tensors = _weights(path, weights, table["sha256"])
     source = _source(file, table["source"]) if "source" in table else _covariance(file, weights, table, tensors)
-    return source if kind == "gaussian" else _learned(file, weights, table, tensors, source)
+    return _KINDS[kind].read(file, weights, table, tensors, source)
 
 
 def _source(file: pathlib.Path, table: dict[str, Any]) -> Source:
@@ -96,6 +96,10 @@ def _covariance(file: pathlib.Path, weights: pathlib.Path, table: dict[str, Any]
     except ParameterError as error:
         where = file if str(error).startswith("period_offset") else weights
         raise ParameterError(f"{where}: {error}") from None
+
+
+def _fitted(file: pathlib.Path, weights: pathlib.Path, table: Any, tensors: dict[str, Tensor], source: Source) -> Source:
+    return source
 
 
 def _learned(file: pathlib.Path, weights: pathlib.Path, table: Any, tensors: dict[str, Tensor], source: Source) -> Source:
@@ -127,6 +131,21 @@ def _learned(file: pathlib.Path, weights: pathlib.Path, table: Any, tensors: dic
     network.digest = table["sha256"][:16]
     network.eval().requires_grad_(False)
     return prior
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Of a folder. needed: keys; without_source: keys that are needed too where [source] says no structure; unused: keys that
+    mean nothing there; read(file, weights, table, tensors, source) -> the prior, from the source that file or covariance give."""
+
+    needed: tuple[str, ...]
+    without_source: tuple[str, ...]
+    unused: tuple[str, ...]
+    read: Callable[[pathlib.Path, pathlib.Path, Any, dict[str, Tensor], Source], Source]
+
+
+_KINDS = {"gaussian": _Kind(("period", "lags", "sha256"), (), ("network", "source"), _fitted),
+          "diffusion": _Kind(("network", "sha256"), ("period", "lags"), (), _learned)}
 
 
 def read_header(path: pathlib.Path) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class Ofdm(Source):
         "gain": number("amplitude as received; 1 is unit mean power"),
     }
     structure = Structure.FRAMES
+    whole_delay = True
     dc_free = True
     state_names = {"gain": "gain", "delay": "frame_offset", "phase": "phase", "carrier_offset": "carrier_offset",
                    "channel": "channel"}

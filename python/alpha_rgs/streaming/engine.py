@@ -24,7 +24,7 @@ from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
 from .interruption import Interrupted, Interruptible, shared_out
 from .lock import Lock, Predicted
-from .locked import Locked
+from .lock_job import Locked
 from .neighbours import mended
 from .task import Task
 
@@ -208,8 +208,8 @@ class Engine:
         return self._shared_out(task, partial(task.separate, windows, start, given), len(windows), finished)
 
     def _shared_out(self, task: Task, separate: Callable[[slice], Separation], count: int,
-                    finished: Callable[[int], None] | None = None) -> Separation:
-        """As _share_out; separate(rows): of some of so many windows."""
+                    finished: Callable[[int], None] | None = None, whole: bool = False) -> Separation:
+        """As _share_out; separate(rows): of some of so many windows. whole: whether it has threads of its own."""
         def solve(rows: slice) -> Separation:
             if all(job.task.given_up for job in self._solving):
                 raise Interrupted
@@ -219,7 +219,7 @@ class Engine:
             return out
 
         most = count // _FEWEST
-        parts = 1 if task.method in BRIEF else most if finished and task.slow else min(self._parts, most)
+        parts = 1 if whole or task.method in BRIEF else most if finished and task.slow else min(self._parts, most)
         edges = np.linspace(0, count, max(parts, 1) + 1).astype(int)
         pieces = list(map(slice, edges[:-1].tolist(), edges[1:].tolist()))
         if len(pieces) == 1:
@@ -286,7 +286,8 @@ class Engine:
             return self._mended(piece(rows), windows[rows], out)
 
         def predict(rows: np.ndarray, predicted: Predicted) -> Separation:
-            return self._shared_out(task, partial(task.separate_predicted, windows[rows], predicted), len(rows), task.finished)
+            separate = partial(task.separate_predicted, windows[rows], predicted)
+            return self._shared_out(task, separate, len(rows), task.finished, whole=task.native)
 
         def finish(rows: np.ndarray, out: Separation, searched: bool) -> Separation:
             sound = np.flatnonzero(~lost[rows])
@@ -351,7 +352,7 @@ class Engine:
         if windows.shape[1] < job.task.longest:         # its SOI was as the tracker had it: what is found is the interference's
             names = {key: f"interference_{key}" for key in NUISANCES}
             part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
-        return job.task.tracker.follow(part, job.start, again if searched else None)
+        return job.task.tracker.follow(part, job.start, again if searched else None, not searched)
 
 
 def _filled(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,9 +3,9 @@
 
 To search sources in each window anew costs ten to a hundred times what it costs to separate them once they are known, and one
 window in twenty or so is found wrongly. So the first windows are searched; then each source's nuisances are predicted
-(tracks.py), the next windows are separated as if all were known, and what they leave says how far the prediction was off: one
-Gauss-Newton step for all sources at once, with the waveforms themselves as derivatives. Half as many windows are predicted at
-once as there are windows to predict them from.
+(lock_prediction.py), the next windows are separated as if all were known, and what they leave says how far the prediction was
+off: one Gauss-Newton step for all sources at once (lock_correction.py). Half as many windows are predicted at once as there are
+windows to predict them from.
 
 A window is astray whose residual is much stronger than that of the windows before, or whose symbols are much worse: a gap, a
 slip, a source that vanished. It is searched, as without a lock. Where many windows are astray, the lock is lost.
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from ..separators.base import Separation
-from ..sources.base import Source, Structure
-from .tracks import Noted, Track
+from ..sources.base import Source
+from .lock_correction import Corrected, corrected
+from .lock_prediction import Noted, Track
 
 SEARCHED = 8            # windows that are searched before anything is predicted
 _LEAST, _TOGETHER = 4, 32       # windows that are predicted at once, and from which they are predicted, at least; at most
@@ -39,8 +40,9 @@ _GOOD = 4.0             # dB of quality from which a window is good
 _LISTED = 2**17         # windows that are listed, at most: live streams have no end
 _REMEMBERED = 32        # windows whose residual and quality are remembered
 _WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
-# differences between windows that nobody sees: of a gain, relative; of a delay, samples; rad at a window's ends, of an offset
-_SAME_GAIN, _SAME_DELAY, _SAME_PHASE = 2e-3, 0.01, 0.01
+# differences between windows that nobody sees: of a gain, relative; rad at a window's ends, of an offset
+_SAME_GAIN, _SAME_PHASE = 2e-3, 0.01
+_UNSEEN, _NO_NOISE = 0.01, 3e-4     # of the noise, what a delay may leave; of a source's power, what counts as noise at least
 _TRACKED = ("delay", "phase", "carrier_offset", "gain")
 
 
@@ -63,15 +65,6 @@ class Predicted:
     sources: list[Any]
     states: list[dict[str, np.ndarray]]
     noise_var: float
-
-
-@dataclass
-class Corrected:
-    """states: of each source (field -> value, field -> standard deviation), float64 [n]; phases are those of the windows' middle.
-    left: the power that all sources leave once they are corrected so, [n]."""
-
-    states: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
-    left: np.ndarray
 
 
 class Lock:
@@ -99,28 +92,31 @@ class Lock:
     def predicted(self, starts: np.ndarray, samples: int) -> Predicted | None:
         """The sources in windows of so many samples that begin at `starts`, int [n]; None where frames do not begin at whole
         samples, so that windows would have to be shifted."""
-        middle, own, states = starts + (samples - 1) / 2, [], []
-        tolerance = {"delay": _SAME_DELAY, "carrier_offset": _SAME_PHASE / (math.pi * samples)}
-        for source, track in zip(self.sources, self.tracks):
-            values = {name: _alike(value, tolerance.get(name, 0.0)) for name, value in track.at(middle).items()}
-            if "gain" in values:
-                values["gain"] = _alike(values["gain"], _SAME_GAIN * float(values["gain"].mean()))
-            if "phase" in values:               # as the stream has it: at its first sample
-                offset = values.get("carrier_offset", _number(source.state.carrier_offset))
-                values["phase"] = values["phase"] - 2 * np.pi * offset * middle
-            start = torch.from_numpy(starts.astype(np.float64))
-            if "delay" in values and source.structure is Structure.FRAMES:
-                if float(np.abs(values["delay"] - np.round(values["delay"])).max()) > _WHOLE:
-                    return None
-                values["delay"], start = np.round(values["delay"]).astype(np.int64), torch.from_numpy(starts.astype(np.int64))
-            seen = source.with_state(**{name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}).at(start)
-            if "delay" in values and source.structure is Structure.CHAIN:
-                seen = seen.with_state(delay=torch.as_tensor(seen.state.delay) % track.period)
-            own.append(seen)
-            states.append({name: torch.as_tensor(getattr(seen.state, name)).double().numpy() for name in values})
-            if "delay" in values:
+        own = [self._seen(source, track, starts, samples) for source, track in zip(self.sources, self.tracks)]
+        if any(seen is None for seen in own):
+            return None
+        states = []
+        for seen, track in zip(own, self.tracks):
+            states.append({name: torch.as_tensor(getattr(seen.state, name)).double().numpy() for name in track.fields})
+            if "delay" in track.fields:
                 states[-1]["delay"] = states[-1]["delay"] % track.period
         return Predicted(own, states, float(np.median(self._noise)))
+
+    def _seen(self, source: Any, track: Track, starts: np.ndarray, samples: int) -> Any:
+        """A source as these windows see it, all known; None where they would have to be shifted."""
+        middle = starts + (samples - 1) / 2
+        values = track.at(middle)
+        gain = float(values["gain"].mean()) if "gain" in values else max(_number(source.state.gain), 1e-30)
+        values = _shared(values, samples, track.period, float(np.median(self._noise)) / gain ** 2)
+        if "phase" in values:                   # as the stream has it: at its first sample
+            offset = values.get("carrier_offset", _number(source.state.carrier_offset))
+            values["phase"] = values["phase"] - 2 * np.pi * offset * middle
+        start = torch.from_numpy(starts.astype(np.float64))
+        if "delay" in values and source.whole_delay:
+            if float(np.abs(values["delay"] - np.round(values["delay"])).max()) > _WHOLE:
+                return None
+            values["delay"], start = np.round(values["delay"]).astype(np.int64), torch.from_numpy(starts.astype(np.int64))
+        return source.with_state(**{name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}).at(start)
 
     def astray(self, left: np.ndarray, quality: np.ndarray) -> np.ndarray:
         """Which windows, bool [n], do not go on as those before; left: the power that all sources leave [n]; quality, dB [n]."""
@@ -129,22 +125,22 @@ class Lock:
 
     def corrected(self, y: Tensor, out: Separation) -> Corrected:
         """What windows y, complex64 [n, samples], say of the states that they were separated with."""
-        return _corrected(y, out, self.sources, self.tracks)
+        return corrected(y, out, self.sources, self.tracks)
 
     def note(self, out: Separation, starts: np.ndarray, samples: int, seen: Corrected, believed: np.ndarray) -> None:
         """Learn from windows of so many samples that were separated. believed: which, bool [n]."""
-        for k, start in enumerate(starts.tolist()):
-            if not believed[k]:
-                continue
-            for source, track, (values, deviations) in zip(self.sources, self.tracks, seen.states):
-                own = {name: float(value[k]) for name, value in values.items()}
-                track.note(Noted(start + (samples - 1) / 2, _of_stream(source, own, start, (samples - 1) / 2),
-                                 {name: float(d[k]) for name, d in deviations.items()}))
-            self._left.append(float(seen.left[k]))
-            self._weakest = min(float(torch.as_tensor(e.waveform)[k].abs().square().mean()) for e in out.sources)
-            self._quality.append(float(out.quality[k]))
-            self._noise.append(float(out.noise_var[k]))
-            self.good += 1
+        rows = np.flatnonzero(believed)
+        if not len(rows):
+            return
+        half = (samples - 1) / 2
+        for source, track, (values, deviations) in zip(self.sources, self.tracks, seen.states):
+            own = _of_stream(source, {name: value[rows] for name, value in values.items()}, starts[rows], half)
+            track.note(*(Noted(float(starts[row]) + half, {name: float(value[k]) for name, value in own.items()},
+                               {name: float(value[row]) for name, value in deviations.items()}) for k, row in enumerate(rows)))
+        self._weakest = min(float(torch.as_tensor(e.waveform)[int(rows[-1])].abs().square().mean()) for e in out.sources)
+        for kept, told in ((self._left, seen.left), (self._quality, out.quality), (self._noise, out.noise_var)):
+            kept.extend(torch.as_tensor(told)[rows].tolist())
+        self.good += len(rows)
 
     @property
     def _usual(self) -> float:
@@ -174,6 +170,19 @@ def good(quality: np.ndarray) -> np.ndarray:
     return np.asarray((quality > _GOOD) & (quality > np.nanmax(quality) - _WORSE))
 
 
+def _shared(values: dict[str, np.ndarray], samples: int, period: float, noise: float) -> dict[str, np.ndarray]:
+    """field -> values of windows of so many samples, those that nobody could tell apart made equal: a delay is off by as much
+    as leaves _UNSEEN of the noise, of a waveform that repeats itself no faster than in `period` samples. noise: variance of the
+    noise, or of what counts as none, over the source's power."""
+    tolerance = {"carrier_offset": _SAME_PHASE / (math.pi * samples),
+                 "gain": _SAME_GAIN * float(values["gain"].mean()) if "gain" in values else 0.0}
+    shared = {name: _alike(value, tolerance[name]) if name in tolerance else value for name, value in values.items()}
+    if "delay" in values:
+        step = 2.0 ** math.floor(math.log2(2 * period / math.pi * math.sqrt(_UNSEEN * max(noise, _NO_NOISE))))
+        shared["delay"] = np.round(values["delay"] / step) * step
+    return shared
+
+
 def _alike(values: np.ndarray, tolerance: float) -> np.ndarray:
     """The values [n], or their mean where none is further from it: windows that are alike share tables and filters."""
     mean = np.full_like(values, values.mean())
@@ -184,72 +193,27 @@ def _number(value: Any) -> float:
     return 0.0 if value is None else float(torch.as_tensor(value).reshape(-1)[0])
 
 
-def _of_stream(source: Source, values: dict[str, float], start: int, half: float) -> dict[str, float]:
-    """The values of a window that begins at `start`, as the stream has them; phases stay those of the window's middle, `half`
+def _of_stream(source: Source, values: dict[str, np.ndarray], starts: np.ndarray, half: float) -> dict[str, np.ndarray]:
+    """The values [n] of windows that begin at `starts`, as the stream has them; phases stay those of the windows' middle, `half`
     samples on. A phase may depend on how many symbols were sent since: the source knows."""
     out = dict(values)
-    if "delay" in values and source.structure is Structure.FRAMES:
-        out["delay"] = values["delay"] + start
+    if "delay" in values and source.whole_delay:
+        out["delay"] = values["delay"] + starts
     elif "delay" in values:
-        offset = values.get("carrier_offset", _number(source.state.carrier_offset))
+        offset = values.get("carrier_offset", np.float64(_number(source.state.carrier_offset)))
         known = {name: value for name, value in values.items() if name != "gain"}
         if "phase" in values:
             known["phase"] = values["phase"] - 2 * math.pi * offset * half
-        state = source.with_state(**known).at(-float(start)).state
-        out["delay"] = _number(state.delay)
+        state = source.with_state(**{name: torch.from_numpy(value) for name, value in known.items()}).at(
+            torch.from_numpy(-starts.astype(np.float64))).state
+        out["delay"] = _all(state.delay, len(starts))
         if "phase" in values:
-            out["phase"] = _number(state.phase) + 2 * math.pi * offset * (start + half)
+            out["phase"] = _all(state.phase, len(starts)) + 2 * math.pi * offset * (starts + half)
     return out
 
 
-def _corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequence[Track]) -> Corrected:
-    """The states that windows were separated with, and one Gauss-Newton step from what they leave."""
-    n, half = y.shape[1], (y.shape[1] - 1) / 2
-    edge = min(2 * max(source.memory for source in sources), n // 8)
-    inner = slice(edge, n - edge)
-    names, columns = _derivatives(out, sources, tracks, inner)
-    jacobian = torch.view_as_real(torch.stack(columns, 2)).movedim(-1, 1).flatten(1, 2)       # [windows, 2·samples, unknowns]
-    rest = y.to(torch.complex128) - sum(torch.as_tensor(e.waveform) for e in out.sources)
-    rest = torch.view_as_real(rest[:, inner]).movedim(-1, 1).flatten(1, 2)
-    scale = jacobian.square().sum(1).sqrt().clamp_min(1e-30)
-    jacobian = jacobian / scale[:, None]
-    normal = jacobian.mT @ jacobian + 1e-9 * torch.eye(len(names), dtype=torch.float64)
-    step = torch.linalg.solve(normal, jacobian.mT @ rest[..., None])
-    left = (rest - (jacobian @ step)[..., 0]).square().mean(1)              # of a real part
-    step, spread = step[..., 0] / scale, torch.linalg.inv(normal).diagonal(dim1=1, dim2=2) / scale.square()
-    deviation = (left[:, None] * spread).sqrt()
-    states = []
-    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
-        values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(y)).clone()
-                  for name in track.fields}
-        deviations = {name: torch.zeros(len(y), dtype=torch.float64) for name in track.fields}
-        if "phase" in values:
-            offset = estimate.state.carrier_offset
-            values["phase"] += 2 * math.pi * half * torch.as_tensor(0.0 if offset is None else offset).double()
-        for column, (number, name) in enumerate(names):
-            if number == k:
-                values[name], deviations[name] = values[name] + step[:, column], deviation[:, column]
-        states.append(({name: v.numpy() for name, v in values.items()}, {name: d.numpy() for name, d in deviations.items()}))
-    return Corrected(states, 2 * left.numpy())
-
-
-def _derivatives(out: Separation, sources: Sequence[Any], tracks: Sequence[Track], inner: slice
-                 ) -> tuple[list[tuple[int, str]], list[Tensor]]:
-    """([(number of a source, field)], the derivative of the mixture by it, complex128 [windows, samples of `inner`])."""
-    names, columns = [], []
-    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
-        wave = torch.as_tensor(estimate.waveform).to(torch.complex128)
-        n = wave.shape[1]
-        slope = torch.fft.ifft(2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64) * torch.fft.fft(wave))
-        gain = torch.as_tensor(estimate.state.gain).double().reshape(-1, 1).clamp_min(1e-30)
-        ramp = 2 * math.pi * (torch.arange(n) - (n - 1) / 2)
-        made = {"phase": 1j * wave, "carrier_offset": 1j * ramp * wave, "delay": -slope, "gain": wave / gain}
-        for name in track.fields:
-            if name == "delay" and sources[k].structure is Structure.FRAMES:
-                continue                                    # whole samples: windows are not shifted
-            names.append((k, name))
-            columns.append(made[name][:, inner])
-    return names, columns
+def _all(value: Any, n: int) -> np.ndarray:
+    return torch.as_tensor(value).double().reshape(-1).expand(n).numpy()
 
 
 def reported(predicted: Predicted, before: dict[str, Any], pair: bool, kappa: Tensor) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import torch
 
 from ..inference.linear_model import dimensions
@@ -81,11 +82,15 @@ def noise_beside(left: np.ndarray, own: np.ndarray, where: np.ndarray, soi: Any)
     leave, own: the signal's waveform, complex [samples]; where: see spans."""
     edge = _EDGE * (1 + soi.signal.rolloff) / 2 / soi.signal.samples_per_symbol
     out = np.zeros(len(where))
+    lengths = np.unique(where[:, 1] - where[:, 0])
+    bins = {int(n): np.fft.fftfreq(n) for n in lengths}
+    tapers = {n: (np.hanning(n).astype(np.float32), f, np.exp(2j * np.pi * f)) for n, f in bins.items()}
     for k, (low, high) in enumerate(where.tolist()):
-        window = np.hanning(high - low)
-        f, scale = np.fft.fftfreq(high - low), float(np.mean(window ** 2)) * (high - low)
-        rest, wave = (np.abs(np.fft.fft(x[low:high] * window)) ** 2 / scale for x in (left, own))
-        centre = np.angle(np.sum(wave * np.exp(2j * np.pi * f))) / (2 * np.pi)
+        window, f, ramp = tapers[high - low]
+        scale = float(np.mean(window ** 2)) * (high - low)
+        rest, wave = (scipy.fft.fft(x[low:high] * window) for x in (left, own))
+        rest, wave = ((part.real ** 2 + part.imag ** 2) / scale for part in (rest, wave))
+        centre = np.angle(wave @ ramp) / (2 * np.pi)
         apart = (f - centre + 0.5) % 1 - 0.5
         sides = [rest[(side * apart > edge) & (side * apart < edge + max(edge, _ROOM))] for side in (-1, 1)]
         if min(map(len, sides)) >= _BINS:

@@ -23,8 +23,8 @@ from . import reliability
 from .engine import Engine
 from .resampling import inside, plan, restored, touched
 from .symbol_rates import at_true_rates
+from .symbol_tracker import symbols_before
 from .task import Count, Task
-from .tracker import symbols_before
 
 
 def windows_for(sources: Any) -> Any:

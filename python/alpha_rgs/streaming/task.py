@@ -14,17 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import native
 from .. import options as checks
 from ..separators import choose, separate
 from ..separators.api import found_together
 from ..separators.base import Separation
+from ..separators.joint_native import suits
 from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.toml import load_in_samples, sources_of
 from .direct import Direct
 from .lock import Lock, Predicted, lockable
-from .tracker import Tracker
+from .symbol_tracker import Tracker
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -77,6 +79,12 @@ class Task:
         """The short way, of a pair of which everything is known; None where there is none."""
         pair = not self.several and self.method == "joint" and not self.options and self.engine.device.type == "cpu"
         return Direct.of(self.soi, self.interference, self.kappa, self.noise_var) if pair else None
+
+    @property
+    def native(self) -> bool:
+        """Whether the native detector separates a pair, once everything is known of it."""
+        pair = not self.several and self.method == "joint" and not self.options and self.engine.device.type == "cpu"
+        return pair and native.built() and suits(self.soi, self.interference)
 
     def symbols(self, window: int) -> int:
         """How many soft symbols a window of `window` samples gives at the start of the stream; 0 if the SOI has none."""

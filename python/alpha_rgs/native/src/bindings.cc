@@ -114,10 +114,9 @@ struct Bound {
         m.near_wave = complexes(tables, "near_wave", D, held);
         m.clean_wave = complexes(tables, "clean_wave", M, held);
         m.gram = complexes(tables, "gram", D * D, held);
-        m.frequency = number<double>(tables, "frequency");
-        m.turn =
-            m.frequency == 0 ? nullptr : complexes(tables, "turn", (size_t)m.frame, held);
-        m.symbol_step = number<double>(tables, "symbol_step");
+        m.turn = number<double>(tables, "frequency") == 0
+                     ? nullptr
+                     : complexes(tables, "turn", (size_t)m.frame, held);
         m.bin = array<int32_t>(tables, "bin", D + M, held);
         m.wave = complexes(tables, "wave", D + M, held);
         m.search_order = number<int>(tables, "search_order");
@@ -147,8 +146,8 @@ std::vector<Stretch> Bound::stretches(const py::dict& job, size_t samples, size_
     std::vector<py::object> kept;
     const size_t n = number<size_t>(job, "stretches");
     const int64_t* place = array<int64_t>(job, "places", 10 * n, kept);
-    const double* angle = array<double>(job, "angles", 2 * n, kept);
-    const float gain = number<float>(job, "gain");
+    const double* angle = array<double>(job, "angles", 4 * n, kept);
+    const float* gain = array<float>(job, "gain", n, kept);
     std::vector<Stretch> out;
     for (size_t k = 0; k < n; k++, place += 10) {
         Stretch s{ place[0],
@@ -161,9 +160,11 @@ std::vector<Stretch> Bound::stretches(const py::dict& job, size_t samples, size_
                    (int32_t)place[7],
                    (int32_t)place[8],
                    (int32_t)place[9],
-                   angle[2 * k],
-                   angle[2 * k + 1],
-                   gain };
+                   angle[4 * k],
+                   angle[4 * k + 1],
+                   angle[4 * k + 2],
+                   angle[4 * k + 3],
+                   gain[k] };
         const bool inside =
             s.low >= 0 && s.high <= (int64_t)samples && s.keep_low >= s.low &&
             s.keep_high <= s.high && s.symbol_low >= 0 && s.symbol_out >= 0 &&

@@ -278,7 +278,11 @@ static void infer(Work& w)
     const size_t carriers = w.base[w.frames - 1] + w.carriers_of(w.frames - 1);
     for (size_t i = 0; i < carriers; i++)
         w.carriers[i] = Site{ all(1.0f), zero() };
-    C turn, step = all(__builtin_cos(m.symbol_step), __builtin_sin(m.symbol_step));
+    C turn, step;
+    for (int l = 0; l < lanes; l++) {
+        step.re[l] = __builtin_cos(stretch_of(w, l).symbol_step);
+        step.im[l] = __builtin_sin(stretch_of(w, l).symbol_step);
+    }
     for (int n = 0; n < w.symbols; n++) {
         for (int l = 0; l < lanes; l++)
             w.exists[n][l] =
@@ -286,7 +290,8 @@ static void infer(Work& w)
         w.sites[n] = Site{ 1.0f + (1.0f - w.exists[n]) * surely_zero, zero() };
         if (n % 64 == 0) // anew, lest rounding adds up
             for (int l = 0; l < lanes; l++) {
-                const double angle = stretch_of(w, l).symbol_angle + m.symbol_step * n;
+                const double angle = stretch_of(w, l).symbol_angle +
+                                     stretch_of(w, l).symbol_step * n;
                 turn.re[l] = __builtin_cos(angle);
                 turn.im[l] = __builtin_sin(angle);
             }

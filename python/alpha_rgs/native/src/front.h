@@ -19,12 +19,12 @@ namespace LANES_NAMESPACE {
 // e^(j·(angle + frequency·sample)) of each lane at frame f's first sample.
 static C carrier_at(const Work& w, int f)
 {
-    if (w.model->frequency == 0 && f > 0)
-        return *w.carrier0;
     C& out = *w.carrier0;
     for (int l = 0; l < lanes; l++) {
+        if (stretch_of(w, l).frequency == 0 && f > 0)
+            continue;
         double angle = stretch_of(w, l).angle +
-                       two_pi * w.model->frequency * ((double)f * w.model->frame);
+                       two_pi * stretch_of(w, l).frequency * ((double)f * w.model->frame);
         angle -= two_pi * __builtin_floor(angle / two_pi);
         out.re[l] = __builtin_cos(angle);
         out.im[l] = __builtin_sin(angle);

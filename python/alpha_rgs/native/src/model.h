@@ -54,8 +54,6 @@ struct Model {
     const float* wave;  // [D + M] complex
     const float* gram;  // [D][D] complex: carriers with carriers, over the noise
     const float* turn;  // [P] complex: the carrier offset within a frame, or null
-    double frequency;   // carrier offset of the frames, cycles per sample
-    double symbol_step; // rad from symbol to symbol, of the difference of carriers
     int classes;
     const FrameClass* frame_class;
     float threshold[3]; // energy left in one frame, two and three neighbours: searched
@@ -79,6 +77,9 @@ struct Stretch {
     int32_t symbol_low, symbol_high;
     int32_t exist_low, exist_high; // symbols that there are
     double angle, symbol_angle;    // of the frames' carrier at `begin`, of symbol 0
+    double frequency;   // carrier offset of the frames, cycles per sample; the model's
+                        // `turn` may be of one that differs by little in a frame
+    double symbol_step; // rad from symbol to symbol, of the difference of carriers
     float gain;
 };
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..separators.base import Separation, exchanged, joined, left_over, mapped
-from .lock import SEARCHED, Corrected, Lock, Predicted, good, with_reports
+from .lock import SEARCHED, Lock, Predicted, good, with_reports
+from .lock_correction import Corrected
 
 _LOST = 4               # one window in so many, astray, is no glitch: the lock is lost at the first of them
 

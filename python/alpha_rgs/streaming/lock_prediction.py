@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _KEPT = 32              # windows that a line or a parabola goes through
+_SURE = 8               # windows from which as many more are expected as are predicted
 _BENT = 6               # windows from which a phase may bend: carriers drift
 _BEND = 12.0            # variances by which a parabola must fit better than a line: three and a half standard deviations
 # rad in the time from one window to the next, by which phases wander beside noise: oscillators, and what a parabola leaves out
@@ -35,14 +36,17 @@ class Track:
         self.period, self.turns, self.fields = period, max(turns, 1), fields
         self.noted: list[Noted] = []
 
-    def note(self, window: Noted) -> None:
-        """Remember a window, its phase and delay in the turn and period in which they are expected."""
-        if self.noted:
-            expected = self.at(np.array([window.at]))
+    def note(self, *windows: Noted) -> None:
+        """Remember windows, in order, their phases and delays in the turn and period in which they are expected."""
+        some = len(windows) if len(self.noted) >= _SURE else 1          # few windows say nothing of those further on
+        for begin in range(0, len(windows), some):
+            part = windows[begin:begin + some]
+            expected = self.at(np.array([window.at for window in part])) if self.noted else {}
             for name, step in (("phase", 2 * math.pi / self.turns), ("delay", self.period)):
-                if name in window.values:
-                    window.values[name] -= step * round((window.values[name] - float(expected[name][0])) / step)
-        self.noted = [*self.noted[1 - _KEPT:], window]
+                for window, value in zip(part, expected.get(name, ())):
+                    if name in window.values:
+                        window.values[name] -= step * round((window.values[name] - float(value)) / step)
+            self.noted = [*self.noted, *part][-_KEPT:]
 
     def forget(self) -> None:
         """Begin anew: the stream is not what it was."""

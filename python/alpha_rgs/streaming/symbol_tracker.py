@@ -80,19 +80,23 @@ class Tracker:
         self._angle = 0.0
         self.last: Any = None                                   # the last window that was believed, a _Seen
         self._past: deque[_Seen] = deque(maxlen=_KEPT)          # all of them
+        self._period: float | None = None                       # symbol period over samples_per_symbol, less one, of late
         self._lately: list[_Seen] = []  # windows good enough to be believed, also those that agreed with none: they may be right
 
-    def follow(self, out: Any, starts: list[int] | np.ndarray, again: Callable[..., Any] | None = None) -> Separation:
+    def follow(self, out: Any, starts: list[int] | np.ndarray, again: Callable[..., Any] | None = None,
+               predicted: bool = False) -> Separation:
         """A Separation of numpy arrays whose windows begin at starts [n] -> the same, symbols and llrs aligned as the stream has
         them: row i of a window is symbol symbols_before(start) + i. again(rows, known) -> such a Separation of some of the
         windows once more, with `known` of the SOI (name -> float64 [rows], referring to the stream's first sample); None: as they
-        are. Windows for which nothing was estimated had the SOI as predicted()."""
+        are. Windows for which nothing was estimated had the SOI as predicted(). predicted: whether all nuisances were predicted
+        for all windows together, and so agree."""
         starts, out = np.asarray(starts, np.int64), self._sound(out)
+        self._period = self._slope()
         seen = self._seen(out, starts)
         reported = bool(out.estimated.keys() & _TELLING)
         if reported and again and (self.soi.timing is None or self.soi.carrier_offset is None):
             out, seen = self._mended(out, seen, again)
-        believed = self._believed(seen) & reported
+        believed = (seen.quality > _BELIEVED if predicted else self._believed(seen)) & reported
         windows, before = [seen[k] for k in range(len(starts))], list(self._past)[-_NEIGHBOURS:]
         if self.last is None:       # windows before the first good one are placed by it
             self.last, sps = windows[int(believed.argmax())], self.soi.signal.samples_per_symbol
@@ -108,7 +112,7 @@ class Tracker:
         aligned = []
         for k, (window, (turns, move)) in enumerate(zip(windows, placed)):
             angle = 2 * np.pi * turns / self.soi.signal.alphabet.symmetry
-            if believed[k] and window.phase_std and self.soi.phase is None:
+            if believed[k] and window.phase_std and self.soi.phase is None and not predicted:
                 angle = angle + self._error(window, sure, symbols.shape[1])
             aligned.append((symbols[k] * np.exp(1j * angle), move))
         for k, ((turned, move), angle) in enumerate(zip(aligned, self._settle([turned for turned, _ in aligned], starts))):
@@ -159,7 +163,7 @@ class Tracker:
     def clock_offset(self) -> float | None:
         """How much faster the symbols come than the prior says, ppm, over the latest windows (at most 128); None before eight
         have reported."""
-        stretch = self._stretch()
+        stretch = self._slope()
         return None if stretch is None else -1e6 * stretch
 
     def predicted(self) -> Any:
@@ -187,6 +191,10 @@ class Tracker:
                      turned, shifted, np.asarray(out.quality, float), np.zeros(n))
 
     def _stretch(self) -> Any:
+        """As of the windows before those that are being aligned, where there were enough of them; else of all."""
+        return self._slope() if self._period is None else self._period
+
+    def _slope(self) -> Any:
         """Symbol period over samples_per_symbol, less one: the median of the slopes between all pairs of windows; or None."""
         if len(self._past) < _CLOCK:
             return None
