@@ -35,8 +35,8 @@ _POINTS, _EXPECTED, _USED, _PART = 8, 12.0, 0.1, 0.75
 _COMMON = ("qpsk", "8psk", "16qam", "64qam")    # alphabets that symbols may be of instead
 # log likelihood, of all symbols and for each, by which they must fit better; symbols that are asked, at most
 _SURELY, _EACH, _ASKED = 30.0, 0.05, 4096
-# power of real symbols' quadrature part over that of the in-phase part, and over its scatter, from which it is no noise (of BPSK as
-# told, and beside unlisted signals, the latter is 0.7 to 1.2); symbols, at least; scatter that wrong decisions hide a part of
+# power of real symbols' quadrature part over that of the in-phase part, and over its scatter, from which it is no noise (of BPSK,
+# beside unlisted signals too, the latter is 0.7 to 1.2); symbols, at least; scatter that wrong decisions hide a part of
 _ACROSS, _OVER, _ENOUGH, _FOLDED = 0.1, 2.0, 128, 0.2
 _FEW = 0.01             # told share of wrong bits below which a window is trusted whatever its quality
 # of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
