@@ -2,12 +2,13 @@
 """LLRs of several sources that are detected jointly: symbols that are wrong together are expected to be."""
 from dataclasses import replace
 
+import pytest
 import torch
 from alpha_rgs.separators import separate
 from alpha_rgs.separators.base import doubted, expected_near
 from alpha_rgs.signals import OffsetQpsk as OffsetSignal
-from alpha_rgs.sources import Ofdm, OffsetQpsk
-from alpha_rgs.sources.mixtures import alone, noise
+from alpha_rgs.sources import Ofdm, OffsetQpsk, from_dict
+from alpha_rgs.sources.mixtures import alone, draw, noise
 
 
 def test_doubt_is_added_to_what_is_expected():
@@ -34,3 +35,15 @@ def test_expected_errors_are_those_that_occur():
     wrong = float(((read.llrs < 0) != (sent.llrs < 0))[there].float().mean())
     expected = float(torch.sigmoid(-read.llrs[there].abs()).mean())
     assert 0.5 < expected / wrong < 2.0
+
+
+@pytest.mark.parametrize("constellation", ["bpsk", "qpsk"])
+def test_no_less_is_told_of_a_linear_modulation_under_gmsk_than_comes_true(constellation):
+    """Errors of BPSK are real: taken for complex ones they told a third of the wrong bits."""
+    soi = from_dict({"kind": "linear-modulation", "constellation": constellation, "samples_per_symbol": 16, "timing": 5.3,
+                     "phase": 0.4, "gain": 1.0})
+    other = from_dict({"kind": "gmsk", "samples_per_symbol": 8, "timing": 2.2, "phase": 1.1})
+    m = draw(soi, other, 8, 2560, 0, -9 + 3 * (constellation == "qpsk"), seed=1402)
+    out = separate(m.y, m.soi, m.interference, "joint", kappa=m.kappa, noise_var=m.noise_var)
+    wrong = float(((out.llrs.reshape(8, -1) < 0) != m.bits[:, :out.llrs[0].numel()]).double().mean())
+    assert 0.7 < float(out.error_rate.mean()) / wrong < 3.0

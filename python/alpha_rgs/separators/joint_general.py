@@ -186,4 +186,5 @@ def joint_pair(y: Tensor, soi: LinearModulation, interference: Source, kappa: Te
         callback(0, symbols, var)
     out = soft_output(soi, symbols, var.float(), soi=own.waveform, interference=parts[1].waveform, evaluations=0, kappa=kappa,
                       noise_var=noise_var)
+    out.llrs = own.demodulated.llrs[there].view(len(y), count, -1)      # they know how many dimensions errors have, and of doubts
     return with_quadrature(out, soi, y - out.soi - out.interference, gains[0])
