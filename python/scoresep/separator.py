@@ -3,14 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The separator block: a signal of interest and an interference."""
 
-from types import SimpleNamespace
+from alpha_rgs.options import decibels, frequency, of_separation
 
-from alpha_rgs.options import decibels, of_separation
-
+from .commands import controls
 from .cutting import cut
-from .settings import engine_settings
+from .tasks import Tasks
 from .window_job import SOI_AND_INTERFERENCE
-from .windowed import check_overload, check_source, windowed
+from .windowed import check_source, windowed
 
 
 class separator(windowed):
@@ -38,32 +37,15 @@ class separator(windowed):
     """
 
     def __init__(self, soi, interference, window=None, hop=None, method="auto", on_overload="wait", engine="default",
-                 sir_db=None, snr_db=None, samp_rate=0, **options):
+                 sir_db=None, snr_db=None, samp_rate=0, latency=None, gate_db=None, gate_action="mute", window_tags=False,
+                 bypass=False, center_freq=None, **options):
         soi, interference = check_source("separator", "soi", soi), check_source("separator", "interference", interference)
-        check_overload("separator", on_overload)
+        live = controls("separator", latency=latency, on_overload=on_overload, gate_db=gate_db, gate_action=gate_action,
+                        window_tags=window_tags, bypass=bypass)
         of_separation("separator: ", method, options)
-        sir_db, snr_db = decibels("separator: sir_db", sir_db), decibels("separator: snr_db", snr_db)
+        known = {key: decibels(f"separator: {key}", value) for key, value in (("sir_db", sir_db), ("snr_db", snr_db))}
+        known["center"] = frequency("separator: center_freq", center_freq)
         to = cut("separator", [soi, interference], samp_rate, window, hop, symbols=True)
-        known = SimpleNamespace(method=method, engine=engine, sir_db=sir_db, snr_db=snr_db, options=options)
-        windowed.__init__(self, "separator", _Tasks(to, known), SOI_AND_INTERFERENCE[: 3 if to.samples_per_symbol else 2], to,
-                          outputs=3, required=1, samples_per_symbol=to.samples_per_symbol, on_overload=on_overload)
-
-
-class _Tasks:
-    """Makes the engine's task when the flowgraph starts; it is here that torch is loaded."""
-
-    def __init__(self, to, known):
-        self.to, self.known = to, known
-
-    def __call__(self):
-        from alpha_rgs.signals.levels import amplitude, noise_variance
-        from alpha_rgs.streaming import Engine
-
-        known, live = self.known, self.to.make()
-        gain = getattr(live.plan.sources[0], "gain", None)
-        gain = 1.0 if gain is None else float(gain)
-        kappa, noise_var = amplitude(gain, known.sir_db), noise_variance(gain, known.snr_db)
-        engine = Engine.named(known.engine, **engine_settings(known.engine))
-        task = live.task(engine, pair=True, noise_var=noise_var, kappa=kappa, method=known.method, **known.options)
-        task.brief = True  # the ports take no more
-        return task
+        tasks = Tasks("separator", engine, to, ("soi", "interference"), method=method, options=options, **known)
+        windowed.__init__(self, "separator", tasks, SOI_AND_INTERFERENCE[: 3 if to.samples_per_symbol else 2], to,
+                          outputs=3, required=1, samples_per_symbol=to.samples_per_symbol, controls=live)
