@@ -10,7 +10,7 @@ from .cutting import cut
 from .tasks import Tasks, sources_of
 from .window_job import Port
 from .window_stats import SourcesStats
-from .windowed import windowed
+from .windowed import setter, windowed
 
 
 class multi_separator(windowed):
@@ -31,6 +31,8 @@ class multi_separator(windowed):
 
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.
     """
+
+    set_sources, set_noise_var = map(setter, ("sources", "noise_var"))
 
     def __init__(self, sources, window=None, hop=None, method="auto", on_overload="wait", engine="default", noise_var=None,
                  samp_rate=0, latency=None, gate_db=None, gate_action="mute", window_tags=False, bypass=False, center_freq=None,

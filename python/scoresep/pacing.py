@@ -5,6 +5,7 @@
 
 import math
 import threading
+import time
 from collections import deque
 
 JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
@@ -81,11 +82,13 @@ class Pace:
         return self._arrivals[0][1]
 
     # ---- jobs ----------------------------------------------------------------------------------
-    def take(self, available, kept, held):
-        """(how many windows to take of those that have come, whether they pass). kept: windows in the block that do not leave
-        yet; held: whether any are there at all."""
+    def take(self, index, available, kept, held):
+        """(how many windows to take of those that have come, the first of which has this number; whether they pass). kept: windows
+        in the block that do not leave yet; held: whether any are there at all."""
         if self.limit is None:
             return self._by_throughput(available, kept, held), False
+        if self.passes and (late := self._late(index, available)):
+            return late, True
         with self._lock:
             busy, jobs, each = self.busy, self.jobs, self.each
         if each is None:
@@ -102,6 +105,13 @@ class Pace:
             return 0, False
         count = min(available, size, room)
         return (1 << count.bit_length() - 1 if self.step > 1 else count), False
+
+    def _late(self, index, available):
+        """How many of the windows that have come can wait no longer."""
+        before = time.monotonic() - self.budget
+        if self._arrivals[0][1] > before:
+            return 0
+        return max(min(max(end for end, when in self._arrivals if when <= before) - index, available), 0)
 
     def _by_throughput(self, available, kept, held):
         count = max(0, min(self.batch, available, self.capacity - kept))

@@ -9,7 +9,7 @@ from .commands import controls
 from .cutting import cut
 from .tasks import Tasks
 from .window_job import SOI_AND_INTERFERENCE
-from .windowed import check_source, windowed
+from .windowed import check_source, setter, windowed
 
 
 class separator(windowed):
@@ -35,6 +35,8 @@ class separator(windowed):
 
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.
     """
+
+    set_soi, set_interference, set_sir_db, set_snr_db = map(setter, ("soi", "interference", "sir_db", "snr_db"))
 
     def __init__(self, soi, interference, window=None, hop=None, method="auto", on_overload="wait", engine="default",
                  sir_db=None, snr_db=None, samp_rate=0, latency=None, gate_db=None, gate_action="mute", window_tags=False,

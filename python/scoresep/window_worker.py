@@ -246,7 +246,7 @@ class window_worker(gr.basic_block):
             available = min(available, (cut - start - self.window) // self.hop + 1)
         if self.controls["bypass"]:
             return self._room(available), BYPASS
-        count, passed = self.pace.take(available, self._waiting, bool(self._held))
+        count, passed = self.pace.take(index, available, self._waiting, bool(self._held))
         return (self._room(count), OVERLOAD) if passed else (count, None)
 
     def _room(self, count):

@@ -14,6 +14,15 @@ from .settings import prior
 from .window_worker import window_worker
 
 
+def setter(key):
+    """A method set_KEY(value), as GNU Radio Companion calls it when a variable changes: see windowed.command."""
+    def set_value(self, value):
+        self.command(**{key: value})
+
+    set_value.__name__, set_value.__doc__ = f"set_{key}", f"command({key}=value)"
+    return set_value
+
+
 class windowed(gr.hier_block2):
     """In 0: a stream (complex). Out: one stream per port of the worker; without samples, where there are more outputs.
 
@@ -50,6 +59,10 @@ class windowed(gr.hier_block2):
         """Change something while the flowgraph runs, as a message to `command` does, from any thread: it holds from the edge of a
         window on, and the answer leaves by `response`."""
         self.worker.ask(**changes)
+
+    set_method, set_samp_rate, set_center_freq = map(setter, ("method", "samp_rate", "center_freq"))
+    set_latency, set_on_overload, set_bypass = map(setter, ("latency", "on_overload", "bypass"))
+    set_gate_db, set_gate_action, set_window_tags = map(setter, ("gate_db", "gate_action", "window_tags"))
 
     @property
     def window(self):
