@@ -83,8 +83,8 @@ class Pace:
 
     # ---- jobs ----------------------------------------------------------------------------------
     def take(self, index, available, kept, held):
-        """(how many windows to take of those that have come, the first of which has this number; whether they pass). kept: windows
-        in the block that do not leave yet; held: whether any are there at all."""
+        """(how many windows to take of those that have come, the first of which has this number; whether they pass). kept:
+        windows in the block that do not leave yet; held: whether any are there at all."""
         if self.limit is None:
             return self._by_throughput(available, kept, held), False
         if self.passes and (late := self._late(index, available)):
