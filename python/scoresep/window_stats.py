@@ -90,8 +90,8 @@ class WindowStats:
         (dB, estimated SINR of the symbols), error_rate (of bits, as their llrs expect it), sir_db (estimated), latency (s, of the
         latest windows, from their last sample on), latency_p50 and latency_p99 (s, from the oldest sample of each window in to
         that sample out: half, and 99 %, of the latest thousand jobs' windows took no longer), window_time (s that a window
-        takes), samples_per_second; averages over the latest 200 windows or so; clock_offset (ppm, of a signal of interest that is tracked); estimated: names of what was found from the mixture; error,
-        where there is one."""
+        takes), samples_per_second; averages over the latest 200 windows or so; clock_offset (ppm, of a signal of interest that
+        is tracked); estimated: names of what was found from the mixture; error, where there is one."""
         sir = 10 * math.log10(self._gain**2 / self._kappa2) if self._kappa2 > 0 else math.nan
         return self._common(queue, error, quality=self.quality, error_rate=self.error_rate, sir_db=sir,
                             clock_offset=self.clock_offset)

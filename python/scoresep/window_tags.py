@@ -12,8 +12,8 @@ GATED = pmt.intern("gated")  # why a window leaves unseparated
 
 
 def gate(job, ports, pair, level, action):
-    """Mute windows of a finished job of a quality below a level, dB, or let them pass; how many. pair: all outputs go by the first
-    source, else each by its own."""
+    """Mute windows of a finished job of a quality below a level, dB, or let them pass; how many. pair: all outputs go by the
+    first source, else each by its own."""
     from alpha_rgs.streaming.window_reports import qualities
 
     bad = [quality < level for quality in qualities(job.separation, *job.kept, pair)]

@@ -89,7 +89,7 @@ def flow(source, make_task, sps=SPS, window=WINDOW, hop=HOP, **options):
 
 
 class Paced(gr.sync_block):
-    """A source of some samples, `step` at a time, one step every `pause` s. actions: sample -> what is called before it leaves."""
+    """A source of some samples, `step` at a time, one every `pause` s. actions: sample -> what is called before it leaves."""
 
     def __init__(self, samples, step=HOP, pause=0.0, actions=None):
         gr.sync_block.__init__(self, "paced", None, [np.complex64])

@@ -4,13 +4,14 @@
 """Commands to a running separator: they hold from a window's edge on, no sample is lost, and what cannot be is answered."""
 
 import inspect
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pmt
 import pytest
 from alpha_rgs import options
-from flows import HOP, OFDM, QPSK, WINDOW, HalfTask, Paced, answers, flow, later, ramp, wait_for
+from flows import HOP, OFDM, QPSK, WINDOW, Paced, answers, flow, later, ramp, wait_for
 from gnuradio import blocks, gr, scoresep
 from gnuradio.scoresep.commands import CHECKS, Commands
 
@@ -89,7 +90,8 @@ def marks(top, why):
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("form", [lambda key, value: {key: value}, lambda key, value: pmt.cons(pmt.intern(key), pmt.to_pmt(value)),
+@pytest.mark.parametrize("form", [lambda key, value: {key: value},
+                                  lambda key, value: pmt.cons(pmt.intern(key), pmt.to_pmt(value)),
                                   lambda key, value: pmt.dict_add(pmt.make_dict(), pmt.intern(key), pmt.to_pmt(value))])
 @pytest.mark.parametrize("pause", [0.0, 0.01])
 def test_a_command_holds_from_a_windows_edge_on(form, pause):
@@ -204,7 +206,7 @@ def separated(block, samples, actions):
         command() if callable(command) else block.command(**command)
         assert callable(command) or wait_for(lambda: responses.num_messages() > before)
 
-    source = Paced(samples, actions={place: lambda command=command, place=place: give(command, place) for place, command in actions.items()})
+    source = Paced(samples, actions={place: partial(give, command, place) for place, command in actions.items()})
     top.connect(source, block, sink)
     top.msg_connect(block, "response", responses, "store")
     top.run()
@@ -233,7 +235,8 @@ def test_method_levels_and_sources_change(files, tmp_path):
         4 * 1024: lambda: [path.unlink() for path in tmp_path.glob("*.toml") if path != late],
         10 * 1024: {"method": "joint", "snr_db": 20}, 20 * 1024: {"soi": str(late)}, 30 * 1024: {"soi": files[0]}})
     assert [answer["ok"] for answer in told] == [True, True, False] and "no such prior file" in told[2]["error"]
-    error = [np.mean(abs(out[part] - soi[part]) ** 2) for part in (slice(3000, 8000), slice(13_000, 18_000), slice(23_000, 40_000))]
+    parts = slice(3000, 8000), slice(13_000, 18_000), slice(23_000, 40_000)
+    error = [np.mean(abs(out[part] - soi[part]) ** 2) for part in parts]
     assert error[1] < 0.3 * error[0] and error[2] > 10 * error[1]
 
 
@@ -271,8 +274,9 @@ def test_each_parameter_that_a_listener_turns_is_a_callback(files):
 
 
 @pytest.mark.parametrize("given, error", [
-    ({"latency": "soon"}, "separator: latency: 'soon' must be a number of seconds"), ({"gate_db": "x"}, "separator: gate_db: 'x'"),
-    ({"gate_action": "cut"}, "separator: gate_action: 'cut' must be 'mute' or 'pass'"), ({"window_tags": 1}, "separator: window_tags"),
+    ({"latency": "soon"}, "separator: latency: 'soon' must be a number of seconds"),
+    ({"gate_db": "x"}, "separator: gate_db: 'x'"), ({"window_tags": 1}, "separator: window_tags"),
+    ({"gate_action": "cut"}, "separator: gate_action: 'cut' must be 'mute' or 'pass'"),
     ({"bypass": None}, "separator: bypass: None must be True or False"), ({"center_freq": "fm"}, "separator: center_freq: 'fm'")])
 def test_parameters_are_refused_in_the_words_of_commands(files, given, error):
     with pytest.raises(ValueError, match=f"^{error}"):

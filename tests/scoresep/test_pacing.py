@@ -27,9 +27,9 @@ def measured(each, interval, **options):
 def test_the_time_of_a_window_is_that_of_the_latest_jobs():
     """The first one loads and makes what the others need, and does not count."""
     pace = Pace(WINDOW, HOP, False)
-    for took, count, each in ((5.0, 1, 5.0), (0.2, 2, 0.1), (0.4, 2, 0.15)):
+    for began, ended, count, each in ((0.0, 5.0, 1, 5.0), (5.0, 5.2, 2, 0.1), (5.2, 5.6, 2, 0.15)):
         pace.sent(count)
-        pace.done(count, 0.0 if pace.each is None else now, (now := took + (0.0 if pace.each is None else now)))
+        pace.done(count, began, ended)
         assert pace.each == pytest.approx(each)
     pace.sent(3)
     pace.done(3, None, 1.0)
