@@ -19,16 +19,17 @@ class multi_separator(windowed):
     In 0: the mixture (complex). Of n sources, out 0 ... n-1: the estimate of each as received; out n ... 2n-1: the `cleaned`
     waveform of each, the mixture minus the estimates of all others. A cleaned waveform keeps the receiver's noise, which is what
     a demodulator with loops and soft decisions of its own wants. All have as many samples as came in and every tag on its
-    sample; any may stay unconnected. Message out `stats`: the dictionary of stats(), a few times a second and at the end. Message
-    in `command`, out `response`: what may be changed while the flowgraph runs, docs/blocks.md.
+    sample; any may stay unconnected. Message out `stats`: the dictionary of stats(), a few times a second and at the end.
+    Message in `command`, out `response`: what may be changed while the flowgraph runs, docs/blocks.md.
 
     sources: 2 to 4 paths of prior files (TOML) or of priors' folders, names of descriptions ("ais"), or priors of alpha_rgs.
-    Their timings, phases and so on refer to the stream's first sample. samp_rate, window, hop: see
-    separator; so are latency, bypass, gate_db (of each source by itself), gate_action, window_tags, center_freq. method: of
-    alpha_rgs.separate. on_overload: "wait" holds the source up; "pass" (live sources) sends windows through unseparated that would be
-    later than latency, or 1 s: estimates 0, cleaned waveforms = mixture, with a tag `unseparated` (true) on their first sample. Windows that hold NaN, infinity or a sample that is beyond all others have estimates of 0,
-    with a tag `unseparated` ("unusable"). engine: name; all separators that name it share it. noise_var: the receiver's noise,
-    variance per complex sample; None means estimated. options: go to the method.
+    Their timings, phases and so on refer to the stream's first sample. samp_rate, window, hop: see separator; so are latency,
+    bypass, gate_db (of each source by itself), gate_action, window_tags, center_freq. method: of alpha_rgs.separate.
+    on_overload: "wait" holds the source up; "pass" (live sources) sends windows through unseparated that would be later than
+    latency, or 1 s: estimates 0, cleaned waveforms = mixture, with a tag `unseparated` (true) on their first sample. Windows
+    that hold NaN, infinity or a sample that is beyond all others have estimates of 0, with a tag `unseparated` ("unusable").
+    engine: name; all separators that name it share it. noise_var: the receiver's noise, variance per complex sample; None means
+    estimated. options: go to the method.
 
     Raises ValueError for what can be checked now. What fails later ends the flowgraph and is found in `error`.
     """

@@ -24,13 +24,13 @@ class Tasks:
     """Of one block. block: its name; engine: the engine's; to: a Cut (cutting.py); session: what more a Session takes
     (alpha_rgs.streaming.session). names: what the block calls its sources, soi and interference; None for a list of `sources`.
 
-    Called when the flowgraph starts; it is here that torch is loaded. What was changed stays so when it starts again, and what
-    was loaded serves when a file has gone meanwhile.
+    Called when the flowgraph starts; it is here that torch is loaded. What commands have changed stays so when it starts again,
+    and what was loaded serves when a file has gone meanwhile.
     """
 
     def __init__(self, block, engine, to, names=None, **session):
         self.block, self.engine, self.to, self.names = block, engine, to, names
-        self.rate, self._given, self._session, self._changed = to.rate, session, None, False
+        self.rate, self._given, self._session, self._kept = to.rate, session, None, None
 
     @property
     def checks(self):
@@ -58,43 +58,57 @@ class Tasks:
         return [] if self._session is None else list(self._session.warnings)
 
     def __call__(self):
-        if not self._changed:
+        if self._kept is None:
             from alpha_rgs.streaming.session import Session
 
             sources, plan = self.to.make()
             center = self._given.get("center")
             self._session = Session(tuple(sources), plan, Fraction(self.to.samples_per_symbol), bool(self.names),
                                     reference=center, sample_rate=self.rate or None, **self._given)
+        else:
+            self._session = self._kept
         return self._task(self._session)
 
-    def change(self, changes, again=False):
+    def change(self, changes, again=False, receiver=False):
         """Take other values, key -> value as `checks` has them. (the task, or None where the one that is there serves; what
         restore() takes; whether the stream begins anew, at another sample rate). again: a task in any case, that has found
-        nothing yet. Raises ValueError, and nothing changes then."""
-        before, new = self._session, self._changed_session(dict(changes))
+        nothing yet. receiver: the receiver has changed, and the next start does not know it. Raises ValueError, and nothing
+        changes then."""
+        changes = {key: self._loaded(key, value) for key, value in changes.items()}
+        before, kept = self._session, self._kept
+        new = self._with(before, changes)
         task = None if new.separates_as(before) and not again else self._task(new)
-        self._session, self._changed = new, True
-        return task, before, before.sample_rate is not None and new.sample_rate != before.sample_rate
+        self._session = new
+        if changes and not receiver:
+            self._kept = self._with(kept or before, changes)
+        return task, (before, kept), before.sample_rate is not None and new.sample_rate != before.sample_rate
 
-    def restore(self, session):
+    def restore(self, before):
         """Go back to how it was before a change."""
-        self._session = session
-        return self._task(session)
+        self._session, self._kept = before
+        return self._task(self._session)
 
-    def _changed_session(self, changes):
+    def _loaded(self, key, value):
+        """The priors of a value that names files."""
         from .cutting import in_samples, loaded
 
-        new = self._session
-        sources = changes.pop("sources", None) or list(new.sources)
+        if key != "sources" and key not in (self.names or ()):
+            return value
+        fits = loaded if self._session.sample_rate else lambda source: in_samples(loaded(source))
+        return [fits(source) for source in value] if key == "sources" else fits(value)
+
+    def _with(self, session, changes):
+        """The Session with other values."""
+        changes, sources = dict(changes), list(session.sources)
+        sources = changes.pop("sources", sources)
         for number, name in enumerate(self.names or ()):
             sources[number] = changes.pop(name, sources[number])
         rate, center = changes.pop("samp_rate", None), changes.pop("center_freq", None)
-        new = replace(new, **changes)
+        new = replace(session, **changes)
         if rate is not None:
             new = new.at_rate(rate)
-        if any(source is not before for source, before in zip(sources, new.sources)) or len(sources) != len(new.sources):
-            sources = [loaded(source) for source in sources]
-            new = new.with_sources(sources if new.sample_rate else [in_samples(source) for source in sources])
+        if any(source is not before for source, before in zip(sources, new.sources)):
+            new = new.with_sources(sources)
         return new if center is None else new.retuned(center)
 
     def _task(self, session):

@@ -174,6 +174,8 @@ class window_worker(gr.basic_block):
         self.pace.latency, self.pace.passes = self.controls["latency"], self.controls["on_overload"] == "pass"
         if other_task:
             self.stats.forget()
+        if change.others and change.others.get("samp_rate"):
+            self.rate = self._receiver.rate = change.others["samp_rate"]
         for sentence in warnings:
             self.logger.warn(f"{self.alias()}: {sentence}")
         if change.asked is not None or warnings:

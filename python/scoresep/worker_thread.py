@@ -116,7 +116,7 @@ class WorkerThread:
             others |= {key: value for key, value in (("samp_rate", event.rate), ("center_freq", event.freq)) if value is not None}
             again = event.lost != 0 and (getattr(self.task, "searches", True) or self._anchor + event.sample + event.lost < 0)
         try:
-            task, before, anew = self._other_task(others, again)
+            task, before, anew = self._other_task(others, again, event is not None)
         except Exception as error:
             if event is not None:
                 self.task, self._why = None, REFUSED
@@ -132,11 +132,11 @@ class WorkerThread:
         warnings = getattr(self.make_task, "warnings", []) if others else []
         self.block.changed(change, task is not None, warnings)
 
-    def _other_task(self, others, again):
+    def _other_task(self, others, again, receiver):
         """See Tasks.change; of a function that makes the task but knows no changes."""
         again = again or self.task is None and bool(others)
         if hasattr(self.make_task, "change"):
-            return self.make_task.change(others, again) if others or again else (None, None, False)
+            return self.make_task.change(others, again, receiver) if others or again else (None, None, False)
         return (self.make_task() if again else None), None, False
 
     def _revert(self, revert):

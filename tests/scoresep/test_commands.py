@@ -40,7 +40,7 @@ class Scaling:
                                                      quality=np.where(windows[:, 0].real % 2048 < 1024, 20.0, 3.0)))
         return submit
 
-    def change(self, changes, again=False):
+    def change(self, changes, again=False, receiver=False):
         """See tasks.Tasks.change."""
         if changes.get("sir_db") == 12:
             raise ValueError("twelve: is not possible")
@@ -287,3 +287,18 @@ def test_a_limit_that_is_shorter_than_a_window_is_refused():
     """Where the sample rate tells."""
     with pytest.raises(ValueError, match="separator: latency: 0.01 s is less than window and hop take, 0.1.* s"):
         scoresep.separator("tetra", "dmr", samp_rate=180e3, latency=0.01)
+
+
+@pytest.mark.timeout(60)
+def test_a_file_that_has_gone_does_not_matter_when_the_flowgraph_starts_again(files, tmp_path):
+    """As GNU Radio has it start where it is reconfigured. A command of before still holds."""
+    samples, soi = mixture(files, 12 * 1024)
+    block = scoresep.separator(*files, window=1280, hop=1024, sir_db=-6, snr_db=20)
+    first, _ = separated(block, samples, {})
+    for path in tmp_path.glob("*.toml"):
+        path.unlink()
+    second, told = separated(block, samples, {6 * 1024: {"method": "lmmse"}})
+    third, _ = separated(block, samples, {})
+    assert told[0]["ok"]
+    assert np.mean(abs(second[:3000] - soi[:3000]) ** 2) < 0.01 and block.stats()["method"] == "lmmse"
+    assert np.mean(abs(third - soi) ** 2) > np.mean(abs(first - soi) ** 2)

@@ -209,3 +209,16 @@ def test_symbols_of_another_length_leave_as_zeros(monkeypatch):
     answer = answers(responses)[0]
     assert answer["ok"] and "its symbols are of 12.5 samples, the output's of 25: that output is 0" in answer["warnings"]
     assert not np.any(sinks[2].data()[-100:]) and np.any(sinks[0].data()[-1000:])
+
+
+@pytest.mark.timeout(100)
+def test_a_second_run_begins_as_the_first(shares):
+    """What the receiver had changed before is not known to it."""
+    block = shares()
+    samples = tones(6 * block.hop)
+    for _ in range(2):
+        (out, _), tags, _ = ran(block, samples, [number_tag(3 * block.hop, "rx_rate", RATE / 2)])
+        assert reasons(tags) == {"rx_rate"}
+        assert abs(out - samples / 2)[5000:2 * block.hop].max() < 3e-3
+    (out, _), tags, _ = ran(block, samples, [])
+    assert not reasons(tags) and abs(out - samples / 2)[5000:-5000].max() < 3e-3
