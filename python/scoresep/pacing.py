@@ -63,8 +63,9 @@ class Pace:
 
     @property
     def budget(self):
-        """s from a window's arrival until it must leave. A limit that leaves no time for it counts as the least possible one."""
-        return max(self.limit - self.fill, self.interval + MARGIN)
+        """s from a window's arrival until it must leave. A limit that leaves no time for it counts as the least possible one; one
+        that a command has just taken away, as that of windows that pass."""
+        return max((self.limit or PASS_LIMIT) - self.fill, self.interval + MARGIN)
 
     def seen(self, end, now):
         """So many windows have come by now."""

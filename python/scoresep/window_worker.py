@@ -15,7 +15,7 @@ from gnuradio import gr
 from .commands import Change, Commands, answer
 from .commands import controls as checked_controls
 from .failure import Failure
-from .pacing import BUFFER_SAMPLES, Pace
+from .pacing import BUFFER_SAMPLES, PASS_LIMIT, Pace
 from .receiver_tags import KEYS, ReceiverTags
 from .window_job import SOI_AND_INTERFERENCE, Job
 from .window_stats import WindowStats
@@ -139,9 +139,10 @@ class window_worker(gr.basic_block):
             self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
         when, before = self._reported
         if self.stats.overloads > before and (now := time.monotonic()) - when >= REPORT:
+            limit = self.pace.limit or PASS_LIMIT
             each = "has not been measured yet" if self.pace.each is None else f"takes {self.pace.each:.3g} s"
             self.logger.warn(f"{self.alias()}: {self.stats.overloads - before} windows passed unseparated, which would have been "
-                             f"later than {self.pace.limit:g} s: one {each}, and the next comes after {self.pace.interval:.3g} s")
+                             f"later than {limit:g} s: one {each}, and the next comes after {self.pace.interval:.3g} s")
             self._reported = [now, self.stats.overloads]
 
     # ---- commands ------------------------------------------------------------------------------

@@ -186,6 +186,13 @@ def test_latency_and_overload_follow_commands():
     assert run({10: {"latency": None}}, latency=2.0)[0].worker.pace.limit is None
 
 
+@pytest.mark.timeout(60)
+def test_windows_that_passed_are_reported_after_the_limit_has_gone(capfd):
+    """A command takes the limit away between an overload and its report."""
+    top, _ = run({10: {"on_overload": "wait", "latency": None}}, make=Scaling(0.4), on_overload="pass", latency=0.1)
+    assert top.worker.report()["overloads"] > 0 and "passed unseparated" in "".join(capfd.readouterr())
+
+
 # ---- with the engine --------------------------------------------------------------------------------
 @pytest.fixture
 def files(tmp_path):
