@@ -43,6 +43,7 @@ class WorkerThread:
         self.make_task, self.sps, self.pace, self.block = make_task, sps, pace, block
         self.task, self.grid, self.ready = None, SymbolGrid(sps, 0.0), threading.Event()
         self._todo, self._stopping, self._why, self._anchor, self._trial = SimpleQueue(), False, REFUSED, 0, None
+        self._out = set()  # jobs that the engine has
         self._thread = threading.Thread(target=self._run, name="scoresep worker", daemon=True)
 
     def start(self):
@@ -58,8 +59,7 @@ class WorkerThread:
         """Leave what is waiting; the caller joins."""
         self._stopping = True
         self._todo.put(None)
-        if (give_up := getattr(self.task, "give_up", None)) is not None:
-            give_up()  # lest the engine goes on for minutes, and this thread waits for room in its queue
+        _give_up(self.task)  # lest the engine goes on for minutes, and this thread waits for room in its queue
 
     def join(self):
         """Until the thread has ended."""
@@ -82,8 +82,10 @@ class WorkerThread:
     def _use(self, task):
         before, self.task = self.task, task
         self.grid = SymbolGrid(self.sps, _timing(task))
-        if before is not None and before is not task and self._stopping and hasattr(task, "give_up"):
-            task.give_up()
+        if before is not None and all(job.passed for job in self._out.copy()):  # nobody waits for what it still separates
+            _give_up(before)
+        if self._stopping:
+            _give_up(task)
 
     def _job(self, job):
         job.anchor, job.grid, job.trial = self._anchor, self.grid, self._trial
@@ -94,9 +96,11 @@ class WorkerThread:
             return
         if self.task is not None:
             try:
-                job.submit(self.task, lambda future: self._done(future, count, began))
+                self._out.add(job)
+                job.submit(self.task, lambda future: self._done(future, job, began))
                 return
             except Exception as error:
+                self._out.discard(job)
                 if self._stopping or self._trial is None or self._trial.proven:
                     raise
                 failed = error
@@ -106,8 +110,10 @@ class WorkerThread:
             self._revert(Revert(self._trial, failed))
         self.block.wake()
 
-    def _done(self, future, count, began):
-        self.pace.done(count, None if future.cancelled() else began, time.monotonic())
+    def _done(self, future, job, began):
+        sound = not future.cancelled() and future.exception() is None
+        self.pace.done(len(job.windows), began if sound else None, time.monotonic())
+        self._out.discard(job)
         self.block.wake()
 
     def _change(self, change):
@@ -147,6 +153,11 @@ class WorkerThread:
         self._use(self.make_task.restore(revert.trial.before))
         self._trial = None
         self.block.failed(revert.trial.asked, revert.error)
+
+
+def _give_up(task):
+    if hasattr(task, "give_up"):
+        task.give_up()
 
 
 def _timing(task):

@@ -4,6 +4,7 @@
 """Commands to a running separator: they hold from a window's edge on, no sample is lost, and what cannot be is answered."""
 
 import inspect
+from concurrent.futures import Future
 from functools import partial
 from types import SimpleNamespace
 
@@ -191,6 +192,38 @@ def test_windows_that_passed_are_reported_after_the_limit_has_gone(capfd):
     """A command takes the limit away between an overload and its report."""
     top, _ = run({10: {"on_overload": "wait", "latency": None}}, make=Scaling(0.4), on_overload="pass", latency=0.1)
     assert top.worker.report()["overloads"] > 0 and "passed unseparated" in "".join(capfd.readouterr())
+
+
+class Endless(Scaling):
+    """Its first task separates for ever, unless it is given up; the others at once."""
+
+    def __call__(self):
+        task = super().__call__()
+        if self.made > 1:
+            return task
+        self.waiting = []
+        return SimpleNamespace(submit=self.wait, give_up=lambda: [future.cancel() for future in self.waiting])
+
+    def wait(self, windows, start=0, block=True):
+        """A Future that nobody fulfils."""
+        self.waiting.append(Future())
+        return self.waiting[-1]
+
+
+@pytest.mark.timeout(60)
+def test_a_command_gives_up_what_nobody_waits_for():
+    """A search that is too late for all of its windows holds up the separation that a command asks for no longer."""
+    def ask():
+        assert wait_for(lambda: top.worker.report()["windows"] > 30)
+        top.worker.ask(sir_db=5)
+        assert wait_for(lambda: top.responses.num_messages())
+
+    samples = ramp(200 * HOP)
+    source = Paced(samples, pause=0.005, actions={100 * HOP: ask})
+    top = flow(source, Endless(), sps=0, commands=Commands("separator", Scaling.checks), on_overload="pass", latency=0.1)
+    top.run()
+    level, _ = levels(top, samples)
+    assert top.worker.error is None and set(level) == {1, 5} and (level == 5).sum() > 20 * HOP
 
 
 # ---- with the engine --------------------------------------------------------------------------------
