@@ -132,3 +132,22 @@ def test_the_names_of_options_are_those_of_the_methods():
         assert names <= set(OPTIONS[name]), name
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             assert names == set(OPTIONS[name]), name
+
+
+@pytest.mark.parametrize(("check", "value", "words"), [
+    (options.latency, -1, ["latency", "-1", "0 to 3600"]), (options.latency, float("nan"), ["latency"]),
+    (options.latency, "1", ["latency"]), (options.latency, 4000, ["latency"]), (options.quality, "loud", ["quality", "'loud'"]),
+    (options.quality, 201, ["quality", "-200 to 200"]),
+    (options.flag, 1, ["flag", "True or False"]), (options.flag, None, ["flag"]), (options.frequency, "fm", ["frequency", "Hz"]),
+    (options.frequency, float("inf"), ["frequency"]), (options.variance, -1, ["variance", "0 or more"]),
+    (options.decibels, "loud", ["decibels", "'loud'"])])
+def test_what_a_running_block_takes_is_checked(check, value, words):
+    refused(words, check, check.__name__, value)
+
+
+def test_no_limit_and_what_is_estimated_have_a_word():
+    """0 is no limit of latency; "estimate" is None in place of a level."""
+    assert options.latency("latency", 0) is options.latency("latency", None) is None and options.latency("latency", 2) == 2.0
+    assert options.decibels("sir_db", "estimate") is options.variance("noise_var", "estimate") is None
+    assert options.choice("how", "mute", options.GATE_ACTIONS) == "mute"
+    refused(["how", "'cut' must be 'mute' or 'pass'"], options.choice, "how", "cut", options.GATE_ACTIONS)

@@ -23,12 +23,15 @@ LEAST_DB = -200.0           # of a power ratio: what float32 holds of one beside
 MOST_AMPLITUDE = 1e38       # what float32 holds
 _REAL = np.typecodes["Float"] + np.typecodes["AllInteger"]      # of dtypes: numbers, no truth values and no times
 STRONGEST = 1e9             # a sample over the median of its row's that are not 0: 180 dB; converters of 24 bits have 144 dB
+ESTIMATE = "estimate"       # in place of a level: None, in words
+LONGEST = 3600.0            # s of latency
+ON_OVERLOAD, GATE_ACTIONS = ("wait", "pass"), ("mute", "pass")
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")       # torch keeps an index in eight bits
 
 
 def decibels(name: str, value: Any) -> float | None:
-    """A power ratio, dB; inf where the other source is absent; None stays None."""
-    if value is None:
+    """A power ratio, dB; inf where the other source is absent; None, or "estimate", is None."""
+    if value is None or _is_estimate(value):
         return None
     if not _is_number(value) or math.isnan(value) or value < LEAST_DB:
         raise ParameterError(f"{name}: {shown(value)} must be a number of decibels, {LEAST_DB:g} or more (inf: that source is "
@@ -54,6 +57,47 @@ def rate(name: str, value: Any) -> float | None:
     return float(value)
 
 
+def frequency(name: str, value: Any) -> float | None:
+    """A frequency, Hz, of either sign; None stays None."""
+    if value is None:
+        return None
+    if not _is_number(value) or not math.isfinite(value):
+        raise ParameterError(f"{name}: {shown(value)} must be a number of Hz")
+    return float(value)
+
+
+def latency(name: str, value: Any) -> float | None:
+    """A limit of the time from sample in to sample out, s; None for none, which may be written as 0."""
+    if value is None:
+        return None
+    if not _is_number(value) or not 0 <= value <= LONGEST:
+        raise ParameterError(f"{name}: {shown(value)} must be a number of seconds from 0 to {LONGEST:g} (0: no limit)")
+    return float(value) or None
+
+
+def quality(name: str, value: Any) -> float | None:
+    """A quality, dB, below which something is done; None for never."""
+    if value is None:
+        return None
+    if not _is_number(value) or not abs(value) <= -LEAST_DB:
+        raise ParameterError(f"{name}: {shown(value)} must be a number of decibels from {LEAST_DB:g} to {-LEAST_DB:g}, or None")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ParameterError(f"{name}: {shown(value)} must be True or False")
+    return bool(value)
+
+
+def choice(name: str, value: Any, values: tuple[str, ...]) -> str:
+    """One of some words."""
+    if not isinstance(value, str) or value not in values:
+        raise ParameterError(f"{name}: {shown(value)} must be {' or '.join(map(repr, values))}")
+    return value
+
+
 def level(name: str, value: Any) -> Any:
     """An amplitude or a variance, or an array or tensor of one per window: 0 or more; None stays None."""
     if value is None:
@@ -64,6 +108,11 @@ def level(name: str, value: Any) -> Any:
     if not sound:
         raise ParameterError(f"{name}: {shown(value)} must be a number, 0 or more, or one for each window")
     return value
+
+
+def variance(name: str, value: Any) -> float | None:
+    """The variance of noise per complex sample; None, or "estimate", is None."""
+    return None if _is_estimate(value) else level(name, value)
 
 
 def method(name: str, value: Any) -> str:
@@ -157,6 +206,10 @@ def _array(value: Any) -> npt.NDArray[Any] | None:
 
 def _kind(value: Any, array: npt.NDArray[Any] | None) -> str:
     return type(value).__name__ + (f" of {array.dtype}" if array is not None and isinstance(value, np.ndarray) else "")
+
+
+def _is_estimate(value: Any) -> bool:
+    return isinstance(value, str) and value == ESTIMATE
 
 
 def _is_number(value: Any) -> bool:

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a separator cuts its stream: windows in samples of the stream, and whether the engine resamples them."""
 
+import os
 from dataclasses import dataclass, field
 
 from alpha_rgs.methods import WHOLE_SYMBOLS
@@ -15,14 +16,16 @@ WINDOW, HOP = 2560, 2048  # samples, where priors are in samples
 
 @dataclass(frozen=True)
 class Cut:
-    """window, hop: samples of the stream. make(): the engine's plan of it (alpha_rgs.streaming.live.Live), which makes the task.
-    samples_per_symbol: of the symbols that leave, 0 for none. resamples: whether the engine has a rate of its own."""
+    """window, hop: samples of the stream. make(): (the sources, the engine's plan of it, see alpha_rgs.streaming.live.Live).
+    samples_per_symbol: of the symbols that leave, 0 for none. resamples: whether the engine has a rate of its own. rate: of the
+    stream, Hz, 0 where all is in samples."""
 
     window: int
     hop: int
     make: object
     samples_per_symbol: object = 0
     resamples: bool = False
+    rate: float = 0.0
     warnings: list = field(default_factory=list)
 
 
@@ -40,12 +43,13 @@ def cut(block, sources, samp_rate, window=None, hop=None, symbols=False):
         return _in_samples(block, sources, window, hop, symbols)
     from alpha_rgs.streaming.live import live
 
-    plan = live([loaded(source) for source in sources], samp_rate, window, hop, symbols)
+    sources = [loaded(source) for source in sources]
+    plan = live(sources, samp_rate, window, hop, symbols)
     sps = plan.symbol_period
     sps = int(sps) if sps == int(sps) else sps
     if window and hop and not plan.resamples and isinstance(sps, int):
         check_windows(block, window, hop, sps)
-    return Cut(plan.window, plan.hop, lambda: plan, sps, plan.resamples, plan.warnings)
+    return Cut(plan.window, plan.hop, lambda: (sources, plan), sps, plan.resamples, float(samp_rate), plan.warnings)
 
 
 def _in_samples(block, sources, window, hop, symbols):
@@ -57,11 +61,16 @@ def _in_samples(block, sources, window, hop, symbols):
     check_hop(block, window, hop)
     check_windows(block, window, hop, sps)
 
-    def make():
-        from alpha_rgs.streaming.live import Live
-        from alpha_rgs.streaming.resampling import plan
+    kept = {}
 
-        return Live(plan([in_samples(loaded(source)) for source in sources], None), window, hop, window)
+    def make():
+        from alpha_rgs.streaming.live import in_windows
+
+        for number, source in enumerate(sources):
+            if number not in kept or not isinstance(source, str) or os.path.exists(source):  # else it has gone meanwhile
+                kept[number] = in_samples(loaded(source))
+        found = [kept[number] for number in range(len(sources))]
+        return found, in_windows(found, None, window, hop, sps)
 
     return Cut(window, hop, make, sps)
 

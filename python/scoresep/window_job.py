@@ -18,20 +18,21 @@ class Port:
     """An output: what a separation's result holds for it.
 
     take(result): the array [n, window], or [n, window//samples_per_symbol] where it holds `symbols`. passes: windows that go
-    unseparated leave as they came, else as zeros.
+    unseparated leave as they came, else as zeros. source: the number of the source that it belongs to.
     """
 
     name: str
     take: Callable
     symbols: bool = False
     passes: bool = False
+    source: int = 0
 
 
 TIE = Fraction(1, 10**9)  # of a symbol: centres that fall on a sample, but for rounding
 
 SOI_AND_INTERFERENCE = (
     Port("soi", attrgetter("soi"), passes=True),
-    Port("interference", attrgetter("interference")),
+    Port("interference", attrgetter("interference"), source=1),
     Port("symbols", attrgetter("symbols"), symbols=True),
 )
 
@@ -49,9 +50,9 @@ class SymbolGrid:
         """m of the first symbol whose centre lies at or after `sample`."""
         return math.ceil((int(sample) - self.timing) / self.sps - TIE) if self.sps else 0
 
-    def index(self, sample):
-        """The place in the output of that symbol, 0 or more for samples of the stream."""
-        return self.number(sample) - self.number(0)
+    def index(self, sample, anchor=0):
+        """The place in the output of that symbol, 0 or more for samples of the stream; anchor: see Job."""
+        return self.number(sample + anchor) - self.number(anchor)
 
     def count(self, begin, end):
         """How many symbols have their centre in [begin, end)."""
@@ -60,19 +61,36 @@ class SymbolGrid:
 
 class Job:
     """Windows [n, window] of which the first has number `first`; `came`: when (s); `tags`: (row, tag).
-    `unseparated`: (row, why it leaves unseparated), see window_worker.
+    `unseparated`: (row, why it leaves unseparated, the source that it holds for, None: all), see window_worker.
+    `anchor`: samples that lie between the stream's first one and that to which the sources' times refer, more than have come.
 
-    `results` once finished: one array [n, ...] per port. `given`: windows that have left already.
+    `results` once finished: one array [n, ...] per port. `given`: windows that have left already. `reports`: of each source, a
+    tag's value per window. `late`: when they pass, s. `waits`: for the worker. `task`: that separates them. `trial`: see
+    worker_thread. `silent`: no symbols leave.
     """
 
-    def __init__(self, first, windows, came, hop):
+    def __init__(self, first, windows, came, hop, grid=None):
         self.first, self.windows, self.came, self.start = first, windows, came, first * hop
         self.hop, self.valid, self.tags = hop, windows.shape[1], []
-        self.unseparated = []
+        self.unseparated, self.reports, self.late = [], None, math.inf
         self.future, self.results, self.separation = None, None, None
-        self.given, self.passed, self.cancelled, self.ends = 0, False, False, False
+        self.given, self.passed, self.cancelled, self.ends, self.waits = 0, False, False, False, False
+        self.task, self.trial, self.grid, self.anchor, self.silent = None, None, grid, 0, False
         self._asked, self._asked_start = windows, self.start + hop * np.arange(len(windows))
         self._skip = 0  # samples of what was asked before the first that counts
+
+    @property
+    def begin(self):
+        """The first sample, as the sources' times count."""
+        return self.start + self.anchor
+
+    @property
+    def kept(self):
+        """(low, high): samples of what was asked that are kept of each window, about."""
+        if self._asked is not self.windows:
+            return self._skip, self._asked.shape[1]
+        low = max(0, (self.valid - self.hop) // 2)
+        return low, low + self.hop
 
     def make_partial(self, before, valid, task):
         """The last window of a stream, of which only `valid` samples are real; `before` is the window before it, or None.
@@ -98,7 +116,8 @@ class Job:
     def submit(self, task, notify):
         """Hand over to the engine, waiting while its queue is full; `notify` is called when the result is there."""
         if not self.cancelled:
-            self.future = task.submit(self._asked, start=self._asked_start, **({"ends": True} if self.ends else {}))
+            self.task, start = task, self._asked_start + self.anchor
+            self.future = task.submit(self._asked, start=start, **({"ends": True} if self.ends else {}))
             self.future.add_done_callback(notify)
 
     def cancel(self):
@@ -107,17 +126,34 @@ class Job:
         if self.future is not None:
             self.future.cancel()
 
+    def skip(self, why):
+        """The windows leave unseparated."""
+        self.unseparated = [(row, why, None) for row in range(len(self.windows))]
+        self.passed = True
+
     def done(self):
         """Can finish() be called?"""
         return self.passed or (self.future is not None and self.future.done())
 
-    def finish(self, ports, grid):
+    def finish(self, ports):
         """Set `results`. Raises what the separation raised."""
-        if self.passed:
-            self.results = [self.windows if port.passes else self._zeros(port, grid) for port in ports]
+        if not self.passed:
+            self.separation = self.future.result()
+            self.results = [self._result(port, port.take(self.separation), self.grid) for port in ports]
             return
-        self.separation = self.future.result()
-        self.results = [self._result(port, port.take(self.separation), grid) for port in ports]
+        self.results = [self.windows if port.passes else self._zeros(port, self.grid) for port in ports]
+
+    def gate(self, ports, bad, action):
+        """Mute windows, or let them pass, by source, bool [n]; "mute" or "pass"."""
+        for number, port in enumerate(ports):
+            rows = bad[port.source]
+            if rows.any():
+                out = self.results[number] = np.array(self.results[number])  # which may be a view of others
+                out[rows] = self.windows[rows] if action == "pass" and port.passes else 0
+
+    def starts(self):
+        """First samples of what the engine was asked, int [n]."""
+        return self._asked_start + self.anchor
 
     def _zeros(self, port, grid):
         width = self.windows.shape[1] // (grid.sps if port.symbols else 1)
@@ -126,6 +162,8 @@ class Job:
     def _result(self, port, rows, grid):
         """What leaves through the port."""
         window = self.windows.shape[1]
+        if port.symbols and self.silent:
+            return self._zeros(port, grid)
         if port.symbols:
             return self._symbols(rows, grid, window // grid.sps)
         return rows if self.valid == window else _fill(rows[:, self._skip : self._skip + self.valid], window)
@@ -134,12 +172,13 @@ class Job:
         """Symbols as the windows hold them: one per centre, zeros where a burst has none or the stream has ended."""
         if symbols.shape == (len(self.windows), width) and self._asked is self.windows:
             return symbols
-        first = grid.number(int(self._asked_start[0]))
-        if symbols.shape[1] < grid.count(int(self._asked_start[0]), int(self._asked_start[0]) + self._asked.shape[1]):
+        asked = int(self._asked_start[0]) + self.anchor
+        first = grid.number(asked)
+        if symbols.shape[1] < grid.count(asked, asked + self._asked.shape[1]):
             first = max(first, 0)  # a burst begins with symbol 0
-        skip = grid.number(self.start) - first
+        skip = grid.number(self.begin) - first
         symbols = np.pad(symbols, ((0, 0), (max(0, -skip), 0)))[:, max(0, skip) :]
-        return _fill(symbols[:, : min(width, grid.count(self.start, self.start + self.valid))], width)
+        return _fill(symbols[:, : min(width, grid.count(self.begin, self.begin + self.valid))], width)
 
 
 def _fill(rows, width):

@@ -3,61 +3,62 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Python block in the middle of the separator: it hands windows to a worker thread and gives the results in order."""
 
+import math
 import threading
 import time
 from collections import deque
-from queue import SimpleQueue
 
 import numpy as np
 import pmt
 from gnuradio import gr
 
+from .commands import Change, Commands, answer
+from .commands import controls as checked_controls
 from .failure import Failure
-from .window_job import SOI_AND_INTERFERENCE, Job, SymbolGrid
+from .pacing import BUFFER_SAMPLES, PASS_LIMIT, Pace
+from .receiver_tags import KEYS, ReceiverTags
+from .window_job import SOI_AND_INTERFERENCE, Job
 from .window_stats import WindowStats
+from .window_tags import WINDOW_SAMPLES, WINDOW_TAG, add_tags, describe, gate
+from .worker_thread import FAILED, Revert, WorkerThread
 
-WINDOW_TAG, WINDOW_SAMPLES = "window_tag", "window_samples"
-UNSEPARATED, SOURCE = pmt.intern("unseparated"), pmt.intern("separator")
-OVERLOAD, UNUSABLE = pmt.PMT_T, pmt.intern("unusable")  # why
-JOB_SAMPLES = 81920  # of one job, at most: 32 windows of 2560
-LARGER = 4  # jobs, where the engine has a short way (alpha_rgs.streaming.direct)
-STEP = 16  # windows of which such jobs are multiples: each size has tables of its own
-BUFFER_SAMPLES = 2**18  # of each output's buffer, at least; 2 MB
-WAITING_SAMPLES = 2**22  # for a separation that resamples: 32 MB
+OVERLOAD, UNUSABLE, BYPASS = pmt.PMT_T, pmt.intern("unusable"), pmt.intern("bypass")  # why windows leave unseparated
 HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
-WAIT = 0.01  # s that a call waits for a result before it looks at its inputs again
+WAIT, SHORT_WAIT = 0.01, 0.002  # s that a call waits for a result before it looks at its inputs again; with a limit of latency
+BYPASS_WAIT = 0.25  # s that a bypass waits for windows that are being separated
+REPORT = 1.0  # s from one report of overload to the next, at least
 
 
 class window_worker(gr.basic_block):
     """In 0: windows of complex samples. Out: one per port (window_job.Port; left out: SOI, interference, and symbols where
-    samples_per_symbol > 0), windows of as many samples, or symbols.
+    samples_per_symbol > 0), windows of as many samples, or symbols. Message in `command`, out `stats`, `response`: see commands.
 
     make_task() is called in the worker's thread, once per start; its `submit(windows, start)` gives a Future of an object
-    from which the ports, and make_stats (window_stats), take what they need; see alpha_rgs.streaming.task. ends: windows with
-    which the stream ends are submitted with ends=True; see alpha_rgs.streaming.live.
+    from which the ports, and make_stats (window_stats), take what they need; see alpha_rgs.streaming.task. With change() and
+    restore() the task can be another one while the flowgraph runs; see tasks.py. ends: windows with which the stream ends are
+    submitted with ends=True; see alpha_rgs.streaming.live. controls: see commands.py. commands: a Commands. rate: Hz, 0: unknown.
     One window out for each in, in order, with its tags. What fails, in whatever thread, ends the flowgraph: see `error`.
     """
 
-    def __init__(self, make_task, window, hop, samples_per_symbol=0, on_overload="wait", name="separator", ports=None,
-                 make_stats=WindowStats, ends=False):
+    def __init__(self, make_task, window, hop, samples_per_symbol=0, name="separator", ports=None, make_stats=WindowStats,
+                 ends=False, commands=None, rate=0, **controls):
         self.ports = SOI_AND_INTERFERENCE[: 3 if samples_per_symbol else 2] if ports is None else tuple(ports)
         self.make_task, self.window, self.hop, self.sps = make_task, window, hop, samples_per_symbol
         shapes = [_items(self.shape(number)[0]) for number in range(len(self.ports))]
         gr.basic_block.__init__(self, name, [_items(window)], shapes)
-        self.ends, self.passes = ends, on_overload == "pass"
-        self.batch = max(1, JOB_SAMPLES // window)
-        self.capacity = (2 if self.passes else 4) * self.batch
-        self.step = 1
-        if ends:  # windows are long here, and short where they are separated
-            self.capacity = max(self.capacity, min(32, WAITING_SAMPLES // window))
+        self.ends, self.rate, self.pair = ends, rate, ports is None or SOI_AND_INTERFERENCE[0] in self.ports
+        self.controls, self.commands = checked_controls(name, **controls), commands or Commands(name)
         self.set_tag_propagation_policy(gr.TPP_DONT)
-        self.message_port_register_out(pmt.intern("stats"))
+        self.message_port_register_in(pmt.intern("command"))
+        self.set_msg_handler(pmt.intern("command"), self.take_command)
+        self.msg_handlers.clear()  # the block would own itself; the handler is called by its name
+        for port in "stats", "response":
+            self.message_port_register_out(pmt.intern(port))
         for port in range(len(shapes)):
             self.set_min_output_buffer(port, max(2, BUFFER_SAMPLES // window))
         self.make_stats = make_stats
-        self._failure, self.stats, self._thread = None, make_stats(hop), None
+        self._failure, self.stats, self._worker, self._asked = None, make_stats(hop), None, deque()
         self._reset()
-
     def shape(self, number):
         """(window, hop) of a port, in its own items: samples or symbols."""
         scale = self.sps if self.ports[number].symbols else 1
@@ -74,8 +75,9 @@ class window_worker(gr.basic_block):
 
     def _reset(self):
         self._changed = threading.Condition()
-        self._todo, self._held, self._waiting, self._last = SimpleQueue(), deque(), 0, None
-        self._stopping, self.task, self.grid = False, None, SymbolGrid(self.sps, 0.0)
+        self._held, self._waiting, self._inside, self._last, self._heard = deque(), 0, 0, None, 0
+        self.pace = Pace(self.window, self.hop, self.controls["on_overload"] == "pass", self.controls["latency"], self.ends)
+        self._receiver, self._events, self._reported = ReceiverTags(self.rate), deque(), [0.0, 0]
 
     # ---- what the scheduler calls -------------------------------------------------------------
     def start(self):
@@ -83,31 +85,25 @@ class window_worker(gr.basic_block):
         try:
             self._reset()
             self._failure, self.stats = None, self.make_stats(self.hop)
-            ready = threading.Event()
-            thread = threading.Thread(target=self._serve, args=(ready,), name="scoresep worker", daemon=True)
-            thread.start()
-            self._thread = thread
-            ready.wait()
+            self._worker = WorkerThread(self.make_task, self.sps, self.pace, self)
+            self._worker.start()
         except BaseException as error:  # whatever leaves this method or stop() would abort the program
-            self._fail(error)
+            self.fail(error)
         return True
 
     def stop(self):
         """End the worker; windows still in its hands are dropped, as a stopped flowgraph's samples are."""
+        worker, self._worker = self._worker, None
         try:
-            self._stopping = True
             for job in self._held:
                 job.cancel()
-            self._todo.put(None)
-            if (give_up := getattr(self.task, "give_up", None)) is not None:
-                give_up()  # lest the engine goes on for minutes, and the worker waits for room in its queue
+            if worker is not None:
+                worker.stop()
         except BaseException as error:
-            self._fail(error)
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self.fail(error)
+        if worker is not None:
+            worker.join()
         self._held.clear()
-        self.task = None
         return True
 
     def forecast(self, noutput_items, ninputs):
@@ -125,58 +121,162 @@ class window_worker(gr.basic_block):
                 if not taken and not given:
                     with self._changed:
                         if self._failure is None and not (self._held and self._held[0].done()):
-                            self._changed.wait(WAIT)
+                            self._changed.wait(SHORT_WAIT if self.pace.latency else WAIT)
                     given = self._give(outputs)
-                if self.stats.due(idle=not self._held and not taken):
-                    self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
+                self._report(idle=not self._held and not taken)
         except BaseException as error:  # whatever leaves this method would hang the flowgraph, SystemExit too
-            self._fail(error)
+            self.fail(error)
         if self._failure is not None:
             self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(0, self._failure.error)))
             return gr.WORK_DONE
         self.consume(0, taken)
         return given
 
+    def _report(self, idle):
+        """Send the stats where it is time; say once a second how many windows passed."""
+        if self.stats.due(idle):
+            self.stats.each = self.pace.each or np.nan
+            self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
+        when, before = self._reported
+        if self.stats.overloads > before and (now := time.monotonic()) - when >= REPORT:
+            limit = self.pace.limit or PASS_LIMIT
+            each = "has not been measured yet" if self.pace.each is None else f"takes {self.pace.each:.3g} s"
+            self.logger.warn(f"{self.alias()}: {self.stats.overloads - before} windows passed unseparated, which would have been "
+                             f"later than {limit:g} s: one {each}, and the next comes after {self.pace.interval:.3g} s")
+            self._reported = [now, self.stats.overloads]
+
+    # ---- commands ------------------------------------------------------------------------------
+    def ask(self, **changes):
+        """As a message to `command`, from any thread; values may be priors too."""
+        self._asked.append(changes)
+        self.to_basic_block()._post(pmt.intern("command"), pmt.PMT_NIL)
+
+    def take_command(self, message):
+        """What has come to `command`. It holds from the next window on that is taken."""
+        asked = None
+        try:
+            asked = self._asked.popleft() if pmt.is_null(message) and self._asked else self.commands.read(message)
+            change = self.commands.change(asked, sample=self.nitems_read(0) * self.hop)
+            if change.others is None:
+                self.changed(change, False, [])
+            elif self._worker is not None:
+                self._worker.put(change)
+        except Exception as error:
+            self.refused(Change({}, asked=asked or {}), error)
+
+    def begun(self, task):
+        """The task is there."""
+        if getattr(task, "direct", None) is not None:
+            self.pace.quicken()
+
+    def changed(self, change, other_task, warnings):
+        """A Change holds; answer it. other_task: the separation is another one."""
+        self.controls.update(change.controls)
+        self.pace.latency, self.pace.passes = self.controls["latency"], self.controls["on_overload"] == "pass"
+        if other_task:
+            self.stats.forget()
+        if change.others and change.others.get("samp_rate"):
+            self.rate = self._receiver.rate = change.others["samp_rate"]
+        for sentence in warnings:
+            self.logger.warn(f"{self.alias()}: {sentence}")
+        if change.asked is not None or warnings:
+            self.message_port_pub(pmt.intern("response"), answer(change.asked, None, warnings))
+
+    def refused(self, change, error):
+        """A Change does not hold; answer it."""
+        self.logger.error(f"{self.alias()}: {error}")
+        self.message_port_pub(pmt.intern("response"), answer(change.asked, error))
+
+    def failed(self, asked, error):
+        """What a command asked for cannot be done, as was seen when it was tried: the separation before goes on."""
+        self.refused(Change({}, asked=asked), f"{error}; the separation is the one before again")
+
     # ---- in ----------------------------------------------------------------------------------
     def _accept(self, windows):
         """Make jobs of the windows that have come; how many were taken."""
-        taken, first = 0, self.nitems_read(0)
-        if len(windows) == 0:
+        first, available = self.nitems_read(0), len(windows)
+        if available == 0:
             return 0
-        tags = {}
-        for tag in self.get_tags_in_window(0, 0, len(windows)):
-            tags.setdefault(tag.offset - first, []).append(tag)
-        while taken < len(windows):
-            room = self.capacity - self._waiting
-            held = sum(len(job.windows) for job in self._held) * self.window if self.passes else 0
-            if room <= 0 and (not self.passes or held > HELD_SAMPLES):
+        self.pace.seen(first + available, time.monotonic())
+        tags, taken = self._tags(first, available), 0
+        while taken < available:
+            count, why = self._next(first + taken, available - taken)
+            if not count:
                 break
-            count = min(self.batch, len(windows) - taken, room if room > 0 else self.batch)
-            if self.step > 1 and self._held:  # busy: what does not fill a step waits for more
-                count -= count % self.step
-                if not count:
-                    break
             rows = range(taken, taken + count)
-            partial = next((k for k in rows if any(pmt.eqv(t.key, pmt.intern(WINDOW_SAMPLES)) for t in tags.get(k, ()))), None)
+            partial = next((k for k in rows if any(pmt.eqv(t.key, WINDOW_SAMPLES) for t in tags.get(k, ()))), None)
             if partial is not None:  # the last window of the stream goes by itself
                 count = max(1, partial - taken)
-            job = Job(first + taken, windows[taken : taken + count].copy(), time.monotonic(), self.hop)
+            job = Job(first + taken, windows[taken : taken + count].copy(), self.pace.came(first + taken), self.hop,
+                      self._worker.grid)
             job.tags = [(k - taken, tag) for k in range(taken, taken + count) for tag in tags.get(k, ())]
             if partial == taken:
-                job.make_partial(self._last, _samples(tags[partial]), self.task)
+                job.make_partial(self._last, _samples(tags[partial]), self._worker.task)
                 job.ends = self.ends
-            job.passed = room <= 0
             self._last = job.windows[-1]
-            self._held.append(job)
-            if job.passed:
-                job.unseparated = [(k, OVERLOAD) for k in range(count)]
-            else:
-                self._mark_unusable(job)
-                self._waiting += count
-                self._todo.put(job)
+            self._send(job, why)
             taken += count
         self.stats.came(taken)
         return taken
+
+    def _tags(self, first, available):
+        """Tags of the windows that have come, by row; what the receiver says in new ones is kept for the windows it holds for."""
+        tags, found = {}, []
+        for tag in self.get_tags_in_window(0, 0, available):
+            tags.setdefault(tag.offset - first, []).append(tag)
+            if tag.offset >= self._heard and pmt.eqv(tag.key, WINDOW_TAG):
+                key = pmt.symbol_to_string(pmt.tuple_ref(tag.value, 1))
+                if key in KEYS:
+                    found.append((pmt.to_uint64(pmt.tuple_ref(tag.value, 0)), key, pmt.tuple_ref(tag.value, 2)))
+        self._heard = first + available
+        if found:
+            self._events.extend(self._receiver.events(found))
+            while self._receiver.wrong:
+                self.logger.warn(f"{self.alias()}: {self._receiver.wrong.pop()}")
+        return tags
+
+    def _next(self, index, available):
+        """(how many windows of those that have come, the first of which has this number, make a job; why they pass, None: they
+        are separated)."""
+        start = index * self.hop
+        while self._events and (self._events[0].sample <= start or not self._events[0].cuts):
+            event = self._events.popleft()
+            self._worker.put(Change({}, event=event, sample=event.sample))
+        if self._events:
+            cut = self._events[0].sample
+            if start + self.window > cut:  # windows that hold both sides of it
+                return self._room(min(available, -(-(cut - start) // self.hop))), pmt.intern(self._events[0].why)
+            available = min(available, (cut - start - self.window) // self.hop + 1)
+        if self.controls["bypass"]:
+            return self._room(available), BYPASS
+        count, passed = self.pace.take(index, available, self._waiting, bool(self._held))
+        return (self._room(count), OVERLOAD) if passed else (count, None)
+
+    def _room(self, count):
+        """As many windows, or 0 where the block holds too many that pass."""
+        most = HELD_SAMPLES if self.pace.passes else self.pace.capacity * self.window
+        return count if self._inside * self.window <= most else 0
+
+    def _send(self, job, why):
+        """Keep a job, for the worker or to pass."""
+        count = len(job.windows)
+        self._held.append(job)
+        self._inside += count
+        if why is not None:
+            job.skip(why)
+            self._count(why, count)
+            return
+        self._mark_unusable(job)
+        job.waits, self._waiting = True, self._waiting + count
+        job.late = job.came + self.pace.budget if self.pace.passes else math.inf
+        self.pace.sent(count)
+        self._worker.put(job)
+
+    def _count(self, why, count):
+        if why is OVERLOAD:
+            self.stats.passes(count)
+        elif why is BYPASS:
+            self.stats.bypassed += count
 
     def _mark_unusable(self, job):
         """Say of windows that the engine cannot separate for a sample in them, where they leave, and once in the log."""
@@ -185,67 +285,68 @@ class window_worker(gr.basic_block):
             self.logger.warn(f"{self.alias()}: sample {found[0][1]} of the stream is NaN, infinite or beyond all others; windows "
                              "that hold such samples are not separated, and tagged")
         self.stats.unusable += len(found)
-        job.unseparated = [(row, UNUSABLE) for row, _ in found]
+        job.unseparated = [(row, UNUSABLE, None) for row, _ in found]
 
     # ---- out ---------------------------------------------------------------------------------
     def _give(self, outputs):
         """Copy finished windows and their tags to the outputs; how many."""
         given, room = 0, len(outputs[0])
-        while self._held and given < room and self._held[0].done():
+        while self._held and given < room and (self._held[0].done() or self._is_late(self._held[0])):
             job = self._held[0]
             if job.results is None:
-                self._waiting -= 0 if job.passed else len(job.windows)
-                job.finish(self.ports, self.grid)
-                self.stats.left(job, self.task)
+                self._finish(job)
             rows = slice(job.given, job.given + room - given)
             for out, result in zip(outputs, job.results):
                 some = result[rows]
                 out[given : given + len(some)] = some
-            for row, tag in job.tags:
-                if rows.start <= row < rows.stop:
-                    self._emit(job, job.first + row, tag)
-            for row, why in job.unseparated:
-                if rows.start <= row < rows.stop:
-                    for number in range(len(self.ports)):
-                        self.add_item_tag(number, job.first + row, UNSEPARATED, why, SOURCE)
+            add_tags(self, self.ports, job, rows)
             job.given += len(some)
             given += len(some)
+            self._inside -= len(some)
             if job.given == len(job.windows):
                 self._held.popleft()
         return given
 
-    def _emit(self, job, index, tag):
-        """Put a window's tag on the same window of each output, in the terms of that output."""
-        for number, port in enumerate(self.ports):
-            value = tag.value
-            if port.symbols and pmt.eqv(tag.key, pmt.intern(WINDOW_SAMPLES)):
-                value = pmt.from_uint64(self.grid.count(job.start, job.start + job.valid))
-            elif port.symbols and pmt.eqv(tag.key, pmt.intern(WINDOW_TAG)):
-                offset = self.grid.index(pmt.to_uint64(pmt.tuple_ref(value, 0)))
-                value = pmt.make_tuple(pmt.from_uint64(offset), *(pmt.tuple_ref(value, k) for k in (1, 2, 3)))
-            self.add_item_tag(number, index, tag.key, value, tag.srcid)
+    def _is_late(self, job):
+        """Whether a job's windows can no longer wait for their separation; they pass then."""
+        late, why = job.late, OVERLOAD
+        if self.controls["bypass"] and job.came + BYPASS_WAIT < late:
+            late, why = job.came + BYPASS_WAIT, BYPASS
+        if time.monotonic() < late:
+            return False
+        job.skip(why)
+        self._count(why, len(job.windows))
+        return True
+
+    def _finish(self, job):
+        """Have what leaves, and what is said of it."""
+        self._waiting -= len(job.windows) if job.waits else 0
+        try:
+            job.finish(self.ports)
+        except Exception as error:
+            if job.trial is None or job.trial.proven:
+                raise
+            job.skip(FAILED)
+            job.finish(self.ports)
+            self._worker.put(Revert(job.trial, error))
+        if job.passed:
+            self.stats.left(job, self.pace.fill)
+            return
+        if job.trial is not None:
+            job.trial.proven = True
+        self.stats.left(job, self.pace.fill)
+        if (level := self.controls["gate_db"]) is not None:
+            self.stats.gated += gate(job, self.ports, self.pair, level, self.controls["gate_action"])
+        if self.controls["window_tags"]:
+            describe(job, self.pair)
 
     # ---- the worker's thread -------------------------------------------------------------------
-    def _serve(self, ready):
-        try:
-            self.task = self.make_task()
-            if getattr(self.task, "direct", None) is not None:  # so fast that the cost of a job is felt
-                self.batch, self.capacity, self.step = LARGER * self.batch, LARGER * self.capacity, STEP
-            self.grid = SymbolGrid(self.sps, _timing(self.task))
-            ready.set()
-            while not self._stopping and (job := self._todo.get()) is not None:
-                job.submit(self.task, self._notify)
-        except BaseException as error:  # this thread must not end in silence: the flowgraph would wait for it
-            if not self._stopping:
-                self._fail(error)
-        finally:
-            ready.set()
-
-    def _notify(self, _):
+    def wake(self):
+        """A job is done: look at it."""
         with self._changed:
             self._changed.notify_all()
 
-    def _fail(self, error):
+    def fail(self, error):
         """Keep the first error, say it once, and wake the scheduler's thread to end the flowgraph."""
         with self._changed:
             if self._failure is None:
@@ -260,10 +361,5 @@ def _items(count):
 
 
 def _samples(tags):
-    value = next(t.value for t in tags if pmt.eqv(t.key, pmt.intern(WINDOW_SAMPLES)))
+    value = next(t.value for t in tags if pmt.eqv(t.key, WINDOW_SAMPLES))
     return int(pmt.to_python(value))
-
-
-def _timing(task):
-    timing = getattr(getattr(task, "soi", None), "timing", None)
-    return 0.0 if timing is None else float(timing)

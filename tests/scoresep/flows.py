@@ -5,6 +5,7 @@
 
 import math
 import threading
+import time
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -59,7 +60,9 @@ def later(pause, result):
     """A Future that has its result after `pause` s."""
     future = Future()
     if pause:
-        threading.Timer(pause, lambda: future.set_running_or_notify_cancel() and future.set_result(result)).start()
+        timer = threading.Timer(pause, lambda: future.set_running_or_notify_cancel() and future.set_result(result))
+        timer.daemon = True
+        timer.start()
     else:
         future.set_result(result)
     return future
@@ -73,8 +76,11 @@ def ramp(count):
 def flow(source, make_task, sps=SPS, window=WINDOW, hop=HOP, **options):
     """A flowgraph around the Python block with another separation in it; sinks: one per output."""
     top = gr.top_block()
+    top.source = source  # GNU Radio itself keeps half of a Python block
     top.worker = window_worker(make_task, window, hop, sps, **options)
     top.sinks = [blocks.vector_sink_c() for _ in range(3 if sps else 2)]
+    top.responses = blocks.message_debug()
+    top.msg_connect(top.worker, "response", top.responses, "store")
     top.connect(source, scoresep.stream_to_windows(window, hop), top.worker)
     for port, sink in enumerate(top.sinks):
         scale = sps if port == 2 else 1
@@ -82,10 +88,45 @@ def flow(source, make_task, sps=SPS, window=WINDOW, hop=HOP, **options):
     return top
 
 
+class Paced(gr.sync_block):
+    """A source of some samples, `step` at a time, one every `pause` s. actions: sample -> what is called before it leaves."""
+
+    def __init__(self, samples, step=HOP, pause=0.0, actions=None):
+        gr.sync_block.__init__(self, "paced", None, [np.complex64])
+        self.samples, self.step, self.pause, self.actions, self.sent = samples, step, pause, dict(actions or {}), 0
+
+    def work(self, input_items, output_items):
+        """Give the next step."""
+        if self.sent == len(self.samples):
+            return -1
+        time.sleep(self.pause)
+        if self.sent in self.actions:
+            self.actions.pop(self.sent)()
+        stop = min([self.sent + self.step, self.sent + len(output_items[0]), len(self.samples),
+                    *(place for place in self.actions if place > self.sent)])
+        output_items[0][: stop - self.sent] = self.samples[self.sent : stop]
+        given, self.sent = stop - self.sent, stop
+        return given
+
+
+def answers(debug):
+    """What has left by a port for messages, in Python's terms."""
+    return [pmt.to_python(debug.get_message(k)) for k in range(debug.num_messages())]
+
+
+def wait_for(condition, seconds=20):
+    """Until a condition holds; whether it does."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
 def tag(offset, name, value=0):
     """A stream tag."""
     out = gr.tag_t()
-    out.offset, out.key, out.value, out.srcid = offset, pmt.intern(name), pmt.from_long(value), pmt.intern("test")
+    out.offset, out.key, out.srcid = offset, pmt.intern(name), pmt.intern("test")
+    out.value = pmt.from_long(value) if isinstance(value, int) else value
     return out
 
 

@@ -24,7 +24,7 @@ from ..sources.base import Source, State, Structure
 from ..sources.description import Description
 from .engine import Engine, usable
 from .polyphase import reach, section
-from .resampling import Plan, filling, in_samples, noise_density, plan
+from .resampling import Plan, filling, in_samples, named, noise_density, plan
 from .stream import windows_for
 from .task import Task
 
@@ -92,9 +92,8 @@ def live(sources: Sequence[Source | Description], sample_rate: float, window: in
     """
     to = plan(sources, sample_rate)
     period, warnings, same = _period(to) if symbols else Fraction(0), list(to.warnings), to.up == to.down
-    unit = math.lcm(*(int(s.symbol_period) or 1 for s in to.sources if s.symbol_period == int(s.symbol_period)))
+    unit, least = _unit(to), _least(to)
     wide, usual = windows_for(to.sources)
-    least = 0 if same else -(-(3 * reach(to.up, to.down) + (2 * unit + 1) * to.down) // to.up)
     context = -(-(wide - usual) * to.down // (2 * to.up)) + least
     if window is not None:
         context = context if hop is None else (window - hop) // 2
@@ -104,8 +103,8 @@ def live(sources: Sequence[Source | Description], sample_rate: float, window: in
         hop = _up(hop, to.down)                         # windows alike share the filter's matrix
     fitted = _fitted(window, hop, context, period, same)
     if fitted is None:
-        name = sources[0].name if isinstance(sources[0], Description) else sources[0].kind
-        warnings.append(f"{name}: no short window holds a whole number of symbols of {float(period):.6g} samples: none leave")
+        warnings.append(f"{named(sources[0])}: no short window holds a whole number of symbols of {float(period):.6g} samples: "
+                        "none leave")
         period, fitted = Fraction(0), _fitted(window, hop, context, Fraction(0), same)
     assert fitted is not None
     size, hop = fitted
@@ -113,6 +112,35 @@ def live(sources: Sequence[Source | Description], sample_rate: float, window: in
         raise ParameterError(f"window: {size} samples at {sample_rate:g} Hz are what the sources need, more than {_LARGEST}; "
                              "decimate the stream about them")
     return Live(to, size, hop, size if same else _seen(size, unit, to), unit, period, warnings)
+
+
+def in_windows(sources: Sequence[Source | Description], sample_rate: float | None, window: int, hop: int,
+               period: Fraction | int = 0) -> Live:
+    """As `live`, for a stream that is cut already: windows and hops of so many samples stay. period: samples per symbol that
+    leave beside it, 0 for none; where the first source has others, symbol_period is 0. sample_rate: None where all sources are
+    in samples. Raises ParameterError."""
+    to = plan(sources, sample_rate)
+    same, found, warnings = to.up == to.down, _period(to), list(to.warnings)
+    if period and found != period:
+        other = f"its symbols are of {float(found):.6g} samples" if found else "it has no symbols"
+        warnings.append(f"{named(sources[0])}: {other}, the output's of {float(period):.6g}: that output is 0")
+        found = Fraction(0)
+    if same:
+        return Live(to, window, hop, window, 1, found if period else Fraction(0), warnings)
+    unit, least = _unit(to), _least(to)
+    if (window - hop) // 2 < least or window < 3 * least:
+        raise ParameterError(f"window, hop: {window} and {hop} samples are too few for the resampler's filter, which takes "
+                             f"{least} at each end ({to.recorded * to.ratio:.9g} Hz suit the sources); make the block anew")
+    return Live(to, window, hop, _seen(window, unit, to), unit, found if period else Fraction(0), warnings)
+
+
+def _unit(to: Plan) -> int:
+    return math.lcm(*(int(s.symbol_period) or 1 for s in to.sources if s.symbol_period == int(s.symbol_period)))
+
+
+def _least(to: Plan) -> int:
+    """Samples of the stream at each end of a window that the resampler's filter takes."""
+    return 0 if to.up == to.down else -(-(3 * reach(to.up, to.down) + (2 * _unit(to) + 1) * to.down) // to.up)
 
 
 def _fitted(window: int | None, hop: int, context: int, period: Fraction, same: bool) -> tuple[int, int] | None:
@@ -182,6 +210,15 @@ class ResampledTask:
     def tracker(self) -> Any:
         """The Task's tracker, or None."""
         return getattr(self.task, "tracker", None)
+
+    @property
+    def searches(self) -> bool:
+        """See Task.searches."""
+        return bool(self.task.searches)
+
+    def states(self, start: np.ndarray) -> np.ndarray:
+        """See Task.states."""
+        return np.asarray(self.task.states(np.array([self.cut.part(int(k), self.cut.window, False)[0] for k in start])))
 
     def submit(self, windows: np.ndarray, start: Any = 0, block: bool = True, ends: bool = False) -> Restored:
         """See Task.submit. ends: the stream ends with these windows. result() of what is returned resamples to the stream's rate,

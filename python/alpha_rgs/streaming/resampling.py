@@ -105,15 +105,27 @@ def _band(source: Source | Description, sample_rate: float) -> tuple[float, floa
     return low * sample_rate, high * sample_rate
 
 
-def _named(source: Any) -> str:
+def named(source: Any) -> str:
+    """What messages call a source: its file, or its kind."""
     return source.name if isinstance(source, Description) else source.kind
 
 
 def _beyond(sources: Sequence[Any], bands: Sequence[tuple[float, float]], sample_rate: float) -> list[str]:
     """Sentences on sources of which the samples hold a part only."""
     edge, ends = sample_rate / 2 * (1 + 1e-6), f"±{sample_rate / 2:.6g} Hz"
-    return [f"{_named(source)}: its band, {low:.6g} to {high:.6g} Hz, reaches beyond {ends}, which the samples hold: what lies "
+    return [f"{named(source)}: its band, {low:.6g} to {high:.6g} Hz, reaches beyond {ends}, which the samples hold: what lies "
             "outside is missing" for source, (low, high) in zip(sources, bands) if low < -edge or high > edge]
+
+
+def shifted_bands(sources: Sequence[Source | Description], sample_rate: float, shift: float) -> list[str]:
+    """Of sources in a stream whose centre frequency lies `shift` Hz above that to which their carriers refer: sentences on those
+    of which a part is outside. Raises ParameterError for one whose band's middle is."""
+    bands = [(low - shift, high - shift) for low, high in (_band(source, sample_rate) for source in sources)]
+    for source, (low, high) in zip(sources, bands):
+        if abs(low + high) > sample_rate:
+            raise ParameterError(f"center_freq: {named(source)}: its band, {low:.6g} to {high:.6g} Hz from the centre frequency, "
+                                 f"lies outside the stream, ±{sample_rate / 2:.6g} Hz")
+    return _beyond(sources, bands, sample_rate)
 
 
 def _apart(sources: Sequence[Any], bands: Sequence[tuple[float, float]]) -> list[str]:
@@ -122,7 +134,7 @@ def _apart(sources: Sequence[Any], bands: Sequence[tuple[float, float]]) -> list
     for k, (low, high) in enumerate(bands):
         others = [band for j, band in enumerate(bands) if j != k and not math.isnan(band[0])]
         if others and all(high < begin or end < low for begin, end in others):
-            out.append(f"{_named(sources[k])}: its band, {low:.6g} to {high:.6g} Hz, overlaps with no other source's: a filter "
+            out.append(f"{named(sources[k])}: its band, {low:.6g} to {high:.6g} Hz, overlaps with no other source's: a filter "
                        "separates it")
     return out
 

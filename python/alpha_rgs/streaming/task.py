@@ -74,6 +74,18 @@ class Task:
         chain = self.soi.structure is Structure.CHAIN
         return self.tracker is not None or ((self.several or not chain) and any(source.unknown for source in self.sources))
 
+    @property
+    def searches(self) -> bool:
+        """Whether something of the sources is unknown, and has to be found in the stream."""
+        return any(source.unknown for source in self.sources)
+
+    def states(self, start: np.ndarray) -> np.ndarray:
+        """How windows that begin at `start`, int [n], were separated: "known" where nothing had to be found, "locked" where the
+        sources were predicted from the windows before, "search" where they were searched."""
+        if self.lock is None:
+            return np.full(len(start), "search" if self.searches else "known")
+        return np.where(self.lock.held(start), "locked", "search")
+
     @cached_property
     def direct(self) -> Direct | None:
         """The short way, of a pair of which everything is known; None where there is none."""
@@ -156,7 +168,6 @@ class Task:
         windows = np.atleast_2d(np.asarray(windows, np.complex64))
         start = np.broadcast_to(np.asarray(start, np.int64), len(windows))
         return self.engine.put(Job(self, windows, start, Future()), block)
-
 
     def give_up(self) -> None:
         """Nobody waits for this task's windows any more: those that wait are cancelled, those that are being separated are left

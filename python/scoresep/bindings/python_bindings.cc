@@ -9,6 +9,9 @@
 #include <gnuradio/scoresep/stream_to_windows.h>
 #include <gnuradio/scoresep/windows_to_stream.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <string>
+#include <vector>
 
 namespace py = pybind11;
 using gr::scoresep::stream_to_windows;
@@ -32,15 +35,26 @@ gr::basic_block_sptr owning(const py::object& block)
     return gr::basic_block_sptr(owner, basic.get());
 }
 
-void adopt(const py::object& hier, const py::object& part, const std::string& port)
+void adopt(const py::object& hier,
+           const py::object& part,
+           const std::vector<std::string>& out,
+           const std::vector<std::string>& in)
 {
     const auto basic = hier.attr("to_basic_block")();
     const auto block = basic.cast<std::shared_ptr<gr::hier_block2>>();
-    const auto name = pmt::intern(port);
-    block->message_port_register_hier_out(name);
     /* The flowgraph inside must not own the block that owns that flowgraph. */
     const gr::basic_block_sptr unowned(gr::basic_block_sptr(), block.get());
-    block->msg_connect(owning(part), name, unowned, name);
+    const auto owned = owning(part);
+    for (const auto& port : out) {
+        const auto name = pmt::intern(port);
+        block->message_port_register_hier_out(name);
+        block->msg_connect(owned, name, unowned, name);
+    }
+    for (const auto& port : in) {
+        const auto name = pmt::intern(port);
+        block->message_port_register_hier_in(name);
+        block->msg_connect(unowned, name, owned, name);
+    }
 }
 
 } // namespace
@@ -82,11 +96,15 @@ PYBIND11_MODULE(scoresep_python, m)
     m.def(
         "adopt",
         &adopt,
-        "Let a hierarchical block own a part written in Python, and forward its port.\n\n"
-        "As message_port_register_hier_out(port), msg_connect(part, port, self, port),\n"
-        "but GNU Radio then keeps the Python half of the part too, and the block does\n"
-        "not own itself: both are freed with the last reference to the block.",
+        "Let a hierarchical block own a part written in Python, and forward its "
+        "ports.\n\n"
+        "As message_port_register_hier_out(port), msg_connect(part, port, self, port) "
+        "for\n"
+        "ports out, and their counterparts for ports in, but GNU Radio then keeps the\n"
+        "Python half of the part too, and the block does not own itself: both are freed\n"
+        "with the last reference to the block.",
         py::arg("hier"),
         py::arg("part"),
-        py::arg("port"));
+        py::arg("out"),
+        py::arg("in") = std::vector<std::string>());
 }
