@@ -13,7 +13,10 @@ from alpha_rgs.streaming import separate_stream
 from alpha_rgs.streaming.lock import SEARCHED
 from alpha_rgs.streaming.stream import HOP, WINDOW
 
-INTERFERENCES: dict[str, dict[str, Any]] = {"OFDM-QPSK": {"kind": "ofdm"}, "GMSK": {"kind": "gmsk"}}
+from .coverage import INTERFERENCES as KINDS
+
+INTERFERENCES: dict[str, dict[str, Any]] = {"OFDM-QPSK": {"kind": "ofdm"}, "GMSK": {"kind": "gmsk"},
+                                            "802.11 bursts": KINDS["802.11 bursts"]}
 QPSK: dict[str, Any] = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.5, "span": 8}
 OWN = {"timing": 3.3, "phase": 0.7, "carrier_offset": 0.002}
 _LAGS = 8               # of symbols, tried

@@ -150,21 +150,11 @@ std::vector<Stretch> Bound::stretches(const py::dict& job, size_t samples, size_
     const float* gain = array<float>(job, "gain", n, kept);
     std::vector<Stretch> out;
     for (size_t k = 0; k < n; k++, place += 10) {
-        Stretch s{ place[0],
-                   place[1],
-                   place[2],
-                   place[3],
-                   place[4],
-                   place[5],
-                   (int32_t)place[6],
-                   (int32_t)place[7],
-                   (int32_t)place[8],
-                   (int32_t)place[9],
-                   angle[4 * k],
-                   angle[4 * k + 1],
-                   angle[4 * k + 2],
-                   angle[4 * k + 3],
-                   gain[k] };
+        Stretch s{ place[0],          place[1],          place[2],
+                   place[3],          place[4],          place[5],
+                   (int32_t)place[6], (int32_t)place[7], (int32_t)place[8],
+                   (int32_t)place[9], angle[4 * k],      angle[4 * k + 1],
+                   angle[4 * k + 2],  angle[4 * k + 3],  gain[k] };
         const bool inside =
             s.low >= 0 && s.high <= (int64_t)samples && s.keep_low >= s.low &&
             s.keep_high <= s.high && s.symbol_low >= 0 && s.symbol_out >= 0 &&

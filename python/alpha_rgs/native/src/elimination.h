@@ -290,8 +290,8 @@ static void infer(Work& w)
         w.sites[n] = Site{ 1.0f + (1.0f - w.exists[n]) * surely_zero, zero() };
         if (n % 64 == 0) // anew, lest rounding adds up
             for (int l = 0; l < lanes; l++) {
-                const double angle = stretch_of(w, l).symbol_angle +
-                                     stretch_of(w, l).symbol_step * n;
+                const double angle =
+                    stretch_of(w, l).symbol_angle + stretch_of(w, l).symbol_step * n;
                 turn.re[l] = __builtin_cos(angle);
                 turn.im[l] = __builtin_sin(angle);
             }

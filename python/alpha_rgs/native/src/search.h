@@ -20,7 +20,8 @@ namespace LANES_NAMESPACE {
 constexpr int usual_width = 32, width = 128;
 constexpr float hopeless =
     60; // log likelihood ratio to the best from which none survives
-// Log likelihood ratio from which a decision is certain: an error is less likely than 1e-13.
+// Log likelihood ratio from which a decision is certain: an error is less likely than
+// 1e-13.
 constexpr float certain = 30;
 constexpr float least_gain = 1e-2f; // by which a decision must fit better
 constexpr int most_points = 64;
@@ -224,7 +225,8 @@ static void choose(const SearchTable& t, const List& s, int survivor, Doubt& d)
 }
 
 // Of each unknown the variance at which its best competitor in the list is as unlikely as
-// it is; at least that of noise alone, which is all that is left beside a certain decision.
+// it is; at least that of noise alone, which is all that is left beside a certain
+// decision.
 static void judge(const SearchTable& t, const List& s, int best, Doubt& d)
 {
     uint8_t own[most_unknowns], other[most_unknowns];
