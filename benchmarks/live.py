@@ -180,7 +180,5 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     cores = [[count, min(r["ms_per_s"] for r in own if r["threads"] == count)] for count in sorted({r["threads"] for r in own})]
     quiet, noisy = of((None, 20.0)), of((10.0,))
-    return {"known_joint": rate(quiet), "known_alpha_rgs": max(by_alpha_rgs, default=None),
-    return {"known_joint": rate(quiet), "known_alpha_rgs": max(by_alpha_rgs, default=None),
-            "known_joint_snr10": rate(noisy), "ber_known_joint": ber(quiet),
-            "ber_known_joint_snr10": ber(noisy), "cores": cores, "rows": rows}
+    return {"known_joint": rate(quiet), "known_alpha_rgs": max(by_alpha_rgs, default=None), "known_joint_snr10": rate(noisy),
+            "ber_known_joint": ber(quiet), "ber_known_joint_snr10": ber(noisy), "cores": cores, "rows": rows}
