@@ -17,7 +17,8 @@ def line(**more):
 
 def test_the_slower_of_two_levels_counts_and_torch_does_not():
     rows = [line(), line(snr_db=None, ms_per_s=35.0, wrong=0), line(snr_db=10.0, ms_per_s=20.0),
-            line(kernel="torch", ms_per_s=0.3), line(threads=1, ms_per_s=18.0), line(through="engine", ms_per_s=50.0), line(method="alpha_rgs", ms_per_s=4.0)]
+            line(kernel="torch", ms_per_s=0.3), line(threads=1, ms_per_s=18.0),
+            line(through="engine", ms_per_s=50.0), line(method="alpha_rgs", ms_per_s=4.0)]
     out = live.summary(rows)
     assert (out["known_joint"], out["known_joint_snr10"], out["known_alpha_rgs"]) == (30.0, 20.0, 4.0)
     assert out["ber_known_joint"] == 1 / 2000 and out["cores"] == [[1, 18.0], [2, 20.0]]
