@@ -59,6 +59,7 @@ class window_worker(gr.basic_block):
         self.make_stats = make_stats
         self._failure, self.stats, self._worker, self._asked = None, make_stats(hop), None, deque()
         self._reset()
+
     def shape(self, number):
         """(window, hop) of a port, in its own items: samples or symbols."""
         scale = self.sps if self.ports[number].symbols else 1
