@@ -129,6 +129,28 @@ def test_what_is_in_quadrature_to_bpsk_tells_another_constellation(kind, sent, n
     assert np.mean(out.symbols[20:-20].imag ** 2) > 0.3 * np.mean(abs(noise) ** 2) / 16 / np.mean(abs(out.soi) ** 2) / 2
 
 
+def test_a_carrier_that_was_taken_for_the_signal_is_named():
+    """Three carriers, of which two are told: the third was taken for BPSK, with 1e-7 told of bits that were half wrong."""
+    told = from_dict({**TABLE, "constellation": "bpsk"})
+    samples, rng = 2 * 2048 + 512, np.random.default_rng(4)
+    n, carriers = np.arange(samples), (0.11, -0.2, -0.0028)
+    noise = 0.2 * rng.normal(size=(samples, 2)) @ [1, 1j]
+    y = (sum(3 * np.exp(2j * np.pi * f * n + 1j * k) for k, f in enumerate(carriers)) + noise).astype(np.complex64)
+    out = separate_stream(y, told, from_dict({"kind": "tones", "count": 2}))
+    assert out.unreliable and out.unreliable[0][0] < 2048
+    both = mixed(interference=from_dict({"kind": "tones", "count": 2}))
+    right = separate_stream(both, replace(TRUE, timing=None, phase=None), from_dict({"kind": "tones", "count": 2}))
+    assert not right.unreliable and not any("carrier may" in sentence for sentence in right.warnings)
+
+
+def test_symbols_that_repeat_are_doubted_beside_carriers_alone():
+    tones = from_dict({"kind": "tones", "count": 2})
+    turning, rng = np.exp(0.3j * np.arange(128)), np.random.default_rng(5)
+    random = rng.choice(TRUE.signal.alphabet.points.numpy(), 128)
+    assert reliability.carriers_taken([TRUE, tones], [turning, random, 1.0 + 0 * random]).tolist() == [True, False, True]
+    assert not reliability.carriers_taken([TRUE, OFDM], [turning, random]).any()
+
+
 def test_noise_is_measured_beside_the_band():
     """Noise within a fifth of the sample rate about the signal, and none elsewhere: its density there promises quality."""
     rng, n = np.random.default_rng(2), 8192

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ _SURELY, _EACH, _ASKED = 30.0, 0.05, 4096
 # beside unlisted signals too, the latter is 0.7 to 1.2); symbols, at least; scatter that wrong decisions hide a part of
 _ACROSS, _OVER, _ENOUGH, _FOLDED = 0.1, 2.0, 128, 0.2
 _FEW = 0.01             # told share of wrong bits below which a window is trusted whatever its quality
+# share of symbols' power in one line from which they are a carrier: of 128 random ones it is 0.05, of a carrier taken for BPSK
+# 0.87; symbols of a window that are asked, at least
+_LINE, _RANDOM = 0.5, 32
 # of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
 _EDGE, _ROOM, _BINS = 1.1, 0.05, 20
 
@@ -130,6 +134,25 @@ def strange_warnings(strange: np.ndarray) -> list[str]:
     count = int(np.sum(strange))
     return [f"in {count} of {len(strange)} windows the sources leave much more than in the others: samples may be missing there, "
             "or a source comes, goes or changes"] if count else []
+
+
+def carriers_taken(sources: Sequence[Source], symbols: Sequence[np.ndarray]) -> np.ndarray:
+    """Which windows' symbols, complex [n] of each, repeat as a carrier's would, where the others are carriers: one of these may
+    have been taken for the signal. bool [windows]."""
+    found = np.zeros(len(symbols), bool)
+    if all(source.hides for source in sources[1:]):
+        return found
+    for k, own in enumerate(symbols):
+        if len(own) >= _RANDOM and (power := float(np.sum(abs(own) ** 2))) > 0:
+            found[k] = np.max(abs(np.fft.fft(own, 4 * len(own))) ** 2) > _LINE * len(own) * power
+    return found
+
+
+def carrier_warnings(taken: np.ndarray) -> list[str]:
+    """Sentences, none or one, on windows of carriers_taken, bool [windows]."""
+    count = int(np.sum(taken))
+    return [f"in {count} of {len(taken)} windows the symbols repeat as a carrier's would: a carrier may have been taken for the "
+            "signal of interest; is count less than there are?"] if count else []
 
 
 def alphabet_warnings(soi: Any, symbols: np.ndarray) -> list[str]:

@@ -291,8 +291,10 @@ class _Stream:
         if task.lock and 2 * broken.sum() < len(broken):        # what is left in them says that they are right
             kept = broken & task.lock.held(self.starts)
             bad, broken = bad & ~kept, broken & ~kept
-        bad |= strange
-        warnings = [*reliability.strange_warnings(strange), *reliability.broken_warnings(broken)]
+        taken = reliability.carriers_taken(task.sources, self.symbols)
+        bad |= strange if not len(taken) else strange | taken
+        warnings = [*reliability.carrier_warnings(taken), *reliability.strange_warnings(strange),
+                    *reliability.broken_warnings(broken)]
         if self.sps and (doubted := reliability.alphabet_warnings(task.soi, symbols)):
             bad[:], warnings = True, [*doubted, *warnings]
         if self.sps:
