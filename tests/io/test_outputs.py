@@ -127,11 +127,11 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
 def test_a_command_that_is_ended_leaves_nothing(tmp_path, number):
     """By a batch system, a terminal that closes, Ctrl-C."""
     script = f"""
-import os, signal, sys
+import os, signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)        # nohup, which the tests may run under, ignores it
 import alpha_rgs.sources.mixtures as mixtures
 from alpha_rgs.cli import main
-mixtures.draw = lambda *_, **__: os.kill(os.getpid(), {int(number)})
+mixtures.draw = lambda *_, **__: (os.kill(os.getpid(), {int(number)}), time.sleep(30))      # another thread may get it first
 sys.argv = ["alpha-rgs", "simulate", "-o", "out", "--samples", "100"]
 main()
 """
