@@ -143,6 +143,17 @@ def test_a_carrier_that_was_taken_for_the_signal_is_named():
     assert not right.unreliable and not any("carrier may" in sentence for sentence in right.warnings)
 
 
+def test_a_window_among_windows_that_are_not_trusted_is_not_trusted():
+    """One in five told 1 % of bits of which two in five were wrong, beside four that were named. Few errors are believed, and so
+    is a window at the edge of a stretch that is named."""
+    bad, told = np.array([True, True, False, True, True]), np.full(5, 0.01)
+    for turn in range(5):
+        assert reliability.among_bad(np.roll(bad, turn), told).tolist() == (~np.roll(bad, turn)).tolist()
+    assert not reliability.among_bad(bad, told / 10).any()
+    assert not reliability.among_bad(np.array([True, True, True, False, False, False]), np.full(6, 0.01)).any()
+    assert not reliability.among_bad(np.array([True, True, False]), np.full(3, 0.01)).any()
+
+
 def test_symbols_that_repeat_are_doubted_beside_carriers_alone():
     tones = from_dict({"kind": "tones", "count": 2})
     turning, rng = np.exp(0.3j * np.arange(128)), np.random.default_rng(5)

@@ -43,6 +43,8 @@ _FEW = 0.01             # told share of wrong bits below which a window is trust
 # share of symbols' power in one line from which they are a carrier: of 128 random ones it is 0.05, of a carrier taken for BPSK
 # 0.87; symbols of a window that are asked, at least
 _LINE, _RANDOM = 0.5, 32
+# windows nearest to one, all of which are not to be trusted, beside which it is not either; told share of wrong bits from which
+_NEAREST, _DOUBTED = 4, 0.005
 # of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
 _EDGE, _ROOM, _BINS = 1.1, 0.05, 20
 
@@ -134,6 +136,17 @@ def strange_warnings(strange: np.ndarray) -> list[str]:
     count = int(np.sum(strange))
     return [f"in {count} of {len(strange)} windows the sources leave much more than in the others: samples may be missing there, "
             "or a source comes, goes or changes"] if count else []
+
+
+def among_bad(bad: np.ndarray, error_rate: np.ndarray) -> np.ndarray:
+    """Which windows are not to be trusted for those about them, bool [windows]: what was found of the sources is much the same in
+    neighbours, and a window that errs as they do may look a little better. bad: which are not, error_rate: told, [windows]."""
+    out = np.zeros(len(bad), bool)
+    for k in np.flatnonzero(~bad & (error_rate > _DOUBTED)):
+        low = min(max(0, k - _NEAREST // 2), max(0, len(bad) - _NEAREST - 1))
+        near = np.delete(bad[low:low + _NEAREST + 1], k - low)
+        out[k] = len(near) == _NEAREST and near.all()
+    return out
 
 
 def carriers_taken(sources: Sequence[Source], symbols: Sequence[np.ndarray]) -> np.ndarray:

@@ -293,6 +293,7 @@ class _Stream:
             bad, broken = bad & ~kept, broken & ~kept
         taken = reliability.carriers_taken(task.sources, self.symbols)
         bad |= strange if not len(taken) else strange | taken
+        bad |= reliability.among_bad(bad, told)
         warnings = [*reliability.carrier_warnings(taken), *reliability.strange_warnings(strange),
                     *reliability.broken_warnings(broken)]
         if self.sps and (doubted := reliability.alphabet_warnings(task.soi, symbols)):
