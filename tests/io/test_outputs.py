@@ -128,10 +128,11 @@ def test_a_command_that_is_ended_leaves_nothing(tmp_path, number):
     """By a batch system, a terminal that closes, Ctrl-C."""
     script = f"""
 import os, signal, sys, time
-signal.signal(signal.SIGHUP, signal.SIG_DFL)        # nohup, which the tests may run under, ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)        # nohup and shells in the background, which tests may run under, ignore both
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import alpha_rgs.sources.mixtures as mixtures
 from alpha_rgs.cli import main
-mixtures.draw = lambda *_, **__: (os.kill(os.getpid(), {int(number)}), time.sleep(30))      # another thread may get it first
+mixtures.draw = lambda *_, **__: (os.kill(os.getpid(), {int(number)}), time.sleep(30))
 sys.argv = ["alpha-rgs", "simulate", "-o", "out", "--samples", "100"]
 main()
 """
