@@ -109,7 +109,7 @@ def test_tags_leave_on_their_sample(shares):
 
 def test_what_passes_by_is_the_mixture_itself(shares):
     """At the stream's rate: nothing is lost of a cleaned waveform that went unseparated, and the queue is short."""
-    block = shares(0.3, window=60_000, hop=40_000, on_overload="pass")
+    block = shares(0.3, window=60_000, hop=40_000, on_overload="pass", latency=0.5)
     samples = tones(60 * block.hop)
     first, _, cleaned, _ = (np.array(sink.data()) for sink in ran(block, samples, 4))
     stats = block.stats()
