@@ -12,7 +12,7 @@ import numpy as np
 import pmt
 import pytest
 from alpha_rgs import options
-from flows import HOP, OFDM, QPSK, WINDOW, Paced, answers, flow, later, ramp, wait_for
+from flows import HOP, QPSK, WINDOW, Paced, answers, flow, later, ramp, wait_for
 from gnuradio import blocks, gr, scoresep
 from gnuradio.scoresep.commands import CHECKS, Commands
 
@@ -227,15 +227,6 @@ def test_a_command_gives_up_what_nobody_waits_for():
 
 
 # ---- with the engine --------------------------------------------------------------------------------
-@pytest.fixture
-def files(tmp_path):
-    """Paths of a SOI's and an interference's prior file."""
-    paths = tmp_path / "soi.toml", tmp_path / "ofdm.toml"
-    for path, text in zip(paths, (QPSK, OFDM)):
-        path.write_text(text)
-    return [str(path) for path in paths]
-
-
 def separated(block, samples, actions):
     """What leaves output 0 of a block, and the answers. actions: sample -> commands, or what is called."""
     top, sink, responses = gr.top_block(), blocks.vector_sink_c(), blocks.message_debug()

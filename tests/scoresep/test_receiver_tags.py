@@ -9,7 +9,7 @@ import pytest
 from alpha_rgs import sources as priors
 from alpha_rgs.sources import mixtures
 from alpha_rgs.streaming.engine import Engine
-from flows import OFDM, QPSK, Paced, answers, tag
+from flows import Paced, answers, tag
 from gnuradio import blocks, gr, scoresep
 from gnuradio.scoresep.receiver_tags import ReceiverTags
 from test_resampling_blocks import GMSK, Shares, tones
@@ -48,15 +48,6 @@ def ran(block, samples, tags):
 def reasons(tags):
     """Why windows left unseparated."""
     return {pmt.to_python(t.value) for t in tags if pmt.symbol_to_string(t.key) == "unseparated"}
-
-
-@pytest.fixture
-def files(tmp_path):
-    """Paths of the two prior files; all of both is known."""
-    paths = tmp_path / "soi.toml", tmp_path / "ofdm.toml"
-    for path, text in zip(paths, (QPSK, OFDM)):
-        path.write_text(text)
-    return [str(path) for path in paths]
 
 
 def mixture(files, count=COUNT):

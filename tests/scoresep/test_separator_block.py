@@ -17,15 +17,6 @@ from flows import HOP, OFDM, QPSK, SPS, WINDOW, tag
 from gnuradio import blocks, gr, scoresep
 
 
-@pytest.fixture
-def files(tmp_path):
-    """Paths of a SOI's and an interference's prior file."""
-    paths = tmp_path / "soi.toml", tmp_path / "ofdm.toml"
-    for path, text in zip(paths, (QPSK, OFDM)):
-        path.write_text(text)
-    return [str(path) for path in paths]
-
-
 def separate(mixture, *priors, outputs=3, tags=(), **options):
     """Run a stream through a separator; (the separator, what its outputs gave)."""
     top = gr.top_block()
