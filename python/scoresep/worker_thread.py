@@ -10,7 +10,8 @@ from queue import SimpleQueue
 
 import pmt
 
-from .window_job import SymbolGrid
+from .commands import Change
+from .window_job import Job, SymbolGrid
 
 FAILED = pmt.intern("error")  # why windows leave unseparated: their task, which a command had asked for, failed
 REFUSED = pmt.intern("receiver")  # the sources cannot be in the stream at the receiver's rate and frequency
@@ -67,12 +68,13 @@ class WorkerThread:
 
     # ---- in the thread -------------------------------------------------------------------------
     def _run(self):
+        handlers = {Job: self._job, Change: self._change, Revert: self._revert}
         try:
             self._use(self.make_task())
             self.block.begun(self.task)
             self.ready.set()
             while not self._stopping and (item := self._todo.get()) is not None:
-                (getattr(self, f"_{type(item).__name__.lower()}"))(item)
+                handlers[type(item)](item)
         except BaseException as error:  # this thread must not end in silence: the flowgraph would wait for it
             if not self._stopping:
                 self.block.fail(error)
