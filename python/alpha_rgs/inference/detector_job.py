@@ -25,7 +25,8 @@ _MOST_REPEAT = 256      # frames
 class Windows:
     """Windows of so many samples that lie one behind the other in one array. period: samples of a frame; sps: samples per symbol;
     half: of the pulse's length; count: symbols that reach a frame. offset, timing: of each window's first whole frame, int, and
-    symbol 0, samples from its first."""
+    symbol 0, samples from its first. drift: samples per sample by which symbols come ever later; then each stretch has the timing
+    of its middle, rounded to `grid` samples."""
 
     samples: int
     period: int
@@ -34,6 +35,25 @@ class Windows:
     count: int
     offset: tuple[int, ...]
     timing: tuple[float, ...]
+    drift: float = 0.0
+    grid: float = 1.0
+
+    def timing_at(self, window: Array, sample: Array) -> Array:
+        """Of symbol 0, as symbols come at that sample of the window."""
+        return np.asarray(np.array(self.timing)[window] + self.drift * sample)
+
+    def timing_of(self, stretches: Stretches) -> Array:
+        """The one with which each stretch is detected."""
+        own = self.timing_at(stretches.window, (stretches.low + stretches.high) / 2)
+        return np.round(own / self.grid) * self.grid if self.drift else own
+
+    @property
+    def centres(self) -> Array | None:
+        """All that classes of frames may have; None where there are too many."""
+        steps = self.sps / self.grid, self.half / self.grid, 1 / self.grid
+        if not self.drift or any(step != round(step) for step in steps):
+            return None
+        return np.asarray(self.grid * np.arange(steps[0]) - self.half)
 
 
 @dataclass(frozen=True)
@@ -50,27 +70,26 @@ class Stretches:
 
 @dataclass(frozen=True)
 class Plan:
-    """fixed: what the extension's Detector.run takes of it. window, begin, first: of each stretch, in the order in which they
-    stand there, its window, its first frame's first sample, and the first symbol that reaches that; low, high: which samples of
-    the window are kept of it. centres: of the classes of frames, the sample on which the first symbol that reaches them is
-    centred. symbols: of each window, one behind the other."""
+    """fixed: what the extension's Detector.run takes of it. window, begin, first, timing: of each stretch, in the order in which
+    they stand there, its window, its first frame's first sample, the first symbol that reaches that, symbol 0's timing; low,
+    high: which samples of the window are kept of it. centres: of the classes of frames, the sample on which the first symbol that
+    reaches them is centred. symbols: of each window, one behind the other."""
 
     fixed: dict[str, Any]
     window: Array
     begin: Array
     first: Array
+    timing: Array
     centres: tuple[float, ...]
     symbols: Array
     low: Array
     high: Array
 
-    def job(self, phase: Array, frequency: Array, symbol_phase: Array, symbol_step: Array) -> dict[str, Any]:
-        """What is fixed, and the carriers' angles, all [batch]. phase, symbol_phase: rad, of the frames' carrier at a window's
-        first sample, and of symbol 0 relative to it; frequency: cycles per sample; symbol_step: rad from symbol to symbol."""
-        frequency, step = frequency[self.window], symbol_step[self.window]
-        angle = phase[self.window] + 2 * np.pi * (frequency * self.begin % 1)
-        own = symbol_phase[self.window] + step * self.first
-        return self.fixed | {"angles": np.stack([angle, own, frequency, step], 1).astype(np.float64)}
+    def job(self, phase: Array, own: Array, frequency: Array, step: Array) -> dict[str, Any]:
+        """What is fixed, and the carriers' angles, all [stretches]. phase: rad, of the frames' carrier at a stretch's first
+        sample; own: of the symbols' carrier relative to it, where a stretch's first symbol is centred; frequency: cycles per
+        sample; step: rad from symbol to symbol."""
+        return self.fixed | {"angles": np.stack([phase, own, frequency, step], 1).astype(np.float64)}
 
 
 @lru_cache(maxsize=1024)        # a stream's jobs differ in windows, and in where frames begin
@@ -95,8 +114,9 @@ def plan(windows: Windows, lanes: int) -> Plan:
     places, symbols = _places(windows, stretches, first)
     fixed = {"stretches": len(order), "places": places[order], "group_count": len(groups), "symbols": int(symbols.sum()),
              "groups": np.array(groups, np.int32).ravel(), "classes": kinds, "firsts": firsts, "frames": len(kinds)}
-    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], tuple(centres.tolist()), symbols,
-                stretches.low[order], stretches.high[order])
+    timing = windows.timing_of(stretches)
+    return Plan(fixed, stretches.window[order], stretches.begin[order], first[order], timing[order], tuple(centres.tolist()),
+                symbols, stretches.low[order], stretches.high[order])
 
 
 def _cut(windows: Windows, lanes: int) -> Stretches:
@@ -134,11 +154,14 @@ def _classes(windows: Windows, stretches: Stretches) -> tuple[Array, Array, Arra
     it, int64)."""
     most = int(stretches.frames.max())
     start = stretches.begin[:, None] + windows.period * np.arange(most)
-    timing = np.array(windows.timing)[stretches.window][:, None]
+    timing = windows.timing_of(stretches)[:, None]
     symbol = np.ceil((start - windows.half - timing) / windows.sps - 1e-9).astype(np.int64)
     centre = timing + symbol * windows.sps - start
     centre = np.round(centre, 4) if windows.sps == int(windows.sps) else np.round(centre * _GRID) / _GRID
-    centres, index = np.unique(centre, return_inverse=True)
+    if (known := windows.centres) is None:
+        centres, index = np.unique(centre, return_inverse=True)
+    else:
+        centres, index = known, np.round((centre - known[0]) / windows.grid).astype(int).clip(0, len(known) - 1)
     index = index.reshape(centre.shape).astype(np.int32)
     index[np.arange(most) >= stretches.frames[:, None]] = -1
     return centres, index, symbol
@@ -146,8 +169,8 @@ def _classes(windows: Windows, stretches: Stretches) -> tuple[Array, Array, Arra
 
 def _places(windows: Windows, stretches: Stretches, first: Array) -> tuple[Array, Array]:
     """(a row for each stretch, as model.h's Stretch begins; how many symbols are centred in each window)."""
-    timing = np.array(windows.timing)[stretches.window]
-    low, high = (np.ceil((edge - timing) / windows.sps - 1e-9).astype(np.int64) for edge in (stretches.low, stretches.high))
+    low, high = (np.ceil((edge - windows.timing_at(stretches.window, edge)) / windows.sps - 1e-9).astype(np.int64)
+                 for edge in (stretches.low, stretches.high))
     own = stretches.window * windows.samples
     rows = [own + stretches.begin, own, own + windows.samples, own + stretches.low, own + stretches.high,
             np.cumsum(high - low) - (high - low), low - first, high - first, -_ENDLESS - first, _ENDLESS - first]

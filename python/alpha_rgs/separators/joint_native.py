@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import native
-from ..inference.detector_job import Windows, plan
+from ..inference.detector_job import Plan, Windows, plan
 from ..inference.detector_tables import DetectorTables, Levels
 from ..signals.carrier import column
 from ..sources.base import Source, Structure
@@ -75,7 +75,7 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
                  noise_var: Tensor) -> tuple[Separation, Tensor] | None:
     """(what `joint` returns, rows of windows that fit badly, int64 [n]) of windows y, complex64 [batch, samples], with all
     nuisances known; None where the native detector cannot: it is not there, y is not on the CPU, or the sources have another
-    structure. Windows share tables where nobody could tell theirs apart (_rounded); others are detected one kind after the
+    structure. Windows share tables where nobody could tell theirs apart (rounded); others are detected one kind after the
     other. Raises ParameterError where windows hold different numbers of symbols."""
     if y.device.type != "cpu" or native.instructions() is None or not suits(soi, interference) \
             or y.shape[1] < interference.frame_period:
@@ -85,7 +85,7 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
         soi.timing, soi.phase, interference.frame_offset, interference.phase, kappa, noise_var, soi.gain, soi.carrier_offset,
         interference.carrier_offset)]
     ratio, sent, gain, own, frequency = nuisances[4] / nuisances[6], nuisances[5] / nuisances[6] ** 2, *nuisances[6:]
-    kinds, which = np.unique(_rounded(ratio, sent, own - frequency, frequency, soi, interference), axis=0, return_inverse=True)
+    kinds, which = np.unique(rounded(ratio, sent, own - frequency, frequency, soi, interference), axis=0, return_inverse=True)
     pairs = [Pair.of(soi, interference, level, noise, 1.0, delta + offset, offset) for level, noise, delta, offset in
              kinds.tolist()]
     if any(pair is None for pair in pairs):
@@ -106,7 +106,7 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
     return spread_error_probability(out, soi, SPREAD, reach(soi, interference)), torch.from_numpy(doubtful)
 
 
-def _rounded(ratio: Array, sent: Array, delta: Array, frequency: Array, soi: LinearModulation, ofdm: Any) -> Array:
+def rounded(ratio: Array, sent: Array, delta: Array, frequency: Array, soi: LinearModulation, ofdm: Any) -> Array:
     """The values [n] on grids so fine that what tables of rounded ones leave is _UNSEEN times the noise, or what counts as none:
     [n, 4]. Amplitude and noise are in units of the linear modulation's gain; a frame and a pulse are so short that carrier
     offsets turn little within them."""
@@ -212,19 +212,70 @@ def detect(y: Array, pair: Pair, nuisances: Sequence[Array], symbols: int, threa
     doubtful. exact: of windows that differ from the pair in it; None where they are as the pair says."""
     sps, (timing, own, offset, phase) = float(pair.signal.samples_per_symbol), nuisances
     timing = timing % sps           # symbols have no numbers
-    todo = plan(Windows(y.shape[1], pair.period, sps, pair.signal.half_length, pair.count,
-                        tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist())), pair.lanes)
+    todo = _planned(y, pair, offset, timing)
+    one = np.ones(len(y))
+    exact = exact or Exact(pair.gain * one, pair.frequency * one, pair.delta * one)
+    turn, each = 2 * np.pi * exact.delta, todo.window
+    job = todo.job(phase[each] + 2 * np.pi * (exact.frequency[each] * todo.begin % 1),
+                   (own - phase + turn * timing)[each] + turn[each] * sps * todo.first, exact.frequency[each], turn[each] * sps)
+    return _run(y, pair, todo, job, exact.gain[each], symbols, threads, context, limit)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A pair at some samples of a stretch, float64 [n]: phase (rad) and frequency (cycles per sample) of the carriers of the
+    linear modulation (own) and of the frames, gain of the linear modulation, amplitude of the frames over it (ratio)."""
+
+    own_phase: Array
+    own_frequency: Array
+    phase: Array
+    frequency: Array
+    gain: Array
+    ratio: Array
+
+
+@dataclass(frozen=True)
+class Timing:
+    """symbol: of one that is near sample 0, samples from there; drift: samples per sample by which symbols come ever later, known
+    to `grid` samples; frame: the first sample of a frame."""
+
+    symbol: float
+    drift: float
+    grid: float
+    frame: int
+
+
+def detect_moving(y: Array, pair: Pair, timing: Timing, motion: Callable[[Array], Motion], threads: int,
+                  context: tuple[bool, bool], limit: float) -> tuple[Detection, Plan]:
+    """A Detection in one window y, complex64 [1, samples], whose carriers, levels and symbols change slowly, and how it was cut:
+    motion(samples, float64 [n]) says how they change. The rest as of `detect`."""
+    sps = float(pair.signal.samples_per_symbol)
+    todo = _planned(y, pair, np.array([timing.frame]), np.array([timing.symbol % sps]), timing.drift, timing.grid)
+    middle = (todo.low + todo.high) / 2
+    at = motion(middle)
+    delta, first = at.own_frequency - at.frequency, todo.timing + sps * todo.first
+    job = todo.job(at.phase + 2 * np.pi * at.frequency * (todo.begin - middle),
+                   at.own_phase - at.phase + 2 * np.pi * delta * (first - middle), at.frequency, 2 * np.pi * delta * sps)
+    found = _run(y, pair, todo, job, at.gain, int(todo.symbols[0]), threads, context, limit)
+    for low, high, ratio in zip(todo.low, todo.high, (at.ratio / pair.levels.ratio).astype(np.float32)):
+        found.interference[0, low:high] *= ratio
+    return found, todo
+
+
+def _planned(y: Array, pair: Pair, offset: Array, timing: Array, drift: float = 0.0, grid: float = 1.0) -> Plan:
+    return plan(Windows(y.shape[1], pair.period, float(pair.signal.samples_per_symbol), pair.signal.half_length, pair.count,
+                        tuple(offset.astype(int).tolist()), tuple(np.round(timing, 9).tolist()), drift, grid), pair.lanes)
+
+
+def _run(y: Array, pair: Pair, todo: Plan, job: dict[str, Any], gain: Array, symbols: int, threads: int,
+         context: tuple[bool, bool], limit: float) -> Detection:
+    """The Detection of a job of stretches; gain: of each."""
     total = todo.fixed["symbols"]
     soft, var = np.empty(total, np.complex64), np.empty(total, np.float32)
     waves, excess = (np.empty_like(y), np.empty_like(y)), np.empty(len(todo.window), np.float32)
-    one = np.ones(len(y))
-    exact = exact or Exact(pair.gain * one, pair.frequency * one, pair.delta * one)
-    turn = 2 * np.pi * exact.delta
-    job = todo.job(phase, exact.frequency, own - phase + turn * timing, turn * sps)
-    job |= {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "soi": waves[0],
-            "gain": exact.gain[todo.window].astype(np.float32),
-            "interference": waves[1], "soft": soft, "variance": var, "excess": excess, "skip_head": context[0],
-            "skip_tail": context[1]}
+    job = job | {"mixture": np.ascontiguousarray(y, np.complex64), "samples": y.size, "soi": waves[0],
+                 "gain": gain.astype(np.float32), "interference": waves[1], "soft": soft, "variance": var, "excess": excess,
+                 "skip_head": context[0], "skip_tail": context[1]}
     counts = _detector(pair, todo.centres).run(job, threads)
     place = (np.cumsum(todo.symbols) - todo.symbols)[:, None] + np.arange(symbols)
     bad = excess > limit

@@ -19,17 +19,20 @@ from torch import Tensor
 from .. import options as checks
 from ..errors import ParameterError
 from ..separators import BRIEF
-from ..separators.base import Separation, joined, left_over, mapped, silenced
+from ..separators.base import Separation, joined, left_over, mapped
 from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
+from .brief import Brief, Row, brief_of, joined_briefs
 from .interruption import Interrupted, Interruptible, shared_out
 from .lock import Lock, Predicted
 from .lock_job import Locked
+from .lost import filled, silent
 from .neighbours import mended
 from .task import Task
 
 if TYPE_CHECKING:
     from .direct import Direct
+    from .lock_direct import LockedDirect
     from .task import Job
 
 _MOST_THREADS = 8
@@ -93,6 +96,11 @@ class Engine:
         """A Task: of a list of sources, or of a signal of interest and an interference. Raises ParameterError (unknown
         method)."""
         return Task(self, sources, interference, method, kappa, noise_var, options)
+
+    @property
+    def threads(self) -> int:
+        """Of the native detector."""
+        return self._threads
 
     @property
     def pending(self) -> int:
@@ -246,7 +254,7 @@ class Engine:
         batch = [job for job in batch if not self._solved_directly(job)]
         if not batch:
             return
-        given, lost = _filled(np.concatenate([job.windows for job in batch]))
+        given, lost = filled(np.concatenate([job.windows for job in batch]))
         windows = torch.from_numpy(given).to(self.device)
         start = np.concatenate([job.start for job in batch])
         try:
@@ -265,9 +273,9 @@ class Engine:
             if len(sound):
                 job.task.remember(out, at + int(sound[-1]), int(job.start[sound[-1]]), samples)
             try:
-                silent = partial(_silent, job, lost[rows])
-                part = silent(self._mended(job, windows[rows], mapped(out, lambda value, rows=rows: value[rows])))
-                part = silent(self._followed(job, windows[rows], _rows(part, slice(None))))
+                hushed = partial(silent, job.windows, lost[rows])
+                part = hushed(self._mended(job, windows[rows], mapped(out, lambda value, rows=rows: value[rows])))
+                part = hushed(self._followed(job, windows[rows], _rows(part, slice(None))))
                 job.future.set_result(job.task.ordered(part))
             except Exception as error:
                 job.future.set_exception(error)
@@ -275,7 +283,7 @@ class Engine:
 
     def _solve_locked(self, job: Job, lock: Lock) -> None:
         """Solve a job whose sources are predicted from window to window once they were found."""
-        task, (given, lost) = job.task, _filled(job.windows)
+        task, (given, lost) = job.task, filled(job.windows)
         windows = torch.from_numpy(given).to(self.device)
 
         def piece(rows: np.ndarray) -> Job:
@@ -293,33 +301,47 @@ class Engine:
             sound = np.flatnonzero(~lost[rows])
             if len(sound):
                 task.remember(out, int(sound[-1]), int(job.start[rows[sound[-1]]]), windows.shape[1])
-            part = _silent(piece(rows), lost[rows], out)
+            part = silent(job.windows[rows], lost[rows], out)
             part = self._followed(piece(rows), windows[rows], _rows(part, slice(None)), searched)
-            return mapped(_silent(piece(rows), lost[rows], part), torch.as_tensor)
+            return mapped(silent(job.windows[rows], lost[rows], part), torch.as_tensor)
 
         try:
-            out = Locked(lock, windows, job.start, lost, not task.several, search, predict, finish).solved()
-            job.future.set_result(task.ordered(_rows(out, slice(None))))
+            short = partial(self._solved_shortly, task.locked_direct, job, predict) if task.locked_direct else None
+            parts = Locked(lock, windows, job.start, lost, not task.several, search, predict, finish, short).solved()
+            whole = [part for part in parts if isinstance(part, Separation)]
+            if len(whole) == len(parts):
+                job.future.set_result(task.ordered(_rows(joined(whole), slice(None))))
+            else:
+                job.future.set_result(joined_briefs([brief_of(part) for part in parts]))
         except Exception as error:
             job.future.set_exception(error)
+
+    def _solved_shortly(self, way: LockedDirect, job: Job, predict: Callable[[np.ndarray, Predicted], Separation],
+                        rows: np.ndarray) -> Brief | None:
+        """What is in some of a job's windows, or the first of these, where they can go the short way."""
+        rows = rows[:way.reach]
+        row = way.takes(job.windows[rows], job.start[rows]) if len(rows) else None
+        return None if row is None else self._interruptible(
+            way.separate, row, lambda some, predicted: predict(rows[some], predicted))
 
     def _solved_directly(self, job: Job) -> bool:
         """Have a job solved the short way, where there is one (direct.py), its caller takes what that gives, and its windows are
         sound. Jobs are solved in as many threads as the engine has, without the interpreter; this one waits for a free one."""
         way = job.task.direct if job.task.brief else None
-        if way is None or not way.takes(job.windows, job.start):
+        row = way.takes(job.windows, job.start) if way is not None else None
+        if way is None or row is None:
             return False
         self._free.acquire()
         try:
-            self._short.submit(self._solve_directly, way, job)
+            self._short.submit(self._solve_directly, way, row, job)
         except BaseException:
             self._free.release()
             raise
         return True
 
-    def _solve_directly(self, way: Direct, job: Job) -> None:
+    def _solve_directly(self, way: Direct, row: Row, job: Job) -> None:
         try:
-            job.future.set_result(way.separate(job.windows, job.start))
+            job.future.set_result(way.separate(row))
         except BaseException as error:
             job.future.set_exception(_of_a_call(error))
         finally:
@@ -353,26 +375,6 @@ class Engine:
             names = {key: f"interference_{key}" for key in NUISANCES}
             part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
         return job.task.tracker.follow(part, job.start, again if searched else None, not searched)
-
-
-def _filled(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(windows, which of them are lost, bool [n]): windows that hold unusable samples are replaced by another one of the batch,
-    so that they change nothing for the others; by silence where there is no other."""
-    lost = checks.unusable(windows).any(1)
-    if lost.any():
-        windows = windows.copy()
-        windows[lost] = windows[np.argmin(lost)] if not lost.all() else 0
-    return windows, lost
-
-
-def _silent(job: Job, lost: np.ndarray, part: Separation) -> Separation:
-    """A job's part of a Separation that says nothing of its lost windows, bool [n]."""
-    return silenced(part, torch.from_numpy(lost), torch.from_numpy(usable(job.windows))) if lost.any() else part
-
-
-def usable(windows: np.ndarray) -> np.ndarray:
-    """The windows, unusable samples of which are 0."""
-    return np.where(checks.unusable(windows), 0, windows).astype(np.complex64)
 
 
 def _of_a_call(error: BaseException) -> Exception:

@@ -22,7 +22,8 @@ from ..options import unusable
 from ..separators.base import Separation
 from ..sources.base import Source, State, Structure
 from ..sources.description import Description
-from .engine import Engine, usable
+from .engine import Engine
+from .lost import usable
 from .polyphase import reach, section
 from .resampling import Plan, filling, in_samples, named, noise_density, plan
 from .stream import windows_for

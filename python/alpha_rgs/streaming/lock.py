@@ -39,7 +39,7 @@ _CLEAR = 12.0           # dB, where quality itself is known to some dB only, and
 _GOOD = 4.0             # dB of quality from which a window is good
 _LISTED = 2**17         # windows that are listed, at most: live streams have no end
 _REMEMBERED = 32        # windows whose residual and quality are remembered
-_WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
+WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
 # differences between windows that nobody sees: of a gain, relative; rad at a window's ends, of an offset
 _SAME_GAIN, _SAME_PHASE = 2e-3, 0.01
 _UNSEEN, _NO_NOISE = 0.01, 3e-4     # of the noise, what a delay may leave; of a source's power, what counts as noise at least
@@ -78,7 +78,7 @@ class Lock:
         self._quality: deque[float] = deque(maxlen=_REMEMBERED)
         self._noise: deque[float] = deque(maxlen=_REMEMBERED)
         self.good = 0                           # windows noted since the lock was lost
-        self._weakest = 0.0                     # power of the weakest source, of late
+        self.weakest = 0.0                      # power of the weakest source, of late
         self.before: dict[str, Any] = {}        # what windows that were searched reported
         # first samples of windows that leave much more than others, however they are separated; and of those that were searched
         self.strange: deque[int] = deque(maxlen=_LISTED)
@@ -100,28 +100,40 @@ class Lock:
             states.append({name: torch.as_tensor(getattr(seen.state, name)).double().numpy() for name in track.fields})
             if "delay" in track.fields:
                 states[-1]["delay"] = states[-1]["delay"] % track.period
-        return Predicted(own, states, float(np.median(self._noise)))
+        return Predicted(own, states, self.noise_var)
+
+    @property
+    def noise_var(self) -> float:
+        """Per sample, of windows that are predicted."""
+        return float(np.median(self._noise))
 
     def _seen(self, source: Any, track: Track, starts: np.ndarray, samples: int) -> Any:
         """A source as these windows see it, all known; None where they would have to be shifted."""
         middle = starts + (samples - 1) / 2
         values = track.at(middle)
         gain = float(values["gain"].mean()) if "gain" in values else max(_number(source.state.gain), 1e-30)
-        values = _shared(values, samples, track.period, float(np.median(self._noise)) / gain ** 2)
+        values = _shared(values, samples, track.period, self.noise_var / gain ** 2)
         if "phase" in values:                   # as the stream has it: at its first sample
             offset = values.get("carrier_offset", _number(source.state.carrier_offset))
             values["phase"] = values["phase"] - 2 * np.pi * offset * middle
         start = torch.from_numpy(starts.astype(np.float64))
         if "delay" in values and source.whole_delay:
-            if float(np.abs(values["delay"] - np.round(values["delay"])).max()) > _WHOLE:
+            if float(np.abs(values["delay"] - np.round(values["delay"])).max()) > WHOLE:
                 return None
             values["delay"], start = np.round(values["delay"]).astype(np.int64), torch.from_numpy(starts.astype(np.int64))
         return source.with_state(**{name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}).at(start)
 
     def astray(self, left: np.ndarray, quality: np.ndarray) -> np.ndarray:
         """Which windows, bool [n], do not go on as those before; left: the power that all sources leave [n]; quality, dB [n]."""
-        worse = ~(quality > min(float(np.median(self._quality)) - _WORSE, _CLEAR))
-        return (left > _ASTRAY * self._usual) | worse
+        return self.strays(left) | self.worse(quality)
+
+    def strays(self, left: np.ndarray) -> np.ndarray:
+        """Which windows, bool [n], leave much more power than those before."""
+        return np.asarray(left > _ASTRAY * self._usual)
+
+    def worse(self, quality: np.ndarray) -> np.ndarray:
+        """Which windows, bool [n], are of a much lower quality, dB, than those before."""
+        return ~(quality > min(float(np.median(self._quality)) - _WORSE, _CLEAR))
 
     def corrected(self, y: Tensor, out: Separation) -> Corrected:
         """What windows y, complex64 [n, samples], say of the states that they were separated with."""
@@ -133,19 +145,28 @@ class Lock:
         if not len(rows):
             return
         half = (samples - 1) / 2
-        for source, track, (values, deviations) in zip(self.sources, self.tracks, seen.states):
-            own = _of_stream(source, {name: value[rows] for name, value in values.items()}, starts[rows], half)
-            track.note(*(Noted(float(starts[row]) + half, {name: float(value[k]) for name, value in own.items()},
-                               {name: float(value[row]) for name, value in deviations.items()}) for k, row in enumerate(rows)))
-        self._weakest = min(float(torch.as_tensor(e.waveform)[int(rows[-1])].abs().square().mean()) for e in out.sources)
-        for kept, told in ((self._left, seen.left), (self._quality, out.quality), (self._noise, out.noise_var)):
-            kept.extend(torch.as_tensor(told)[rows].tolist())
-        self.good += len(rows)
+        states = [(_of_stream(source, {name: value[rows] for name, value in values.items()}, starts[rows], half),
+                   {name: value[rows] for name, value in deviations.items()})
+                  for source, (values, deviations) in zip(self.sources, seen.states)]
+        self.weakest = min(float(torch.as_tensor(e.waveform)[int(rows[-1])].abs().square().mean()) for e in out.sources)
+        self.learn(starts[rows] + half, states, seen.left[rows],
+                   *(torch.as_tensor(told).double().numpy()[rows] for told in (out.quality, out.noise_var)))
+
+    def learn(self, middles: np.ndarray, states: Sequence[tuple[Any, Any]], left: np.ndarray, quality: np.ndarray,
+              noise_var: np.ndarray) -> None:
+        """Learn from windows that are centred on these samples of the stream: of each source (field -> value as the stream has
+        it, field -> standard deviation), the power that they leave, quality in dB and noise_var, all [n]."""
+        for track, (values, deviations) in zip(self.tracks, states):
+            track.note(*(Noted(float(at), {name: float(value[k]) for name, value in values.items()},
+                               {name: float(value[k]) for name, value in deviations.items()}) for k, at in enumerate(middles)))
+        for kept, told in ((self._left, left), (self._quality, quality), (self._noise, noise_var)):
+            kept.extend(told.tolist())
+        self.good += len(middles)
 
     @property
     def _usual(self) -> float:
         """The power that good windows leave; no less than what is wrong with any estimate where there is no noise."""
-        return max(float(np.median(self._left)), _EXACT * self._weakest)
+        return max(float(np.median(self._left)), _EXACT * self.weakest)
 
     def suspect(self, starts: np.ndarray, left: np.ndarray) -> None:
         """Keep in `strange` which of these windows leave too much, having been separated as well as they can be."""

@@ -17,24 +17,43 @@ from torch import Tensor
 from ..separators.base import Separation
 from .lock_prediction import Track
 
+Values = dict[str, np.ndarray]
+
 
 @dataclass
 class Corrected:
     """states: of each source (field -> value, field -> standard deviation), float64 [n]; phases are those of the windows' middle.
     left: the power that all sources leave once they are corrected so, [n]."""
 
-    states: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
+    states: list[tuple[Values, Values]]
     left: np.ndarray
 
 
 def corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequence[Track]) -> Corrected:
-    """The states that windows were separated with, and one Gauss-Newton step from what they leave."""
-    n, half = y.shape[1], (y.shape[1] - 1) / 2
-    edge = min(2 * max(source.memory for source in sources), n // 8)
+    """The states that windows y, complex64 [n, samples], were separated with, and one Gauss-Newton step from what they leave."""
+    half, states = (y.shape[1] - 1) / 2, []
+    for estimate, track in zip(out.sources, tracks):
+        values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(y)).numpy()
+                  for name in track.fields}
+        if "phase" in values:
+            offset = estimate.state.carrier_offset
+            turned = torch.as_tensor(0.0 if offset is None else offset).double().numpy()
+            values["phase"] = values["phase"] + 2 * math.pi * half * turned
+        states.append(values)
+    gains = [torch.as_tensor(e.state.gain).float().reshape(-1) for e in out.sources]
+    return stepped(y, [torch.as_tensor(e.waveform) for e in out.sources], gains, states, sources)
+
+
+def stepped(y: Tensor, waves: Sequence[Tensor], gains: Sequence[Tensor], states: Sequence[Values], sources: Sequence[Any]
+            ) -> Corrected:
+    """One Gauss-Newton step from the states, field -> float64 [n] of each source (phase: of the windows' middle), with which
+    waveforms, complex64 [n, samples], and gains, [n], of all sources were separated from windows y."""
+    n = y.shape[1]
+    edge = edge_of(sources, n)
     inner = slice(edge, n - edge)
-    names, columns = _derivatives(out, sources, tracks, inner)
+    names, columns = _derivatives(waves, gains, sources, states, inner)
     level = y.abs().square().mean().sqrt().clamp_min(1e-30)         # single precision: a product of two waveforms is no smaller
-    rest = y[:, inner] - sum((torch.as_tensor(e.waveform)[:, inner] for e in out.sources), torch.zeros(()))
+    rest = y[:, inner] - sum((wave[:, inner] for wave in waves), torch.zeros(()))
     jacobian = torch.view_as_real(torch.stack([column / level for column in columns], 1)).flatten(2)    # [windows, unknowns, ·]
     rest = torch.view_as_real(rest / level).flatten(1)
     normal, along = (jacobian @ jacobian.mT).double(), (jacobian @ rest[..., None]).double()
@@ -46,33 +65,28 @@ def corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequen
     left = left.clamp_min(0) / rest.shape[1] * level.double().square()      # of a real part
     step, spread = step[..., 0] / scale, torch.linalg.inv(normal).diagonal(dim1=1, dim2=2) / scale.square()
     deviation = (left[:, None] / level.double().square() * spread).sqrt()
-    states = []
-    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
-        values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(y)).clone()
-                  for name in track.fields}
-        deviations = {name: torch.zeros(len(y), dtype=torch.float64) for name in track.fields}
-        if "phase" in values:
-            offset = estimate.state.carrier_offset
-            values["phase"] += 2 * math.pi * half * torch.as_tensor(0.0 if offset is None else offset).double()
-        for column, (number, name) in enumerate(names):
-            if number == k:
-                values[name], deviations[name] = values[name] + step[:, column], deviation[:, column]
-        states.append(({name: v.numpy() for name, v in values.items()}, {name: d.numpy() for name, d in deviations.items()}))
-    return Corrected(states, 2 * left.numpy())
+    out: list[tuple[Values, Values]] = [(dict(values), {name: np.zeros(len(y)) for name in values}) for values in states]
+    for column, (number, name) in enumerate(names):
+        values, deviations = out[number]
+        values[name], deviations[name] = values[name] + step[:, column].numpy(), deviation[:, column].numpy()
+    return Corrected(out, 2 * left.numpy())
 
 
-def _derivatives(out: Separation, sources: Sequence[Any], tracks: Sequence[Track], inner: slice
-                 ) -> tuple[list[tuple[int, str]], list[Tensor]]:
+def edge_of(sources: Sequence[Any], samples: int) -> int:
+    """Samples at a window's ends that say nothing: symbols and frames are cut there."""
+    return int(min(2 * max(source.memory for source in sources), samples // 8))
+
+
+def _derivatives(waves: Sequence[Tensor], gains: Sequence[Tensor], sources: Sequence[Any], states: Sequence[Values],
+                 inner: slice) -> tuple[list[tuple[int, str]], list[Tensor]]:
     """([(number of a source, field)], the derivative of the mixture by it, complex64 [windows, samples of `inner`])."""
     names, columns = [], []
-    for k, (estimate, track) in enumerate(zip(out.sources, tracks)):
-        wave = torch.as_tensor(estimate.waveform)
-        gain = torch.as_tensor(estimate.state.gain).float().reshape(-1, 1)
-        for name in track.fields:
+    for k, (wave, gain, values) in enumerate(zip(waves, gains, states)):
+        for name in values:
             if name == "delay" and sources[k].whole_delay:
                 continue                                    # windows are not shifted
             names.append((k, name))
-            columns.append(_derivative(name, wave, gain, inner))
+            columns.append(_derivative(name, wave, gain[:, None], inner))
     return names, columns
 
 

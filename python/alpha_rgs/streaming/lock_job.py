@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..separators.base import Separation, exchanged, joined, left_over, mapped
+from ..separators.base import Separation, exchanged, left_over, mapped
+from .brief import Brief
 from .lock import SEARCHED, Lock, Predicted, good, with_reports
 from .lock_correction import Corrected
 
 _LOST = 4               # one window in so many, astray, is no glitch: the lock is lost at the first of them
 
 Search = Callable[[np.ndarray], Separation]                     # rows -> windows searched, of tensors
+Short = Callable[[np.ndarray], Brief | None]                    # rows -> the first of these windows, where that can be
 Separate = Callable[[np.ndarray, Predicted], Separation]        # rows, prediction -> windows separated as predicted, of tensors
 
 
@@ -25,16 +27,19 @@ class Locked:
     every window, in order."""
 
     def __init__(self, lock: Lock, y: Tensor, starts: np.ndarray, lost: np.ndarray, pair: bool, search: Search,
-                 separate: Separate, finish: Callable[[np.ndarray, Separation, bool], Separation]) -> None:
+                 separate: Separate, finish: Callable[[np.ndarray, Separation, bool], Separation], short: Short | None = None
+                 ) -> None:
         self.lock, self.y, self.starts, self.lost, self.pair = lock, y, starts, lost, pair
-        self.search, self.separate, self.finish = search, separate, finish
+        self.search, self.separate, self.finish, self.short = search, separate, finish, short
 
-    def solved(self) -> Separation:
-        """The Separation of all windows, of tensors."""
-        parts: list[Separation] = []
+    def solved(self) -> list[Separation | Brief]:
+        """What is in all windows, in parts: Separations of tensors, or Briefs where there is a short way."""
+        parts: list[Separation | Brief] = []
         at, searched = 0, SEARCHED
         while at < len(self.starts):
-            part = self._predicted(np.arange(at, min(at + self.lock.reach, len(self.starts)))) if self.lock.reach else None
+            part: Separation | Brief | None = self.short(np.arange(at, len(self.starts))) if self.short else None
+            if part is None and self.lock.reach:
+                part = self._predicted(np.arange(at, min(at + self.lock.reach, len(self.starts))))
             if part is None:
                 rows = np.arange(at, min(at + searched, len(self.starts)))
                 part = self._searched(rows)
@@ -42,7 +47,7 @@ class Locked:
                     searched = len(self.starts)
             parts.append(part)
             at += len(part.noise_var)
-        return joined(parts)
+        return parts
 
     def _searched(self, rows: np.ndarray) -> Separation:
         self.lock.searched += self.starts[rows].tolist()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
 _KEPT = 32              # windows that a line or a parabola goes through
 _SURE = 8               # windows from which as many more are expected as are predicted
@@ -78,6 +80,18 @@ class Track:
             out["gain"] = np.clip(_line(x, value, np.hypot(deviation, _LEVEL * level), to, 1, slope=0.01 * level),
                                   0.25 * level, 4 * level)
         return out
+
+
+def carried(source: Any, track: Track, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """delay (modulo nothing), phase, carrier_offset and gain of a source at samples of the stream, float64 [n], as expected where
+    they are tracked, else as known."""
+    out, known = track.at(samples), source.state
+    for name, missing in (("delay", 0.0), ("carrier_offset", 0.0), ("gain", 1.0)):
+        value = getattr(known, name)
+        out.setdefault(name, np.full(len(samples), missing if value is None else float(torch.as_tensor(value).reshape(-1)[0])))
+    if "phase" not in out:
+        out["phase"] = float(torch.as_tensor(known.phase).reshape(-1)[0]) + 2 * math.pi * out["carrier_offset"] * samples
+    return out
 
 
 def _phase(x: np.ndarray, phase: np.ndarray, deviation: np.ndarray, offset: tuple[np.ndarray, np.ndarray] | None, unit: float,

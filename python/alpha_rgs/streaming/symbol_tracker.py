@@ -17,7 +17,7 @@ of the windows that came with it; one in another turn settles it anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -120,6 +120,37 @@ class Tracker:
             llrs[k] = _moved(self._turned(llrs[k], symbols[k], turned, out.quality[k]), move)
             symbols[k] = _moved(turned, move)
         return replace(out, symbols=symbols.astype(np.complex64), llrs=llrs)
+
+    def follow_row(self, starts: np.ndarray, samples: int, expected: Mapping[str, np.ndarray], quality: np.ndarray
+                   ) -> tuple[float, np.ndarray]:
+        """Of windows of so many samples in a row, which were predicted together: (rad by which all symbols are to be turned; by
+        how many symbols those of each window are to be moved, int [n]), as `follow` does it. expected: timing, phase (of the
+        windows' middle), carrier_offset and gain as the stream has them, float64 [n]. One window was followed before."""
+        self._period, none = self._slope(), np.zeros(len(starts))
+        sps = self.soi.signal.samples_per_symbol
+        timing = starts + (expected["timing"] - starts) % sps
+        seen = _Seen(starts.astype(float), starts + samples / 2, timing, expected["phase"].copy(), expected["carrier_offset"],
+                     expected["gain"], none, none, quality, none.copy())
+        turns, _ = self._placed(seen[0], True)
+        angle, last = 2 * np.pi * turns / self.soi.signal.alphabet.symmetry, self.last
+        period = sps * (1 + (self._stretch() or 0.0))
+        seen.phase -= angle
+        seen.number = last.number + np.round((timing - last.timing) / period)
+        inside = np.ceil((seen.start - timing) / sps - 1e-9)
+        moves = (seen.number + inside - np.ceil(seen.start / sps - 1e-9)).astype(int) - self.slips
+        while len(far := np.flatnonzero(abs(moves) >= _SLIPPED)):
+            step = int(np.sign(moves[far[0]]))
+            self.slips += step
+            self.slipped.append((int(starts[far[0]]), step))
+            moves[far[0]:] -= step
+        some = [seen[k] for k in sorted({*range(len(starts) - 1, 0, -max(len(starts) // _RECENT, 1))})]
+        self._past.extend(some)
+        self.last, self._lately = self._past[-1], (self._lately + some)[-_RECENT:]
+        return angle, moves
+
+    def settled_by(self, symbols: np.ndarray, start: int) -> float:
+        """By what angle, rad, symbols of windows in a row, aligned, are to be turned for the preamble's sake."""
+        return self._settle([symbols], np.array([start]))[-1]
 
     def _sound(self, out: Any) -> Separation:
         """The Separation, in which windows that hold NaN say nothing, nor those for which the SOI's nuisances are NaN: these are

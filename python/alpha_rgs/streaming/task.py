@@ -26,6 +26,7 @@ from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.toml import load_in_samples, sources_of
 from .direct import Direct
 from .lock import Lock, Predicted, lockable
+from .lock_direct import LockedDirect
 from .symbol_tracker import Tracker
 
 if TYPE_CHECKING:
@@ -91,6 +92,17 @@ class Task:
         """The short way, of a pair of which everything is known; None where there is none."""
         pair = not self.several and self.method == "joint" and not self.options and self.engine.device.type == "cpu"
         return Direct.of(self.soi, self.interference, self.kappa, self.noise_var) if pair else None
+
+    @cached_property
+    def locked_direct(self) -> LockedDirect | None:
+        """The short way, of a pair that is locked; None where there is none, or the caller wants more than it gives."""
+        if not (self.brief and self.lock and self.tracker and self.native):
+            return None
+        told = all(value is None or np.ndim(value) == 0 for value in (self.kappa, self.noise_var))
+        if not told or not LockedDirect.suits(*self.lock.sources):
+            return None
+        noise = None if self.noise_var is None else float(self.noise_var)
+        return LockedDirect(self.lock, self.tracker, noise, self.engine.threads)
 
     @property
     def native(self) -> bool:

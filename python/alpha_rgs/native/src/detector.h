@@ -170,6 +170,19 @@ static void modulate(const Work& w, int f, const C* means, C* out)
     }
 }
 
+// Carriers of a whole frame that too little is left in for one of them to be wrong, as
+// they are decided: the means after few passes lie between.
+static void settle(Work& w, int f)
+{
+    const I sound = w.residual[f] <= all(hardly * w.model->threshold[0]);
+    for (int i = 0; i < w.carriers_of(f); i++) {
+        C& mean = w.carrier[w.base[f] + i];
+        const C decided = nearest(w.model->carrier, mean);
+        mean.re = sound ? decided.re : mean.re;
+        mean.im = sound ? decided.im : mean.im;
+    }
+}
+
 // Both waveforms as received, of all frames of which something is kept.
 static void write_waveforms(Work& w, C* means, C* received)
 {
@@ -208,6 +221,7 @@ static void write_waveforms(Work& w, C* means, C* received)
             for (int n = 0; n < m.frame; n++)
                 y[n] = all(m.shrink) * (received[n] - y[n]);
         } else {
+            settle(w, f);
             const C* wave = carriers_waveform(
                 m, w.clean + (size_t)f * m.clean, w.carrier + w.base[f], w.bins, w.other);
             for (int n = 0; n < m.frame; n++)

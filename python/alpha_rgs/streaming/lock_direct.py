@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The short way through the engine (see brief.py) of a stream that is locked: one linear modulation under frames.
+
+What the lock expects of carriers and levels is carried through all windows as one stretch. Some windows, spread over it, say how
+far that was off. Where a window leaves too much, or is much worse than those before, only those before it are taken.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..inference.detector_job import Plan
+from ..separators.base import Separation
+from ..separators.joint_native import Detection, Motion, Pair, Timing, detect_moving, rounded, suits
+from .brief import DOUBTED, Brief, Row
+from .lock import WHOLE, Lock, Predicted, reported
+from .lock_correction import edge_of, stepped
+from .lock_prediction import carried
+from .symbol_tracker import Tracker
+
+Array = np.ndarray[Any, Any]
+Again = Callable[[Array, Predicted], Separation]        # rows, their prediction -> these windows, one by one, of tensors
+
+_FEW, _MANY = 8, 128    # windows that are taken at once, at least and at most
+_SEEN = 8               # of these that say how far the prediction was off
+# of the noise, or of what counts as none relative to a source's power: what a delay that is rounded may leave
+_UNSEEN, _NO_NOISE = 0.1, 3e-4
+_FAST = 2e-4            # samples per sample that clocks may be off by
+_GRID = 1 / 64          # samples to which delays are rounded: tables are kept
+_MOST_TROUBLE = 0.25    # share of stretches in doubt, from which on it is the prediction that is wrong
+_EXCESS = 0.05          # of the noise: what a prediction may leave before fewer windows are predicted at once
+
+
+class LockedDirect:
+    """Of one stream. lock: of two sources, the linear modulation first; tracker: of its symbols; kappa, noise_var: where they
+    are told; threads: of the native detector."""
+
+    def __init__(self, lock: Lock, tracker: Tracker, noise_var: float | None, threads: int) -> None:
+        self.lock, self.tracker, self.noise_var, self.threads = lock, tracker, noise_var, threads
+        self.soi, self.interference = lock.sources
+        self._far = _FEW
+
+    @staticmethod
+    def suits(soi: Any, interference: Any) -> bool:
+        """Whether the native detector knows the pair, and what is not known of it can be carried through a stretch."""
+        return suits(soi, interference) and all(source.state.phase is None or source.state.carrier_offset is not None
+                                                for source in (soi, interference))
+
+    @property
+    def reach(self) -> int:
+        """How many windows can be taken now; 0 for none."""
+        return min(self.lock.good // 2, self._far) if self.lock.reach and self.tracker.last is not None else 0
+
+    def takes(self, windows: Array, start: Array) -> Row | None:
+        """The Row of windows, complex64 [n, samples], that begin at start, int64 [n]; None where they do not lie in a row."""
+        return Row.of(windows, start, float(self.soi.symbol_period), 2 * int(self.interference.frame_period))
+
+    def separate(self, row: Row, again: Again) -> Brief | None:
+        """What is in windows in a row, or in the first of them; None where they have to be separated one by one."""
+        out = self._separated(row, again)
+        taken = 0 if out is None else len(out.kappa)
+        if taken < len(row.windows):
+            self._far = _FEW
+        return out
+
+    def _separated(self, row: Row, again: Again) -> Brief | None:
+        noise = self.lock.noise_var if self.noise_var is None else self.noise_var
+        course = _Course(self.lock, row)
+        pair = course.pair(noise)
+        if pair is None:
+            return None
+        stretch = row.stretch()
+        found, todo = detect_moving(stretch, pair, course.timing, course.motion, self.threads, row.context, DOUBTED)
+        if found.share <= _MOST_TROUBLE:
+            self._mend(row, found, course, again)
+        left = _powers(stretch[0] - found.soi[0] - found.interference[0], row, edge_of(self.lock.sources, row.samples))
+        row = row.until(_first(self.lock.strays(left)))
+        if not len(row.windows):
+            return None
+        quality, rates = row.judged(found, course.inside, (self.soi, self.interference), course.period)
+        row = row.until(_first(self.lock.worse(quality)))
+        count = len(row.windows)
+        if not count:
+            return None
+        quality, rates = quality[:count], rates[:count]
+        self._learn(row, found, course, todo, left[:count], quality)
+        angle, moves = self.tracker.follow_row(row.first + row.begins, row.samples, course.expected(count), quality)
+        found.symbols[:] *= np.complex64(np.exp(1j * angle))
+        found.symbols[:] *= np.complex64(np.exp(1j * self.tracker.settled_by(found.symbols[0], row.first)))
+        out = row.result(found, course.inside[:count] - moves, course.period, course.other["gain"][1:count + 1], np.array(noise),
+                         lambda: (quality, rates))
+        out.estimated = course.reported(out.kappa, noise)
+        return out
+
+    def _mend(self, row: Row, found: Detection, course: _Course, again: Again) -> None:
+        """Have windows in doubt separated one by one."""
+        def separated(rows: Array) -> Separation:
+            predicted = self.lock.predicted(row.first + row.begins[rows], row.samples)
+            assert predicted is not None        # frames begin at whole samples: _Course.pair
+            return again(rows, predicted)
+
+        row.mend(found, course.inside, course.period, separated)
+
+    def _learn(self, row: Row, found: Detection, course: _Course, todo: Plan, left: Array, quality: Array) -> None:
+        """Tell the lock how far some of the windows were off, and predict fewer at once where that is felt."""
+        rows = np.arange(len(left))[::max(1, len(left) // _SEEN)]
+        at = row.begins[rows, None] + np.arange(row.samples)
+        states, gains = course.states(rows, todo)
+        seen = stepped(torch.from_numpy(row.windows[rows]), [torch.from_numpy(x[0][at]) for x in (found.soi, found.interference)],
+                       [torch.from_numpy(gain).float() for gain in gains], states, self.lock.sources)
+        excess = float(np.median(left[rows] / np.maximum(seen.left, 1e-30))) - 1
+        self._far = max(self._far // 2, _FEW) if excess > _EXCESS else min(2 * self._far, _MANY)
+        self.lock.learn(row.first + row.begins[rows] + (row.samples - 1) / 2, seen.states, seen.left, quality[rows],
+                        np.full(len(rows), self.lock.noise_var))
+
+
+class _Course:
+    """How the two sources of a lock go on in a row of windows. own, other: of each what lock_prediction.carried gives, at the
+    row's first sample, the windows' middles, and its end. timing: where symbols and frames lie in the row. inside: number, in the
+    row, of the first symbol that is centred in each window."""
+
+    def __init__(self, lock: Lock, row: Row) -> None:
+        self.lock, self.row = lock, row
+        self.starts, half = row.first + row.begins, (row.samples - 1) / 2
+        self.at = np.r_[self.starts[0], self.starts + half, self.starts[-1] + row.samples].astype(float)
+        self.own, self.other = (carried(source, track, self.at) for source, track in zip(lock.sources, lock.tracks))
+        soi, interference = lock.sources
+        self.period, frame = float(soi.symbol_period), int(interference.frame_period)
+        self.timing = self._timing((round(float(self.other["delay"].mean())) - row.first) % frame)
+        symbol = self.timing.symbol + self.timing.drift * row.begins
+        number = np.ceil((row.begins - symbol) / self.period - 1e-9).astype(int)
+        self.inside = number - number[0]
+
+    def _timing(self, frame: int) -> Timing:
+        """Delays on a grid, so that tables are kept; one for all where they change by less than what leaves too much."""
+        delay, noise = self.own["delay"], self.lock.noise_var / max(float(self.own["gain"].mean()), 1e-30) ** 2
+        grid = 2.0 ** math.floor(math.log2(2 * self.period / math.pi * math.sqrt(_UNSEEN * max(noise, _NO_NOISE))))
+        drift = float(delay[-1] - delay[0]) / (self.at[-1] - self.at[0])
+        if abs(float(delay[-1] - delay[0])) < grid / 2:
+            drift, mean = 0.0, round(float(delay.mean()) / _GRID) * _GRID
+            return Timing((mean - self.row.first) % self.period, drift, grid, frame)
+        # a symbol's, near the row's first sample; delays grow by whole symbols with those that have been sent
+        return Timing((float(delay[0]) - self.row.first) % self.period, drift, grid, frame)
+
+    def pair(self, noise_var: float) -> Pair | None:
+        """As the native detector takes it; None where it does not, or where delays or carriers change too much in the row."""
+        soi, interference = self.lock.sources
+        gain, kappa = self.own["gain"], self.other["gain"]
+        values = kappa / gain, noise_var / gain ** 2, self.own["carrier_offset"] - self.other["carrier_offset"]
+        kinds = rounded(*values, self.other["carrier_offset"], soi, interference)
+        off = abs(self.other["delay"] - np.round(self.other["delay"].mean())).max()
+        if abs(self.timing.drift) > _FAST or off > WHOLE:
+            return None
+        level, noise, delta, offset = kinds[len(kinds) // 2].tolist()
+        return Pair.of(soi, interference, level, noise, 1.0, delta + offset, offset)
+
+    def motion(self, samples: Array) -> Motion:
+        """The pair at samples of the row."""
+        own_phase, own_offset, gain, phase, frequency, kappa = (
+            np.interp(samples + self.row.first, self.at, values[name]) for values in (self.own, self.other)
+            for name in ("phase", "carrier_offset", "gain"))
+        return Motion(own_phase, own_offset, phase, frequency, gain, kappa / gain)
+
+    def states(self, rows: Array, todo: Plan) -> tuple[list[dict[str, Array]], list[Array]]:
+        """(field -> value that windows were separated with, of those that are tracked; gain), of each source."""
+        states, gains = [], []
+        for values, track in zip((self.own, self.other), self.lock.tracks):
+            states.append({name: values[name][1:-1][rows] for name in track.fields})
+            gains.append(values["gain"][1:-1][rows])
+        if "delay" in states[0]:
+            states[0]["delay"] = states[0]["delay"] + self._shifts(rows, todo)
+        if "delay" in states[1]:
+            states[1]["delay"] = np.full(len(rows), float(np.round(self.other["delay"].mean())))
+        return states, gains
+
+    def _shifts(self, rows: Array, todo: Plan) -> Array:
+        """By how much the delays that windows were separated with lie off those expected of them, on the mean."""
+        order = np.argsort(todo.low)
+        edges = np.r_[todo.low[order], todo.high[order[-1]]].astype(float)
+        sums = np.r_[0.0, np.cumsum(todo.timing[order] * np.diff(edges))]
+        begin = self.row.begins[rows].astype(float)
+        end = begin + self.row.samples
+        used = (np.interp(end, edges, sums) - np.interp(begin, edges, sums)) / (end - begin)
+        wanted = self.timing.symbol % self.period + self.own["delay"][1:-1][rows] - self.own["delay"][0]
+        off = used - wanted
+        return np.asarray(off - self.period * np.round(off / self.period))
+
+    def expected(self, count: int) -> dict[str, Array]:
+        """Of the linear modulation, in the first windows, as Tracker.follow_row takes it."""
+        names = {"delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset", "gain": "gain"}
+        return {to: self.own[name][1:count + 1] for name, to in names.items()}
+
+    def reported(self, kappa: Array, noise_var: float) -> dict[str, Array]:
+        """`estimated` of the first windows, as many as have a kappa."""
+        count, half = len(kappa), (self.row.samples - 1) / 2
+        states = []
+        for values, track in zip((self.own, self.other), self.lock.tracks):
+            state = {name: values[name][1:count + 1] for name in track.fields}
+            if "delay" in state:
+                state["delay"] = (state["delay"] - self.starts[:count]) % track.period
+            if "phase" in state:
+                state["phase"] = state["phase"] - 2 * math.pi * half * values["carrier_offset"][1:count + 1]
+            states.append(state)
+        found = reported(Predicted(self.lock.sources, states, noise_var), self.lock.before, True, torch.from_numpy(kappa))
+        return {name: value.numpy() for name, value in found.items()}
+
+
+def _powers(left: Array, row: Row, edge: int) -> Array:
+    """Mean power of what is left, complex64 [samples of the row], in each window without `edge` samples at its ends: [n]."""
+    size, parts = row.samples - 2 * edge, left[edge:].view(np.float32)
+    each = np.lib.stride_tricks.as_strided(parts, (len(row.windows), 2 * size), (2 * row.hop * parts.itemsize, parts.itemsize))
+    return np.einsum("ij,ij->i", each, each) / size
+
+
+def _first(found: Array) -> int:
+    """The place of the first one that is true; how many there are where none is."""
+    return int(found.argmax()) if found.any() else len(found)
