@@ -167,7 +167,7 @@ class window_worker(gr.basic_block):
 
     def begun(self, task):
         """The task is there."""
-        if getattr(task, "direct", None) is not None:
+        if getattr(task, "quick", False):
             self.pace.quicken()
 
     def changed(self, change, other_task, warnings):

@@ -111,8 +111,7 @@ def rounded(ratio: Array, sent: Array, delta: Array, frequency: Array, soi: Line
     [n, 4]. Amplitude and noise are in units of the linear modulation's gain; a frame and a pulse are so short that carrier
     offsets turn little within them."""
     sent = np.where(sent > 0, np.exp(np.round(np.log(np.maximum(sent, 1e-30)) / _NOISE_STEP) * _NOISE_STEP), 0.0)
-    error = np.sqrt(_UNSEEN * np.maximum(sent, _FITS * _NOISE_FLOOR))
-    steps = 2 * error, error / (np.pi * soi.signal.half_length), error / (np.pi * ofdm.frame_period * np.maximum(ratio, 1e-9))
+    steps = _steps(ratio, sent, soi, ofdm)
 
     def on_grid(values: Array, step: Array) -> Array:
         step = 2.0 ** np.floor(np.log2(step))
@@ -120,6 +119,21 @@ def rounded(ratio: Array, sent: Array, delta: Array, frequency: Array, soi: Line
 
     level = np.maximum(on_grid(ratio, steps[0]), np.minimum(ratio, steps[0] / 4))       # never 0 where there is some
     return np.stack([level, sent, on_grid(delta, steps[1]), on_grid(frequency, steps[2])], 1)
+
+
+def _steps(ratio: Array, sent: Array, soi: LinearModulation, ofdm: Any) -> tuple[Array, Array, Array]:
+    """Of amplitudes, and of carrier offsets between the two and of the frames: what leaves _UNSEEN of the noise, at most."""
+    error = np.sqrt(_UNSEEN * np.maximum(sent, _FITS * _NOISE_FLOOR))
+    return 2 * error, error / (np.pi * soi.signal.half_length), error / (np.pi * ofdm.frame_period * np.maximum(ratio, 1e-9))
+
+
+def alike(pair: Pair, ratio: float, sent: float, delta: float, frequency: float, soi: LinearModulation, ofdm: Any) -> bool:
+    """Whether tables of a pair leave no more, of what these values say, than twice what `rounded` ones do: streams keep theirs
+    while values waver about the edge between two."""
+    off = abs(pair.levels.ratio - ratio), abs(pair.delta - delta), abs(pair.frequency - frequency)
+    steps = _steps(np.array(ratio), np.array(sent), soi, ofdm)
+    noise = abs(math.log(max(pair.levels.sent, 1e-30) / max(sent, 1e-30)))
+    return noise <= _NOISE_STEP and all(value <= float(step) for value, step in zip(off, steps))
 
 
 def reach(soi: LinearModulation, interference: Any) -> int:

@@ -8,7 +8,7 @@ does. The result has waveforms and symbols, and no Estimate of each source.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -148,9 +148,13 @@ class Row:
             found.symbols[0, number:number + count] = out.symbols[k, head:head + count].numpy()
             found.var[0, number:number + count] = 10 ** (-float(out.quality[k]) / 10)
 
-    def judged(self, found: Detection, symbol: Array, sources: tuple[Any, Any], period: float) -> tuple[Array, Array]:
-        """(quality, dB, error rate) of the middle of each window, float32 [n]. symbol: as of `result`."""
+    def judged(self, found: Detection, symbol: Array, sources: tuple[Any, Any], period: float, rows: Array | None = None
+               ) -> tuple[Array, Array]:
+        """(quality, dB, error rate) of the middle of each window, or of those `rows`, float32 [n]. symbol: as of `result`."""
         head, hop = int((self.samples - self.hop) // (2 * period)), int(self.hop // period)
+        if rows is not None:
+            symbols, var = (_cut(v[0], symbol[rows] + head, hop).reshape(1, -1) for v in (found.symbols, found.var))
+            found, symbol, head = replace(found, symbols=symbols, var=var), hop * np.arange(len(rows)), 0
         wrong, error = (_cut(v, symbol + head, hop) for v in told(*sources, found, hop))
         return -10 * np.log10(error.mean(1)), wrong.mean(1)
 

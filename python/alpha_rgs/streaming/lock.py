@@ -149,16 +149,18 @@ class Lock:
                    {name: value[rows] for name, value in deviations.items()})
                   for source, (values, deviations) in zip(self.sources, seen.states)]
         self.weakest = min(float(torch.as_tensor(e.waveform)[int(rows[-1])].abs().square().mean()) for e in out.sources)
-        self.learn(starts[rows] + half, states, seen.left[rows],
-                   *(torch.as_tensor(told).double().numpy()[rows] for told in (out.quality, out.noise_var)))
+        quality, noise = (torch.as_tensor(told).double().numpy()[rows] for told in (out.quality, out.noise_var))
+        self.learn(starts[rows] + half, states, seen.left[rows], quality, noise)
 
     def learn(self, middles: np.ndarray, states: Sequence[tuple[Any, Any]], left: np.ndarray, quality: np.ndarray,
-              noise_var: np.ndarray) -> None:
+              noise_var: np.ndarray, placed: bool = False) -> None:
         """Learn from windows that are centred on these samples of the stream: of each source (field -> value as the stream has
-        it, field -> standard deviation), the power that they leave, quality in dB and noise_var, all [n]."""
+        it, field -> standard deviation), the power that they leave, quality in dB and noise_var, all [n]. placed: see
+        Track.note."""
         for track, (values, deviations) in zip(self.tracks, states):
             track.note(*(Noted(float(at), {name: float(value[k]) for name, value in values.items()},
-                               {name: float(value[k]) for name, value in deviations.items()}) for k, at in enumerate(middles)))
+                               {name: float(value[k]) for name, value in deviations.items()}) for k, at in enumerate(middles)),
+                       placed=placed)
         for kept, told in ((self._left, left), (self._quality, quality), (self._noise, noise_var)):
             kept.extend(told.tolist())
         self.good += len(middles)

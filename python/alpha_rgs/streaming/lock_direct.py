@@ -15,7 +15,7 @@ import torch
 
 from ..inference.detector_job import Plan
 from ..separators.base import Separation
-from ..separators.joint_native import Detection, Motion, Pair, Timing, detect_moving, rounded, suits
+from ..separators.joint_native import Detection, Motion, Pair, Timing, alike, detect_moving, rounded, suits
 from .brief import DOUBTED, Brief, Row
 from .lock import WHOLE, Lock, Predicted, reported
 from .lock_correction import edge_of, stepped
@@ -26,11 +26,12 @@ Array = np.ndarray[Any, Any]
 Again = Callable[[Array, Predicted], Separation]        # rows, their prediction -> these windows, one by one, of tensors
 
 _FEW, _MANY = 8, 128    # windows that are taken at once, at least and at most
+_SURE = 32              # windows from which on it does not take twice as many to predict some
 _SEEN = 8               # of these that say how far the prediction was off
 # of the noise, or of what counts as none relative to a source's power: what a delay that is rounded may leave
 _UNSEEN, _NO_NOISE = 0.1, 3e-4
 _FAST = 2e-4            # samples per sample that clocks may be off by
-_GRID = 1 / 64          # samples to which delays are rounded: tables are kept
+_FINER = 4              # steps of that, to which a delay that stays is rounded: tables are kept
 _MOST_TROUBLE = 0.25    # share of stretches in doubt, from which on it is the prediction that is wrong
 _EXCESS = 0.05          # of the noise: what a prediction may leave before fewer windows are predicted at once
 
@@ -43,6 +44,7 @@ class LockedDirect:
         self.lock, self.tracker, self.noise_var, self.threads = lock, tracker, noise_var, threads
         self.soi, self.interference = lock.sources
         self._far = _FEW
+        self._pair: Pair | None = None          # of late
 
     @staticmethod
     def suits(soi: Any, interference: Any) -> bool:
@@ -53,7 +55,10 @@ class LockedDirect:
     @property
     def reach(self) -> int:
         """How many windows can be taken now; 0 for none."""
-        return min(self.lock.good // 2, self._far) if self.lock.reach and self.tracker.last is not None else 0
+        good = self.lock.good
+        if not self.lock.reach or self.tracker.last is None:
+            return 0
+        return min(good // 2, self._far) if good < _SURE else self._far
 
     def takes(self, windows: Array, start: Array) -> Row | None:
         """The Row of windows, complex64 [n, samples], that begin at start, int64 [n]; None where they do not lie in a row."""
@@ -70,7 +75,9 @@ class LockedDirect:
     def _separated(self, row: Row, again: Again) -> Brief | None:
         noise = self.lock.noise_var if self.noise_var is None else self.noise_var
         course = _Course(self.lock, row)
-        pair = course.pair(noise)
+        if not course.steady:
+            return None
+        pair = self._pair = course.pair(noise, self._pair)
         if pair is None:
             return None
         stretch = row.stretch()
@@ -81,18 +88,17 @@ class LockedDirect:
         row = row.until(_first(self.lock.strays(left)))
         if not len(row.windows):
             return None
-        quality, rates = row.judged(found, course.inside, (self.soi, self.interference), course.period)
-        row = row.until(_first(self.lock.worse(quality)))
-        count = len(row.windows)
-        if not count:
+        count, pair_of = len(row.windows), (self.soi, self.interference)
+        some = np.arange(count)[::max(1, count // _SEEN)]
+        quality, _ = row.judged(found, course.inside[:count], pair_of, course.period, some)
+        if 2 * self.lock.worse(quality).sum() > len(some):
             return None
-        quality, rates = quality[:count], rates[:count]
-        self._learn(row, found, course, todo, left[:count], quality)
-        angle, moves = self.tracker.follow_row(row.first + row.begins, row.samples, course.expected(count), quality)
+        self._learn(row, found, course, todo, left[:count], some, quality)
+        angle, moves = self.tracker.follow_row(row.first + row.begins, row.samples, course.expected(count), float(quality.mean()))
         found.symbols[:] *= np.complex64(np.exp(1j * angle))
         found.symbols[:] *= np.complex64(np.exp(1j * self.tracker.settled_by(found.symbols[0], row.first)))
         out = row.result(found, course.inside[:count] - moves, course.period, course.other["gain"][1:count + 1], np.array(noise),
-                         lambda: (quality, rates))
+                         lambda: row.judged(found, course.inside[:count], pair_of, course.period))
         out.estimated = course.reported(out.kappa, noise)
         return out
 
@@ -105,23 +111,23 @@ class LockedDirect:
 
         row.mend(found, course.inside, course.period, separated)
 
-    def _learn(self, row: Row, found: Detection, course: _Course, todo: Plan, left: Array, quality: Array) -> None:
+    def _learn(self, row: Row, found: Detection, course: _Course, todo: Plan, left: Array, rows: Array,
+               quality: Array) -> None:
         """Tell the lock how far some of the windows were off, and predict fewer at once where that is felt."""
-        rows = np.arange(len(left))[::max(1, len(left) // _SEEN)]
         at = row.begins[rows, None] + np.arange(row.samples)
         states, gains = course.states(rows, todo)
         seen = stepped(torch.from_numpy(row.windows[rows]), [torch.from_numpy(x[0][at]) for x in (found.soi, found.interference)],
                        [torch.from_numpy(gain).float() for gain in gains], states, self.lock.sources)
         excess = float(np.median(left[rows] / np.maximum(seen.left, 1e-30))) - 1
         self._far = max(self._far // 2, _FEW) if excess > _EXCESS else min(2 * self._far, _MANY)
-        self.lock.learn(row.first + row.begins[rows] + (row.samples - 1) / 2, seen.states, seen.left, quality[rows],
-                        np.full(len(rows), self.lock.noise_var))
+        self.lock.learn(row.first + row.begins[rows] + (row.samples - 1) / 2, seen.states, seen.left, quality,
+                        np.full(len(rows), self.lock.noise_var), placed=True)
 
 
 class _Course:
     """How the two sources of a lock go on in a row of windows. own, other: of each what lock_prediction.carried gives, at the
-    row's first sample, the windows' middles, and its end. timing: where symbols and frames lie in the row. inside: number, in the
-    row, of the first symbol that is centred in each window."""
+    row's first sample, the windows' middles, and its end. timing: where symbols and frames lie in the row. inside, centre:
+    number, in the row, and centre, in the stream, of the first symbol that is centred in each window."""
 
     def __init__(self, lock: Lock, row: Row) -> None:
         self.lock, self.row = lock, row
@@ -133,7 +139,7 @@ class _Course:
         self.timing = self._timing((round(float(self.other["delay"].mean())) - row.first) % frame)
         symbol = self.timing.symbol + self.timing.drift * row.begins
         number = np.ceil((row.begins - symbol) / self.period - 1e-9).astype(int)
-        self.inside = number - number[0]
+        self.inside, self.centre = number - number[0], row.first + symbol + number * self.period
 
     def _timing(self, frame: int) -> Timing:
         """Delays on a grid, so that tables are kept; one for all where they change by less than what leaves too much."""
@@ -141,21 +147,27 @@ class _Course:
         grid = 2.0 ** math.floor(math.log2(2 * self.period / math.pi * math.sqrt(_UNSEEN * max(noise, _NO_NOISE))))
         drift = float(delay[-1] - delay[0]) / (self.at[-1] - self.at[0])
         if abs(float(delay[-1] - delay[0])) < grid / 2:
-            drift, mean = 0.0, round(float(delay.mean()) / _GRID) * _GRID
-            return Timing((mean - self.row.first) % self.period, drift, grid, frame)
+            fine = grid / _FINER
+            return Timing((round(float(delay.mean()) / fine) * fine - self.row.first) % self.period, 0.0, grid, frame)
         # a symbol's, near the row's first sample; delays grow by whole symbols with those that have been sent
         return Timing((float(delay[0]) - self.row.first) % self.period, drift, grid, frame)
 
-    def pair(self, noise_var: float) -> Pair | None:
-        """As the native detector takes it; None where it does not, or where delays or carriers change too much in the row."""
-        soi, interference = self.lock.sources
-        gain, kappa = self.own["gain"], self.other["gain"]
-        values = kappa / gain, noise_var / gain ** 2, self.own["carrier_offset"] - self.other["carrier_offset"]
-        kinds = rounded(*values, self.other["carrier_offset"], soi, interference)
+    @property
+    def steady(self) -> bool:
+        """Whether delays change so little in the row that windows need not be shifted."""
         off = abs(self.other["delay"] - np.round(self.other["delay"].mean())).max()
-        if abs(self.timing.drift) > _FAST or off > WHOLE:
-            return None
-        level, noise, delta, offset = kinds[len(kinds) // 2].tolist()
+        return bool(abs(self.timing.drift) <= _FAST and off <= WHOLE)
+
+    def pair(self, noise_var: float, before: Pair | None) -> Pair | None:
+        """As the native detector takes it: `before` where nobody could tell it apart; None where it does not."""
+        soi, interference = self.lock.sources
+        middle = [len(self.at) // 2]
+        gain, kappa, own, frequency = (values[name][middle] for values, name in (
+            (self.own, "gain"), (self.other, "gain"), (self.own, "carrier_offset"), (self.other, "carrier_offset")))
+        ratio, sent, delta = kappa / gain, noise_var / gain ** 2, own - frequency
+        if before is not None and alike(before, ratio.item(), sent.item(), delta.item(), frequency.item(), soi, interference):
+            return before
+        (level, noise, delta, offset), = rounded(ratio, sent, delta, frequency, soi, interference).tolist()
         return Pair.of(soi, interference, level, noise, 1.0, delta + offset, offset)
 
     def motion(self, samples: Array) -> Motion:
@@ -191,8 +203,8 @@ class _Course:
 
     def expected(self, count: int) -> dict[str, Array]:
         """Of the linear modulation, in the first windows, as Tracker.follow_row takes it."""
-        names = {"delay": "timing", "phase": "phase", "carrier_offset": "carrier_offset", "gain": "gain"}
-        return {to: self.own[name][1:count + 1] for name, to in names.items()}
+        own = {name: self.own[name][1:count + 1] for name in ("phase", "carrier_offset", "gain")}
+        return {"timing": self.centre[:count], **own}
 
     def reported(self, kappa: Array, noise_var: float) -> dict[str, Array]:
         """`estimated` of the first windows, as many as have a kappa."""

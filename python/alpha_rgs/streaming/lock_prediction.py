@@ -38,8 +38,12 @@ class Track:
         self.period, self.turns, self.fields = period, max(turns, 1), fields
         self.noted: list[Noted] = []
 
-    def note(self, *windows: Noted) -> None:
-        """Remember windows, in order, their phases and delays in the turn and period in which they are expected."""
+    def note(self, *windows: Noted, placed: bool = False) -> None:
+        """Remember windows, in order, their phases and delays in the turn and period in which they are expected. placed: whether
+        they are in these."""
+        if placed:
+            self.noted = [*self.noted, *windows][-_KEPT:]
+            return
         some = len(windows) if len(self.noted) >= _SURE else 1          # few windows say nothing of those further on
         for begin in range(0, len(windows), some):
             part = windows[begin:begin + some]

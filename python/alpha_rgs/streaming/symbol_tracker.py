@@ -121,23 +121,22 @@ class Tracker:
             symbols[k] = _moved(turned, move)
         return replace(out, symbols=symbols.astype(np.complex64), llrs=llrs)
 
-    def follow_row(self, starts: np.ndarray, samples: int, expected: Mapping[str, np.ndarray], quality: np.ndarray
+    def follow_row(self, starts: np.ndarray, samples: int, expected: Mapping[str, np.ndarray], quality: float
                    ) -> tuple[float, np.ndarray]:
         """Of windows of so many samples in a row, which were predicted together: (rad by which all symbols are to be turned; by
-        how many symbols those of each window are to be moved, int [n]), as `follow` does it. expected: timing, phase (of the
-        windows' middle), carrier_offset and gain as the stream has them, float64 [n]. One window was followed before."""
+        how many symbols those of each window are to be moved, int [n]), as `follow` does it. expected: timing (of the first symbol
+        that is centred in each), phase (of the windows' middle), carrier_offset and gain as the stream has them, float64 [n];
+        quality: dB. One window was followed before."""
         self._period, none = self._slope(), np.zeros(len(starts))
         sps = self.soi.signal.samples_per_symbol
-        timing = starts + (expected["timing"] - starts) % sps
-        seen = _Seen(starts.astype(float), starts + samples / 2, timing, expected["phase"].copy(), expected["carrier_offset"],
-                     expected["gain"], none, none, quality, none.copy())
+        seen = _Seen(starts.astype(float), starts + samples / 2, expected["timing"], expected["phase"].copy(),
+                     expected["carrier_offset"], expected["gain"], none, none, none + quality, none.copy())
         turns, _ = self._placed(seen[0], True)
         angle, last = 2 * np.pi * turns / self.soi.signal.alphabet.symmetry, self.last
         period = sps * (1 + (self._stretch() or 0.0))
         seen.phase -= angle
-        seen.number = last.number + np.round((timing - last.timing) / period)
-        inside = np.ceil((seen.start - timing) / sps - 1e-9)
-        moves = (seen.number + inside - np.ceil(seen.start / sps - 1e-9)).astype(int) - self.slips
+        seen.number = last.number + np.round((seen.timing - last.timing) / period)
+        moves = (seen.number - np.ceil(seen.start / sps - 1e-9)).astype(int) - self.slips
         while len(far := np.flatnonzero(abs(moves) >= _SLIPPED)):
             step = int(np.sign(moves[far[0]]))
             self.slips += step

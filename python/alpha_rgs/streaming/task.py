@@ -105,6 +105,11 @@ class Task:
         return LockedDirect(self.lock, self.tracker, noise, self.engine.threads)
 
     @property
+    def quick(self) -> bool:
+        """Whether windows in a row go a short way, at once or once the sources are found."""
+        return self.direct is not None or self.locked_direct is not None
+
+    @property
     def native(self) -> bool:
         """Whether the native detector separates a pair, once everything is known of it."""
         pair = not self.several and self.method == "joint" and not self.options and self.engine.device.type == "cpu"
