@@ -124,9 +124,9 @@ class Tracker:
     def follow_row(self, starts: np.ndarray, samples: int, expected: Mapping[str, np.ndarray], quality: float
                    ) -> tuple[float, np.ndarray]:
         """Of windows of so many samples in a row, which were predicted together: (rad by which all symbols are to be turned; by
-        how many symbols those of each window are to be moved, int [n]), as `follow` does it. expected: timing (of the first symbol
-        that is centred in each), phase (of the windows' middle), carrier_offset and gain as the stream has them, float64 [n];
-        quality: dB. One window was followed before."""
+        how many symbols those of each window are to be moved, int [n]), as `follow` does it. expected: timing (of the first
+        symbol that is centred in each), phase (of the windows' middle), carrier_offset and gain as the stream has them, float64
+        [n]; quality: dB. One window was followed before."""
         self._period, none = self._slope(), np.zeros(len(starts))
         sps = self.soi.signal.samples_per_symbol
         seen = _Seen(starts.astype(float), starts + samples / 2, expected["timing"], expected["phase"].copy(),
