@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 from alpha_rgs.sources import from_dict
-from alpha_rgs.streaming.stream import HOP, WINDOW
+from alpha_rgs.streaming.stream import HOP
 
 from . import tracked
 
-WINDOWS = {"OFDM-QPSK": 1200, "GMSK": 60, "802.11 bursts": 40}      # of a stream: about half a minute each
+WINDOWS = {"GMSK": 120, "802.11 bursts": 80}        # of a stream: about half a minute each
+_PERIOD, _SAMPLES = 1_000_000, 60_000_000           # of the one under OFDM, which is repeated, and how many of them
 _MISSING = 1000         # samples, in the middle of the stream that has to be found again
 _LATENCY = 0.1          # s, asked for at half load
 _LEAST = 40.0           # s, that half load lasts: percentiles are over the latest thousand jobs, the search is before these
+_CHUNK = 0.002          # s, of samples that are let through at once, at most
 _SLOW, _LONG = 1e5, 30.0        # samples per second, and s, of the stream that has to be found again
 
 
@@ -44,9 +46,9 @@ class Run:
         return next((when - began for when, first, lock in self.locks if first > sample and lock == "locked"), None)
 
 
-def flow(y: np.ndarray, sources: Any, throttle: float = 0.0, **settings: Any) -> Run:
-    """A stream, complex64 [samples], from a file through the separator to a sink; throttle: samples per second, 0: as fast as it
-    goes."""
+def flow(y: np.ndarray, sources: Any, throttle: float = 0.0, samples: int = 0, symbols: bool = True, **settings: Any) -> Run:
+    """A stream, complex64 [samples], from a file through the separator to a sink, `samples` of it, repeated; 0: all, once.
+    throttle: samples per second, 0: as fast as it goes; symbols: whether they are kept."""
     import pmt
     from gnuradio import blocks, gr, scoresep
 
@@ -68,18 +70,21 @@ def flow(y: np.ndarray, sources: Any, throttle: float = 0.0, **settings: Any) ->
     with tempfile.NamedTemporaryFile(suffix=".cf32") as file:
         y.tofile(file.name)
         top, block = gr.top_block(), scoresep.separator(*sources, **settings)
-        parts = [blocks.file_source(gr.sizeof_gr_complex, file.name)]
+        parts = [blocks.file_source(gr.sizeof_gr_complex, file.name, bool(samples))]
+        if samples:
+            parts.append(blocks.head(gr.sizeof_gr_complex, samples))
         if throttle:
             parts.append(blocks.throttle(gr.sizeof_gr_complex, throttle))
-        symbols, clock = blocks.vector_sink_c(), Clock()
+            parts[-1].set_max_noutput_items(max(1, int(throttle * _CHUNK)))
+        kept, clock = blocks.vector_sink_c() if symbols else blocks.null_sink(gr.sizeof_gr_complex), Clock()
         top.connect(*parts, block, clock)
         top.connect((block, 1), blocks.null_sink(gr.sizeof_gr_complex))
-        top.connect((block, 2), symbols)
+        top.connect((block, 2), kept)
         began = time.perf_counter()
         top.run()
     if block.error:
         raise block.error
-    run.symbols, run.stats = np.array(symbols.data(), np.complex64), block.stats()
+    run.symbols, run.stats = np.array(kept.data() if symbols else (), np.complex64), block.stats()
     return run
 
 
@@ -89,10 +94,21 @@ def stream(interference: str, seed: int, windows: int = 0) -> tuple[np.ndarray, 
     return y, sent, (from_dict(tracked.QPSK), from_dict(tracked.INTERFERENCES[interference]))
 
 
+def endless(seed: int) -> tuple[np.ndarray, np.ndarray, tuple[Any, Any]]:
+    """As `stream` under OFDM, of _PERIOD samples, to be repeated."""
+    y, sent = tracked.endless(_PERIOD, -10.0, 20.0, seed)
+    return y, sent, (from_dict(tracked.QPSK), from_dict(tracked.INTERFERENCES["OFDM-QPSK"]))
+
+
 def rates(interference: str, seed: int, windows: int = 0) -> dict[str, float]:
-    """ms_per_s: million samples per second in the second half of the stream, ber: there."""
-    y, sent, sources = stream(interference, seed, windows)
-    run = flow(y, sources, method="auto")
+    """ms_per_s: million samples per second in the second half of the stream, ber: there. windows: 0 for as many as suit."""
+    if interference == "OFDM-QPSK" and not windows:
+        y, own, sources = endless(seed)
+        run = flow(y, sources, samples=_SAMPLES, method="auto")
+        sent = np.tile(own, _SAMPLES // _PERIOD)
+    else:
+        y, sent, sources = stream(interference, seed, windows)
+        run = flow(y, sources, method="auto")
     half = len(run.symbols) // 2
     wrong, bits = tracked.wrong_bits(run.symbols[half:], sent[half:])
     return {"ms_per_s": round(run.rate(), 4), "ber": wrong / bits}
@@ -110,6 +126,6 @@ def locks(seed: int) -> dict[str, float | None]:
 def latencies(seed: int, rate: float) -> dict[str, float]:
     """p50, p99: s from sample in to sample out, everything unknown, at half of `rate` (million samples per second)."""
     load = rate * 0.5e6
-    y, _, sources = stream("OFDM-QPSK", seed, int(max(_LEAST * load, 40 * HOP) - WINDOW) // HOP + 1)
-    stats = flow(y, sources, throttle=load, method="auto", latency=_LATENCY).stats
+    y, _, sources = endless(seed)
+    stats = flow(y, sources, load, int(max(_LEAST * load, 40 * HOP)), symbols=False, method="auto", latency=_LATENCY).stats
     return {"p50": stats["latency_p50"], "p99": stats["latency_p99"]}

@@ -40,6 +40,24 @@ def mixture(interference: str, windows: int, sir_db: float, snr_db: float, clock
     return y.astype(np.complex64), symbols[0].numpy()
 
 
+def endless(samples: int, sir_db: float, snr_db: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `mixture` under OFDM, complex64 [samples], whole symbols, frames and turns of the carrier: repeated, it goes on without
+    a seam, noise and symbols too. Symbols are those centred in it."""
+    g, source = torch.Generator().manual_seed(seed), from_dict(QPSK | OWN)
+    frame = from_dict(INTERFERENCES["OFDM-QPSK"]).frame_period
+    whole = samples % source.symbol_period == 0 and samples % frame == 0 and (samples * OWN["carrier_offset"]) % 1 == 0
+    assert whole, f"{samples} samples cut a symbol, a frame or a turn"
+    first, count = source.overlapping_symbols(samples)
+    own = source.signal.alphabet.map(torch.randint(0, 2, (1, 2 * samples // source.symbol_period), generator=g))
+    symbols = own[:, (first + torch.arange(count)) % own.shape[1]]
+    signal = source.linear_model((1, samples)).waveform(symbols.to(torch.complex128), samples)[0].numpy()
+    other = alone(from_dict(INTERFERENCES["OFDM-QPSK"] | {"frame_offset": 0}), 1, samples, g)[0][0].numpy()
+    signal, other = (wave / np.sqrt(np.mean(abs(wave) ** 2)) for wave in (signal, other))
+    noise = torch.randn(samples, dtype=torch.complex64, generator=g).numpy()
+    y = signal + 10 ** (-sir_db / 20) * other + 10 ** (-snr_db / 20) * noise
+    return y.astype(np.complex64), own[0].numpy()
+
+
 def row(interference: str, windows: int = 200, sir_db: float = -10.0, snr_db: float = 20.0, clock: float = 0.0,
         drift: float = 0.0, seed: int = 1) -> dict[str, Any]:
     """searched, locked: million samples per second while sources are searched, and after; lock_s: time until they are locked;

@@ -40,7 +40,7 @@ def _separated(y, brief, own=QPSK, missing=None):
     with Engine(threads=1, max_batch=JOB) as engine:
         task = engine.task(from_dict(own), from_dict(OFDM))
         task.brief = brief
-        return [task.submit(view[k:k + JOB], HOP * np.arange(k, min(k + JOB, len(view)))).result()
+        return [task.submit(view[k:k + JOB].copy(), HOP * np.arange(k, min(k + JOB, len(view)))).result()
                 for k in range(0, len(view), JOB)], task
 
 

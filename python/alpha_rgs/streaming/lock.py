@@ -107,6 +107,11 @@ class Lock:
         """Per sample, of windows that are predicted."""
         return float(np.median(self._noise))
 
+    @property
+    def quality(self) -> float:
+        """dB, of good windows."""
+        return float(np.median(self._quality))
+
     def _seen(self, source: Any, track: Track, starts: np.ndarray, samples: int) -> Any:
         """A source as these windows see it, all known; None where they would have to be shifted."""
         middle = starts + (samples - 1) / 2
@@ -133,7 +138,7 @@ class Lock:
 
     def worse(self, quality: np.ndarray) -> np.ndarray:
         """Which windows, bool [n], are of a much lower quality, dB, than those before."""
-        return ~(quality > min(float(np.median(self._quality)) - _WORSE, _CLEAR))
+        return ~(quality > min(self.quality - _WORSE, _CLEAR))
 
     def corrected(self, y: Tensor, out: Separation) -> Corrected:
         """What windows y, complex64 [n, samples], say of the states that they were separated with."""

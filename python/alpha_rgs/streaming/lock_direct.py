@@ -27,7 +27,8 @@ Again = Callable[[Array, Predicted], Separation]        # rows, their prediction
 
 _FEW, _MANY = 8, 128    # windows that are taken at once, at least and at most
 _SURE = 32              # windows from which on it does not take twice as many to predict some
-_SEEN = 8               # of these that say how far the prediction was off
+# of these that say how far the prediction was off: so many until there are _SURE of them, then one in _SPACED
+_SEEN, _SPACED = 8, 16
 # of the noise, or of what counts as none relative to a source's power: what a delay that is rounded may leave
 _UNSEEN, _NO_NOISE = 0.1, 3e-4
 _FAST = 2e-4            # samples per sample that clocks may be off by
@@ -89,18 +90,26 @@ class LockedDirect:
         if not len(row.windows):
             return None
         count, pair_of = len(row.windows), (self.soi, self.interference)
-        some = np.arange(count)[::max(1, count // _SEEN)]
-        quality, _ = row.judged(found, course.inside[:count], pair_of, course.period, some)
-        if 2 * self.lock.worse(quality).sum() > len(some):
-            return None
-        self._learn(row, found, course, todo, left[:count], some, quality)
-        angle, moves = self.tracker.follow_row(row.first + row.begins, row.samples, course.expected(count), float(quality.mean()))
+        some = self._asked(row)
+        if len(some):
+            quality, _ = row.judged(found, course.inside[:count], pair_of, course.period, some)
+            if 2 * self.lock.worse(quality).sum() > len(some):
+                return None
+            self._learn(row, found, course, todo, left[:count], some, quality)
+        angle, moves = self.tracker.follow_row(row.first + row.begins, row.samples, course.expected(count), self.lock.quality)
         found.symbols[:] *= np.complex64(np.exp(1j * angle))
         found.symbols[:] *= np.complex64(np.exp(1j * self.tracker.settled_by(found.symbols[0], row.first)))
         out = row.result(found, course.inside[:count] - moves, course.period, course.other["gain"][1:count + 1], np.array(noise),
                          lambda: row.judged(found, course.inside[:count], pair_of, course.period))
         out.estimated = course.reported(out.kappa, noise)
         return out
+
+    def _asked(self, row: Row) -> Array:
+        """Which windows say how far the prediction was off, int: one in _SPACED once there are many."""
+        count = len(row.windows)
+        if self.lock.good < _SURE:
+            return np.arange(count)[::max(1, count // _SEEN)]
+        return np.flatnonzero((row.first + row.begins) // row.hop % _SPACED == 0)
 
     def _mend(self, row: Row, found: Detection, course: _Course, again: Again) -> None:
         """Have windows in doubt separated one by one."""
