@@ -120,7 +120,7 @@ def test_a_lock_that_was_lost_searches_again():
     assert lock.reach == 0
     lock.good = 20
     assert lock.reach == 10
-    lock.lose()
+    lock.lose(0.0)
     assert lock.reach == 0
 
 

@@ -289,8 +289,9 @@ class Engine:
         def piece(rows: np.ndarray) -> Job:
             return replace(job, windows=job.windows[rows], start=job.start[rows])
 
-        def search(rows: np.ndarray) -> Separation:
-            out = self._share_out(task, windows[rows], job.start[rows], finished=task.finished)
+        def search(rows: np.ndarray, carrier_offset: float | None) -> Separation:
+            known = None if carrier_offset is None else {"carrier_offset": np.full(len(rows), carrier_offset)}
+            out = self._share_out(task, windows[rows], job.start[rows], known, task.finished)
             return self._mended(piece(rows), windows[rows], out)
 
         def predict(rows: np.ndarray, predicted: Predicted) -> Separation:

@@ -67,6 +67,20 @@ class Predicted:
     noise_var: float
 
 
+@dataclass
+class Familiar:
+    """What is known of a stream that was lost: the first source's carrier offset, cycles per sample, and quality, dB; missed:
+    windows since in which it was not."""
+
+    carrier_offset: float
+    quality: float
+    missed: int = 0
+
+    def again(self, quality: np.ndarray) -> np.ndarray:
+        """Which windows of this quality, dB [n], searched near that carrier offset, are the same stream again, bool [n]."""
+        return np.asarray(quality > self.quality - _WORSE)
+
+
 class Lock:
     """Of one stream. sources: as they were given, in the order of a Separation's; see lockable."""
 
@@ -77,6 +91,7 @@ class Lock:
         self._left: deque[float] = deque(maxlen=_REMEMBERED)
         self._quality: deque[float] = deque(maxlen=_REMEMBERED)
         self._noise: deque[float] = deque(maxlen=_REMEMBERED)
+        self.familiar: Familiar | None = None   # where the lock was lost
         self.good = 0                           # windows noted since the lock was lost
         self.weakest = 0.0                      # power of the weakest source, of late
         self.before: dict[str, Any] = {}        # what windows that were searched reported
@@ -184,8 +199,11 @@ class Lock:
         """Which windows, bool [n], were separated as predicted, and left as little as those before."""
         return ~np.isin(starts, [*self.searched, *self.strange])
 
-    def lose(self) -> None:
-        """Search again."""
+    def lose(self, sample: float) -> None:
+        """Search again, from that sample of the stream on; the first source's carrier is where it was."""
+        track = self.tracks[0]
+        if "carrier_offset" in track.fields and len(track.noted) >= SEARCHED:
+            self.familiar = Familiar(float(track.at(np.array([sample]))["carrier_offset"][0]), self.quality)
         for track in self.tracks:
             track.forget()
         for kept in (self._left, self._quality, self._noise):

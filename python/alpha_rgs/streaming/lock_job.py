@@ -13,9 +13,12 @@ from .brief import Brief
 from .lock import SEARCHED, Lock, Predicted, good, with_reports
 from .lock_correction import Corrected
 
+_AGAIN = 4              # windows that are searched where the stream is known from before
+_MISSED = 3             # of these, that hold what the lock was lost to
 _LOST = 4               # one window in so many, astray, is no glitch: the lock is lost at the first of them
 
-Search = Callable[[np.ndarray], Separation]                     # rows -> windows searched, of tensors
+# rows, what is known of the first source's carrier offset (cycles per sample) -> windows searched, of tensors
+Search = Callable[[np.ndarray, float | None], Separation]
 Short = Callable[[np.ndarray], Brief | None]                    # rows -> the first of these windows, where that can be
 Separate = Callable[[np.ndarray, Predicted], Separation]        # rows, prediction -> windows separated as predicted, of tensors
 
@@ -50,22 +53,39 @@ class Locked:
         return parts
 
     def _searched(self, rows: np.ndarray) -> Separation:
+        """Windows from the first of rows on that nothing predicts: a few, where the stream is known from before, else all."""
+        found, again = self._found_again(rows[:_AGAIN])
+        rows = rows if found is None else rows[:_AGAIN]
         self.lock.searched += self.starts[rows].tolist()
-        out = self.finish(rows, self.search(rows), True)
+        out = self.finish(rows, self.search(rows, None) if found is None else found, True)
         sound, believed = ~self.lost[rows], np.zeros(len(rows), bool)
         if sound.any():
             believed[sound] = good(_numbers(out.quality)[sound])
         seen = self.lock.corrected(self.y[rows], out)
-        self._note(rows, out, seen, believed)
+        self._note(rows, out, seen, believed if found is None else believed & again)
         self.lock.suspect(self.starts[rows[sound]], seen.left[sound])
         self.lock.before = dict(out.estimated)
         return out
+
+    def _found_again(self, rows: np.ndarray) -> tuple[Separation | None, np.ndarray]:
+        """(windows of a stream that was lost, searched near the carrier offset that it had; which of them are it again, bool
+        [n]); None where too many are not."""
+        familiar = self.lock.familiar
+        if familiar is None:
+            return None, np.zeros(len(rows), bool)
+        out = self.search(rows, familiar.carrier_offset)
+        again = familiar.again(_numbers(out.quality))
+        familiar.missed += int((~again).sum())
+        if familiar.missed > _MISSED:
+            self.lock.familiar = None
+            return None, again
+        return out, again
 
     def _predicted(self, rows: np.ndarray) -> Separation | None:
         """Windows from the first of rows on, so many as the lock holds; None where it does not hold at all."""
         predicted = self.lock.predicted(self.starts[rows], self.y.shape[1])
         if predicted is None:
-            self.lock.lose()
+            self.lock.lose(float(self.starts[rows[0]]))
             return None
         out = self.separate(rows, predicted)
         out = with_reports(out, predicted, self.lock.before, self.pair)
@@ -75,16 +95,16 @@ class Locked:
         if astray.any() and astray.sum() > len(rows) // _LOST:
             held = int(astray.argmax())
             if not held:
-                self.lock.lose()
+                self.lock.lose(float(self.starts[rows[0]]))
                 return None
             out = mapped(out, lambda value: value[:held] if len(value) > 1 else value)
             out = self.finish(rows[:held], out, False)
-            self.lock.lose()
+            self.lock.lose(float(self.starts[rows[0]]))
             return out
         self._note(rows, out, seen, sound & ~astray)
         if astray.any():
             self.lock.searched += self.starts[rows[astray]].tolist()
-            again = self.search(rows[astray])
+            again = self.search(rows[astray], None)
             better = left_over(self.y[rows[astray]], again) < torch.from_numpy(seen.left[astray])
             out = exchanged(out, torch.from_numpy(np.flatnonzero(astray)), again, better)
             again = mapped(out, lambda value: value[astray] if len(value) > 1 else value)
