@@ -8,6 +8,7 @@ from gnuradio import blocks, channels, digital, fft, filter, gr
 
 SPS, ROLLOFF, TIMING = 16, 0.5, 5  # TIMING: samples to the first symbol's centre, as in qpsk.toml
 FFT, PREFIX = 64, 16
+REPEATED = 2**16  # bytes of four symbols
 CARRIERS = [*range(-28, 0), *range(1, 29)]
 
 
@@ -21,13 +22,13 @@ class mixture(gr.hier_block2):
     """Out 0: `samples` samples of QPSK, sir_db (dB) stronger than OFDM, and noise snr_db (dB) under the QPSK per sample.
 
     `sent`: the QPSK symbols' numbers, uint8; one symbol is 16 samples. All of it follows from the seed, the OFDM's frame
-    offset and phase too.
+    offset and phase too. repeat: after so many symbols they come again.
     """
 
-    def __init__(self, samples, sir_db=-12.0, snr_db=20.0, seed=1):
+    def __init__(self, samples, sir_db=-12.0, snr_db=20.0, seed=1, repeat=False):
         gr.hier_block2.__init__(self, "mixture", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex))
         random = np.random.default_rng(seed)
-        data = random.integers(0, 256, samples // (4 * SPS) + 64, dtype=np.uint8)
+        data = random.integers(0, 256, REPEATED if repeat else samples // (4 * SPS) + 64, dtype=np.uint8)
         self.sent = np.stack([data >> shift & 3 for shift in (6, 4, 2, 0)], 1).ravel()
         modulator = digital.generic_mod(constellation(), differential=False, samples_per_symbol=SPS, pre_diff_code=False,
                                         excess_bw=ROLLOFF, truncate=True)  # unit power, as are the points
@@ -47,7 +48,7 @@ class mixture(gr.hier_block2):
         ]
         add = blocks.add_cc()
         channel = channels.channel_model(10 ** (-snr_db / 20), 0.0, 1.0, [1.0], int(random.integers(1, 2**31)))
-        self.connect(blocks.vector_source_b(data.tolist()), modulator, (add, 0))
+        self.connect(blocks.vector_source_b(data.tolist(), repeat), modulator, (add, 0))
         self.connect(*interference, (add, 1))
         self.connect(add, channel, blocks.head(gr.sizeof_gr_complex, samples), self)
 

@@ -8,8 +8,9 @@ interpreter must not show up later as a missing attribute.
 """
 
 from .multi_separator import multi_separator
+from .probe import probe
 from .scoresep_python import stream_to_windows, windows_to_stream
 from .separator import separator
 from .settings import engine, prior
 
-__all__ = ["engine", "multi_separator", "prior", "separator", "stream_to_windows", "windows_to_stream"]
+__all__ = ["engine", "multi_separator", "prior", "probe", "separator", "stream_to_windows", "windows_to_stream"]

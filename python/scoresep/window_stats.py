@@ -25,7 +25,8 @@ class WindowStats:
         self.error_rate, self.clock_offset = math.nan, math.nan
         self.estimated = ()
         self._looked = -math.inf
-        self.bypassed, self.gated, self.each, self._latencies = 0, 0, math.nan, deque(maxlen=LATENCIES)
+        self.bypassed, self.gated, self.each, self.interval, self.locked = 0, 0, math.nan, math.nan, math.nan
+        self._latencies = deque(maxlen=LATENCIES)
 
     def came(self, count):
         """Windows have come in."""
@@ -54,6 +55,8 @@ class WindowStats:
         self._looked = self._ended
         self._averaged = min(self._averaged + count, MEMORY)
         self.estimated = tuple(sorted(getattr(job.separation, "estimated", ())))
+        if hasattr(task, "states"):
+            self.locked = float(np.mean(task.states(job.starts()) != "search"))
         self.read(job.separation, task, min(1.0, count / self._averaged))
 
     def read(self, out, task, weight):
@@ -90,8 +93,10 @@ class WindowStats:
         (dB, estimated SINR of the symbols), error_rate (of bits, as their llrs expect it), sir_db (estimated), latency (s, of the
         latest windows, from their last sample on), latency_p50 and latency_p99 (s, from the oldest sample of each window in to
         that sample out: half, and 99 %, of the latest thousand jobs' windows took no longer), window_time (s that a window
-        takes), samples_per_second; averages over the latest 200 windows or so; clock_offset (ppm, of a signal of interest that
-        is tracked); estimated: names of what was found from the mixture; error, where there is one."""
+        takes), load (the share of the time that what comes takes to separate; above 1 it is too much), locked (the share of a
+        job's windows, of late, whose sources had not to be searched), samples_per_second; averages over the latest 200 windows
+        or so; clock_offset (ppm, of a signal of interest that is tracked); estimated: names of what was found from the mixture;
+        error, where there is one."""
         sir = 10 * math.log10(self._gain**2 / self._kappa2) if self._kappa2 > 0 else math.nan
         return self._common(queue, error, quality=self.quality, error_rate=self.error_rate, sir_db=sir,
                             clock_offset=self.clock_offset)
@@ -102,6 +107,7 @@ class WindowStats:
         out = dict(windows=self.windows, overloads=self.overloads, unusable=self.unusable, bypassed=self.bypassed,
                    gated=self.gated, queue=queue, method=self.method, **more, latency=self.latency,
                    latency_p50=self._latency(0.5), latency_p99=self._latency(0.99), window_time=self.each,
+                   load=self.each / self.interval if self.interval > 0 else math.nan, locked=self.locked,
                    estimated=" ".join(self.estimated), samples_per_second=rate)
         return out if error is None else dict(out, error=str(error))
 

@@ -136,7 +136,7 @@ class window_worker(gr.basic_block):
     def _report(self, idle):
         """Send the stats where it is time; say once a second how many windows passed."""
         if self.stats.due(idle):
-            self.stats.each = self.pace.each or np.nan
+            self.stats.each, self.stats.interval = self.pace.each or np.nan, self.pace.interval
             self.message_port_pub(pmt.intern("stats"), pmt.to_pmt(self.stats.message(len(self._held))))
         when, before = self._reported
         if self.stats.overloads > before and (now := time.monotonic()) - when >= REPORT:
