@@ -45,7 +45,7 @@ class flowgraph(gr.top_block):
         channel = filter.freq_xlating_fir_filter_ccc(factor, taps, args.offset, args.samp_rate)
         count = int((args.seconds or 10.0) * args.samp_rate)
         wide = wideband(count, args.samp_rate, args.offset) if args.source == "simulated" else source(args)
-        self.separator = scoresep.separator(str(HERE / "qpsk_kind.toml"), str(HERE / "ofdm.toml"))
+        self.separator = scoresep.separator(str(HERE / "qpsk_kind.toml"), str(HERE / "ofdm_kind.toml"))
         self.symbols = blocks.vector_sink_c()
         self.connect(wide, channel, self.separator)
         kept = blocks.file_sink(gr.sizeof_gr_complex, args.output) if args.output else blocks.null_sink(gr.sizeof_gr_complex)

@@ -43,7 +43,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--soi", default=str(HERE / "qpsk_kind.toml"), help="prior file of the signal of interest")
-    parser.add_argument("--interference", default=str(HERE / "ofdm.toml"), help="prior file of the interference")
+    parser.add_argument("--interference", default=str(HERE / "ofdm_kind.toml"), help="prior file of the interference")
     parser.add_argument("--latency", type=float, default=0.5, help="s; windows that would be later pass unseparated")
     parser.add_argument("-o", "--output", default="", help="file of complex float32")
     args = parser.parse_args()

@@ -59,7 +59,7 @@ def main():
     second.add_argument("--samp-rate", type=float, default=2.4e6, help="the radio's samples per second")
     second.add_argument("--seconds", type=float, default=0.0, help="after which to stop; 0: never")
     second.add_argument("--soi", default=str(HERE / "qpsk_kind.toml"), help="prior file of the signal of interest")
-    second.add_argument("--interference", default=str(HERE / "ofdm.toml"), help="prior file of the interference")
+    second.add_argument("--interference", default=str(HERE / "ofdm_kind.toml"), help="prior file of the interference")
     second.add_argument("--latency", type=float, default=0.5, help="s; windows that would be later pass unseparated")
     second.add_argument("-o", "--output", default="", help="file of complex float32")
     args = parser.parse_args()

@@ -20,7 +20,7 @@ from .receiver_tags import KEYS, ReceiverTags
 from .window_job import SOI_AND_INTERFERENCE, Job
 from .window_stats import WindowStats
 from .window_tags import WINDOW_SAMPLES, WINDOW_TAG, add_tags, describe, gate
-from .worker_thread import FAILED, Revert, WorkerThread
+from .worker_thread import FAILED, Offer, Revert, WorkerThread
 
 OVERLOAD, UNUSABLE, BYPASS = pmt.PMT_T, pmt.intern("unusable"), pmt.intern("bypass")  # why windows leave unseparated
 HELD_SAMPLES = 2**25  # in the block, at most, where windows pass by a busy engine; then it blocks after all
@@ -250,6 +250,8 @@ class window_worker(gr.basic_block):
             available = min(available, (cut - start - self.window) // self.hop + 1)
         if self.controls["bypass"]:
             return self._room(available), BYPASS
+        if self.pace.passes and self._worker.searching(start):  # the stream goes on while the sources are looked for
+            return self._room(available), OVERLOAD
         count, passed = self.pace.take(index, available, self._waiting, bool(self._held))
         return (self._room(count), OVERLOAD) if passed else (count, None)
 
@@ -266,6 +268,8 @@ class window_worker(gr.basic_block):
         if why is not None:
             job.skip(why)
             self._count(why, count)
+            if why is OVERLOAD and self._worker.searching(job.start):
+                self._worker.put(Offer(job.windows, job.start + self.hop * np.arange(count)))
             return
         self._mark_unusable(job)
         job.waits, self._waiting = True, self._waiting + count

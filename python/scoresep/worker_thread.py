@@ -34,6 +34,14 @@ class Revert:
     error: BaseException
 
 
+@dataclass
+class Offer:
+    """Windows that pass since the task is not ready: complex64 [n, window], and their first samples of the stream, int [n]."""
+
+    windows: object
+    start: object
+
+
 class WorkerThread:
     """make_task: see window_worker; where it has change() and restore() (tasks.py), its task can be another one from a job on.
     pace: a Pace. block: is called back, in this thread: begun(task), changed(change, warnings), refused(change, error), wake(),
@@ -53,7 +61,7 @@ class WorkerThread:
         self.ready.wait()
 
     def put(self, item):
-        """A Job, a Change (commands.py) or a Revert; they are done in order."""
+        """A Job, an Offer, a Change (commands.py) or a Revert; they are done in order."""
         self._todo.put(item)
 
     def stop(self):
@@ -68,7 +76,7 @@ class WorkerThread:
 
     # ---- in the thread -------------------------------------------------------------------------
     def _run(self):
-        handlers = {Job: self._job, Change: self._change, Revert: self._revert}
+        handlers = {Job: self._job, Offer: self._offer, Change: self._change, Revert: self._revert}
         try:
             self._use(self.make_task())
             self.block.begun(self.task)
@@ -111,6 +119,15 @@ class WorkerThread:
         if failed is not None:
             self._revert(Revert(self._trial, failed))
         self.block.wake()
+
+    def searching(self, start):
+        """Whether a window that begins at that sample of the stream would have to be searched first."""
+        ready = getattr(self.task, "ready", None)
+        return ready is not None and not ready(start + self._anchor)
+
+    def _offer(self, offer):
+        if self.task is not None and self._trial is None:
+            self.task.offer(offer.windows, offer.start + self._anchor)
 
     def _done(self, future, job, began):
         sound = not future.cancelled() and future.exception() is None

@@ -25,7 +25,8 @@ class Shares:
     def task(self, sources, method="auto", noise_var=None, **options):
         """See alpha_rgs.streaming.engine.Engine.task."""
         self.asked = dict(options, sources=sources, method=method, noise_var=noise_var)
-        return SimpleNamespace(submit=self.submit, sources=sources, method="shares")
+        return SimpleNamespace(submit=self.submit, sources=sources, method="shares", ready=lambda start: True,
+                               states=lambda start: np.full(len(start), "known"))
 
     def submit(self, windows, start=0, block=True):
         """See alpha_rgs.streaming.engine.Task.submit."""

@@ -39,6 +39,14 @@ class Shares:
         """See alpha_rgs.streaming.engine.Engine.task."""
         return self
 
+    def ready(self, start):
+        """See alpha_rgs.streaming.engine.Task.ready."""
+        return True
+
+    def states(self, start):
+        """See alpha_rgs.streaming.engine.Task.states."""
+        return np.full(len(start), "known")
+
     def submit(self, windows, start=0, block=True):
         """See alpha_rgs.streaming.task.Task.submit."""
         n = len(windows)

@@ -226,6 +226,21 @@ class ResampledTask:
         in the thread that calls it."""
         windows = np.atleast_2d(np.asarray(windows, np.complex64))
         firsts = [int(k) for k in np.broadcast_to(start, len(windows))]
+        inside, begins = self._all_inside(windows, firsts, ends)
+        future = self.task.submit(inside, start=np.array(begins), block=block)
+        return Restored(future, lambda out: self._restored(out, usable(windows), firsts, begins))
+
+    def ready(self, start: int) -> bool:
+        """See Task.ready."""
+        return bool(self.task.ready(self.cut.part(int(start), self.cut.window, False)[0]))
+
+    def offer(self, windows: np.ndarray, start: np.ndarray) -> None:
+        """See Task.offer."""
+        inside, begins = self._all_inside(windows, [int(k) for k in start], False)
+        self.task.offer(inside, np.array(begins))
+
+    def _all_inside(self, windows: np.ndarray, firsts: list[int], ends: bool) -> tuple[np.ndarray, list[int]]:
+        """(windows that begin at `firsts` at the rate inside, their first samples there)."""
         lost, windows = unusable(windows).any(1), usable(windows)
         begins, rows = [], []
         for row, first in zip(windows, firsts):
@@ -234,8 +249,7 @@ class ResampledTask:
             rows.append(self._inside(row, first, begin, count))
         inside = np.stack(rows)
         inside[lost] = np.nan                   # the engine says nothing of them
-        future = self.task.submit(inside, start=np.array(begins), block=block)
-        return Restored(future, lambda out: self._restored(out, windows, firsts, begins))
+        return inside, begins
 
     def give_up(self) -> None:
         """See Task.give_up."""

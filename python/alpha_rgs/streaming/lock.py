@@ -37,6 +37,7 @@ _STRANGE = 3.0          # times that power, from which a window that was searche
 _WORSE = 3.0            # dB of quality under that of good windows, likewise; unless it is more than
 _CLEAR = 12.0           # dB, where quality itself is known to some dB only, and the residual says more
 _GOOD = 4.0             # dB of quality from which a window is good
+_FARTHEST = 2.0         # times the time that windows were noted in, for which what they say is carried on
 _LISTED = 2**17         # windows that are listed, at most: live streams have no end
 _REMEMBERED = 32        # windows whose residual and quality are remembered
 WHOLE = 1 / 16         # samples that the delay of frames may lie off a whole one: windows are not shifted by less
@@ -103,6 +104,11 @@ class Lock:
     def reach(self) -> int:
         """How many windows can be predicted now; 0 while the sources must be searched."""
         return min(max(self.good // 2, _LEAST), _TOGETHER) if self.good >= _LEAST else 0
+
+    def predicts(self, start: float) -> bool:
+        """Whether a window that begins at that sample of the stream is near enough to those before."""
+        noted = self.tracks[0].noted
+        return bool(self.reach and noted and start - noted[-1].at <= _FARTHEST * max(noted[-1].at - noted[0].at, 0.0))
 
     def predicted(self, starts: np.ndarray, samples: int) -> Predicted | None:
         """The sources in windows of so many samples that begin at `starts`, int [n]; None where frames do not begin at whole

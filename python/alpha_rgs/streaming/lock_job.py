@@ -38,11 +38,14 @@ class Locked:
     def solved(self) -> list[Separation | Brief]:
         """What is in all windows, in parts: Separations of tensors, or Briefs where there is a short way."""
         parts: list[Separation | Brief] = []
+        part: Separation | Brief | None
         at, searched = 0, SEARCHED
         while at < len(self.starts):
-            part: Separation | Brief | None = self.short(np.arange(at, len(self.starts))) if self.short else None
-            if part is None and self.lock.reach:
-                part = self._predicted(np.arange(at, min(at + self.lock.reach, len(self.starts))))
+            near, part = self._near(at), None
+            if len(near) and self.short:
+                part = self.short(near)
+            if part is None and len(near):
+                part = self._predicted(near[:self.lock.reach])
             if part is None:
                 rows = np.arange(at, min(at + searched, len(self.starts)))
                 part = self._searched(rows)
@@ -51,6 +54,16 @@ class Locked:
             parts.append(part)
             at += len(part.noise_var)
         return parts
+
+    def _near(self, at: int) -> np.ndarray:
+        """Windows from the number `at` on that can be predicted; none once the stream has gone too far on: then the lock is
+        lost."""
+        if not self.lock.reach:
+            return np.zeros(0, int)
+        far = next((k for k in range(at, len(self.starts)) if not self.lock.predicts(self.starts[k])), len(self.starts))
+        if far == at:
+            self.lock.lose(float(self.starts[at]))
+        return np.arange(at, far)
 
     def _searched(self, rows: np.ndarray) -> Separation:
         """Windows from the first of rows on that nothing predicts: a few, where the stream is known from before, else all."""

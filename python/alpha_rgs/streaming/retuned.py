@@ -24,12 +24,20 @@ class RetunedTask:
     def submit(self, windows: np.ndarray, start: Any = 0, block: bool = True, **more: Any) -> Restored:
         """See Task.submit."""
         windows = np.atleast_2d(np.asarray(windows, np.complex64))
-        first = np.broadcast_to(np.asarray(start, np.int64), len(windows)) * self.shift % 1.0
-        phase = first[:, None] + self.shift * np.arange(windows.shape[1])
-        ramp = np.exp(2j * np.pi * phase).astype(np.complex64)
+        ramp = self._ramp(windows, start)
         with np.errstate(invalid="ignore", over="ignore"):         # of windows that hold unusable samples
             future = self.task.submit(windows * ramp, start=start, block=block, **more)
         return Restored(future, lambda out: _moved(out, ramp.conj(), self.shift))
+
+    def offer(self, windows: np.ndarray, start: np.ndarray) -> None:
+        """See Task.offer."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            self.task.offer(windows * self._ramp(windows, start), start)
+
+    def _ramp(self, windows: np.ndarray, start: Any) -> np.ndarray:
+        first = np.broadcast_to(np.asarray(start, np.int64), len(windows)) * self.shift % 1.0
+        phase = first[:, None] + self.shift * np.arange(windows.shape[1])
+        return np.exp(2j * np.pi * phase).astype(np.complex64)
 
 
 def _moved(out: Any, ramp: np.ndarray, shift: float) -> Any:

@@ -24,6 +24,7 @@ from ..separators.several import check_count
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES, LinearModulation
 from ..sources.toml import load_in_samples, sources_of
+from .beside import Beside
 from .direct import Direct
 from .lock import Lock, Predicted, lockable
 from .lock_direct import LockedDirect
@@ -66,6 +67,7 @@ class Task:
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         told = [soi, other if kappa is None else other.with_state(gain=kappa), *self.sources[2:]]
         self.lock = Lock(told) if lockable(told) else None
+        self._beside = Beside(self)
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
 
@@ -175,6 +177,17 @@ class Task:
         if self.order == sorted(self.order) or len(out.sources) != len(self.order):
             return out
         return replace(out, sources=[out.sources[k] for k in self.order])
+
+    def ready(self, start: int) -> bool:
+        """Whether a window that begins at that sample need not be searched first; where that takes too long, offer() what passes
+        until it is."""
+        return self._beside.ready(start)
+
+    def offer(self, windows: np.ndarray, start: np.ndarray) -> None:
+        """Windows, complex64 [n, samples], that begin at start, int64 [n], and pass unseparated since the task is not ready: its
+        sources are found in them meanwhile. Returns at once."""
+        if self.lock is not None:
+            self._beside.offer(windows, start)
 
     def submit(self, windows: np.ndarray, start: int | np.ndarray = 0, block: bool = True) -> Future:
         """Queue windows, complex64 [n, samples], that begin at `start` (int or [n]) of the caller's stream.
