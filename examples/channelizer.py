@@ -15,9 +15,17 @@ from gnuradio import analog, blocks, filter, gr, scoresep
 from mixture import mixture
 from radios import add_arguments, source
 from receive import said
+from scipy import signal
 
 HERE = pathlib.Path(__file__).resolve().parent
 CHANNEL = 100e3  # Hz, and samples per second of the channel
+LENGTH = 12  # samples of the channel that a filter delays by
+
+
+def low_pass(factor):
+    """Taps, float64: the channel, half of it at its edges. They delay by whole samples of the channel, since frames of OFDM are
+    looked for on whole ones."""
+    return signal.firwin(2 * LENGTH * factor + 1, 0.5 / factor, window=("kaiser", 6.0), fs=1.0)
 
 
 class wideband(gr.hier_block2):
@@ -27,8 +35,7 @@ class wideband(gr.hier_block2):
         gr.hier_block2.__init__(self, "wideband", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex))
         factor = round(samp_rate / CHANNEL)
         add, noise = blocks.add_cc(), analog.noise_source_c(analog.GR_GAUSSIAN, 0.1 * math.sqrt(factor), 3)
-        taps = filter.firdes.low_pass(factor, factor, 0.45, 0.1)
-        self.connect(mixture(samples // factor, -10.0, 30.0, 1), filter.interp_fir_filter_ccf(factor, taps),
+        self.connect(mixture(samples // factor, -10.0, 30.0, 1), filter.interp_fir_filter_ccf(factor, factor * low_pass(factor)),
                      blocks.rotator_cc(2 * math.pi * offset / samp_rate), blocks.head(gr.sizeof_gr_complex, samples), add, self)
         self.connect(noise, (add, 1))
 
@@ -41,8 +48,7 @@ class flowgraph(gr.top_block):
         factor = round(args.samp_rate / CHANNEL)
         if factor < 1 or abs(args.samp_rate / CHANNEL - factor) > 1e-9:
             raise ValueError(f"--samp-rate: {args.samp_rate:g} must be a multiple of {CHANNEL:g}")
-        taps = filter.firdes.low_pass(1.0, args.samp_rate, 0.48 * CHANNEL, 0.08 * CHANNEL)
-        channel = filter.freq_xlating_fir_filter_ccc(factor, taps, args.offset, args.samp_rate)
+        channel = filter.freq_xlating_fir_filter_ccc(factor, low_pass(factor), args.offset, args.samp_rate)
         count = int((args.seconds or 10.0) * args.samp_rate)
         wide = wideband(count, args.samp_rate, args.offset) if args.source == "simulated" else source(args)
         self.separator = scoresep.separator(str(HERE / "qpsk_kind.toml"), str(HERE / "ofdm_kind.toml"))
