@@ -251,6 +251,7 @@ class window_worker(gr.basic_block):
         if self.controls["bypass"]:
             return self._room(available), BYPASS
         if self.pace.passes and self._worker.searching(start):  # the stream goes on while the sources are looked for
+            self.stats.locked = 0.0
             return self._room(available), OVERLOAD
         count, passed = self.pace.take(index, available, self._waiting, bool(self._held))
         return (self._room(count), OVERLOAD) if passed else (count, None)
