@@ -32,7 +32,7 @@ class Beside:
         self._row: list[tuple[int, np.ndarray]] = []        # windows in a row that will be searched: first sample, samples
         self._kept: list[tuple[int, np.ndarray]] = []       # groups of those that passed since
         self._job: Future | None = None
-        self._hop = self._base = 0
+        self._hop = self._base = self._searched = 0
 
     def ready(self, start: int) -> bool:
         """Whether a window that begins at that sample of the stream can be predicted."""
@@ -65,7 +65,7 @@ class Beside:
         assert lock is not None
         if len(self._row) < (SEARCHED if lock.familiar is None else _FAMILIAR):
             return
-        self._base, self._hop = self._row[0][0], self._row[1][0] - self._row[0][0]
+        self._base, self._hop, self._searched = self._row[0][0], self._row[1][0] - self._row[0][0], len(self._row)
         self._submit(self._row)
         self._row, self._kept = [], []
 
@@ -74,7 +74,7 @@ class Beside:
         number, rest = divmod(first - self._base, self._hop)
         if number > _MOST or rest:
             return
-        if number >= SEARCHED and number - SEARCHED * 2 ** (number // SEARCHED).bit_length() // 2 < _GROUP:
+        if number >= self._searched and number - _GROUP * 2 ** (number // _GROUP).bit_length() // 2 < _GROUP:
             self._kept.append((first, window))
 
     def _go_on(self) -> None:

@@ -28,7 +28,8 @@ from .lock_correction import Corrected, corrected
 from .lock_prediction import Noted, Track
 
 SEARCHED = 8            # windows that are searched before anything is predicted
-_LEAST, _TOGETHER = 4, 32       # windows that are predicted at once, and from which they are predicted, at least; at most
+# windows that are predicted at once, and from which they are predicted, at least (half as many of a familiar stream); at most
+_LEAST, _TOGETHER = 4, 32
 # times the power that good windows leave, from which a window is astray: locked ones leave at most 1.06 times, and a sample
 # dropped, a signal gone or 1 dB more leave 2 to 1000 times (DESIGN.md, 5)
 _ASTRAY = 1.35
@@ -103,7 +104,8 @@ class Lock:
     @property
     def reach(self) -> int:
         """How many windows can be predicted now; 0 while the sources must be searched."""
-        return min(max(self.good // 2, _LEAST), _TOGETHER) if self.good >= _LEAST else 0
+        least = _LEAST if self.familiar is None else _LEAST // 2
+        return min(max(self.good // 2, least), _TOGETHER) if self.good >= least else 0
 
     def predicts(self, start: float) -> bool:
         """Whether a window that begins at that sample of the stream is near enough to those before."""
