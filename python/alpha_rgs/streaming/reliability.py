@@ -11,6 +11,7 @@ import scipy.fft
 import torch
 
 from ..inference.linear_model import dimensions
+from ..separators.base import variance_scale
 from ..separators.error_shape import log_likelihood
 from ..signals.constellations import constellation
 from ..sources.base import Source, Structure
@@ -45,6 +46,9 @@ _FEW = 0.01             # told share of wrong bits below which a window is trust
 _LINE, _RANDOM = 0.5, 32
 # windows nearest to one, all of which are not to be trusted, beside which it is not either; told share of wrong bits from which
 _NEAREST, _DOUBTED = 4, 0.005
+# cycles over a window by which carrier offsets that agree lie off their median, at most: those of right windows lie up to 0.05
+# off, of wrong ones a quarter and more; share of the windows, and windows, at least, that agree
+_STEADY, _MOST, _AGREEING = 0.06, 0.8, 4
 # of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
 _EDGE, _ROOM, _BINS = 1.1, 0.05, 20
 
@@ -122,6 +126,35 @@ def untrusted(soi: Any, interference: Source, method: str, quality: np.ndarray, 
     low = ~(quality > least_quality(soi))           # NaN too
     broken = ~low & (quality < promised(soi, interference, method, gain, noise_var) - _BROKEN)
     return low | broken, broken
+
+
+def confirmed(sources: Sequence[Source], symbols: Sequence[np.ndarray], carrier_offset: np.ndarray | None,
+              window: int) -> np.ndarray:
+    """Which windows are right for all that a stream shows, bool [windows], whatever is doubted of a window by itself: that its
+    carrier offset was found wrongly, or its symbols bent to the other source. Nearly all windows have found the same carrier
+    offset, and symbols scatter so little about the alphabet that under _FEW of the bits are wrong. symbols: complex [n] of each;
+    carrier_offset: of the signal of interest, cycles per sample [windows], None where it was not looked for; window: samples.
+
+    Only of two sources that are always on: beside bursts, wrong symbols scatter little."""
+    none = np.zeros(len(symbols), bool)
+    if carrier_offset is None or len(sources) > 2 or any(source.repeats is None for source in sources):
+        return none
+    found = np.pad(carrier_offset, (0, max(0, len(symbols) - len(carrier_offset))), "edge")     # a short last window reports none
+    near = abs(found - np.nanmedian(found)) * window < _STEADY
+    if near.sum() < max(_AGREEING, _MOST * len(near)):
+        return none
+    return near & [wrong_by_scatter(sources[0], own) < _FEW for own in symbols]
+
+
+def wrong_by_scatter(soi: Any, symbols: np.ndarray) -> float:
+    """The share of wrong bits that the scatter of soft symbols, complex [n], about the alphabet expects; a half of none, or of
+    some of which nothing is known."""
+    if len(symbols) < _RANDOM or not np.isfinite(symbols).all() or not symbols.all():
+        return 0.5
+    alphabet, seen = soi.signal.alphabet, torch.from_numpy(symbols.astype(np.complex64))[None]
+    scatter = (seen[..., None] - alphabet.points).abs().square().amin(-1).mean(1, keepdim=True).clamp_min(1e-6)
+    var = scatter * variance_scale(alphabet, seen, scatter.expand(seen.shape))[:, None]
+    return float(torch.sigmoid(-alphabet.llrs(seen, var).abs()).mean())
 
 
 def broken_warnings(broken: np.ndarray) -> list[str]:

@@ -291,6 +291,8 @@ class _Stream:
         if task.lock and 2 * broken.sum() < len(broken):        # what is left in them says that they are right
             kept = broken & task.lock.held(self.starts)
             bad, broken = bad & ~kept, broken & ~kept
+        if self.sps:
+            bad &= broken | ~reliability.confirmed(task.sources, self.symbols, sources[0].carrier_offset, self.window)
         taken = reliability.carriers_taken(task.sources, self.symbols) if self.sps else np.zeros_like(bad)
         bad |= strange | taken
         bad |= reliability.among_bad(bad, told)
