@@ -101,8 +101,8 @@ def test_sources_that_nothing_tells_apart_are_named():
 
 @pytest.mark.slow
 def test_a_signal_that_densities_do_not_show_is_heard():
-    """Under a stronger signal of another roll-off than told, which by their densities has all the power, the wanted one began with
-    a gain of 2e-4 that never came back: its symbols had a power of 5e5, and half of their bits were told to be wrong."""
+    """Under a stronger signal of another roll-off than told, which by densities has all the power, the wanted one began with a
+    gain of 2e-4 that never came back: its symbols had a power of 5e5, and half of their bits were told to be wrong."""
     bpsk = LinearModulation(LinearSignal("bpsk", 16, "rrc", 0.35, 8), carrier_offset=None)
     strong = LinearModulation(LinearSignal("qpsk", 5, "rrc", 0.35, 8), carrier_offset=None)
     y, _ = mixture((bpsk, strong), (1.0, 5.62), 3, 6.0, 1)

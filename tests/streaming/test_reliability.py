@@ -163,17 +163,26 @@ def test_windows_that_found_one_carrier_and_scatter_little_are_confirmed():
     sent = rng.choice(points, (6, 128))
     noise = rng.normal(size=(6, 128, 2)) @ [1, 1j] * 0.5 ** 0.5
     little, much = sent + 10 ** (-15 / 20) * noise, sent + 10 ** (-10 / 20) * noise
+
+    def confirmed(symbols, offsets, beside=None, asked=True):
+        sources = [soi, from_dict({"kind": beside}) if beside else LINE]
+        return reliability.confirmed(sources, symbols, offsets, 2560, np.full(len(symbols), True) & asked)
+
     alike = 2e-3 + 1e-6 * np.arange(6)
-    assert reliability.confirmed([soi, LINE], list(little), alike, 2560).all()
-    assert reliability.confirmed([soi, LINE], list(little), alike[:5], 2560).all()          # a short last window reports none
+    assert confirmed(list(little), alike).all()
+    assert confirmed(list(little), alike[:5]).all()          # a short last window reports none
     mixed_up = [*little[:4], much[4], little[5]]
-    other = np.array([0, 0, 0, 0, 0, 0.3 / 2560])
-    assert reliability.confirmed([soi, LINE], mixed_up, alike + other, 2560).tolist() == [True] * 4 + [False] * 2
-    apart = np.array([0, 0, 0, 0, 0.3, -0.3]) / 2560
-    assert not reliability.confirmed([soi, LINE], list(little), alike + apart, 2560).any()
-    assert not reliability.confirmed([soi, LINE], list(little[:3]), alike[:3], 2560).any()
-    assert not reliability.confirmed([soi, LINE], list(little), None, 2560).any()
-    assert not reliability.confirmed([soi, from_dict({"kind": "tones"})], list(little), alike, 2560).any()
+    assert confirmed(mixed_up, alike).tolist() == [True] * 4 + [False, True]
+    assert not confirmed([*much[:3], *little[3:]], alike).any()
+    apart = np.array([0, 0, 0, 0, 0, 0.3]) / 2560
+    assert not confirmed(list(little), alike + apart).any()
+    many, one = [*little, *little], np.r_[alike + apart, alike]
+    assert confirmed(many, one).tolist() == [True] * 5 + [False] + [True] * 6
+    assert not confirmed(list(little[:3]), alike[:3]).any()
+    assert not confirmed(list(little), None).any()
+    assert not confirmed(list(little), alike, beside="tones").any()
+    assert confirmed(list(little), alike, asked=np.arange(6) == 2).tolist() == [False, False, True, False, False, False]
+    assert not confirmed(list(little), alike + np.nan).any()
 
 
 def test_symbols_of_which_nothing_is_known_confirm_nothing():
