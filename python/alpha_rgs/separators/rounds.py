@@ -27,6 +27,9 @@ _GAIN_ROUNDS = 2        # separations by which gains that are not given are refi
 _SEARCH_ROUNDS = 3      # and nuisances that had to be found
 _LOOK = 10              # passes of each of these: half of what a result takes
 _INEXACT = 1e-3         # of the weakest source's power: what nuisances leave without noise is not told from noise below that
+# Es/N0 with which a linear modulation that comes first is believed to be there at least, before its gain follows from symbols:
+# that moves by a factor of two each time, and from nothing would not come back
+_FAINT = 1.0
 _QUIETER = 0.8          # of the noise that was believed: so much less is worth another detection
 STAYS = 1.5             # times the noise with which windows were separated: those that leave more were decided too soon
 
@@ -55,6 +58,9 @@ class Rounds:
         if 0 in self.sought and self.free:
             self.sought[0] = [key for key in NUISANCES if key in (*self.free, *self.sought[0])]
         self.searched = any(self.sync.found) or any(self.sought.values())
+        if self.searched and 0 in self.unknown and 0 in self.sought:     # densities may give all power to the others
+            faint = (_FAINT * self.noise / self.sources[0].symbol_period).sqrt()
+            self.gains = [torch.maximum(self.gains[0], faint.to(self.gains[0])), *self.gains[1:]]
         plain = self.name == "joint" and not self.options
         self.core = pair_of(self.sync.sources) if self.searched and plain else None
         self.keyed = keyed_pair(self.sync.sources, self.y.shape) if plain else None

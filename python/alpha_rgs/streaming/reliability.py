@@ -11,6 +11,7 @@ import scipy.fft
 import torch
 
 from ..inference.linear_model import dimensions
+from ..separators.base import variance_scale
 from ..separators.error_shape import log_likelihood
 from ..signals.constellations import constellation
 from ..sources.base import Source, Structure
@@ -40,11 +41,16 @@ _SURELY, _EACH, _ASKED = 30.0, 0.05, 4096
 # beside unlisted signals too, the latter is 0.7 to 1.2); symbols, at least; scatter that wrong decisions hide a part of
 _ACROSS, _OVER, _ENOUGH, _FOLDED = 0.1, 2.0, 128, 0.2
 _FEW = 0.01             # told share of wrong bits below which a window is trusted whatever its quality
+NONE = 1e-3             # and one that leaves much, its symbols being confirmed
 # share of symbols' power in one line from which they are a carrier: of 128 random ones it is 0.05, of a carrier taken for BPSK
 # 0.87; symbols of a window that are asked, at least
 _LINE, _RANDOM = 0.5, 32
 # windows nearest to one, all of which are not to be trusted, beside which it is not either; told share of wrong bits from which
 _NEAREST, _DOUBTED = 4, 0.005
+# cycles over a window by which carrier offsets that agree lie off their median, at most: those of right windows lie up to 0.05
+# off, of wrong ones some a quarter and more; share of the windows, and windows, at least, that agree; windows, evenly spread,
+# at most, that say how most of them scatter
+_STEADY, _MOST, _AGREEING, _LOOKED = 0.06, 0.9, 4, 32
 # of half the occupied band: from where noise is measured beside it; cycles per sample, as far at least; bins that say enough
 _EDGE, _ROOM, _BINS = 1.1, 0.05, 20
 
@@ -122,6 +128,41 @@ def untrusted(soi: Any, interference: Source, method: str, quality: np.ndarray, 
     low = ~(quality > least_quality(soi))           # NaN too
     broken = ~low & (quality < promised(soi, interference, method, gain, noise_var) - _BROKEN)
     return low | broken, broken
+
+
+def confirmed(sources: Sequence[Source], symbols: Sequence[np.ndarray], carrier_offset: np.ndarray | None, window: int,
+              asked: np.ndarray) -> np.ndarray:
+    """Which of the windows `asked` are right for all that a stream shows, bool [windows], whatever is doubted of each by itself:
+    that its carrier offset was found wrongly, or its symbols bent to the other source. Nearly all windows have found the same
+    carrier offset, and symbols scatter so little about the alphabet that under _FEW of the bits are wrong, in most windows and in
+    these. symbols: complex [n] of each; carrier_offset: of the signal of interest, cycles per sample, of each window but a short
+    last one, None where it was not looked for; window: samples.
+
+    Only of two sources that are always on: beside bursts, wrong symbols scatter little."""
+    none = np.zeros(len(symbols), bool)
+    if carrier_offset is None or len(sources) > 2 or any(source.repeats is None for source in sources) or not asked.any():
+        return none
+    found = carrier_offset[np.isfinite(carrier_offset)]
+    near = abs(carrier_offset - (np.median(found) if len(found) else 0.0)) * window < _STEADY
+    if near.sum() < max(_AGREEING, _MOST * len(near)):
+        return none
+    some = np.linspace(0, len(symbols) - 1, min(len(symbols), _LOOKED)).astype(int)
+    few = none.copy()
+    for k in {*some.tolist(), *np.flatnonzero(asked).tolist()}:
+        few[k] = wrong_by_scatter(sources[0], symbols[k]) < _FEW
+    right = asked & few & np.pad(near, (0, max(0, len(few) - len(near))), "edge")
+    return right if 2 * few[some].sum() > len(some) else none
+
+
+def wrong_by_scatter(soi: Any, symbols: np.ndarray) -> float:
+    """The share of wrong bits that the scatter of soft symbols, complex [n], about the alphabet expects; a half of none, or of
+    some of which nothing is known."""
+    if len(symbols) < _RANDOM or not np.isfinite(symbols).all() or not symbols.all():
+        return 0.5
+    alphabet, seen = soi.signal.alphabet, torch.from_numpy(symbols.astype(np.complex64))[None]
+    scatter = (seen[..., None] - alphabet.points).abs().square().amin(-1).mean(1, keepdim=True).clamp_min(1e-6)
+    var = scatter * variance_scale(alphabet, seen, scatter.expand(seen.shape))[:, None]
+    return float(torch.sigmoid(-alphabet.llrs(seen, var).abs()).mean())
 
 
 def broken_warnings(broken: np.ndarray) -> list[str]:

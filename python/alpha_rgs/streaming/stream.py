@@ -291,8 +291,12 @@ class _Stream:
         if task.lock and 2 * broken.sum() < len(broken):        # what is left in them says that they are right
             kept = broken & task.lock.held(self.starts)
             bad, broken = bad & ~kept, broken & ~kept
-        taken = reliability.carriers_taken(task.sources, self.symbols) if self.sps else np.zeros_like(bad)
-        bad |= strange | taken
+        taken, right = np.zeros_like(bad), np.zeros_like(bad)
+        if self.sps:
+            taken = reliability.carriers_taken(task.sources, self.symbols)
+            right = reliability.confirmed(task.sources, self.symbols, sources[0].carrier_offset, self.window,
+                                          bad | strange)
+        bad = (bad & (broken | ~right)) | (strange & ~(right & (told < reliability.NONE))) | taken
         bad |= reliability.among_bad(bad, told)
         warnings = [*reliability.carrier_warnings(taken), *reliability.strange_warnings(strange),
                     *reliability.broken_warnings(broken)]
