@@ -44,7 +44,7 @@ def test_a_stream_that_passes_is_locked_to():
     with Engine(threads=1) as engine:
         task = engine.task(from_dict(QPSK), from_dict(OFDM))
         task.brief, submit = True, task.submit
-        task.submit = lambda windows, start: submitted.append(np.asarray(start) // HOP) or submit(windows, start)
+        task.submit = lambda windows, start, block: submitted.append(np.asarray(start) // HOP) or submit(windows, start, block)
         at = _offered(task, windows, 0, 5000)
         assert at < 5000 and submitted[0].tolist() == list(range(8))
         for groups in submitted[1:]:
@@ -76,7 +76,8 @@ def test_what_is_kept_does_not_grow_with_the_time_that_a_search_takes(monkeypatc
             def predicts(start):
                 return False
 
-        def submit(self, windows, start):
+        def submit(self, windows, start, block):
+            assert not block        # the stream must go on
             return Never()
 
     beside, row = Beside(Searching()), np.ones((1000, 4), np.complex64)

@@ -7,8 +7,9 @@ present in a few steps, however long the search took, and from very few windows.
 """
 from __future__ import annotations
 
+import queue
 import threading
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Beside:
         """One more window to search; those before it count where it follows them."""
         if len(self._row) > 1 and first - self._row[-1][0] != self._row[1][0] - self._row[0][0]:
             self._row = []
-        self._row.append((first, window))
+        self._row.append((first, window.copy()))        # which does not keep the others alive
         lock = self.task.lock
         assert lock is not None
         if len(self._row) < (SEARCHED if lock.familiar is None else _FAMILIAR):
@@ -75,7 +76,7 @@ class Beside:
         if number > _MOST or rest:
             return
         if number >= self._searched and number - _GROUP * 2 ** (number // _GROUP).bit_length() // 2 < _GROUP:
-            self._kept.append((first, window))
+            self._kept.append((first, window.copy()))
 
     def _go_on(self) -> None:
         """The job is done: carry the lock on, if it holds and something was kept."""
@@ -86,8 +87,12 @@ class Beside:
             self._submit(kept)
 
     def _submit(self, windows: list[tuple[int, np.ndarray]]) -> None:
-        self._job = self.task.submit(np.stack([window for _, window in windows]), np.array([first for first, _ in windows]))
-        self._job.add_done_callback(_quiet)
+        starts = np.array([first for first, _ in windows])
+        try:
+            self._job = self.task.submit(np.stack([window for _, window in windows]), starts, block=False)
+            self._job.add_done_callback(_quiet)
+        except (queue.Full, CancelledError):    # others keep the engine busy, and it is tried anew; or nobody wants it any more
+            self._job = None
 
 
 def _quiet(future: Future) -> Any:
