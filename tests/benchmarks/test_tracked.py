@@ -8,7 +8,7 @@ import torch
 from alpha_rgs.sources import from_dict
 from typer.testing import CliRunner
 
-from benchmarks import cli, tracked
+from benchmarks import cli, tracked, tracked_engine
 
 
 def test_a_mixture_holds_what_its_symbols_say():
@@ -30,5 +30,19 @@ def test_turns_and_places_are_resolved():
 def test_the_command_saves_its_rows(tmp_path, monkeypatch):
     made = {"interference": "x", "locked": 1.0, "wrong": 0}
     monkeypatch.setattr(tracked, "row", lambda interference, windows, **rest: made | {"interference": interference})
+    monkeypatch.setattr(tracked_engine, "row", lambda name, **rest: {"stream": name, "ms_per_s": 2.0})
     done = CliRunner().invoke(cli.app, ["tracked", "--json", str(tmp_path / "a.json")])
-    assert done.exit_code == 0 and len(json.loads((tmp_path / "a.json").read_text())) == 4
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert done.exit_code == 0 and len(found) == 4 + len(tracked_engine.CASES) and found[-1]["ms_per_s"] == 2.0
+
+
+def test_decisions_are_compared_where_they_fit_best():
+    """In any turn of the alphabet; a symbol that is dropped costs no more than its piece."""
+    rng = np.random.default_rng(2)
+    alphabet = from_dict(tracked.QPSK).signal.alphabet
+    sent = alphabet.map(torch.from_numpy(rng.integers(0, 2, (1, 3200))))[0].numpy()
+    seen = 1j * sent[500:1524]
+    assert tracked_engine._wrong(seen, sent, alphabet) == 0
+    seen[100] *= -1
+    assert tracked_engine._wrong(seen, sent, alphabet) == 1
+    assert 0 < tracked_engine._wrong(np.delete(1j * sent[500:1525], 700), sent, alphabet) < 256
