@@ -33,7 +33,7 @@ PASSES = 20             # BER of GMSK under OFDM at -10 dB is the same from 16 o
 SETTLE = 5              # passes at the end with the noise as it is
 DAMPING = 0.5           # weight of what a pass finds: 0.7 oscillates where two sources are equally strong
 HEAT = 30.0             # factor on the noise at first; without it GMSK under OFDM at -10 dB has four times the errors
-_CHUNK = 8              # windows of the linear system at once: about 100 MB
+_CHUNK = 32             # windows of the linear system at once: two groups of the lanes that the widest vectors have
 # Symbols of several sources are wrong together, which variances of each do not say: so many times the share that is expected of a
 # symbol and its neighbours is wrong besides. Fitted to OQPSK under OFDM and under QPSK, 5 dB weaker, seed 1201.
 _SPREAD, _REACH = 1.5, 12
