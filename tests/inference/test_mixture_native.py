@@ -90,14 +90,14 @@ def test_the_number_of_threads_does_not_matter(monkeypatch):
         assert torch.equal(one.mean, other.mean) and torch.equal(one.var, other.var)
 
 
-def test_one_pass_has_torchs_means_and_variances(monkeypatch):
-    """All slots, those that nothing is told of included."""
+def test_one_pass_has_torchs_means_and_variances():
+    """In noise of several levels, all unknowns: those too that nothing is told of."""
     mine = mixture_of(batch=3)
-    level = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
-    mean, var = mine._posterior(level)
+    mine.receive(mine.y, torch.tensor([0.02, 0.2, 2.0]))
+    found = mine.step(1.5, None)
     mine.native = None
-    wanted, spread = mine._posterior(level)
-    assert torch.allclose(mean, wanted, atol=2e-3) and torch.allclose(var, spread, rtol=1e-2, atol=1e-6)
+    for one, other in zip(found, mine.step(1.5, None)):
+        assert torch.allclose(one.posterior, other.posterior, atol=2e-3) and torch.allclose(one.spread, other.spread, atol=2e-3)
 
 
 def test_torch_mends_what_single_precision_cannot(monkeypatch):
@@ -121,9 +121,9 @@ def test_torch_does_what_the_extension_may_not(why, monkeypatch):
     if why == "environment":
         monkeypatch.setenv(native.VARIABLE, "0")
     elif why == "size":
-        monkeypatch.setattr(mixture_native, "_MOST_SLOTS", 10)
+        monkeypatch.setattr(mixture_native, "MOST_SLOTS", 10)
     else:
-        monkeypatch.setattr(native, "_extension", lambda: None)
+        monkeypatch.setattr(native, "instructions", lambda: None)
     mixture = mixture_of()
     assert mixture.native is None and not passed(mixture)[0].mean.isnan().any()
 
@@ -149,7 +149,7 @@ def test_the_extension_refuses_what_reaches_beyond():
     with pytest.raises(ValueError, match="slots"):
         module.posterior(*(torch.ones(2, 2).numpy() for _ in range(3)), 1)
     for name, value in (("slot", 10 ** 6), ("start", None)):
-        source = mixture_native._source(mixture.models[0], mixture.gains[0], mixture.index[0])
+        source = mixture_native.arrays_of(mixture.models[0], mixture.gains[0], mixture.index[0])
         source[name] = source[name][..., ::-1].copy() if value is None else source[name] + value
         shape = {"local": mixture.local_slots, "chain": mixture.chain_slots, "segments": mixture.segments,
                  "samples": SAMPLES, "windows": 3, "sources": [source]}

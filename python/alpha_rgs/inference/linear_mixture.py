@@ -27,6 +27,9 @@ _STILL_MISSING = 0.05   # of what a linear map leaves out, once it is estimated:
 _MIN_VAR = 1e-6         # of a site's posterior: keeps precisions finite
 _MIN_PRECISION = 1e-6   # of a cavity
 _MIN_SITE = 1e-4        # precision of a site: a negative one would let the chain become indefinite
+# Of an unknown that counts as decided, the most variance. Times the noise, the most that decided waveforms leave in as many
+# samples as the widest column has: one wrong symbol leaves more, unless noise is as strong as it; noise itself hardly ever does.
+_DECIDED, _FITS = 1e-3, 2.0
 
 
 @dataclass
@@ -237,19 +240,43 @@ class LinearMixture:
         spread = inverse.diagonal(dim1=-2, dim2=-1) + ((gain @ joint) * gain).sum(-1)
         return torch.cat([own.flatten(1), mean.flatten(1)], 1), torch.cat([spread.flatten(1), var.flatten(1)], 1)
 
+    def settled(self, out: list[Unknowns]) -> bool:
+        """Whether a pass has decided all unknowns that are seen, and these leave no more than noise: passes in less noise would
+        find the same. At the windows' ends nobody knows."""
+        if any(bool(((u.spread.amax(-1) > _DECIDED) & seen).any()) for u, seen in zip(out, self.seen)):
+            return False
+        width = max(m.width for m in self.models)
+        blocks = self.samples // width - 2
+        if blocks < 1:
+            return False
+        rest = (self.y - self.left_out).to(torch.complex64) - sum(self.waveform(k, u) for k, u in enumerate(out))
+        power = rest[:, width:width * (blocks + 1)].unflatten(1, (blocks, width)).abs().square().mean(2)
+        return bool((power < (_FITS * (self.noise + self._power_missing(_STILL_MISSING)))[:, None]).all())
+
+    @cached_property
+    def seen(self) -> list[Tensor]:
+        """Of each source, of which of its unknowns more than half a column is in the window: bool [batch, n]."""
+        middle = [m.start + m.width // 2 for m in self.models]
+        return [((n >= 0) & (n < self.samples) & m.exists).expand(self.batch, -1).to(self.y.device)
+                for n, m in zip(middle, self.models)]
+
     # ---- results ---------------------------------------------------------------------------------------------------------
     def waveform(self, number: int, unknowns: Unknowns) -> Tensor:
         """E[g·s | y] of one source, complex64 [batch, samples]."""
-        m, values = self.models[number], unknowns.posterior
+        m, gain, values = self.models[number], self.gains[number][:, None], unknowns.posterior
         symbols = values[..., 0].to(COMPLEX) if values.shape[-1] == 1 else torch.view_as_complex(values.contiguous())
-        out = m.waveform(symbols, self.samples)
+        if self.native is None:
+            out = gain * m.waveform(symbols, self.samples)
+        else:
+            out = self.native.waveform(number, symbols)
+            out = out if m.constant is None else out + gain * m.constant.to(gain.device)
         if m.remainder:
-            out = out + m.remainder(values)
-        return (self.gains[number][:, None] * out).to(torch.complex64)
+            out = out + gain * m.remainder(values)
+        return out.to(torch.complex64)
 
     def variance(self, number: int, unknowns: Unknowns) -> Tensor:
         """What is left of the source per complex sample, float64 [batch]: posterior variances through the columns' energy."""
         m = self.models[number]
-        energy = m.columns.to(self.y.device).abs().square().sum(-1) * m.exists.to(self.y.device)
+        energy = torch.view_as_real(m.columns).to(self.y.device).square().sum((-2, -1)) * m.exists.to(self.y.device)
         total = (unknowns.spread.sum(-1) * energy).sum(1) / self.samples
         return self.gains[number].square() * total.clamp_max(1.0)

@@ -14,7 +14,7 @@ from .. import native
 if TYPE_CHECKING:
     from .linear_mixture import LinearMixture
 
-_MOST_SLOTS = 600       # of a front: beyond it torch's blocked algebra is as fast, and memory grows with the square
+MOST_SLOTS = 600       # of a front: beyond it torch's blocked algebra is as fast, and memory grows with the square
 
 
 class NativeMixture:
@@ -23,7 +23,7 @@ class NativeMixture:
 
     def __init__(self, mixture: LinearMixture, instructions: str) -> None:
         self.threads = native.threads_to_use()
-        sources = [_source(m, gain, index) for m, gain, index in zip(mixture.models, mixture.gains, mixture.index)]
+        sources = [arrays_of(m, gain, index) for m, gain, index in zip(mixture.models, mixture.gains, mixture.index)]
         shape = {"local": mixture.local_slots, "chain": mixture.chain_slots, "segments": mixture.segments,
                  "samples": mixture.samples, "windows": mixture.batch, "sources": sources}
         self.module = native.extension().Mixture(shape, instructions, self.threads)
@@ -31,14 +31,14 @@ class NativeMixture:
     @staticmethod
     def of(mixture: LinearMixture) -> NativeMixture | None:
         """None where torch has to do it."""
-        if mixture.y.device.type != "cpu" or mixture.local_slots + 2 * mixture.chain_slots > _MOST_SLOTS:
+        if mixture.y.device.type != "cpu" or mixture.local_slots + 2 * mixture.chain_slots > MOST_SLOTS:
             return None
         chosen = native.instructions()
         return None if chosen is None else NativeMixture(mixture, chosen)
 
     def tell(self, rest: Tensor) -> None:
         """Take other samples, complex [batch, samples]."""
-        self.module.statistics(np.ascontiguousarray(rest.to(torch.complex64).numpy()), self.threads)
+        self.module.statistics(_complexes(rest), self.threads)
 
     def posterior(self, noise: Tensor, precision: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(means and variances of all slots [batch, slots], windows in which single precision has sufficed, bool [batch]). noise:
@@ -46,13 +46,21 @@ class NativeMixture:
         mean, var, sound = self.module.posterior(*(_floats(v) for v in (noise, precision, shift)), self.threads)
         return torch.from_numpy(mean).to(noise), torch.from_numpy(var).to(noise), torch.from_numpy(sound)
 
+    def waveform(self, number: int, symbols: Tensor) -> Tensor:
+        """Of unknowns [batch, n] of one source, with its gain and without what is constant: complex64 [batch, samples]."""
+        return torch.from_numpy(self.module.waveform(number, _complexes(symbols), self.threads))
+
+
+def _complexes(value: Tensor) -> Any:
+    return np.ascontiguousarray(value.to(torch.complex64).numpy())
+
 
 def _floats(value: Tensor) -> Any:
     return np.ascontiguousarray(value.to(torch.float32).numpy())
 
 
-def _source(model: Any, gain: Tensor, index: Tensor) -> dict[str, Any]:
-    """One source as the extension takes it. index: slots of its unknowns, [batch, n, dimensions]."""
+def arrays_of(model: Any, gain: Tensor, index: Tensor) -> dict[str, Any]:
+    """One source, a LinearModel, as the extension takes it. index: slots of its unknowns, [batch, n, dimensions]."""
     shared = len(model.start) == 1 and len(model.columns) == 1
     rows = 1 if shared else len(index)
     slot = torch.where(model.exists[..., None], index, -1)

@@ -24,6 +24,7 @@ struct BoundMixture {
     BoundMixture(const py::dict& from, const std::string& instructions, int threads);
     MixtureColumns columns(const py::dict& from);
     void statistics(const Array<Complex>& y, int threads);
+    Array<Complex> waveform(int source, const Array<Complex>& unknowns, int threads);
     py::tuple posterior(const Array<float>& noise,
                         const Array<float>& precision,
                         const Array<float>& shift,
@@ -78,6 +79,21 @@ void BoundMixture::statistics(const Array<Complex>& y, int threads)
     mixture->statistics(data, threads);
 }
 
+Array<Complex>
+BoundMixture::waveform(int source, const Array<Complex>& unknowns, int threads)
+{
+    if (source < 0 || source >= (int)sources.size())
+        throw std::invalid_argument("source: there is no such source");
+    if ((size_t)unknowns.size() != windows * (size_t)sources[(size_t)source].count)
+        throw std::invalid_argument("unknowns: not as many as the source has");
+    Array<Complex> out({ windows, (size_t)shape.samples });
+    const float* values = (const float*)unknowns.data();
+    float* to = (float*)out.mutable_data();
+    py::gil_scoped_release release;
+    mixture->waveform(source, values, to, threads);
+    return out;
+}
+
 py::tuple BoundMixture::posterior(const Array<float>& noise,
                                   const Array<float>& precision,
                                   const Array<float>& shift,
@@ -113,6 +129,12 @@ void bind_mixture(py::module_& m)
              py::arg("windows"),
              py::arg("threads"),
              "Take other samples.")
+        .def("waveform",
+             &BoundMixture::waveform,
+             py::arg("source"),
+             py::arg("unknowns"),
+             py::arg("threads"),
+             "Of one source, with its gain.")
         .def("posterior",
              &BoundMixture::posterior,
              py::arg("noise"),

@@ -27,6 +27,7 @@ const Kernel avx2 = { "avx2",
                       { LANES_NAMESPACE::mixture_bytes,
                         LANES_NAMESPACE::mixture_build,
                         LANES_NAMESPACE::mixture_statistics,
+                        LANES_NAMESPACE::mixture_waveform,
                         LANES_NAMESPACE::mixture_posterior } };
 
 } // namespace alpha_rgs

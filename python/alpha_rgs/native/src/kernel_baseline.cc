@@ -25,6 +25,7 @@ const Kernel baseline = { "baseline",
                           { LANES_NAMESPACE::mixture_bytes,
                             LANES_NAMESPACE::mixture_build,
                             LANES_NAMESPACE::mixture_statistics,
+                            LANES_NAMESPACE::mixture_waveform,
                             LANES_NAMESPACE::mixture_posterior } };
 
 } // namespace alpha_rgs

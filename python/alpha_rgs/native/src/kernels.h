@@ -30,6 +30,14 @@ struct MixtureKernel {
                        const float* windows,
                        int margin,
                        float* padded);
+    void (*waveform)(const MixtureShape&,
+                     const MixtureColumns* sources,
+                     int number,
+                     const MixtureGroup&,
+                     const float* unknowns,
+                     float* windows,
+                     int margin,
+                     float* padded);
     void (*posterior)(const MixtureShape&,
                       const MixtureGroup&,
                       const MixtureSites&,

@@ -9,19 +9,70 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 
 namespace alpha_rgs {
 
-void Mixture::Free::operator()(void* memory) const { free(memory); }
+namespace {
 
-Mixture::Memory Mixture::aligned(size_t bytes)
+// What was given back, for whoever asks next.
+struct Store {
+    static constexpr size_t most = 8; // blocks: two for each of four threads
+    std::mutex mutex;
+    std::vector<std::pair<size_t, char*>> blocks;
+
+    ~Store()
+    {
+        for (const auto& block : blocks)
+            free(block.second);
+    }
+};
+
+Store& store()
 {
-    char* memory = (char*)aligned_alloc(64, (bytes + 64) / 64 * 64);
-    if (!memory)
+    static Store all;
+    return all;
+}
+
+} // namespace
+
+Memory::Memory(size_t bytes) : d_data(nullptr), d_bytes((bytes + 64) / 64 * 64)
+{
+    {
+        Store& all = store();
+        std::lock_guard<std::mutex> lock(all.mutex);
+        for (auto block = all.blocks.begin(); block != all.blocks.end(); ++block)
+            if (block->first >= d_bytes && block->first / 2 <= d_bytes) {
+                d_bytes = block->first;
+                d_data = block->second;
+                all.blocks.erase(block);
+                return;
+            }
+    }
+    d_data = (char*)aligned_alloc(64, d_bytes);
+    if (!d_data)
         throw std::bad_alloc();
-    return Memory(memory);
+}
+
+Memory::Memory(Memory&& other) noexcept : d_data(other.d_data), d_bytes(other.d_bytes)
+{
+    other.d_data = nullptr;
+}
+
+Memory::~Memory()
+{
+    if (!d_data)
+        return;
+    Store& all = store();
+    std::lock_guard<std::mutex> lock(all.mutex);
+    all.blocks.emplace_back(d_bytes, d_data);
+    if (all.blocks.size() > Store::most) {
+        free(all.blocks.front().second);
+        all.blocks.erase(all.blocks.begin());
+    }
 }
 
 Mixture::Mixture(const MixtureShape& shape,
@@ -45,8 +96,8 @@ Mixture::Mixture(const MixtureShape& shape,
     for (int first = 0; first < windows; first += kernel.lanes) {
         const int count = std::min(kernel.lanes, windows - first);
         // one block: vectors first, so that they are aligned
-        d_kept.push_back(aligned(4 * (gram + stat + from + staged * count + 16)));
-        float* at = (float*)d_kept.back().get();
+        d_kept.emplace_back(4 * (gram + stat + from + staged * count + 16));
+        float* at = (float*)d_kept.back().data();
         MixtureGroup group{ first, count, at, at + gram, nullptr, nullptr };
         group.columns = group.stat + stat;
         group.from = (int32_t*)(group.columns + staged * count);
@@ -68,7 +119,7 @@ void Mixture::each(int threads,
         d_scratch_bytes = bytes;
     }
     while ((int)d_scratch.size() < threads)
-        d_scratch.push_back(aligned(d_scratch_bytes));
+        d_scratch.emplace_back(d_scratch_bytes);
     std::atomic<size_t> next{ 0 };
     auto run = [&](char* memory) {
         for (size_t g; (g = next++) < d_groups.size();)
@@ -76,8 +127,8 @@ void Mixture::each(int threads,
     };
     std::vector<std::thread> others;
     for (int t = 1; t < threads; t++)
-        others.emplace_back(run, d_scratch[(size_t)t].get());
-    run(d_scratch[0].get());
+        others.emplace_back(run, d_scratch[(size_t)t].data());
+    run(d_scratch[0].data());
     for (std::thread& thread : others)
         thread.join();
 }
@@ -93,6 +144,21 @@ void Mixture::statistics(const float* windows, int threads)
                                     windows,
                                     d_margin,
                                     (float*)memory);
+    });
+}
+
+void Mixture::waveform(int number, const float* unknowns, float* windows, int threads)
+{
+    const size_t bytes = 2 * sizeof(float) * ((size_t)d_shape.samples + 2 * d_margin);
+    each(threads, bytes, [&](size_t g, char* memory) {
+        d_kernel.mixture.waveform(d_shape,
+                                  d_sources.data(),
+                                  number,
+                                  d_groups[g],
+                                  unknowns,
+                                  windows,
+                                  d_margin,
+                                  (float*)memory);
     });
 }
 

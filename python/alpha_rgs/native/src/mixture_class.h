@@ -8,12 +8,28 @@
 #define INCLUDED_ALPHA_RGS_MIXTURE_CLASS_H
 
 #include <functional>
-#include <memory>
 #include <vector>
 
 #include "kernels.h"
 
 namespace alpha_rgs {
+
+// Memory, 64-byte aligned, out of a store that keeps what was given back: fresh memory
+// would have to be mapped page by page for each batch of windows.
+class Memory
+{
+public:
+    explicit Memory(size_t bytes);
+    ~Memory();
+    Memory(Memory&& other) noexcept;
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    char* data() const { return d_data; }
+
+private:
+    char* d_data;
+    size_t d_bytes;
+};
 
 // Windows of a linear mixture in groups of lanes, with the memory that they need. For one
 // thread at a time.
@@ -31,15 +47,12 @@ public:
     // Those of windows, complex [windows][samples], of which posteriors are then.
     void statistics(const float* windows, int threads);
 
+    // Of one source: complex [windows][count] -> [windows][samples].
+    void waveform(int number, const float* unknowns, float* windows, int threads);
+
     void posterior(const MixtureSites& sites, int threads);
 
 private:
-    struct Free {
-        void operator()(void* memory) const;
-    };
-    using Memory = std::unique_ptr<char, Free>;
-
-    static Memory aligned(size_t bytes);
     void each(int threads, size_t bytes, const std::function<void(size_t, char*)>& work);
 
     MixtureShape d_shape;

@@ -198,22 +198,26 @@ static void mixture_build(const MixtureShape& shape,
         for (int i = 0; i < n; i++) // rows of the chain's slots before meet each other
             group.from[s * n + i] = i < d || i >= shape.eliminated() ? i : d;
     float* place = group.columns;
-    for (int lane = 0; lane < group.count; lane++) {
-        float* const mine = place;
-        for (int a = 0; a < count; a++) {
+    for (int a = 0; a < count; a++)
+        for (int lane = 0; lane < group.count; lane++) {
             stage(sources[a], shape, group.first + lane, place);
             place += sources[a].staged(lanes);
         }
-        const float* first = mine;
+    for (int lane = 0; lane < group.count; lane++) {
+        const float* first = group.columns;
         for (int a = 0; a < count; a++) {
-            const Staged one = staged(sources[a], group.first + lane, first);
+            const size_t each = sources[a].staged(lanes);
+            const Staged one =
+                staged(sources[a], group.first + lane, first + lane * each);
             const float* second = first;
             for (int b = a; b < count; b++) {
-                const Staged other = staged(sources[b], group.first + lane, second);
+                const size_t size = sources[b].staged(lanes);
+                const Staged other =
+                    staged(sources[b], group.first + lane, second + lane * size);
                 gram_of(shape, group, lane, one, other, a == b);
-                second += sources[b].staged(lanes);
+                second += group.count * size;
             }
-            first += sources[a].staged(lanes);
+            first += group.count * each;
         }
     }
 }
@@ -230,7 +234,6 @@ static void mixture_statistics(const MixtureShape& shape,
 {
     const int N = shape.samples;
     const size_t stride = (size_t)N + 2 * margin;
-    const float* place = group.columns;
     for (size_t k = 0; k < 2 * stride; k++)
         padded[k] = 0.0f;
     for (int lane = 0; lane < group.count; lane++) {
@@ -239,8 +242,11 @@ static void mixture_statistics(const MixtureShape& shape,
             padded[margin + t] = window[2 * t];
             padded[stride + margin + t] = window[2 * t + 1];
         }
+        const float* place = group.columns;
         for (int a = 0; a < count; a++) {
-            const Staged one = staged(sources[a], group.first + lane, place);
+            const size_t each = sources[a].staged(lanes);
+            const Staged one =
+                staged(sources[a], group.first + lane, place + lane * each);
             const int width = one.source->width, parts = one.source->dimensions;
             for (int k = 0; k < one.source->count; k++) {
                 const int64_t start = one.start[k];
@@ -257,8 +263,52 @@ static void mixture_statistics(const MixtureShape& shape,
                     group.stat[(size_t)one.slot[k * parts + x] * lanes + lane] =
                         product[x];
             }
-            place += sources[a].staged(lanes);
+            place += group.count * each;
         }
+    }
+}
+
+// The waveform of one source, complex [windows][samples], of unknowns, complex
+// [windows][count]; padded, margin: as of mixture_statistics.
+static void mixture_waveform(const MixtureShape& shape,
+                             const MixtureColumns* sources,
+                             int number,
+                             const MixtureGroup& group,
+                             const float* unknowns,
+                             float* windows,
+                             int margin,
+                             float* padded)
+{
+    const int N = shape.samples, n = sources[number].count;
+    const size_t stride = (size_t)N + 2 * margin;
+    const float* place = group.columns;
+    for (int a = 0; a < number; a++)
+        place += group.count * sources[a].staged(lanes);
+    for (int lane = 0; lane < group.count; lane++) {
+        const size_t window = (size_t)group.first + lane;
+        const Staged own = staged(sources[number], (int)window, place);
+        for (size_t k = 0; k < 2 * stride; k++)
+            padded[k] = 0.0f;
+        for (int k = 0; k < n; k++) {
+            const int64_t start = own.start[k];
+            if (!own.there(k) || start + own.source->width <= 0 || start >= N)
+                continue;
+            const V re = all(unknowns[2 * (window * n + k)]),
+                    im = all(unknowns[2 * (window * n + k) + 1]);
+            const float* column = own.column(k);
+            float* to = padded + margin + start;
+            for (int t = 0; t < own.source->width; t += lanes) {
+                const V a = load(column + t), b = load(column + own.stride + t);
+                store(to + t, load(to + t) + (re * a - im * b));
+                store(to + stride + t, load(to + stride + t) + (re * b + im * a));
+            }
+        }
+        float* out = windows + 2 * N * window;
+        for (int t = 0; t < N; t++) {
+            out[2 * t] = padded[margin + t];
+            out[2 * t + 1] = padded[stride + margin + t];
+        }
+        place += sources[number].staged(lanes);
     }
 }
 
