@@ -10,6 +10,7 @@
 
 #include "detector.h"
 #include "kernels.h"
+#include "mixture_columns.h"
 #include "mixture_system.h"
 
 namespace alpha_rgs {

@@ -37,10 +37,7 @@ struct MixtureColumns {
                          // there
 
     // floats of a column's real, or imaginary, part, with zeros behind for whole vectors
-    size_t stride(int lanes) const
-    {
-        return (size_t)((width + lanes - 1) / lanes + 1) * lanes;
-    }
+    size_t stride(int lanes) const { return (size_t)(width + lanes); }
     size_t staged(int lanes) const { return 2 * stride(lanes) * count; } // of one window
 };
 
@@ -50,6 +47,7 @@ struct MixtureGroup {
     float* gram;      // [segments][triangle][lanes]: local, before, own
     float* stat;      // [slots][lanes]
     int32_t* from;    // [segments][front]: the first column that is not zero
+    int32_t* place;   // [slots][2]: segment, and row of its front
     float* columns;   // [count] staged columns of all sources
 };
 

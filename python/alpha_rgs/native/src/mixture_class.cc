@@ -96,11 +96,13 @@ Mixture::Mixture(const MixtureShape& shape,
     for (int first = 0; first < windows; first += kernel.lanes) {
         const int count = std::min(kernel.lanes, windows - first);
         // one block: vectors first, so that they are aligned
-        d_kept.emplace_back(4 * (gram + stat + from + staged * count + 16));
+        d_kept.emplace_back(4 *
+                            (gram + stat + from + 2 * shape.slots() + staged * count));
         float* at = (float*)d_kept.back().data();
-        MixtureGroup group{ first, count, at, at + gram, nullptr, nullptr };
+        MixtureGroup group{ first, count, at, at + gram, nullptr, nullptr, nullptr };
         group.columns = group.stat + stat;
         group.from = (int32_t*)(group.columns + staged * count);
+        group.place = group.from + from;
         d_groups.push_back(group);
     }
     each(threads, 0, [&](size_t g, char*) {
