@@ -4,7 +4,7 @@
 Sources with a linear model are detected together by expectation propagation (inference/linear_mixture.py). The others are
 cancelled: each is denoised in what the means of all others leave, with the noise raised by the variance that these still have.
 Both take one pass in turn, the strongest first. The noise is annealed: it starts thirty times too strong, where nothing is
-decided, and falls to what it is.
+decided, and falls to what it is. Windows in which all is decided while it is still too strong, and fits, are spared passes.
 """
 from __future__ import annotations
 
