@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from .block_tridiagonal import block_tridiagonal
 from .linear_model import LinearModel, moments, prior_precisions
+from .mixture_native import NativeMixture
 from .sites import Sites
 
 REAL, COMPLEX = torch.float64, torch.complex128
@@ -25,6 +27,9 @@ _STILL_MISSING = 0.05   # of what a linear map leaves out, once it is estimated:
 _MIN_VAR = 1e-6         # of a site's posterior: keeps precisions finite
 _MIN_PRECISION = 1e-6   # of a cavity
 _MIN_SITE = 1e-4        # precision of a site: a negative one would let the chain become indefinite
+# Of an unknown that counts as decided, the most variance. Times the noise, the most that decided waveforms leave in as many
+# samples as the widest column has: one wrong symbol leaves more, unless noise is as strong as it; noise itself hardly ever does.
+_DECIDED, _FITS = 1e-3, 2.0
 
 
 @dataclass
@@ -48,13 +53,16 @@ class LinearMixture:
         self.batch, self.samples = y.shape
         self._cut()
         self._place()
-        self._build()
+        self._index()
         precision = torch.where(self.void, 1.0, self.prior)
         self.sites = Sites(precision, torch.zeros_like(precision), ~(self.void | self.gaussian), _MIN_VAR, _MIN_SITE,
                            _MIN_PRECISION, 0.0)
         self.known = self._constants()
         self.left_out = torch.zeros_like(self.y)
         self._missing = self._power_missing(1.0)
+        self.native = NativeMixture.of(self)
+        self.not_sound = 0          # windows of passes in which single precision has not sufficed
+        self._told: Tensor | None = None
 
     def receive(self, y: Tensor, noise_var: Tensor) -> None:
         """Other samples of the same windows, with other noise: the sites stay."""
@@ -97,29 +105,17 @@ class LinearMixture:
             self.chain_slots += m.dimensions * most[1]
         self.layout = layout
 
-    def _build(self) -> None:
-        """Columns of each segment: local unknowns, chain unknowns of the segment before, its own chain unknowns; and their Gram
-        matrices, real."""
+    def _index(self) -> None:
+        """index: the slots of each source's unknowns, [batch, n, dimensions]; what is known of all slots beforehand."""
         d, c, device = self.local_slots, self.chain_slots, self.y.device
-        shape = (self.batch, self.segments + 1, self.length, d + 2 * c)
-        columns = torch.zeros(shape, dtype=COMPLEX, device=device)
         self.void = torch.ones(self.batch, self.segments * (d + c), dtype=torch.bool, device=device)
         self.prior = torch.ones(self.batch, self.segments * (d + c), dtype=REAL, device=device)
         self.gaussian = torch.zeros_like(self.void)         # their prior is their site
         self.index = []
-        window = torch.arange(self.batch, device=device)[:, None, None]
-        for m, gain, (segment, offset, local, slot, at_local, at_chain, most) in zip(self.models, self.gains, self.layout):
-            step = torch.arange(m.width, device=device)
-            n = m.start.expand(self.batch, -1)[..., None] + step
-            wave = m.columns.to(device) * gain[:, None, None] * ((n >= 0) & (n < self.samples)) * m.exists.to(device)[..., None]
-            place, flat = offset[..., None] + step, []
-            beyond = (place >= self.length).long()
-            for dim in range(m.dimensions):
-                own = torch.where(local, at_local + dim * most[0] + slot, d + c + at_chain + dim * most[1] + slot)[..., None]
-                where = (window, segment[..., None] + beyond, place - self.length * beyond, own - c * beyond)
-                columns.index_put_(where, wave * 1j ** dim, accumulate=True)
-                flat.append(torch.where(local, segment * d + own[..., 0], self.segments * d + segment * c + own[..., 0] - d - c))
-            index = torch.stack(flat, 2)
+        for m, (segment, _, local, slot, at_local, at_chain, most) in zip(self.models, self.layout):
+            own = [torch.where(local, segment * d + at_local + dim * most[0] + slot,
+                               self.segments * d + segment * c + at_chain + dim * most[1] + slot) for dim in range(m.dimensions)]
+            index = torch.stack(own, 2)
             self.index.append(index)
             there = m.exists.expand(self.batch, -1).repeat_interleave(m.dimensions, 1).to(device)
             self.void.scatter_(1, index.flatten(1), ~there)
@@ -127,9 +123,32 @@ class LinearMixture:
                 m.alphabet, index.shape[1], _MIN_VAR))
             self.gaussian.scatter_(1, index.flatten(1), gaussian)
             self.prior.scatter_(1, index.flatten(1), precision)
+
+    @cached_property
+    def parts(self) -> Tensor:
+        """Columns of each segment: local unknowns, chain unknowns of the segment before, its own chain unknowns; real and
+        imaginary parts, [batch, segments, 2·length, slots]."""
+        d, c, device = self.local_slots, self.chain_slots, self.y.device
+        shape = (self.batch, self.segments + 1, self.length, d + 2 * c)
+        columns = torch.zeros(shape, dtype=COMPLEX, device=device)
+        window = torch.arange(self.batch, device=device)[:, None, None]
+        for m, gain, (segment, offset, local, slot, at_local, at_chain, most) in zip(self.models, self.gains, self.layout):
+            step = torch.arange(m.width, device=device)
+            n = m.start.expand(self.batch, -1)[..., None] + step
+            wave = m.columns.to(device) * gain[:, None, None] * ((n >= 0) & (n < self.samples)) * m.exists.to(device)[..., None]
+            place = offset[..., None] + step
+            beyond = (place >= self.length).long()
+            for dim in range(m.dimensions):
+                own = torch.where(local, at_local + dim * most[0] + slot, d + c + at_chain + dim * most[1] + slot)[..., None]
+                where = (window, segment[..., None] + beyond, place - self.length * beyond, own - c * beyond)
+                columns.index_put_(where, wave * 1j ** dim, accumulate=True)
         columns = columns[:, :self.segments]
-        self.parts = torch.cat([columns.real, columns.imag], 2)
-        self.gram = self.parts.mT @ self.parts
+        return torch.cat([columns.real, columns.imag], 2)
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """Gram matrices of the parts, real."""
+        return self.parts.mT @ self.parts
 
     def _segmented(self, x: Tensor) -> Tensor:
         """Samples [batch, samples] as real and imaginary parts of the segments [batch, segments, 2·length, 1]."""
@@ -176,9 +195,22 @@ class LinearMixture:
 
     def _posterior(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Means and variances of all slots [batch, slots], the noise per real dimension being `noise` [batch]."""
+        rest = self.y - self.left_out if self.known is None else self.y - self.known - self.left_out
+        if self.native is None:
+            return self._solved(rest, noise)
+        if self._told is None or not torch.equal(rest, self._told):
+            self.native.tell(rest)
+            self._told = rest
+        mean, var, sound = self.native.posterior(noise, self.sites.precision, self.sites.shift)
+        if bool(sound.all()):
+            return mean, var
+        self.not_sound += int((~sound).sum())
+        return self._solved(rest, noise)
+
+    def _solved(self, rest: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in double precision, from the samples without what is known of them."""
         d, c, S = self.local_slots, self.chain_slots, self.segments
         weight = 1 / noise[:, None, None, None]
-        rest = self.y - self.left_out if self.known is None else self.y - self.known - self.left_out
         stat = (self._segmented(rest).mT @ self.parts).mT * weight         # in this order it reads memory along its rows
         gram = self.gram * weight
         site, shift = (v[:, :S * d].unflatten(1, (S, d)) for v in (self.sites.precision, self.sites.shift))
@@ -208,19 +240,43 @@ class LinearMixture:
         spread = inverse.diagonal(dim1=-2, dim2=-1) + ((gain @ joint) * gain).sum(-1)
         return torch.cat([own.flatten(1), mean.flatten(1)], 1), torch.cat([spread.flatten(1), var.flatten(1)], 1)
 
+    def settled(self, out: list[Unknowns]) -> bool:
+        """Whether a pass has decided all unknowns that are seen, and these leave no more than noise: passes in less noise would
+        find the same. At the windows' ends nobody knows."""
+        if any(bool(((u.spread.amax(-1) > _DECIDED) & seen).any()) for u, seen in zip(out, self.seen)):
+            return False
+        width = max(m.width for m in self.models)
+        blocks = self.samples // width - 2
+        if blocks < 1:
+            return False
+        rest = (self.y - self.left_out).to(torch.complex64) - sum(self.waveform(k, u) for k, u in enumerate(out))
+        power = rest[:, width:width * (blocks + 1)].unflatten(1, (blocks, width)).abs().square().mean(2)
+        return bool((power < (_FITS * (self.noise + self._power_missing(_STILL_MISSING)))[:, None]).all())
+
+    @cached_property
+    def seen(self) -> list[Tensor]:
+        """Of each source, of which of its unknowns more than half a column is in the window: bool [batch, n]."""
+        middle = [m.start + m.width // 2 for m in self.models]
+        return [((n >= 0) & (n < self.samples) & m.exists).expand(self.batch, -1).to(self.y.device)
+                for n, m in zip(middle, self.models)]
+
     # ---- results ---------------------------------------------------------------------------------------------------------
     def waveform(self, number: int, unknowns: Unknowns) -> Tensor:
         """E[g·s | y] of one source, complex64 [batch, samples]."""
-        m, values = self.models[number], unknowns.posterior
+        m, gain, values = self.models[number], self.gains[number][:, None], unknowns.posterior
         symbols = values[..., 0].to(COMPLEX) if values.shape[-1] == 1 else torch.view_as_complex(values.contiguous())
-        out = m.waveform(symbols, self.samples)
+        if self.native is None:
+            out = gain * m.waveform(symbols, self.samples)
+        else:
+            out = self.native.waveform(number, symbols)
+            out = out if m.constant is None else out + gain * m.constant.to(gain.device)
         if m.remainder:
-            out = out + m.remainder(values)
-        return (self.gains[number][:, None] * out).to(torch.complex64)
+            out = out + gain * m.remainder(values)
+        return out.to(torch.complex64)
 
     def variance(self, number: int, unknowns: Unknowns) -> Tensor:
         """What is left of the source per complex sample, float64 [batch]: posterior variances through the columns' energy."""
         m = self.models[number]
-        energy = m.columns.to(self.y.device).abs().square().sum(-1) * m.exists.to(self.y.device)
+        energy = torch.view_as_real(m.columns).to(self.y.device).square().sum((-2, -1)) * m.exists.to(self.y.device)
         total = (unknowns.spread.sum(-1) * energy).sum(1) / self.samples
         return self.gains[number].square() * total.clamp_max(1.0)

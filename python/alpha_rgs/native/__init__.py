@@ -15,6 +15,7 @@ import warnings
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import ParameterError
@@ -80,3 +81,8 @@ def instructions() -> str | None:
     if asked not in known:
         raise ParameterError(f"{VARIABLE}: {asked!r} must be 0 or one of {', '.join(known)}")
     return asked
+
+
+def threads_to_use() -> int:
+    """How many of the extension's threads a call may use: torch's number, by which engines share a machine out."""
+    return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))

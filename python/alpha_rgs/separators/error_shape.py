@@ -18,15 +18,19 @@ _SCALES = torch.arange(-9.0, 9.1, 0.75)         # dB: factors on the variance th
 # log likelihood ratio from which errors are not Gaussian: of windows of 128 symbols with Gaussian errors chance brings none of
 # 10 000 there
 _EVIDENCE = 7.0
+_MOST = 1e30                                    # of a distance in single precision
 _DOUBTED = 1e-3                                 # share of wrong bits below which the shape decides nothing
 
 
-def shaped(alphabet: Constellation, symbols: Tensor, var: Tensor, llrs: Tensor) -> Tensor:
+def shaped(alphabet: Constellation, symbols: Tensor, var: Tensor, llrs: Tensor, read: Tensor | None = None) -> Tensor:
     """llrs [batch, n, bits], which take the errors of soft symbols, complex [batch, n], of variance var [batch, n], for Gaussian;
-    of windows whose errors are bounded, which another density fits much better, those of that density instead."""
+    of windows whose errors are bounded, which another density fits much better, those of that density instead. read: which
+    symbols matter, bool [batch, n]; None for all."""
     if not symbols.shape[1]:
         return llrs
-    rows = torch.nonzero(torch.sigmoid(-llrs.abs()).flatten(1).mean(1) > _DOUBTED)[:, 0]
+    doubts = torch.sigmoid(-llrs.abs()).mean(2)
+    share = doubts.mean(1) if read is None else (doubts * read).sum(1) / read.sum(1).clamp_min(1)
+    rows = torch.nonzero(share > _DOUBTED)[:, 0]
     if not len(rows):
         return llrs
     symbols, var = symbols[rows], var[rows]
@@ -60,7 +64,12 @@ def _fitting(distance: Tensor, shape: float) -> tuple[Tensor, Tensor]:
     point over the variance [batch, n, points]."""
     steps = 10 ** (_SCALES / 10)
     norm = math.log(shape / 2) - math.lgamma(2 / shape)         # of the plane: 1 for Gaussian errors
-    score = torch.stack([torch.logsumexp(-(distance / c) ** (shape / 2), -1).sum(1) + distance.shape[1] * (norm - c.log())
-                         for c in steps])
+    power = (distance ** (shape / 2)).clamp_max(_MOST).movedim(-1, 0).contiguous()     # a point's values side by side are quicker
+    least, strength = power.amin(0), steps ** (-shape / 2)
+    power -= least
+    part, score = torch.empty_like(power), torch.empty(len(steps), least.shape[0])
+    for k, c in enumerate(strength.tolist()):
+        score[k] = torch.mul(power, -c, out=part).exp_().sum(0).log_().sub_(least, alpha=c).sum(1)
+    score += distance.shape[1] * (norm - steps.log())[:, None]
     top, at = score.max(0)
     return top, steps[at]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import ParameterError
 from .linear import root_raised_cosine
+from .sampled import sampled
 
 PULSES = ("rrc", "half-sine")
 
@@ -69,8 +70,7 @@ class OffsetQpsk:
     def columns(self, centre: Tensor) -> tuple[Tensor, Tensor]:
         """(first sample int64 [batch, n], pulse float64 [batch, n, width]) of bits centred on samples float64 [batch, n]."""
         start = torch.ceil(centre - self.half_length - 1e-9).long()
-        n = start[..., None] + torch.arange(int(np.floor(2 * self.half_length)) + 1)
-        return start, torch.as_tensor(self.pulse_at((n - centre[..., None]).numpy()))
+        return start, sampled(self.pulse_at, start - centre, int(np.floor(2 * self.half_length)) + 1)
 
     def modulate(self, signs: Any, samples: int, timing: float | Tensor, first: Any = 0) -> Tensor:
         """signs a_first, a_first+1, ...: real [batch, n] -> complex64 [batch, samples]; bit 0 is centred on sample `timing`, any

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..inference.linear_model import EVERY, LinearModel, some
 from ..signals import constellation
+from ..signals.sampled import carried, sampled
 from . import staggered
 from .base import Noise, Number
 
@@ -100,12 +101,8 @@ def linear_model(source: Gmsk, shape: Sequence[int]) -> LinearModel:
     def columns(order: int, turn: Tensor) -> tuple[Tensor, Tensor]:
         start = torch.ceil(begin - 1e-9).long()
         width = math.ceil((signal.span + 1 if order == 0 else signal.span - 1) * period)
-        n = start[..., None] + torch.arange(width)
-        wave = torch.as_tensor(pulse(signal, (n - begin[..., None]).numpy(), order)) * turn[..., None]
-        if torch.is_tensor(source.carrier_offset) or source.carrier_offset:
-            angle = 2 * torch.pi * torch.as_tensor(source.carrier_offset, dtype=torch.float64).reshape(-1, 1, 1) * n
-            wave = wave * torch.polar(torch.ones_like(angle), angle)
-        return start, wave.to(_COMPLEX)
+        wave = sampled(lambda t: pulse(signal, t, order), start - begin, width)
+        return start, wave * (carried(source.carrier_offset, start, width) * turn[..., None])
 
     start, wave = columns(0, turn)
 

@@ -18,6 +18,7 @@ from ..signals import LinearModulation as Signal
 from ..signals.carrier import carrier, column, rotation
 from ..signals.folding import fold
 from ..signals.linear import scrambled_symbols
+from ..signals.sampled import carried, sampled
 from .base import Noise, Number, Source, Structure
 from .keys import SPAN, TAPS, TEXTS, flag, frequency, instant, listed, number, period, text, whole
 from .linear_demodulator import MatchedFilterDemodulator
@@ -338,11 +339,9 @@ class LinearModulation(Source):
         first, count = self.overlapping_symbols(samples)
         centre = self.centres(samples)
         begin = torch.ceil(centre - signal.half_length - 1e-9).long()
-        n = begin[..., None] + torch.arange(int(np.floor(2 * signal.half_length)) + 1)
-        wave = torch.as_tensor(signal.pulse_at((n - centre[..., None]).numpy()))
-        phase, frequency = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (self.phase, self.carrier_offset))
-        angle = phase + 2 * torch.pi * frequency * n
-        columns = torch.polar(torch.ones_like(angle), angle) * wave
+        width = int(np.floor(2 * signal.half_length)) + 1
+        wave = sampled(signal.pulse_at, begin - centre, width)
+        columns = carried(self.carrier_offset, begin, width, self.phase) * wave
         turns, exists = signal.turns(first, count), self.exists(first, count)
         columns = columns if turns is None else columns * turns[..., None]
         exists = torch.ones(1, count, dtype=torch.bool) if exists is None else exists

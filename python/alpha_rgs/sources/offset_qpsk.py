@@ -17,6 +17,7 @@ from ..signals import OffsetQpsk as Signal
 from ..signals import constellation
 from ..signals.carrier import carrier, rotation
 from ..signals.offset_qpsk import quarter_turns
+from ..signals.sampled import carried
 from . import staggered
 from .base import Demodulated, Noise, Number, Source
 from .keys import SPAN, frequency, instant, number, period, text, whole
@@ -148,9 +149,8 @@ class OffsetQpsk(Source):
         which = first[:, None] + torch.arange(count)
         centre = torch.as_tensor(self.timing, dtype=torch.float64).reshape(-1, 1) + which * self.signal.half_symbol
         start, pulse = self.signal.columns(centre)
-        phase, offset = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (self.phase, self.carrier_offset))
-        angle = phase + 2 * torch.pi * offset * (start[..., None] + torch.arange(pulse.shape[-1]))
-        return start, torch.polar(torch.ones_like(angle), angle) * pulse * quarter_turns(which)[..., None], centre
+        turn = carried(self.carrier_offset, start, pulse.shape[-1], self.phase)
+        return start, turn * pulse * quarter_turns(which)[..., None], centre
 
     def correlate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(Re hᴴx/|h|² float64 [batch, n], |h|² inside the window, centres) of the columns h; pulses of one rail are orthogonal,

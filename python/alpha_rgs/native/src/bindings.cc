@@ -4,55 +4,17 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
-#include <pybind11/complex.h>
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <memory>
-#include <stdexcept>
 
+#include "arrays.h"
 #include "detector_class.h"
 
 namespace py = pybind11;
 using namespace alpha_rgs;
 
 namespace {
-
-using Complex = std::complex<float>;
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-// An array of a dictionary, of that type and length; kept alive in `held`.
-template <class T>
-const T* array(const py::dict& from,
-               const char* name,
-               size_t length,
-               std::vector<py::object>& held)
-{
-    if (!from.contains(name) || !Array<T>::check_(from[name]))
-        throw std::invalid_argument(std::string(name) +
-                                    ": must be a contiguous array of its type");
-    Array<T> value = py::reinterpret_borrow<Array<T>>(from[name]);
-    if ((size_t)value.size() != length)
-        throw std::invalid_argument(std::string(name) + ": holds " +
-                                    std::to_string(value.size()) + " values, not " +
-                                    std::to_string(length));
-    held.push_back(value);
-    return value.data();
-}
-
-const float*
-complexes(const py::dict& from, const char* name, size_t n, std::vector<py::object>& held)
-{
-    return (const float*)array<Complex>(from, name, n, held);
-}
-
-template <class T>
-T number(const py::dict& from, const char* name)
-{
-    return py::cast<T>(from[name]);
-}
 
 Alphabet alphabet(const py::dict& from, std::vector<py::object>& held)
 {
@@ -227,9 +189,14 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
 
 } // namespace
 
+void bind_mixture(py::module_& m); // see bindings_mixture.cc
+
 PYBIND11_MODULE(_kernels, m)
 {
-    m.doc() = "Joint detection of a linear modulation under OFDM, in float32 on vectors.";
+    m.doc() =
+        "Joint detection of a linear modulation under OFDM, and of linear mixtures, "
+        "in float32 on vectors.";
+    bind_mixture(m);
     m.def(
         "instruction_sets",
         [] {

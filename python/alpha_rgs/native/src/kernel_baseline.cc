@@ -8,6 +8,8 @@
 
 #include "detector.h"
 #include "kernels.h"
+#include "mixture_columns.h"
+#include "mixture_system.h"
 
 namespace alpha_rgs {
 
@@ -20,6 +22,11 @@ const Kernel baseline = { "baseline",
                           LANES_NAMESPACE::lanes,
                           LANES_NAMESPACE::bytes_needed,
                           LANES_NAMESPACE::detect,
-                          discard };
+                          discard,
+                          { LANES_NAMESPACE::mixture_bytes,
+                            LANES_NAMESPACE::mixture_build,
+                            LANES_NAMESPACE::mixture_statistics,
+                            LANES_NAMESPACE::mixture_waveform,
+                            LANES_NAMESPACE::mixture_posterior } };
 
 } // namespace alpha_rgs

@@ -11,9 +11,38 @@
 
 #include <cstddef>
 
+#include "mixture.h"
 #include "model.h"
 
 namespace alpha_rgs {
+
+struct MixtureKernel {
+    // scratch memory that a posterior needs
+    size_t (*bytes)(const MixtureShape&);
+    void (*build)(const MixtureShape&,
+                  const MixtureColumns* sources,
+                  int count,
+                  const MixtureGroup&);
+    void (*statistics)(const MixtureShape&,
+                       const MixtureColumns* sources,
+                       int count,
+                       const MixtureGroup&,
+                       const float* windows,
+                       int margin,
+                       float* padded);
+    void (*waveform)(const MixtureShape&,
+                     const MixtureColumns* sources,
+                     int number,
+                     const MixtureGroup&,
+                     const float* unknowns,
+                     float* windows,
+                     int margin,
+                     float* padded);
+    void (*posterior)(const MixtureShape&,
+                      const MixtureGroup&,
+                      const MixtureSites&,
+                      char* memory);
+};
 
 struct Kernel {
     const char* name;
@@ -22,6 +51,7 @@ struct Kernel {
     size_t (*bytes)(const Model&, const Job&, const Group&);
     void (*detect)(const Model&, const Job&, const Group&, char* memory, int64_t* count);
     void (*discard)(void* search_table);
+    MixtureKernel mixture;
 };
 
 extern const Kernel baseline;

@@ -54,6 +54,7 @@ static inline V inverse_root(V x)
     V r = (V)_mm512_rsqrt14_ps((__m512)x);
     return r * (1.5f - 0.5f * x * r * r);
 }
+static inline float sum(V x) { return _mm512_reduce_add_ps((__m512)x); } // of all lanes
 #elif defined(__AVX__)
 static inline V largest(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
 static inline V inverse(V x) { return 1.0f / x; }
@@ -214,6 +215,18 @@ static inline void transpose(V (&rows)[lanes])
             rows[i][l] = rows[l][i];
             rows[l][i] = kept;
         }
+}
+#endif
+
+#if !defined(__AVX512F__)
+static inline float sum(V x) // of all lanes, halves added to each other
+{
+    float part[lanes];
+    __builtin_memcpy(part, &x, sizeof x);
+    for (int half = lanes / 2; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            part[l] += part[l + half];
+    return part[0];
 }
 #endif
 
