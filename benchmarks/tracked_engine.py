@@ -69,7 +69,7 @@ def row(name: str, windows: int = 512, sir_db: float = -10.0, snr_db: float = 20
     wall, cpu = (statistics.median(rate) / 1e6 for rate in zip(*rates[_FIRST:]))
     count = min(_COUNTED, sum(map(len, symbols)))
     return {"stream": name, "sir_db": sir_db, "snr_db": snr_db, "ms_per_s": round(wall, 3), "per_cpu": round(cpu, 3),
-            "searched": searched, "wrong": _wrong(np.concatenate(symbols)[-count:], sent, alphabet), "symbols": count}
+            "searched": searched, "wrong": wrong_decisions(np.concatenate(symbols)[-count:], sent, alphabet), "symbols": count}
 
 
 def _mixture(own: dict[str, Any], other: dict[str, Any], case: Case, samples: int, sir_db: float, snr_db: float,
@@ -86,7 +86,7 @@ def _mixture(own: dict[str, Any], other: dict[str, Any], case: Case, samples: in
     return y.astype(np.complex64), sent[0].numpy(), alphabet
 
 
-def _wrong(seen: np.ndarray, sent: np.ndarray, alphabet: Any) -> int:
+def wrong_decisions(seen: np.ndarray, sent: np.ndarray, alphabet: Any) -> int:
     """Wrong decisions, where they fit best: of pieces, since a clock that is off drops or repeats a symbol now and then."""
     wrong, size = 0, 256
     for begin in range(0, len(seen) - size + 1, size):

@@ -42,7 +42,7 @@ def test_decisions_are_compared_where_they_fit_best():
     alphabet = from_dict(tracked.QPSK).signal.alphabet
     sent = alphabet.map(torch.from_numpy(rng.integers(0, 2, (1, 3200))))[0].numpy()
     seen = 1j * sent[500:1524]
-    assert tracked_engine._wrong(seen, sent, alphabet) == 0
+    assert tracked_engine.wrong_decisions(seen, sent, alphabet) == 0
     seen[100] *= -1
-    assert tracked_engine._wrong(seen, sent, alphabet) == 1
-    assert 0 < tracked_engine._wrong(np.delete(1j * sent[500:1525], 700), sent, alphabet) < 256
+    assert tracked_engine.wrong_decisions(seen, sent, alphabet) == 1
+    assert 0 < tracked_engine.wrong_decisions(np.delete(1j * sent[500:1525], 700), sent, alphabet) < 256

@@ -83,7 +83,7 @@ def test_what_is_kept_does_not_grow_with_the_time_that_a_search_takes(monkeypatc
     beside, row = Beside(Searching()), np.ones((1000, 4), np.complex64)
     for k in range(0, 100_000, 1000):
         beside.offer(row, 2 * np.arange(k, k + 1000))
-    kept = np.array([first for first, _ in beside._kept]) // 2
+    kept = np.array([first for first, _ in beside.kept]) // 2
     assert len(kept) == 4 * 14 and kept[-4:].tolist() == [65536, 65537, 65538, 65539] and not beside.ready(10 ** 6)
 
 

@@ -6,7 +6,7 @@ import torch
 from alpha_rgs import native
 from alpha_rgs.sources import from_dict
 from alpha_rgs.sources.mixtures import alone
-from alpha_rgs.streaming.brief import Brief, Row, _cut, joined_briefs
+from alpha_rgs.streaming.brief import Brief, Row, cut_out, joined_briefs
 from alpha_rgs.streaming.engine import Engine
 from alpha_rgs.streaming.lock_direct import LockedDirect
 
@@ -133,10 +133,10 @@ def test_windows_in_a_row_are_one_stretch():
 
 def test_cut_shares_memory_where_windows_are_evenly_spaced_and_repeats_the_ends():
     x = np.arange(10)
-    assert np.shares_memory(_cut(x, np.array([1, 4]), 5), x)
-    assert _cut(x, np.array([-1, 2]), 3).tolist() == [[0, 0, 1], [2, 3, 4]]
-    assert _cut(x, np.array([0, 1, 3]), 2).tolist() == [[0, 1], [1, 2], [3, 4]]
-    assert _cut(x, np.array([8]), 4).tolist() == [[8, 9, 9, 9]]
+    assert np.shares_memory(cut_out(x, np.array([1, 4]), 5), x)
+    assert cut_out(x, np.array([-1, 2]), 3).tolist() == [[0, 0, 1], [2, 3, 4]]
+    assert cut_out(x, np.array([0, 1, 3]), 2).tolist() == [[0, 1], [1, 2], [3, 4]]
+    assert cut_out(x, np.array([8]), 4).tolist() == [[8, 9, 9, 9]]
 
 
 def test_briefs_join():

@@ -8,7 +8,6 @@ subtracted, some passes of expectation propagation decide the rest, and frames i
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -95,7 +94,7 @@ def native_joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Ten
         rows = np.flatnonzero(which.ravel() == kind)
         assert pair is not None
         exact = Exact(gain[rows], frequency[rows], (own - frequency)[rows])
-        part = detect(y.numpy()[rows], pair, [v[rows] for v in nuisances[:4]], count, threads_to_use(), exact=exact)
+        part = detect(y.numpy()[rows], pair, [v[rows] for v in nuisances[:4]], count, native.threads_to_use(), exact=exact)
         part.interference[:] *= (ratio[rows, None] / pair.levels.ratio).astype(np.float32)
         parts.append((rows, part))
     order = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable"))
@@ -295,11 +294,6 @@ def _run(y: Array, pair: Pair, todo: Plan, job: dict[str, Any], gain: Array, sym
     bad = excess > limit
     doubtful = np.stack([todo.window, todo.low, todo.high], 1)[bad]
     return Detection(soft[place], var[place], *waves, doubtful, float(bad.mean()), counts)
-
-
-def threads_to_use() -> int:
-    """How many of the extension's threads a call may use: torch's number, by which engines share a machine out."""
-    return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
 
 
 @lru_cache(maxsize=16)

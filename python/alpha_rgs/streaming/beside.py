@@ -31,7 +31,7 @@ class Beside:
     def __init__(self, task: Task) -> None:
         self.task, self.changed = task, threading.Lock()
         self._row: list[tuple[int, np.ndarray]] = []        # windows in a row that will be searched: first sample, samples
-        self._kept: list[tuple[int, np.ndarray]] = []       # groups of those that passed since
+        self.kept: list[tuple[int, np.ndarray]] = []       # groups of those that passed since
         self._job: Future | None = None
         self._hop = self._base = self._searched = 0
 
@@ -68,7 +68,7 @@ class Beside:
             return
         self._base, self._hop, self._searched = self._row[0][0], self._row[1][0] - self._row[0][0], len(self._row)
         self._submit(self._row)
-        self._row, self._kept = [], []
+        self._row, self.kept = [], []
 
     def _keep(self, window: np.ndarray, first: int) -> None:
         """Keep a window where it belongs to a group."""
@@ -76,13 +76,13 @@ class Beside:
         if number > _MOST or rest:
             return
         if number >= self._searched and number - _GROUP * 2 ** (number // _GROUP).bit_length() // 2 < _GROUP:
-            self._kept.append((first, window.copy()))
+            self.kept.append((first, window.copy()))
 
     def _go_on(self) -> None:
         """The job is done: carry the lock on, if it holds and something was kept."""
         lock, self._job = self.task.lock, None
         assert lock is not None
-        kept, self._kept = self._kept, []
+        kept, self.kept = self.kept, []
         if lock.reach and kept:
             self._submit(kept)
 

@@ -153,21 +153,21 @@ class Row:
         """(quality, dB, error rate) of the middle of each window, or of those `rows`, float32 [n]. symbol: as of `result`."""
         head, hop = int((self.samples - self.hop) // (2 * period)), int(self.hop // period)
         if rows is not None:
-            symbols, var = (_cut(v[0], symbol[rows] + head, hop).reshape(1, -1) for v in (found.symbols, found.var))
+            symbols, var = (cut_out(v[0], symbol[rows] + head, hop).reshape(1, -1) for v in (found.symbols, found.var))
             found, symbol, head = replace(found, symbols=symbols, var=var), hop * np.arange(len(rows)), 0
-        wrong, error = (_cut(v, symbol + head, hop) for v in told(*sources, found, hop))
+        wrong, error = (cut_out(v, symbol + head, hop) for v in told(*sources, found, hop))
         return -10 * np.log10(error.mean(1)), wrong.mean(1)
 
     def result(self, found: Detection, symbol: Array, period: float, kappa: Array, noise_var: Array,
                judge: Callable[[], tuple[Array, Array]]) -> Brief:
         """symbol: number, in the stretch, of the symbol with which each window is to begin; the stretch's ends repeat."""
         one = np.ones(len(self.windows), np.float32)
-        soi, interference = (_cut(x[0], self.begins, self.samples) for x in (found.soi, found.interference))
-        return Brief(soi, interference, _cut(found.symbols[0], symbol, int(self.samples // period)),
+        soi, interference = (cut_out(x[0], self.begins, self.samples) for x in (found.soi, found.interference))
+        return Brief(soi, interference, cut_out(found.symbols[0], symbol, int(self.samples // period)),
                      (kappa * one).astype(np.float32), (noise_var * one).astype(np.float32), judge)
 
 
-def _cut(x: Array, first: Array, width: int) -> Array:
+def cut_out(x: Array, first: Array, width: int) -> Array:
     """Windows of x [n, ...] that begin at `first`, int [windows]: [windows, width, ...], which share its memory where they can;
     its ends repeat."""
     step = np.diff(first)
