@@ -15,6 +15,7 @@ BUFFER_SAMPLES = 2**18  # of each output's buffer, at least; 2 MB
 WAITING_SAMPLES = 2**22  # for a separation that resamples: 32 MB
 FULL = BUFFER_SAMPLES // 2  # samples of the input's buffer, beyond which windows wait there no longer
 PASS_LIMIT = 1.0  # s of latency with on_overload = "pass", where none is given
+SHARE = 0.25  # of the time that is left, of which a job takes no more: it waits for another, and one in a hundred takes longer
 MARGIN = 0.05  # s for the way through the flowgraph
 JOBS = 2  # in the engine: one that is separated, and one that waits
 RECENT = 2.0  # s over which the rate of arrival is measured
@@ -24,7 +25,7 @@ MEASURED = 4  # jobs over which the time of a window is
 class Pace:
     """Of one run. window, hop: samples. passes: whether windows that would be late pass. latency: s, None for no limit.
 
-    Without a limit jobs are as large as throughput asks for. With one, a job takes half of the time that is left once a window
+    Without a limit jobs are as large as throughput asks for. With one, a job takes SHARE of the time that is left once a window
     is filled, at most: the window that comes last waits for the job before its own. `each`: s per window, measured; None
     before.
     """
@@ -95,7 +96,7 @@ class Pace:
         if each is None:
             work, size = self.capacity, max(1, self.batch // (4 if self.latency else 1))
         else:
-            work, size = (min(part * self.budget / max(each, 1e-9), 2.0**40) for part in (1.0, 0.5))
+            work, size = (min(part * self.budget / max(each, 1e-9), 2.0**40) for part in (1.0, SHARE))
             work, size = max(1, int(work)), max(1, min(int(size), self.batch))
         room = work - busy if jobs else max(work - busy, 1)
         if self.passes and available > max(room, 0):

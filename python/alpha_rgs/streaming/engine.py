@@ -39,7 +39,7 @@ _MOST_THREADS = 8
 # threads among which torch's work is shared out where nothing is said: more only wait for the interpreter. Measured on 16 cores,
 # 1 / 2 / 4 / 8 / 16 threads: joint 0.17 / 0.29 / 0.35 / 0.18 / 0.10 MS/s, alpha_rgs 0.71 / 0.73 / 0.59 / 0.28 / 0.16
 _TORCH_THREADS = 2
-_FEWEST = 4     # windows of a part of a batch: of fewer, the cost of each operation is felt
+_FEWEST = 4     # windows of a part of a batch, half as many that are searched: of fewer, the cost of each operation is felt
 
 
 def default_threads() -> int:
@@ -226,7 +226,7 @@ class Engine:
                 finished(rows.stop - rows.start)
             return out
 
-        most = count // _FEWEST
+        most = count // (_FEWEST // 2 if task.slow else _FEWEST)
         parts = 1 if whole or task.method in BRIEF else most if finished and task.slow else min(self._parts, most)
         edges = np.linspace(0, count, max(parts, 1) + 1).astype(int)
         pieces = list(map(slice, edges[:-1].tolist(), edges[1:].tolist()))
@@ -292,18 +292,18 @@ class Engine:
         def search(rows: np.ndarray, carrier_offset: float | None) -> Separation:
             known = None if carrier_offset is None else {"carrier_offset": np.full(len(rows), carrier_offset)}
             out = self._share_out(task, windows[rows], job.start[rows], known, task.finished)
-            return self._mended(piece(rows), windows[rows], out)
+            return out if known else self._mended(piece(rows), windows[rows], out)
 
         def predict(rows: np.ndarray, predicted: Predicted) -> Separation:
             separate = partial(task.separate_predicted, windows[rows], predicted)
             return self._shared_out(task, separate, len(rows), task.finished, whole=task.native)
 
-        def finish(rows: np.ndarray, out: Separation, searched: bool) -> Separation:
+        def finish(rows: np.ndarray, out: Separation, searched: bool, anew: bool) -> Separation:
             sound = np.flatnonzero(~lost[rows])
             if len(sound):
                 task.remember(out, int(sound[-1]), int(job.start[rows[sound[-1]]]), windows.shape[1])
             part = silent(job.windows[rows], lost[rows], out)
-            part = self._followed(piece(rows), windows[rows], _rows(part, slice(None)), searched)
+            part = self._followed(piece(rows), windows[rows], _rows(part, slice(None)), searched, anew)
             return mapped(silent(job.windows[rows], lost[rows], part), torch.as_tensor)
 
         try:
@@ -363,9 +363,9 @@ class Engine:
 
         return mended(part, task.sources, windows.shape[1], level, again)
 
-    def _followed(self, job: Job, windows: Tensor, part: Separation, searched: bool = True) -> Separation:
+    def _followed(self, job: Job, windows: Tensor, part: Separation, searched: bool = True, anew: bool = True) -> Separation:
         """A job's part of a Separation, aligned with its stream; what does not fit the stream is separated once more, where it
-        was searched."""
+        was searched and may be `anew`."""
         if not job.task.tracker:
             return part
 
@@ -375,7 +375,7 @@ class Engine:
         if windows.shape[1] < job.task.longest:         # its SOI was as the tracker had it: what is found is the interference's
             names = {key: f"interference_{key}" for key in NUISANCES}
             part = replace(part, estimated={names.get(key, key): value for key, value in part.estimated.items()})
-        return job.task.tracker.follow(part, job.start, again if searched else None, not searched)
+        return job.task.tracker.follow(part, job.start, again if searched and anew else None, not searched)
 
 
 def _of_a_call(error: BaseException) -> Exception:

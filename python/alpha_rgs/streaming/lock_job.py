@@ -26,12 +26,12 @@ Separate = Callable[[np.ndarray, Predicted], Separation]        # rows, predicti
 class Locked:
     """A job. lock: of its stream; y: complex64 [n, samples]; starts: int [n], their first samples; lost: bool [n], windows of
     which nothing is to be learnt. search: of windows of which nothing is known, by rows; separate: of windows that were
-    predicted; finish(rows, Separation, whether they were searched) -> the Separation, aligned with the stream: called once for
-    every window, in order."""
+    predicted; finish(rows, Separation, whether they were searched, whether some may be once more) -> the Separation, aligned with
+    the stream: called once for every window, in order."""
 
     def __init__(self, lock: Lock, y: Tensor, starts: np.ndarray, lost: np.ndarray, pair: bool, search: Search,
-                 separate: Separate, finish: Callable[[np.ndarray, Separation, bool], Separation], short: Short | None = None
-                 ) -> None:
+                 separate: Separate, finish: Callable[[np.ndarray, Separation, bool, bool], Separation],
+                 short: Short | None = None) -> None:
         self.lock, self.y, self.starts, self.lost, self.pair = lock, y, starts, lost, pair
         self.search, self.separate, self.finish, self.short = search, separate, finish, short
 
@@ -70,7 +70,8 @@ class Locked:
         found, again = self._found_again(rows[:_AGAIN])
         rows = rows if found is None else rows[:_AGAIN]
         self.lock.searched += self.starts[rows].tolist()
-        out = self.finish(rows, self.search(rows, None) if found is None else found, True)
+        anew = found is None        # of a familiar stream, what is not it again is what the lock was lost to: no search mends it
+        out = self.finish(rows, self.search(rows, None) if found is None else found, True, anew)
         sound, believed = ~self.lost[rows], np.zeros(len(rows), bool)
         if sound.any():
             believed[sound] = good(_numbers(out.quality)[sound])
@@ -111,7 +112,7 @@ class Locked:
                 self.lock.lose(float(self.starts[rows[0]]))
                 return None
             out = mapped(out, lambda value: value[:held] if len(value) > 1 else value)
-            out = self.finish(rows[:held], out, False)
+            out = self.finish(rows[:held], out, False, False)
             self.lock.lose(float(self.starts[rows[0]]))
             return out
         self._note(rows, out, seen, sound & ~astray)
@@ -122,7 +123,7 @@ class Locked:
             out = exchanged(out, torch.from_numpy(np.flatnonzero(astray)), again, better)
             again = mapped(out, lambda value: value[astray] if len(value) > 1 else value)
             self.lock.suspect(self.starts[rows[astray]], self.lock.corrected(self.y[rows[astray]], again).left)
-        return self.finish(rows, out, False)
+        return self.finish(rows, out, False, False)
 
     def _note(self, rows: np.ndarray, out: Separation, seen: Corrected, believed: np.ndarray) -> None:
         self.lock.note(out, self.starts[rows], self.y.shape[1], seen, believed)
