@@ -199,6 +199,8 @@ def test_symbols_that_repeat_are_doubted_beside_carriers_alone():
     random = rng.choice(TRUE.signal.alphabet.points.numpy(), 128)
     assert reliability.carriers_taken([TRUE, tones], [turning, random, 1.0 + 0 * random]).tolist() == [True, False, True]
     assert not reliability.carriers_taken([TRUE, OFDM], [turning, random]).any()
+    looked_for = replace(TRUE, carrier_offset=None)
+    assert reliability.carriers_taken([looked_for, OFDM], [turning, random]).tolist() == [True, False]
 
 
 def test_noise_is_measured_beside_the_band():

@@ -191,10 +191,10 @@ def among_bad(bad: np.ndarray, error_rate: np.ndarray) -> np.ndarray:
 
 
 def carriers_taken(sources: Sequence[Source], symbols: Sequence[np.ndarray]) -> np.ndarray:
-    """Which windows' symbols, complex [n] of each, repeat as a carrier's would, where the others are carriers: one of these may
-    have been taken for the signal. bool [windows]."""
+    """Which windows' symbols, complex [n] of each, repeat as a carrier's would, where the others are carriers or the signal's own
+    carrier was looked for: one of these, or one that is not listed, may have been taken for the signal. bool [windows]."""
     found = np.zeros(len(symbols), bool)
-    if all(source.hides for source in sources[1:]):
+    if all(source.hides for source in sources[1:]) and "carrier_offset" not in sources[0].unknown:
         return found
     for k, own in enumerate(symbols):
         if len(own) >= _RANDOM and (power := float(np.sum(abs(own) ** 2))) > 0:
@@ -206,7 +206,7 @@ def carrier_warnings(taken: np.ndarray) -> list[str]:
     """Sentences, none or one, on windows of carriers_taken, bool [windows]."""
     count = int(np.sum(taken))
     return [f"in {count} of {len(taken)} windows the symbols repeat as a carrier's would: a carrier may have been taken for the "
-            "signal of interest; is count less than there are?"] if count else []
+            "signal of interest; is one there that is not listed, or are there more than count says?"] if count else []
 
 
 def alphabet_warnings(soi: Any, symbols: np.ndarray) -> list[str]:
