@@ -10,7 +10,7 @@ import pmt
 import pytest
 from flows import HOP, WINDOW, HalfTask, Paced, flow, ramp
 from gnuradio import blocks
-from gnuradio.scoresep.pacing import MARGIN, PASS_LIMIT, Pace
+from gnuradio.scoresep.pacing import MARGIN, PASS_LIMIT, SHARE, Pace
 
 
 def measured(each, interval, **options):
@@ -48,12 +48,12 @@ def test_jobs_that_run_side_by_side_share_their_time():
 
 
 @pytest.mark.parametrize("latency", [0.1, 0.2, 1.0])
-def test_a_job_takes_half_of_what_the_limit_leaves(latency):
+def test_a_job_takes_a_share_of_what_the_limit_leaves(latency):
     """The window that comes while it is separated waits for it, and takes as long."""
     pace = measured(0.01, 0.02, latency=latency)
     count, passed = pace.take(40, 100, 0, False)
     left = latency - pace.fill
-    assert not passed and count == max(1, int(left / 2 / 0.01)) and 2 * count * 0.01 <= left
+    assert not passed and count == max(1, int(left * SHARE / 0.01)) and 2 * count * 0.01 <= left
 
 
 def test_a_limit_that_no_window_keeps_means_one_window_at_a_time():
