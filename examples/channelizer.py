@@ -14,7 +14,7 @@ import sys
 from gnuradio import analog, blocks, filter, gr, scoresep
 from mixture import mixture
 from radios import add_arguments, source
-from receive import said
+from receive import said, sink
 from scipy import signal
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -54,8 +54,7 @@ class flowgraph(gr.top_block):
         self.separator = scoresep.separator(str(HERE / "qpsk_kind.toml"), str(HERE / "ofdm_kind.toml"))
         self.symbols = blocks.vector_sink_c()
         self.connect(wide, channel, self.separator)
-        kept = blocks.file_sink(gr.sizeof_gr_complex, args.output) if args.output else blocks.null_sink(gr.sizeof_gr_complex)
-        self.connect(self.separator, kept)
+        self.connect(self.separator, sink(args.output))
         self.connect((self.separator, 2), self.symbols)
 
 

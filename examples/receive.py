@@ -20,14 +20,30 @@ class flowgraph(gr.top_block):
 
     def __init__(self, args):
         gr.top_block.__init__(self, "receive")
-        self.separator = scoresep.separator(args.soi, args.interference, on_overload="pass", latency=args.latency,
-                                            samp_rate=args.samp_rate)
+        self.separator = live_separator(args)
         stream = [source(args)]
         if args.seconds:
             stream.append(blocks.head(gr.sizeof_gr_complex, int(args.seconds * args.samp_rate)))
         self.connect(*stream, self.separator)
-        kept = blocks.file_sink(gr.sizeof_gr_complex, args.output) if args.output else blocks.null_sink(gr.sizeof_gr_complex)
-        self.connect(self.separator, kept)
+        self.connect(self.separator, sink(args.output))
+
+
+def add_separator(parser):
+    """What live_separator() and sink() need, as options of a command."""
+    parser.add_argument("--soi", default=str(HERE / "qpsk_kind.toml"), help="prior file of the signal of interest")
+    parser.add_argument("--interference", default=str(HERE / "ofdm_kind.toml"), help="prior file of the interference")
+    parser.add_argument("--latency", type=float, default=0.5, help="s; windows that would be later pass unseparated")
+    parser.add_argument("-o", "--output", default="", help="file of complex float32")
+
+
+def live_separator(args):
+    """A separator that lets the stream go on while it looks for the sources."""
+    return scoresep.separator(args.soi, args.interference, on_overload="pass", latency=args.latency, samp_rate=args.samp_rate)
+
+
+def sink(path):
+    """A file of complex float32; without a path, nothing."""
+    return blocks.file_sink(gr.sizeof_gr_complex, path) if path else blocks.null_sink(gr.sizeof_gr_complex)
 
 
 def said(stats):
@@ -42,10 +58,7 @@ def main():
     """Run until it ends, or Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--soi", default=str(HERE / "qpsk_kind.toml"), help="prior file of the signal of interest")
-    parser.add_argument("--interference", default=str(HERE / "ofdm_kind.toml"), help="prior file of the interference")
-    parser.add_argument("--latency", type=float, default=0.5, help="s; windows that would be later pass unseparated")
-    parser.add_argument("-o", "--output", default="", help="file of complex float32")
+    add_separator(parser)
     args = parser.parse_args()
     try:
         top = flowgraph(args)

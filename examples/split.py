@@ -10,15 +10,13 @@ Either may be started first, stopped, and started again: what is lost meanwhile 
 """
 
 import argparse
-import pathlib
 import sys
 import time
 
-from gnuradio import blocks, gr, scoresep, zeromq
+from gnuradio import blocks, gr, zeromq
 from radios import add_arguments, source
-from receive import said
+from receive import add_separator, live_separator, said, sink
 
-HERE = pathlib.Path(__file__).resolve().parent
 MOST = 2**16  # samples of a message
 QUEUE = 64  # messages that ZeroMQ keeps on either side; what comes while they are full is lost
 
@@ -41,11 +39,9 @@ class separator(gr.top_block):
 
     def __init__(self, args):
         gr.top_block.__init__(self, "separator")
-        self.separator = scoresep.separator(args.soi, args.interference, on_overload="pass", latency=args.latency,
-                                            samp_rate=args.samp_rate)
+        self.separator = live_separator(args)
         self.connect(zeromq.sub_source(gr.sizeof_gr_complex, 1, args.connect, 100, True, QUEUE), self.separator)
-        kept = blocks.file_sink(gr.sizeof_gr_complex, args.output) if args.output else blocks.null_sink(gr.sizeof_gr_complex)
-        self.connect(self.separator, kept)
+        self.connect(self.separator, sink(args.output))
 
 
 def main():
@@ -58,10 +54,7 @@ def main():
     second.add_argument("--connect", default="tcp://127.0.0.1:5555", help="where the radio is")
     second.add_argument("--samp-rate", type=float, default=2.4e6, help="the radio's samples per second")
     second.add_argument("--seconds", type=float, default=0.0, help="after which to stop; 0: never")
-    second.add_argument("--soi", default=str(HERE / "qpsk_kind.toml"), help="prior file of the signal of interest")
-    second.add_argument("--interference", default=str(HERE / "ofdm_kind.toml"), help="prior file of the interference")
-    second.add_argument("--latency", type=float, default=0.5, help="s; windows that would be later pass unseparated")
-    second.add_argument("-o", "--output", default="", help="file of complex float32")
+    add_separator(second)
     args = parser.parse_args()
     try:
         top = radio(args) if args.part == "radio" else separator(args)

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..separators.base import Separation
 from ..sources.base import Source
 from .lock_correction import Corrected, corrected
-from .lock_prediction import Noted, Track
+from .lock_prediction import Noted, Track, number
 
 SEARCHED = 8            # windows that are searched before anything is predicted
 # windows that are predicted at once, and from which they are predicted, at least (half as many of a familiar stream); at most
@@ -139,10 +139,10 @@ class Lock:
         """A source as these windows see it, all known; None where they would have to be shifted."""
         middle = starts + (samples - 1) / 2
         values = track.at(middle)
-        gain = float(values["gain"].mean()) if "gain" in values else max(_number(source.state.gain), 1e-30)
+        gain = float(values["gain"].mean()) if "gain" in values else max(number(source.state.gain), 1e-30)
         values = _shared(values, samples, track.period, self.noise_var / gain ** 2)
         if "phase" in values:                   # as the stream has it: at its first sample
-            offset = values.get("carrier_offset", _number(source.state.carrier_offset))
+            offset = values.get("carrier_offset", number(source.state.carrier_offset))
             values["phase"] = values["phase"] - 2 * np.pi * offset * middle
         start = torch.from_numpy(starts.astype(np.float64))
         if "delay" in values and source.whole_delay:
@@ -243,10 +243,6 @@ def _alike(values: np.ndarray, tolerance: float) -> np.ndarray:
     return mean if bool((abs(values - mean) <= tolerance).all()) else values
 
 
-def _number(value: Any) -> float:
-    return 0.0 if value is None else float(torch.as_tensor(value).reshape(-1)[0])
-
-
 def _of_stream(source: Source, values: dict[str, np.ndarray], starts: np.ndarray, half: float) -> dict[str, np.ndarray]:
     """The values [n] of windows that begin at `starts`, as the stream has them; phases stay those of the windows' middle, `half`
     samples on. A phase may depend on how many symbols were sent since: the source knows."""
@@ -254,7 +250,7 @@ def _of_stream(source: Source, values: dict[str, np.ndarray], starts: np.ndarray
     if "delay" in values and source.whole_delay:
         out["delay"] = values["delay"] + starts
     elif "delay" in values:
-        offset = values.get("carrier_offset", np.float64(_number(source.state.carrier_offset)))
+        offset = values.get("carrier_offset", np.float64(number(source.state.carrier_offset)))
         known = {name: value for name, value in values.items() if name != "gain"}
         if "phase" in values:
             known["phase"] = values["phase"] - 2 * math.pi * offset * half

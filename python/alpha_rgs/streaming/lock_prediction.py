@@ -86,15 +86,19 @@ class Track:
         return out
 
 
+def number(value: Any, missing: float = 0.0) -> float:
+    """The first of a State's values, which are one or one per window; `missing` where it is None."""
+    return missing if value is None else float(torch.as_tensor(value).reshape(-1)[0])
+
+
 def carried(source: Any, track: Track, samples: np.ndarray) -> dict[str, np.ndarray]:
     """delay (modulo nothing), phase, carrier_offset and gain of a source at samples of the stream, float64 [n], as expected where
     they are tracked, else as known."""
     out, known = track.at(samples), source.state
     for name, missing in (("delay", 0.0), ("carrier_offset", 0.0), ("gain", 1.0)):
-        value = getattr(known, name)
-        out.setdefault(name, np.full(len(samples), missing if value is None else float(torch.as_tensor(value).reshape(-1)[0])))
+        out.setdefault(name, np.full(len(samples), number(getattr(known, name), missing)))
     if "phase" not in out:
-        out["phase"] = float(torch.as_tensor(known.phase).reshape(-1)[0]) + 2 * math.pi * out["carrier_offset"] * samples
+        out["phase"] = number(known.phase) + 2 * math.pi * out["carrier_offset"] * samples
     return out
 
 
