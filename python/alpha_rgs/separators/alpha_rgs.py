@@ -19,6 +19,7 @@ from ..errors import ParameterError
 from ..sources import with_network
 from ..sources.base import Noise, Source, Structure
 from ..sources.linear_modulation import LinearModulation
+from .alternating import alternating
 from .amortised import first_pass
 from .base import ALPHA_BAR, Separation, decibels, interference_estimate, require, soft_output
 from .error_events import improved
@@ -93,9 +94,12 @@ def _coloured(y: Tensor, soi: Any, interference: Any, kappa: Any, noise_var: Ten
 
 
 def _white(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor, tones: int | None = None,
-           **options: Any) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Newton steps (newton.py), then the search as in _coloured: white calls only."""
-    r, var, s, count = newton(y, soi, interference, kappa, noise_var, **options)
+           callback: Callable[..., Any] | None = None, **options: Any) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Newton steps (newton.py), then the search as in _coloured: white calls only. An interference that hides nothing is found by
+    turns (alternating.py)."""
+    if not (interference.hides or soi.learned or options):
+        return alternating(y, soi, interference, kappa, noise_var, callback)
+    r, var, s, count = newton(y, soi, interference, kappa, noise_var, callback=callback, **options)
     better, calls = _searched(r, y, soi, interference, kappa, noise_var, tones)
     return *((r, var, s) if better is r else _soft(y, soi, better, noise_var)), count + calls
 

@@ -67,7 +67,7 @@ def _steps(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor
            levels: Any, omega_ratio: float,
            callback: Callable[..., Any] | None = None) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, int]:
     """((symbols, variance, s), misfit [batch, 1], evaluations), see newton."""
-    source, alphabet, calls = _Source(soi, y), soi.signal.alphabet, 0
+    source, alphabet, calls = Pulses(soi, y), soi.signal.alphabet, 0
     sps = soi.signal.samples_per_symbol
     power = kappa.square() / omega_ratio
     mean = source.means(source.matched_filter(y), (kappa.square() + noise_var) / sps)
@@ -107,7 +107,7 @@ def _steps(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor
     return (source.inside(a), var, source.modulate(mean)), best[0], calls
 
 
-class _Source:
+class Pulses:
     """The SOI's pulses as a linear map: of all symbols that reach into the window, centred in it or not."""
 
     def __init__(self, soi: Any, y: Tensor) -> None:
@@ -121,6 +121,7 @@ class _Source:
         self.exists = torch.ones(1, self.count, device=device) if exists is None else exists.float().to(device)
         begin, self.within = soi.centred_symbols(self.samples)
         self.index = ((begin - first)[:, None] + torch.arange(self.within)).to(device)
+        self.whole = float(soi.signal.samples_per_symbol)
         self.energy = soi.signal.energy_inside(self.count, self.centre, self.samples).clamp_min(1e-3).to(device)
 
     def adjoint(self, x: Tensor) -> Tensor:
