@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..inference.bursts_native import Chained, Pauses, Tiled, passed
 from ..inference.frame_family import COMPLEX, REAL
 from ..inference.frame_tiling import GAUSSIAN
 from ..inference.gauss_newton import damped_step
@@ -53,6 +54,7 @@ _COOL = 20.0                                # factor on the noise from which dow
 _LOUDER = 1.25                              # factor by which the gain through a fitted channel may differ from the usual one
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
+_PAUSES = Pauses(_GONE, _BACK, _REST, _STRAY, _SURE, _COOL)
 
 
 def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tensor, passes: Any = None, damping: Any = None,
@@ -67,17 +69,14 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
     passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
 
-    def settled(problem: _Problem, hot: float) -> _Problem:
-        problem.begin()
-        for turn in schedule(passes, damping, hot, _SETTLE, more=True):
-            problem.infer(turn.heat, damping)
-            if callback:
-                callback(next(count), *problem.cavity)
+    def settled(problem: _Problem, hot: float, fitted: bool = False) -> _Problem:
+        problem.settle([turn.heat for turn in schedule(passes, damping, hot, _SETTLE, more=True)], damping, fitted,
+                       lambda *cavity: callback and callback(next(count), *cavity))
         return problem
 
     heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
     for turn in range(fits):
-        problem = settled(_Problem(y, soi, bursts, noise_var), heats[0])
+        problem = settled(_Problem(y, soi, bursts, noise_var), heats[0], True)
         soi, spread = problem.fit_channel(free, length, usual, turn == 0) if length else problem.refine_sync(free)
     problem = _Problem(y, soi, bursts, noise_var)
     out, away = settled(problem, heats[0]).result()
@@ -107,14 +106,22 @@ class _Family:
                  deciding: Any = None) -> None:
         self.d, self.alphabet, self.pulses, self.waves, self.deciding = waves.shape[2], alphabet, pulses, waves, deciding
         self.received, self.noise = received, noise
-        both = torch.cat([waves, pulses], 2)
-        weighted = both.mH / noise[:, None, :]
-        self.gram, self.stat = weighted @ both, (weighted @ received[..., None])[..., 0]
+        self.sites, self.inverse = self._sites(), waves[:, :0]
+
+    def _sites(self) -> Sites:
+        shape, device = self.alphabet.shape, self.received.device
+        return Sites(torch.ones(shape, dtype=REAL, device=device), torch.zeros(shape, dtype=COMPLEX, device=device))
 
     def begin(self) -> None:
         """Nothing is known of the carriers."""
-        shape, device = self.alphabet.shape, self.received.device
-        self.sites = Sites(torch.ones(shape, dtype=REAL, device=device), torch.zeros(shape, dtype=COMPLEX, device=device))
+        both = torch.cat([self.waves, self.pulses], 2)
+        weighted = both.mH / self.noise[:, None, :]
+        self.gram, self.stat = weighted @ both, (weighted @ self.received[..., None])[..., 0]
+        self.sites = self._sites()
+
+    def tiled(self) -> Tiled:
+        """As the extension takes it."""
+        return Tiled(self.received, self.noise, self.waves, self.pulses, self.alphabet)
 
     def slopes(self, symbols: Tensor, waves: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient and curvature, [n, k] and [n, k, k], of the log-likelihood along k waves [n, samples, k] that are added to the
@@ -184,7 +191,9 @@ class _Problem:
             self.families.append(_Family(tiles.received[rows].to(device), waves, alphabet, noise, pulses[rows].to(device),
                                          bursts.deciding(tiles, rows) if group[0].shape[2] else None))
         self.sizes = [len(rows) for rows, *_ in tiles.groups]
-        self.chain = BlockChain(tiles.window[self.rows].to(device), local[self.rows].to(device), count, batch, total)
+        self.first = tiles.window[self.rows].to(device), local[self.rows].to(device)
+        self.chain = BlockChain(*self.first, count, batch, total)
+        self.posterior: tuple[Tensor, Tensor, Tensor] | None = None         # where the extension has found it
         number = first[:, None] + torch.arange(total)
         self.exists = ((number >= 0) & (number < (torch.inf if soi.symbols is None else soi.symbols)) | torch.tensor(
             soi.symbols is None)).to(device)
@@ -198,6 +207,25 @@ class _Problem:
         for family in self.families:
             family.begin()
 
+    def settle(self, heats: Sequence[float], damping: float, fitted: bool, callback: Callable[[Tensor, Tensor], Any]) -> None:
+        """Begin anew: one pass for each of the heats. fitted: whether waves will be fitted to the samples. callback gets the
+        symbols' cavities after each pass."""
+        found = None
+        if not any(family.deciding for family in self.families):
+            chained = Chained(*self.first, self.exists, self.soi.signal.alphabet, _PAUSES)
+            found = passed([family.tiled() for family in self.families], chained, _ALPHABETS, heats, damping, fitted)
+        if found is None:
+            self.begin()
+            for heat in heats:
+                self.infer(heat, damping)
+                callback(*self.cavity)
+            return
+        for self.cavity in found.cavities:
+            callback(*self.cavity)
+        self.posterior = found.posterior
+        for family, shift, inverse in itertools.zip_longest(self.families, found.shifts, found.inverses):
+            family.sites.shift, family.inverse = shift, inverse
+
     def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor) -> Tensor:
         return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), self.nuisances[0])
 
@@ -208,6 +236,8 @@ class _Problem:
     def _posterior(self, heat: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """(mean, variance, probability of a pause) of the symbols, [batch, symbols] each. While the noise is `heat` times too
         strong estimates scatter less than their variances say, which would look like one long pause."""
+        if self.posterior is not None:
+            return self.posterior
         (soft, var), alphabet = self.cavity, self.soi.signal.alphabet
         mean, own = alphabet.posterior(soft, var)
         away = paused(alphabet, soft, var, self.exists) if heat <= _COOL else torch.zeros_like(var)

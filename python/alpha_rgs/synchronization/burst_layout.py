@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import signal as filters
 
+from ..inference.bursts_native import laid_out
 from ..signals.wifi import FFT_SIZE, PREFIXES
 from ..sources.ofdm_bursts import Slot
 
@@ -63,6 +64,14 @@ def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int
 
 def _placed(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> list[Slot]:
     """The best layout: a list of Slots. States: in a gap, or in a run of symbols of either prefix."""
+    placed = laid_out(gap, [prefix + FFT_SIZE for prefix in PREFIXES], evidence, _BEGIN, _CHANGE)
+    found = _searched(gap, evidence) if placed is None else placed
+    slots = [Slot(begin - room, PREFIXES[k]) for begin, k in found]
+    return [slot for slot in slots if slot.end > 0 and slot.start < n]
+
+
+def _searched(gap: np.ndarray, evidence: list[np.ndarray]) -> list[tuple[int, int]]:
+    """(first sample, number of the prefix) of each symbol of the best layout."""
     alone, scores, total = gap.tolist(), [e.tolist() for e in evidence], len(gap)
     lengths = [prefix + FFT_SIZE for prefix in PREFIXES]
     states = len(lengths) + 1
@@ -87,9 +96,9 @@ def _placed(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> l
     while p > 0:
         before, state = came[p][s]
         if s:
-            found.append(Slot(before - room, PREFIXES[s - 1]))
+            found.append((before, s - 1))
         p, s = before, state
-    return [slot for slot in found[::-1] if slot.end > 0 and slot.start < n]
+    return found[::-1]
 
 
 def _merged(found: list[Slot]) -> list[Slot]:

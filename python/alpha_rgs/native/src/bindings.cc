@@ -190,13 +190,15 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
 } // namespace
 
 void bind_mixture(py::module_& m); // see bindings_mixture.cc
+void bind_bursts(py::module_& m);  // see bindings_bursts.cc
 
 PYBIND11_MODULE(_kernels, m)
 {
     m.doc() =
-        "Joint detection of a linear modulation under OFDM, and of linear mixtures, "
-        "in float32 on vectors.";
+        "Joint detection of a linear modulation under OFDM, and of linear mixtures, in "
+        "float32 on vectors; under bursts of OFDM, in float64.";
     bind_mixture(m);
+    bind_bursts(m);
     m.def(
         "instruction_sets",
         [] {

@@ -8,6 +8,7 @@
 #if defined(__x86_64__)
 #define LANES_NAMESPACE alpha_rgs_avx512
 
+#include "burst_window.h"
 #include "detector.h"
 #include "kernels.h"
 #include "mixture_columns.h"
@@ -29,7 +30,8 @@ const Kernel avx512 = { "avx512",
                           LANES_NAMESPACE::mixture_build,
                           LANES_NAMESPACE::mixture_statistics,
                           LANES_NAMESPACE::mixture_waveform,
-                          LANES_NAMESPACE::mixture_posterior } };
+                          LANES_NAMESPACE::mixture_posterior },
+                        { LANES_NAMESPACE::burst_bytes, LANES_NAMESPACE::burst_passes } };
 
 } // namespace alpha_rgs
 

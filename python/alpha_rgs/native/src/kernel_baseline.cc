@@ -6,6 +6,7 @@
 
 #define LANES_NAMESPACE alpha_rgs_baseline
 
+#include "burst_window.h"
 #include "detector.h"
 #include "kernels.h"
 #include "mixture_columns.h"
@@ -27,6 +28,8 @@ const Kernel baseline = { "baseline",
                             LANES_NAMESPACE::mixture_build,
                             LANES_NAMESPACE::mixture_statistics,
                             LANES_NAMESPACE::mixture_waveform,
-                            LANES_NAMESPACE::mixture_posterior } };
+                            LANES_NAMESPACE::mixture_posterior },
+                          { LANES_NAMESPACE::burst_bytes,
+                            LANES_NAMESPACE::burst_passes } };
 
 } // namespace alpha_rgs

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 
+#include "bursts.h"
 #include "mixture.h"
 #include "model.h"
 
@@ -44,6 +45,12 @@ struct MixtureKernel {
                       char* memory);
 };
 
+struct BurstKernel {
+    // memory that a window needs, 64-byte aligned
+    size_t (*bytes)(const BurstJob&, int window);
+    void (*passes)(const BurstJob&, int window, char* memory);
+};
+
 struct Kernel {
     const char* name;
     int lanes;
@@ -52,6 +59,7 @@ struct Kernel {
     void (*detect)(const Model&, const Job&, const Group&, char* memory, int64_t* count);
     void (*discard)(void* search_table);
     MixtureKernel mixture;
+    BurstKernel bursts;
 };
 
 extern const Kernel baseline;
