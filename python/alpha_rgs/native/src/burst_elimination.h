@@ -61,9 +61,10 @@ static inline void in_blocks(int from, int to, Work work)
 template <int R, int N>
 static inline void products(const C* a, const C* b, size_t step, int n, C (&s)[R][N])
 {
+    C sum[R][N]; // not s, which could be among what is read
     for (int r = 0; r < R; r++)
         for (int c = 0; c < N; c++)
-            s[r][c] = zero();
+            sum[r][c] = zero();
     for (int k = 0; k < n; k++) {
         C x[R];
         for (int r = 0; r < R; r++)
@@ -71,9 +72,12 @@ static inline void products(const C* a, const C* b, size_t step, int n, C (&s)[R
         for (int c = 0; c < N; c++) {
             const C y = b[c * step + k];
             for (int r = 0; r < R; r++)
-                add_conjugate(s[r][c], x[r], y);
+                add_conjugate(sum[r][c], x[r], y);
         }
     }
+    for (int r = 0; r < R; r++)
+        for (int c = 0; c < N; c++)
+            s[r][c] = sum[r][c];
 }
 
 // use(row, column, product) of all rows [from, to) with those before them, and with
@@ -177,6 +181,7 @@ factor(const BurstGroup& g, const BurstScratch& work, V cool, int j, int rows)
             C x = cool * g.gram[triangle(j + r) + j + c] - s[r][c];
             if (r == c)
                 x.re += g.precision[j + c];
+#pragma GCC unroll 4
             for (int b = 0; b < c; b++)
                 subtract_conjugate(x, at[r * d + j + b], at[c * d + j + b]);
             if (r == c)
@@ -192,6 +197,7 @@ factor(const BurstGroup& g, const BurstScratch& work, V cool, int j, int rows)
                 C x = cool * g.gram[triangle(i + r) + j + c] - t[r][c];
                 if (i + r == rows - 1)
                     x = x + conjugate(g.shift[j + c]);
+#pragma GCC unroll 4
                 for (int b = 0; b < c; b++)
                     subtract_conjugate(x, row[r * d + j + b], at[c * d + j + b]);
                 row[r * d + j + c] = work.pivot[j + c] * x;

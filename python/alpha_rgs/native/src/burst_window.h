@@ -43,18 +43,31 @@ struct BurstWindow {
     double *var, *away, *memory;
 };
 
+// How many of the tiles [first, last) make one group: side by side with one of many
+// carriers, those of few would cost as much.
+static inline int together(const BurstJob& job, const BurstTile* first, int left)
+{
+    const int most = job.families[first->family].carriers;
+    int count = 1;
+    while (count < lanes && count < left &&
+           job.families[first[count].family].carriers * 2 >= most)
+        count++;
+    return count;
+}
+
 static inline BurstWindow laid_out(const BurstJob& job, int window, Pieces& pieces)
 {
-    const int32_t first = job.begin[window], last = job.begin[window + 1];
-    BurstWindow w{ job, window, (last - first + lanes - 1) / lanes };
-    w.group = pieces.take<BurstGroup>((size_t)w.groups);
+    const BurstTile *tile = job.tiles + job.begin[window],
+                    *last = job.tiles + job.begin[window + 1];
+    BurstWindow w{ job, window, 0 };
+    w.group = pieces.take<BurstGroup>((size_t)(last - tile));
     size_t most = 0;
     const size_t wide = (size_t)job.symbols + 1;
-    for (int g = 0; g < w.groups; g++) {
+    for (; tile < last; w.groups++) {
         BurstGroup own{};
-        own.tiles = job.tiles + first + g * lanes;
-        own.count = last - first - g * lanes < lanes ? last - first - g * lanes : lanes;
-        own.carriers = job.families[own.tiles[0].family].carriers;
+        own.tiles = tile;
+        own.count = together(job, tile, (int)(last - tile));
+        own.carriers = job.families[tile->family].carriers;
         const size_t d = (size_t)own.carriers;
         most = d > most ? d : most;
         own.gram = pieces.take<C>(triangle(d + wide));
@@ -65,7 +78,8 @@ static inline BurstWindow laid_out(const BurstJob& job, int window, Pieces& piec
         own.gain = pieces.take<C>(d * wide);
         own.own = pieces.take<V>(d);
         if (w.group)
-            w.group[g] = own;
+            w.group[w.groups] = own;
+        tile += own.count;
     }
     const size_t length = (size_t)job.length > most ? (size_t)job.length : most;
     w.scratch.root = pieces.take<C>((most + wide) * length);
