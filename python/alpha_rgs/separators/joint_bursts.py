@@ -193,10 +193,12 @@ class _Problem:
         self.sizes = [len(rows) for rows, *_ in tiles.groups]
         self.first = tiles.window[self.rows].to(device), local[self.rows].to(device)
         self.chain = BlockChain(*self.first, count, batch, total)
+        self.cavity: tuple[Tensor, Tensor]
         self.posterior: tuple[Tensor, Tensor, Tensor] | None = None         # where the extension has found it
         number = first[:, None] + torch.arange(total)
-        self.exists = ((number >= 0) & (number < (torch.inf if soi.symbols is None else soi.symbols)) | torch.tensor(
-            soi.symbols is None)).to(device)
+        sent = torch.ones_like(number, dtype=torch.bool) if soi.symbols is None else (number >= 0) & (number < soi.symbols)
+        last = torch.zeros(batch, dtype=torch.int64).scatter_reduce(0, tiles.window, local, "amax")
+        self.exists = (sent & (torch.arange(total) < last[:, None] + count)).to(device)     # the others are another window's
         inside, self.count = soi.centred_symbols(y.shape[1])
         self.inside = (inside - first)[:, None].to(device)
 
