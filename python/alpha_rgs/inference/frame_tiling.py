@@ -40,11 +40,26 @@ class Tiling:
         and factor (complex, at sample 0), all [batch]. about: the timing by which symbols are numbered, where that is another.
         shape: the pulse at samples from a symbol's centre, float array -> array, where it is not the signal's."""
         first, count = self.symbols(signal, timing if about is None else about)
-        centre = timing[self.window, None] + (first[:, None] + torch.arange(count)) * signal.samples_per_symbol
-        shape = torch.as_tensor((shape or signal.pulse_at)((self.n[:, :, None] - centre[:, None]).numpy()))
+        sampled = self._sampled(shape or signal.pulse_at, timing, first, count, signal.samples_per_symbol)
         angle = 2 * torch.pi * frequency[self.window, None] * self.n
         turn = torch.polar(torch.ones_like(angle), angle) * factor[self.window, None]
-        return shape * (turn * self.inside)[..., None]
+        return sampled * (turn * self.inside)[..., None]
+
+    def _sampled(self, shape: Any, timing: Tensor, first: Tensor, count: int, period: float) -> Tensor:
+        """Of `count` symbols from `first` on, `period` samples apart, their pulse in each tile: [tiles, length, count]."""
+        if period != int(period):
+            centre = timing[self.window, None] + (first[:, None] + torch.arange(count)) * period
+            return torch.as_tensor(shape((self.n[:, :, None] - centre[:, None]).numpy()))
+        # all symbols of a window are sampled at the same instants
+        period = int(period)
+        whole = torch.floor(timing).long()
+        lag = self.start - first * period - whole[self.window]              # of a tile's first sample, after its first symbol
+        behind = period * (count - 1)
+        lowest, span = int(lag.min()) - behind, self.length + behind
+        instant = torch.arange(lowest, int(lag.max()) + self.length)
+        table = torch.as_tensor(shape((instant - (timing - whole)[:, None]).numpy()))
+        pieces = table[self.window[:, None], (lag - behind - lowest)[:, None] + torch.arange(span)]
+        return pieces.unfold(1, self.length, period).flip(1).mT
 
     def joined(self, parts: Tensor) -> Tensor:
         """Values [tiles, length] as windows [batch, samples]."""

@@ -75,10 +75,12 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
         return problem
 
     heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
+    tiles = None
     for turn in range(fits):
-        problem = settled(_Problem(y, soi, bursts, noise_var), heats[0], True)
+        problem = settled(_Problem(y, soi, bursts, noise_var, tiles), heats[0], True)
+        tiles = problem.tiles
         soi, spread = problem.fit_channel(free, length, usual, turn == 0) if length else problem.refine_sync(free)
-    problem = _Problem(y, soi, bursts, noise_var)
+    problem = _Problem(y, soi, bursts, noise_var, tiles)
     out, away = settled(problem, heats[0]).result()
     for hot in heats[1:]:
         other, gone = settled(problem, hot).result()
@@ -167,9 +169,10 @@ class _Family:
 
 
 class _Problem:
-    """One batch of windows, in units of the samples; symbols in those of the alphabet."""
+    """One batch of windows, in units of the samples; symbols in those of the alphabet. tiles: of a problem with the same frames and
+    another signal of interest, whose gain may differ somewhat."""
 
-    def __init__(self, y: Tensor, soi: Any, bursts: Any, noise_var: Tensor) -> None:
+    def __init__(self, y: Tensor, soi: Any, bursts: Any, noise_var: Tensor, tiles: Tiles | None = None) -> None:
         self.y, self.soi, self.noise_var, batch, device = y, soi, noise_var, len(y), y.device
         self.kappa = bursts.kappa(batch).to(device)
 
@@ -177,7 +180,9 @@ class _Problem:
             return column(value, torch.empty(0), dtype).expand(batch, 1)[:, 0].cpu()
 
         timing, gain = each(soi.timing), each(soi.gain)
-        self.tiles = tiles = Tiles(y, bursts, noise_var.cpu().clamp_min(0) + _LEAST * gain.square())
+        if tiles is None:
+            tiles = Tiles(y, bursts, noise_var.cpu().clamp_min(0) + _LEAST * gain.square())
+        self.tiles = tiles
         self.nuisances = timing, each(soi.carrier_offset), each(soi.phase), gain
         pulses = self._pulses(*self.nuisances)
         symbol, count = tiles.symbols(soi.signal, timing)
