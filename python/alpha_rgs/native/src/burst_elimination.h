@@ -35,6 +35,8 @@ struct BurstGroup {
     C* gain;           // [carriers][symbols + 1]: conjugate change of a carrier's mean
                        // with the symbols; and its mean where they are zero
     V* own;            // [carriers]: its variance if the symbols were known
+    C* side;           // of what was reduced, see burst_tridiagonal.h: beside the
+                       // diagonal, which is `own`; `gain` is what couples the symbols
 };
 
 // What an elimination works on.
@@ -253,6 +255,16 @@ given_symbols(const BurstGroup& g, const BurstScratch& work, int symbols, int j)
     });
 }
 
+// What is left for the symbols. rows: of the root, [symbols + 1][carriers].
+static inline void left_for_symbols(
+    const BurstGroup& g, const BurstScratch& work, const C* rows, int symbols, V cool)
+{
+    const int d = g.carriers;
+    all_products(rows, (size_t)d, d, 0, symbols + 1, [&](int i, int j, C s) {
+        work.reduced[triangle(i) + j] = cool * g.gram[triangle(d + i) + d + j] - s;
+    });
+}
+
 // Eliminate the carriers, the noise being `heat` times as strong.
 static inline void
 eliminate(const BurstGroup& g, const BurstScratch& work, int symbols, double heat)
@@ -261,9 +273,7 @@ eliminate(const BurstGroup& g, const BurstScratch& work, int symbols, double hea
     const V cool = all(1 / heat);
     in_blocks<4>(
         0, d, [&](auto block, int j) { factor<block.n>(g, work, cool, j, rows); });
-    all_products(work.root, (size_t)d, d, d, rows, [&](int i, int j, C s) {
-        work.reduced[triangle(i - d) + j - d] = cool * g.gram[triangle(i) + j] - s;
-    });
+    left_for_symbols(g, work, work.root + (size_t)d * d, symbols, cool);
     if (g.decides)
         in_blocks<4>(0, d, [&](auto block, int j) {
             given_symbols<block.n>(g, work, symbols, j);

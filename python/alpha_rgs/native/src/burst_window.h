@@ -10,8 +10,8 @@
 #define INCLUDED_ALPHA_RGS_BURST_WINDOW_H
 
 #include "burst_chain.h"
-#include "burst_elimination.h"
 #include "burst_sites.h"
+#include "burst_tridiagonal.h"
 
 namespace LANES_NAMESPACE {
 namespace doubles {
@@ -77,6 +77,7 @@ static inline BurstWindow laid_out(const BurstJob& job, int window, Pieces& piec
         own.present = pieces.take<uint32_t>(d);
         own.gain = pieces.take<C>(d * wide);
         own.own = pieces.take<V>(d);
+        own.side = pieces.take<C>(d);
         if (w.group)
             w.group[w.groups] = own;
         tile += own.count;
@@ -109,8 +110,13 @@ static inline void tell_chain(BurstWindow& w, double heat, bool last)
     clear(w.chain);
     for (int g = 0; g < w.groups; g++) {
         const BurstGroup& group = w.group[g];
-        eliminate(group, w.scratch, K, heat);
-        if (last && w.job.families[group.tiles[0].family].inverse)
+        const bool invert =
+            last && w.job.families[group.tiles[0].family].inverse != nullptr;
+        if (group.decides || invert)
+            eliminate(group, w.scratch, K, heat);
+        else
+            eliminate_reduced(group, w.scratch, K, heat);
+        if (invert)
             give_inverse(w.job, group, w.scratch, w.inverse);
         const C* information = w.scratch.reduced + triangle((size_t)K);
         for (int l = 0; l < group.count; l++) {
@@ -286,8 +292,11 @@ static inline void start(BurstWindow& w)
         w.re[i] = w.im[i] = w.soft[i] = w.side[i] = w.away[i] = 0.0;
         w.var[i] = 1.0;
     }
-    for (int g = 0; g < w.groups; g++)
+    for (int g = 0; g < w.groups; g++) {
         build(w.job, w.group[g], w.scratch);
+        if (!w.group[g].decides)
+            reduce(w.group[g], w.scratch, w.job.symbols, w.inverse);
+    }
 }
 
 // Posteriors, and the carriers' sites, of the last pass.
