@@ -173,8 +173,7 @@ class _Problem:
     another signal of interest, whose gain may differ somewhat."""
 
     def __init__(self, y: Tensor, soi: Any, bursts: Any, noise_var: Tensor, tiles: Tiles | None = None) -> None:
-        self.y, self.soi, self.noise_var, batch, device = y, soi, noise_var, len(y), y.device
-        self.kappa = bursts.kappa(batch).to(device)
+        self.y, self.soi, self.bursts, self.noise_var, batch, device = y, soi, bursts, noise_var, len(y), y.device
 
         def each(value: Any, dtype: Any = REAL) -> Tensor:
             return column(value, torch.empty(0), dtype).expand(batch, 1)[:, 0].cpu()
@@ -334,8 +333,9 @@ class _Problem:
         soft, var, here = soft.to(torch.complex64), var.float().clamp(1e-6, 1e6), 1 - away.float()
         # by those not paused
         factor = variance_scale(self.soi.signal.alphabet, soft, var / here.clamp_min(1e-6), 2 * here.mean(1))
+        kappa = self.bursts.kappa(len(self.y)).to(s.device).float()
         return soft_output(self.soi, soft, var, factor=factor[:, None], soi=s, interference=torch.where(there, self.y - s, 0),
-                           evaluations=0, kappa=self.kappa.float(), noise_var=self.noise_var), away.float()[..., None]
+                           evaluations=0, kappa=kappa, noise_var=self.noise_var), away.float()[..., None]
 
 
 def paused(alphabet: Constellation, soft: Tensor, var: Tensor, exists: Tensor) -> Any:
