@@ -169,8 +169,8 @@ class _Family:
 
 
 class _Problem:
-    """One batch of windows, in units of the samples; symbols in those of the alphabet. tiles: of a problem with the same frames and
-    another signal of interest, whose gain may differ somewhat."""
+    """One batch of windows, in units of the samples; symbols in those of the alphabet. tiles: of a problem with the same
+    frames and another signal of interest, whose gain may differ somewhat."""
 
     def __init__(self, y: Tensor, soi: Any, bursts: Any, noise_var: Tensor, tiles: Tiles | None = None) -> None:
         self.y, self.soi, self.bursts, self.noise_var, batch, device = y, soi, bursts, noise_var, len(y), y.device
