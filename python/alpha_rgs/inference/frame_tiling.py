@@ -34,12 +34,11 @@ class Tiling:
         first = torch.ceil((self.start - half - timing[self.window]) / sps - 1e-9).long()
         return first, int((self.length - 1 + 2 * half) // sps) + 1
 
-    def pulses(self, signal: Any, timing: Tensor, frequency: Tensor, factor: Tensor, about: Tensor | None = None,
-               shape: Any = None) -> Tensor:
+    def pulses(self, signal: Any, timing: Tensor, frequency: Tensor, factor: Tensor, shape: Any = None) -> Tensor:
         """H of each tile, complex128 [tiles, length, count], for symbols as in `symbols`: timing, frequency (cycles per sample)
-        and factor (complex, at sample 0), all [batch]. about: the timing by which symbols are numbered, where that is another.
-        shape: the pulse at samples from a symbol's centre, float array -> array, where it is not the signal's."""
-        first, count = self.symbols(signal, timing if about is None else about)
+        and factor (complex, at sample 0), all [batch]. shape: the pulse at samples from a symbol's centre, float array -> array,
+        where it is not the signal's."""
+        first, count = self.symbols(signal, timing)
         sampled = self._sampled(shape or signal.pulse_at, timing, first, count, signal.samples_per_symbol)
         angle = 2 * torch.pi * frequency[self.window, None] * self.n
         turn = torch.polar(torch.ones_like(angle), angle) * factor[self.window, None]

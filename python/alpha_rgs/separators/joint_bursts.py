@@ -129,14 +129,13 @@ class _Family:
         """Gradient and curvature, [n, k] and [n, k, k], of the log-likelihood along k waves [n, samples, k] that are added to the
         symbols' own, carriers following."""
         rest = self.received - (self.pulses @ symbols[..., None])[..., 0]
-        weighted = waves.mH / self.noise[:, None, :]
-        first, second = (weighted @ rest[..., None])[..., 0], weighted @ waves
+        weighted = torch.cat([rest[..., None], waves], 2) / self.noise[..., None]
+        both = waves.mH @ weighted
         if self.d:
-            across = self.waves.mH / self.noise[:, None, :]
-            mean = self.inverse @ ((across @ rest[..., None])[..., 0] + self.sites.shift)[..., None]
-            seen = across @ waves
-            first = first - (seen.mH @ mean)[..., 0]
-            second = second - seen.mH @ self.inverse @ seen
+            seen = self.waves.mH @ weighted
+            seen[..., 0] += self.sites.shift
+            both = both - seen[..., 1:].mH @ (self.inverse @ seen)
+        first, second = both[..., 0], both[..., 1:]
         return first.real, second.real
 
     def evidence(self, heat: float) -> tuple[Tensor, Tensor]:
@@ -232,8 +231,8 @@ class _Problem:
         for family, shift, inverse in itertools.zip_longest(self.families, found.shifts, found.inverses):
             family.sites.shift, family.inverse = shift, inverse
 
-    def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor) -> Tensor:
-        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), self.nuisances[0])
+    def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor, shape: Any = None) -> Tensor:
+        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), shape=shape)
 
     def decided(self) -> Tensor:
         """Posterior means of the symbols, complex128 [batch, symbols]."""
@@ -257,13 +256,14 @@ class _Problem:
         deviations, name -> [batch] (the phase's at the middle of the window)."""
         timing, offset, phase, gain = self.nuisances
         middle = self.y.shape[1] / 2 if "phase" in free else 0      # about which offset and phase are all but independent
-        later, earlier = (self._pulses(timing + d, offset, phase, gain) for d in (0.05, -0.05))
+        pulse_at = self.soi.signal.pulse_at
+        slope = self._pulses(*self.nuisances, lambda tau: (pulse_at(tau - 0.05) - pulse_at(tau + 0.05)) / 0.1)
         turn = 2j * torch.pi * (self.tiles.n - middle)[..., None]
         total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)
         for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
                                                self.tiles.groups):
             a = symbols[..., None].cpu()
-            own, moved = family.pulses.cpu() @ a, (later[rows] - earlier[rows]) @ a / 0.1
+            own, moved = family.pulses.cpu() @ a, slope[rows] @ a
             waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
             for part, into in zip(family.slopes(symbols, waves), total):
                 into.index_add_(0, self.tiles.window[rows], part.cpu())
