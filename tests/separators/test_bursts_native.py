@@ -130,8 +130,9 @@ def test_torch_does_what_the_extension_may_not(why, monkeypatch):
     assert problem.posterior is None and not problem.cavity[0].isnan().any()
 
 
-def test_the_extension_refuses_what_reaches_beyond():
+def test_the_extension_refuses_what_reaches_beyond(monkeypatch):
     """Symbols and alphabets that there are not, and arrays of other sizes."""
+    monkeypatch.setenv(native.VARIABLE, "1")
     d, count, total = 4, 3, 7
     one = torch.ones(1, 80, dtype=torch.complex128)
     tiled = bursts_native.Tiled(one, one.real, one[..., None].expand(-1, -1, d), one[..., None].expand(-1, -1, count),
