@@ -215,7 +215,7 @@ class _Problem:
     def settle(self, heats: Sequence[float], damping: float, fitted: bool, callback: Callable[[Tensor, Tensor], Any]) -> None:
         """Begin anew: one pass for each of the heats. fitted: whether waves will be fitted to the samples. callback gets the
         symbols' cavities after each pass."""
-        found = None
+        found = self.posterior = None
         if not any(family.deciding for family in self.families):
             chained = Chained(*self.first, self.exists, self.soi.signal.alphabet, _PAUSES)
             found = passed([family.tiled() for family in self.families], chained, _ALPHABETS, heats, damping, fitted)
@@ -236,9 +236,9 @@ class _Problem:
 
     def decided(self) -> Tensor:
         """Posterior means of the symbols, complex128 [batch, symbols]."""
-        return torch.where(self.exists, self._posterior()[0], 0)
+        return torch.where(self.exists, self.moments()[0], 0)
 
-    def _posterior(self, heat: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    def moments(self, heat: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """(mean, variance, probability of a pause) of the symbols, [batch, symbols] each. While the noise is `heat` times too
         strong estimates scatter less than their variances say, which would look like one long pause."""
         if self.posterior is not None:
@@ -317,14 +317,14 @@ class _Problem:
         parts = zip(self.families, self.chain.gather(mean).split(self.sizes), local.split(self.sizes))
         for family, own, cov in parts:
             family.update(own, cov, damping)
-        symbols, spread, _ = self._posterior(heat)
+        symbols, spread, _ = self.moments(heat)
         self.sites.update((symbols, spread), self.cavity, damping)
 
     def result(self) -> tuple[Separation, Tensor]:
         """(Separation, probability of a pause [batch, symbols, 1]). interference: what is left of the mixture where there are
         frames."""
         index = self.inside + torch.arange(self.count, device=self.y.device)
-        mean, _, away = self._posterior()
+        mean, _, away = self.moments()
         soft, var, away = (v.gather(1, index) for v in (*self.cavity, away))
         parts = zip(self.families, self.chain.gather(torch.where(self.exists, mean, 0)).split(self.sizes))
         waves = torch.cat([(f.pulses @ a[..., None])[..., 0] for f, a in parts])[torch.argsort(self.rows)]

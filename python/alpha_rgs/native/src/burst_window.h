@@ -207,7 +207,7 @@ static inline void update_carriers(BurstWindow& w, const BurstGroup& g)
     }
 }
 
-// Probabilities of pauses; see `_posterior` of separators/joint_bursts.py.
+// Probabilities of pauses; see `moments` of separators/joint_bursts.py.
 static inline void find_pauses(BurstWindow& w, double heat)
 {
     const BurstJob& job = w.job;
