@@ -179,7 +179,7 @@ def test_frames_have_offset_alphabet_error_and_channel(start, ht, prefix, alphab
     assert np.mean([f.alphabet == alphabet for f in data]) > 0.95
     assert np.mean([f.error for f in data]) < 0.01
     for f, _, field in known:
-        if f.decided is None:
+        if f.decided is None or np.isnan(f.decided).all():
             assert field == "short" or f.end > SAMPLES or f.start < 0
             continue
         want = b.gains(field) * np.exp(2j * np.pi * CARRIERS * (f.start - start_of(b, f)) / FFT_SIZE)
@@ -197,7 +197,10 @@ def start_of(b, frame):
 def test_training_alone_is_known_for_what_it_is_and_short_training_lies_on_twelve_carriers():
     b = Burst(4, "qpsk", 16, True, 100, 0.001, 0.0, ECHOES)
     for f, _, field in pairs(frames(seen(b)), b):
-        assert f.alphabet == b.alphabet_of(field)
+        if field in ("short", "long", "ht-long"):               # all of it is known, also where the signal of interest lies
+            assert not np.isnan(f.decided).any()
+        else:
+            assert f.alphabet == b.alphabet_of(field)
         if field == "short":
             assert np.sum(abs(f.gain) > 1e-6) == 12
             assert np.sum(abs(f.gain) ** 2) == pytest.approx(np.sum(abs(b.gains("short")) ** 2), rel=0.3)

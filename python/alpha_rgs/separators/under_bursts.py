@@ -87,7 +87,7 @@ class _Window:
         window = self.y[0].detach().cpu().numpy().astype(complex)
         self.band = _band(self.found)
         self.slots = slots(window, self.band)
-        frames = burst_frames(window, self.slots, self.band)
+        frames = burst_frames(window, self.slots, self.band, settled=True)
         level = thermal_noise(window, frames, self.band) if self.noise_var is None else self.noise_var
         self.thermal = torch.as_tensor(level, dtype=torch.float64).reshape(-1)[:1].clamp_min(_LEAST)
         self._take(frames)
@@ -131,7 +131,7 @@ class _Window:
         rest = (self.y - own)[0].detach().cpu().numpy().astype(complex)
         before = {name: getattr(self, name) for name in ("known", "rest", "carriers", "noise", "regions", "owner", "heads")}
         left = float((self.rest - sum(part.waveform for part in parts)).abs().square().mean())
-        self._take(burst_frames_again(rest, self.slots, self.band))
+        self._take(burst_frames_again(rest, self.slots, self.band, settled=True))
         again = self._detected(_LOOK)
         if float((self.rest - sum(part.waveform for part in again)).abs().square().mean()) > left:
             vars(self).update(before)

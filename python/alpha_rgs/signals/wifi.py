@@ -34,8 +34,8 @@ def _sequence(left: list[str], right: list[str]) -> npt.NDArray[np.float64]:
 
 LONG_TRAINING = _sequence(["0", "0"], ["0", "0"])               # equation 17-8
 HT_TRAINING = _sequence(["1", "1"], ["-1", "-1"])               # equation 19-23
-_SHORT = np.zeros(len(CARRIERS), complex)                       # equation 17-6, of modulus one
-_SHORT[SHORT_TRAINING & LEGACY] = np.array([1, -1, 1, -1, -1, 1, -1, -1, 1, 1, 1, 1]) * (1 + 1j) / np.sqrt(2)
+SHORT = np.zeros(len(CARRIERS), complex)                       # equation 17-6, of modulus one
+SHORT[SHORT_TRAINING & LEGACY] = np.array([1, -1, 1, -1, -1, 1, -1, -1, 1, 1, 1, 1]) * (1 + 1j) / np.sqrt(2)
 
 _LONGEST, _OFFSET, _GAPS = 40, 0.004, (40, 600)                 # of traffic: symbols; cycles per sample; samples
 _TAPS, _DECAY = 4, 0.35                                         # of its channels; a tap's power over that of the one before
@@ -88,7 +88,7 @@ class Burst:
     def gains(self, field: str, through: bool = True) -> npt.NDArray[np.complex128]:
         """Of each carrier as received, complex [56], for points of mean power one, with the phase of sample 0 of the symbol's
         body less what the carrier offset turned it by since the window's sample 0. through: the channel."""
-        used = _SHORT != 0 if field == "short" else LEGACY | (self.ht and field in ("ht-long", "data"))
+        used = SHORT != 0 if field == "short" else LEGACY | (self.ht and field in ("ht-long", "data"))
         turn = {"early": EARLY, "turned": np.where(PILOTS, 1, 1j)}.get(field, 1)            # QBPSK turns no pilots: 19.3.9.4.3
         return (self.channel() if through else 1) * turn * used * self.amplitude / np.sqrt(used.sum()) * np.exp(1j * self.phase)
 
@@ -99,7 +99,7 @@ class Burst:
     def received(self, samples: int, generator: Generator | None) -> Tensor:
         """The window, complex128 [samples]."""
         pieces = []
-        training = {"short": _SHORT, "early": LONG_TRAINING, "long": LONG_TRAINING, "ht-long": HT_TRAINING}
+        training = {"short": SHORT, "early": LONG_TRAINING, "long": LONG_TRAINING, "ht-long": HT_TRAINING}
         for _, prefix, field in self.layout():
             if field in training:
                 point = training[field]

@@ -130,8 +130,10 @@ class Tiles(Tiling):
         self.power = y.abs().square().mean(1).to(_REAL).cpu()
         sorts: dict[Any, list[int]] = {}
         for index, (_, tile) in enumerate(tiles):
-            sorts.setdefault("nothing" if not tile.alphabet else "open" if tile.decided is None else "decided", []).append(index)
-        for sort, members in sorts.items():
+            held = "nothing" if not tile.alphabet else "open" if tile.decided is None else "decided"
+            which = np.isnan(tile.decided).tobytes() if held == "decided" and tile.decided is not None else b""
+            sorts.setdefault((held, which), []).append(index)       # frames with the same open carriers go together
+        for (sort, _), members in sorts.items():
             rows = torch.tensor(members)
             here = [tiles[i][1] for i in members]
             self.groups.append((rows, *self._carriers(here, rows, sort, noise_var.cpu()[self.window[rows]])))

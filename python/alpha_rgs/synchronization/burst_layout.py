@@ -18,7 +18,15 @@ _TAPS = 33              # of the filter that takes the signal of interest out
 _SKIPPED = 4            # samples at the head of a prefix that echoes of the symbol before may reach
 _CHANCE = 0.75          # evidence per sample that chance may give
 _BEGIN, _CHANGE = 2.0, 20.0     # prices, in nats: of a symbol after a gap; of a gap after a symbol, or another guard interval
-_SILENT, _LOUD = 0.02, -1.0     # of a sample in a gap without power, and with
+_SILENT, _LOUD = 0.02, -1.0     # of a sample in a gap, at most and at least
+# samples of the shortest gap; the noise over the quietest mean of so many; the power of a burst with noise over noise, at least;
+# how much a sample counts whose power is a mean of eight
+_PAUSE, _QUIETEST, _LEAST, _COUNTS = 40, 1.4, 1.5, 0.5
+_CLEAR = 15.0           # nats of a run of symbols: of four samples noise gives that once in three hundred windows
+_DOUBT = 1.0            # nats of a prefix beyond what chance gives on average that are not believed where noise is strong
+_SMOOTH = 64            # parts of the band over which power is averaged to make it even
+_ROOM = FFT_SIZE + max(PREFIXES)        # samples before and after a window that symbols may reach
+_USED = [prefix - _SKIPPED for prefix in PREFIXES]
 _NEIGHBOURS = 12        # runs of symbols so few samples apart are one, whose edges had been seen a little off
 
 
@@ -32,41 +40,85 @@ def without(y: Any, band: tuple[float, float]) -> np.ndarray:
 
 def slots(y: np.ndarray, band: tuple[float, float]) -> list[Slot]:
     """The Slots of one window, complex [samples], in order. band: of the signal of interest, (low, high), cycles per sample."""
-    n, room = len(y), FFT_SIZE + max(PREFIXES)
-    x = np.pad(without(np.asarray(y, complex), band), (room, room + FFT_SIZE))
-    total = n + 2 * room
-    a, b = x[:-FFT_SIZE], x[FFT_SIZE:]
-    product, energy = np.r_[0, np.cumsum(a.conj() * b)], np.r_[0, np.cumsum(abs(a) ** 2 + abs(b) ** 2)] / 2
-    power = np.convolve(abs(x[:total]) ** 2, np.ones(8) / 8, "same")
-    usual = power[room:room + n]
-    loud = power > 0.05 * np.percentile(usual, 60)
-    gap = np.where(loud, _LOUD, _SILENT)
-    gap[:room], gap[room + n:] = 0, 0
-    evidence = [_evidence(product, energy, 1e-3 * usual.mean(), prefix, room, n) for prefix in PREFIXES]
-    for prefix, worth in zip(PREFIXES, evidence):               # a symbol has power in its middle
-        middle = np.minimum(np.arange(len(worth)) + prefix + FFT_SIZE // 2, total - 1)
-        worth[~loud[middle] & (worth != 0)] -= _CHANGE
-    found = _placed(gap, evidence, room, n)
-    if sum(evidence[PREFIXES.index(slot.prefix)][slot.start + room] for slot in found) <= 0:
-        return []                                               # chance explains them all: noise alone is loud everywhere
+    x = without(np.asarray(y, complex), band)
+    seen = _Seen(x)
+    found = _run(seen, [np.where(own != 0, own - _CHANCE * used, 0) for own, used in zip(seen.evidence, _USED)], _CLEAR)
+    if not found:           # as when noise is about as strong as bursts: each prefix says little, a burst's together pay
+        seen = _Seen(_whitened(x))
+        found = _run(seen, [np.where(own != 0, own - used / (used - 1) - _DOUBT, 0) for own, used in zip(seen.evidence, _USED)],
+                     _BEGIN + _CHANGE)
     return _merged(found)
 
 
-def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int, room: int, n: int) -> np.ndarray:
-    """log-likelihood ratio of a prefix that begins at each sample, less what chance gives: -N·log(1 - |correlation|²)."""
+def _whitened(x: np.ndarray) -> np.ndarray:
+    """x, complex [samples], of about the same power at all frequencies: what a filter leaves of a narrow signal is alike from
+    sample to sample, and passes for prefixes. What is weak is not made stronger than the rest."""
+    spectrum = np.fft.fft(x)
+    wide = max(len(x) // _SMOOTH, 1)
+    power = filters.fftconvolve(np.pad(abs(spectrum) ** 2, len(x), "wrap"), np.full(wide, 1 / wide), "same")[len(x):2 * len(x)]
+    return np.asarray(np.fft.ifft(spectrum / np.sqrt(np.maximum(power, 0.5 * np.median(power)) + 1e-30)))
+
+
+class _Seen:
+    """What a window x, complex [samples], shows of prefixes, with zeros before and after it. evidence: of each prefix, see
+    _evidence; loud: whether a sample has power, bool; gap: the price of a sample in a gap."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        n = len(x)
+        x = np.pad(x, (_ROOM, _ROOM + FFT_SIZE))
+        self.total = n + 2 * _ROOM
+        a, b = x[:-FFT_SIZE], x[FFT_SIZE:]
+        product, energy = np.r_[0, np.cumsum(a.conj() * b)], np.r_[0, np.cumsum(abs(a) ** 2 + abs(b) ** 2)] / 2
+        power = np.convolve(abs(x[:self.total]) ** 2, np.ones(8) / 8, "same")
+        usual = power[_ROOM:_ROOM + n]
+        self.loud = power > 0.05 * np.percentile(usual, 60)
+        self.gap = _prices(power, usual)
+        self.gap[:_ROOM], self.gap[_ROOM + n:] = 0, 0
+        self.evidence = [_evidence(product, energy, 1e-3 * usual.mean(), prefix, n) for prefix in PREFIXES]
+
+
+def _prices(power: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """What it is worth, nats, that each sample of that power lies in a gap; usual: power of those in the window. The quietest
+    time that is as long as the shortest gap is noise alone; a burst adds at least half as much."""
+    means = np.convolve(usual, np.full(_PAUSE, 1 / _PAUSE), "valid") if len(usual) > _PAUSE else usual.mean(keepdims=True)
+    noise = max(_QUIETEST * float(means.min()), 1e-9 * float(usual.mean()), 1e-30)
+    ratio = power / noise
+    burst = np.maximum(ratio, _LEAST)
+    likelier = ratio - ratio / burst - np.log(burst)
+    return -np.clip(_COUNTS * likelier, -_SILENT, -_LOUD)
+
+
+def _run(seen: _Seen, evidence: list[np.ndarray], least: float) -> list[Slot]:
+    """The best layout, a list of Slots, without runs whose evidence is no more than `least`, which chance explains."""
+    priced = [own.copy() for own in evidence]
+    for prefix, worth in zip(PREFIXES, priced):                 # a symbol has power in its middle
+        middle = np.minimum(np.arange(len(worth)) + prefix + FFT_SIZE // 2, seen.total - 1)
+        worth[~seen.loud[middle] & (worth != 0)] -= _CHANGE
+    runs: list[list[Slot]] = []
+    for slot in _placed(seen.gap, priced, seen.total - 2 * _ROOM):
+        if runs and runs[-1][-1].end == slot.start:
+            runs[-1].append(slot)
+        else:
+            runs.append([slot])
+    return [slot for run in runs for slot in run
+            if sum(priced[PREFIXES.index(one.prefix)][one.start + _ROOM] for one in run) > least]
+
+
+def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int, n: int) -> np.ndarray:
+    """log-likelihood ratio of a prefix that begins at each sample: -N·log(1 - |correlation|²); 0 where it is not seen."""
     used = prefix - _SKIPPED
     i = np.arange(len(product) - prefix)
     correlation = abs(product[i + prefix] - product[i + _SKIPPED])
     rho = np.minimum(correlation / (energy[i + prefix] - energy[i + _SKIPPED] + floor * used + 1e-30), 0.999)
-    seen = (i + _SKIPPED >= room) & (i + prefix + FFT_SIZE <= n + room)
-    return np.where(seen, used * (-np.log(1 - rho ** 2) - _CHANCE), 0)
+    seen = (i + _SKIPPED >= _ROOM) & (i + prefix + FFT_SIZE <= n + _ROOM)
+    return np.where(seen, used * -np.log(1 - rho ** 2) + 1e-12, 0)
 
 
-def _placed(gap: np.ndarray, evidence: list[np.ndarray], room: int, n: int) -> list[Slot]:
+def _placed(gap: np.ndarray, evidence: list[np.ndarray], n: int) -> list[Slot]:
     """The best layout: a list of Slots. States: in a gap, or in a run of symbols of either prefix."""
     placed = laid_out(gap, [prefix + FFT_SIZE for prefix in PREFIXES], evidence, _BEGIN, _CHANGE)
     found = _searched(gap, evidence) if placed is None else placed
-    slots = [Slot(begin - room, PREFIXES[k]) for begin, k in found]
+    slots = [Slot(begin - _ROOM, PREFIXES[k]) for begin, k in found]
     return [slot for slot in slots if slot.end > 0 and slot.start < n]
 
 

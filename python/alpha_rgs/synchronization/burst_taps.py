@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The channel of an OFDM burst as a filter of a few taps: what is seen on some carriers says what it is on all."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..signals.wifi import CARRIERS, FFT_SIZE
+
+Array = np.ndarray[Any, Any]
+
+_REACH = 8, 14          # samples before and after the place where a symbol was found: the taps that are looked for
+# where a channel's strongest tap may lie, samples from there; the power of a tap over that of the one before, or, of those that
+# come earlier, the one after; and of any at least, of the strongest: what filters leave
+_PLACES, _DECAYS, _RISE, _FLOOR = range(-4, 6), (0.15, 0.45), 0.1, 1e-4
+_DELAYS = np.arange(-_REACH[0], _REACH[1] + 1)
+
+
+def _waves(place: int, decay: float) -> Array:
+    """Responses on all carriers of taps of unit variance, [56, taps], whose mean powers add up to one."""
+    away = _DELAYS - place
+    power = np.maximum(np.where(away >= 0, decay ** np.maximum(away, 0), _RISE ** np.maximum(-away, 0)), _FLOOR)
+    return np.asarray(np.exp(-2j * np.pi * np.outer(CARRIERS, _DELAYS) / FFT_SIZE) * (power / power.sum()) ** 0.5)
+
+
+_KINDS = np.stack([_waves(place, decay) for place in _PLACES for decay in _DECAYS])
+_GRAMS = np.einsum("nkd,nke->nkde", _KINDS.conj(), _KINDS)      # of one carrier each
+
+
+def shapes(information: Array, precision: Array, power: float) -> Array:
+    """How much likelier each kind of channel (where its taps lie, how fast they fall) makes what is seen than nothing's being
+    there, nats [kinds]; arguments as of `response`."""
+    seen = power * np.einsum("k,nkde->nde", precision, _GRAMS) + np.eye(len(_DELAYS))
+    own = power ** 0.5 * np.einsum("nkd,k->nd", _KINDS.conj(), information)
+    fit = np.einsum("nd,nd->n", own.conj(), np.linalg.solve(seen, own[..., None])[..., 0]).real
+    return np.asarray(fit - np.linalg.slogdet(seen)[1])
+
+
+def response(information: Array, precision: Array, power: float, kind: int) -> tuple[Array, Array]:
+    """(mean complex [56], variance [56]) of the channel on all carriers, of `power` on average, given what is seen of each:
+    precision, 1 over the variance of an estimate, 0 where nothing is seen, and information, the estimate times that. kind: a
+    place in what `shapes` gives."""
+    waves = _KINDS[kind] * max(power, 1e-30) ** 0.5
+    seen = waves.conj().T @ (precision[:, None] * waves) + np.eye(len(_DELAYS))
+    cov = np.linalg.inv(seen)
+    mean = waves @ (cov @ (waves.conj().T @ information))
+    return mean, np.einsum("kd,de,ke->k", waves, cov, waves.conj()).real
+
+
+def evidence(z: Array, noise: float, power: float) -> float:
+    """By how many nats carriers z, complex [n, with NaN where not seen], are likelier a channel of `power` in noise of a variance
+    than without one carrier's saying anything of another."""
+    use = ~np.isnan(z)
+    precision = use / noise
+    fit = shapes(np.where(use, z, 0) / noise, precision, power)
+    apart = np.log1p(power / noise) - abs(z[use]) ** 2 / noise * power / (power + noise)
+    return float(fit.max() - np.log(len(fit)) + apart.sum())
