@@ -11,7 +11,8 @@ from alpha_rgs.inference import bursts_native
 from alpha_rgs.inference.sites import schedule
 from alpha_rgs.separators import joint_bursts as model
 from alpha_rgs.signals import LinearModulation as Signal
-from alpha_rgs.signals.wifi import CARRIERS
+from alpha_rgs.signals.constellations import constellation
+from alpha_rgs.signals.wifi import ALPHABETS, CARRIERS
 from alpha_rgs.sources import LinearModulation
 from alpha_rgs.sources.mixtures import draw
 from alpha_rgs.sources.ofdm_bursts import OfdmBursts
@@ -94,7 +95,7 @@ def test_every_instruction_set_agrees(instructions, monkeypatch):
 
 
 def test_neither_threads_nor_the_batch_matter(monkeypatch):
-    """Windows are independent, and tiles stand beside those of their own window."""
+    """Windows are independent, also where tiles of several stand side by side in the lanes: to the last bit."""
     y, soi, bursts, noise_var, _ = case("band", windows=3)
     found = []
     for threads in (1, 3):
@@ -102,6 +103,15 @@ def test_neither_threads_nor_the_batch_matter(monkeypatch):
         found.append(settled(monkeypatch, "1", y, soi, bursts, noise_var))
     for one, other in zip(found[0].cavity, found[1].cavity):
         assert torch.equal(one, other)
+    families, (window, first), exists = found[0].families, found[0].first, found[0].exists
+    own = window == 1
+    tiled = [bursts_native.Tiled(*(value[rows] for value in vars(family.tiled()).values()))
+             for family, rows in zip(families, own.split(found[0].sizes))]
+    chained = bursts_native.Chained(window[own] - 1, first[own], exists[1:2], soi.signal.alphabet, model.PAUSES)
+    heats = [turn.heat for turn in schedule(24, 0.4, 100.0, 4, more=True)]
+    alone = bursts_native.passed(tiled, chained, [constellation(name) for name in ALPHABETS], heats, 0.4).cavities[-1]
+    for one, other in zip(alone, found[0].cavity):
+        assert torch.equal(one[0], other[1])
     alone = settled(monkeypatch, "1", y[1:2], soi, replace(bursts, frames=bursts.frames[1:2]), noise_var[1:2])
     for one, other in zip(alone.cavity, found[0].cavity):
         assert torch.allclose(one[0], other[1, :one.shape[1]], rtol=1e-9)

@@ -54,7 +54,7 @@ _COOL = 20.0                                # factor on the noise from which dow
 _LOUDER = 1.25                              # factor by which the gain through a fitted channel may differ from the usual one
 _LEAST = 1e-4                               # noise at least, relative to the signal of interest's power
 _ALPHABETS = [constellation(name) for name in ALPHABETS]
-_PAUSES = Pauses(_GONE, _BACK, _REST, _STRAY, _SURE, _COOL)
+PAUSES = Pauses(_GONE, _BACK, _REST, _STRAY, _SURE, _COOL)
 
 
 def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tensor, passes: Any = None, damping: Any = None,
@@ -217,7 +217,7 @@ class _Problem:
         symbols' cavities after each pass."""
         found = self.posterior = None
         if not any(family.deciding for family in self.families):
-            chained = Chained(*self.first, self.exists, self.soi.signal.alphabet, _PAUSES)
+            chained = Chained(*self.first, self.exists, self.soi.signal.alphabet, PAUSES)
             found = passed([family.tiled() for family in self.families], chained, _ALPHABETS, heats, damping, fitted)
         if found is None:
             self.begin()

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <thread>
+#include <tuple>
 
 #include "arrays.h"
 #include "burst_layout.h"
@@ -22,6 +23,8 @@ namespace {
 
 using DoubleComplex = std::complex<double>;
 
+constexpr int most_together = 8; // windows: more would not stay in the cache
+
 // A job and what it points into.
 struct BoundJob {
     std::vector<py::object> held;
@@ -31,7 +34,7 @@ struct BoundJob {
     std::vector<int32_t> begin;
     BurstJob job{};
 
-    explicit BoundJob(const py::dict& from);
+    BoundJob(const py::dict& from, int threads);
     const double* pairs(const py::dict& from, const char* name, size_t n);
     double* out(const py::dict& from, const char* name, size_t n);
     BurstAlphabet alphabet(const py::dict& from);
@@ -84,31 +87,39 @@ BurstFamily BoundJob::family(const py::dict& from)
     return out;
 }
 
-// Tiles by windows, and within one by how many carriers they have.
+// Tiles by batches of windows. Within one those are together that are done alike.
 void BoundJob::sort(const int64_t* window, const int64_t* first)
 {
-    std::vector<std::vector<BurstTile>> own((size_t)job.windows);
+    const size_t batches = ((size_t)job.windows + job.together - 1) / job.together;
+    std::vector<std::vector<BurstTile>> own(batches);
     for (size_t f = 0, k = 0; f < families.size(); f++)
         for (int row = 0; row < families[f].tiles; row++, k++) {
             if (window[k] < 0 || window[k] >= job.windows || first[k] < 0 ||
                 first[k] + job.symbols > job.total)
                 throw std::invalid_argument("first: reaches beyond the window");
-            own[(size_t)window[k]].push_back(BurstTile{ (int)f, row, (int)first[k] });
+            const int64_t* numbers =
+                families[f].alphabet + (size_t)row * families[f].carriers;
+            const bool decides = std::any_of(numbers,
+                                             numbers + families[f].carriers,
+                                             [](int64_t number) { return number >= 0; });
+            own[(size_t)(window[k] / job.together)].push_back(
+                BurstTile{ (int)f, row, (int)window[k], (int)first[k], decides });
         }
     begin.push_back(0);
     for (auto& some : own) {
-        // by time among equals: the result must not depend on the batch
+        // of a window by time among equals: sums must not depend on the batch
         std::sort(some.begin(), some.end(), [&](const BurstTile& a, const BurstTile& b) {
-            const int more =
-                families[(size_t)a.family].carriers - families[(size_t)b.family].carriers;
-            return more ? more > 0 : a.first < b.first;
+            const int more = families[(size_t)a.family].carriers,
+                      other = families[(size_t)b.family].carriers;
+            return std::make_tuple(!a.decides, -more, a.window, a.first) <
+                   std::make_tuple(!b.decides, -other, b.window, b.first);
         });
         tiles.insert(tiles.end(), some.begin(), some.end());
         begin.push_back((int32_t)tiles.size());
     }
 }
 
-BoundJob::BoundJob(const py::dict& from)
+BoundJob::BoundJob(const py::dict& from, int threads)
 {
     job.windows = number<int>(from, "windows");
     job.length = number<int>(from, "length");
@@ -127,6 +138,8 @@ BoundJob::BoundJob(const py::dict& from)
     job.carriers = (int)alphabets.size();
     for (py::handle each : py::list(from["families"]))
         families.push_back(family(py::cast<py::dict>(each)));
+    threads = std::max(1, threads);
+    job.together = std::min(most_together, (job.windows + threads - 1) / threads);
     size_t count = 0;
     for (const BurstFamily& each : families)
         count += (size_t)each.tiles;
@@ -151,21 +164,22 @@ BoundJob::BoundJob(const py::dict& from)
 // Windows are shared out among threads; the result does not depend on how many there are.
 void burst_passes(const py::dict& from, const std::string& instructions, int threads)
 {
-    const BoundJob bound(from);
+    const BoundJob bound(from, threads);
     const BurstJob& job = bound.job;
     const BurstKernel& kernel = kernel_called(instructions).bursts;
     py::gil_scoped_release release;
+    const int batches = (int)bound.begin.size() - 1;
     size_t bytes = 0;
-    for (int w = 0; w < job.windows; w++)
-        bytes = std::max(bytes, kernel.bytes(job, w));
+    for (int b = 0; b < batches; b++)
+        bytes = std::max(bytes, kernel.bytes(job, b));
     std::vector<Memory> memory;
-    threads = std::max(1, std::min(threads, job.windows));
+    threads = std::max(1, std::min(threads, batches));
     for (int t = 0; t < threads; t++)
         memory.emplace_back(bytes);
     std::atomic<int> next{ 0 };
     auto run = [&](char* own) {
-        for (int w; (w = next++) < job.windows;)
-            kernel.passes(job, w, own);
+        for (int b; (b = next++) < batches;)
+            kernel.passes(job, b, own);
     };
     std::vector<std::thread> others;
     for (int t = 1; t < threads; t++)

@@ -132,7 +132,7 @@ static inline void build(const BurstJob& job, BurstGroup& g, const BurstScratch&
 {
     const size_t length = (size_t)job.length;
     const int d = g.carriers, K = job.symbols;
-    g.decides = false;
+    g.decides = g.tiles[0].decides;
     for (int c = 0; c < d; c++) {
         g.precision[c] = all(1.0);
         g.shift[c] = zero();
@@ -146,7 +146,6 @@ static inline void build(const BurstJob& job, BurstGroup& g, const BurstScratch&
             g.alphabet[c][l] = number;
             g.present[c] |= number < 0 ? 0 : 1u << number;
         }
-        g.decides |= g.present[c] != 0;
         stage(job, g, work.root + c * length, [&](auto& f, size_t row, size_t& stride) {
             stride = (size_t)f.carriers;
             return c < f.carriers ? f.waves + 2 * (row * length * stride + c) : nullptr;

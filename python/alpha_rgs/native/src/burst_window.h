@@ -4,138 +4,58 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
-// All passes of expectation propagation on one window.
+// All passes of expectation propagation on some windows.
 
 #ifndef INCLUDED_ALPHA_RGS_BURST_WINDOW_H
 #define INCLUDED_ALPHA_RGS_BURST_WINDOW_H
 
-#include "burst_chain.h"
+#include "burst_batch.h"
 #include "burst_sites.h"
 #include "burst_tridiagonal.h"
 
 namespace LANES_NAMESPACE {
 namespace doubles {
 
-// Pieces of one block of memory; without one, how much they take.
-struct Pieces {
-    char* at;
-    size_t taken = 0;
-
-    template <class T>
-    T* take(size_t n)
-    {
-        T* out = at ? (T*)(at + taken) : nullptr;
-        taken += (n * sizeof(T) + 63) / 64 * 64;
-        return out;
-    }
-};
-
-struct BurstWindow {
-    const BurstJob& job;
-    int number, groups;
-    BurstGroup* group;
-    BurstScratch scratch;
-    BurstChain chain;
-    C* inverse;          // [carriers][carriers]
-    double* precision;   // of the symbols' sites, [symbols]
-    double *re, *im;     // their shifts, likewise
-    double *soft, *side; // cavities' means, real and imaginary
-    double *var, *away, *memory;
-};
-
-// How many of the tiles [first, last) make one group: side by side with one of many
-// carriers, those of few would cost as much.
-static inline int together(const BurstJob& job, const BurstTile* first, int left)
+// What the tiles say of the symbols, into the chains.
+static inline void tell_chains(BurstBatch& batch, double heat, bool last)
 {
-    const int most = job.families[first->family].carriers;
-    int count = 1;
-    while (count < lanes && count < left &&
-           job.families[first[count].family].carriers * 2 >= most)
-        count++;
-    return count;
-}
-
-static inline BurstWindow laid_out(const BurstJob& job, int window, Pieces& pieces)
-{
-    const BurstTile *tile = job.tiles + job.begin[window],
-                    *last = job.tiles + job.begin[window + 1];
-    BurstWindow w{ job, window, 0 };
-    w.group = pieces.take<BurstGroup>((size_t)(last - tile));
-    size_t most = 0;
-    const size_t wide = (size_t)job.symbols + 1;
-    for (; tile < last; w.groups++) {
-        BurstGroup own{};
-        own.tiles = tile;
-        own.count = together(job, tile, (int)(last - tile));
-        own.carriers = job.families[tile->family].carriers;
-        const size_t d = (size_t)own.carriers;
-        most = d > most ? d : most;
-        own.gram = pieces.take<C>(triangle(d + wide));
-        own.precision = pieces.take<V>(d);
-        own.shift = pieces.take<C>(d);
-        own.alphabet = pieces.take<I>(d);
-        own.present = pieces.take<uint32_t>(d);
-        own.gain = pieces.take<C>(d * wide);
-        own.own = pieces.take<V>(d);
-        own.side = pieces.take<C>(d);
-        if (w.group)
-            w.group[w.groups] = own;
-        tile += own.count;
-    }
-    const size_t length = (size_t)job.length > most ? (size_t)job.length : most;
-    w.scratch.root = pieces.take<C>((most + wide) * length);
-    w.scratch.pivot = pieces.take<V>(most);
-    w.scratch.column = pieces.take<C>(4 * most);
-    w.scratch.reduced = pieces.take<C>(triangle(wide));
-    w.inverse = pieces.take<C>(most * most);
-    w.chain.total = job.total;
-    w.chain.width = job.symbols - 1;
-    double* band = pieces.take<double>(w.chain.size());
-    if (band)
-        place(w.chain, band);
-    const size_t n = padded((size_t)job.total);
-    double** parts[] = { &w.precision, &w.re, &w.im, &w.soft, &w.side, &w.var };
-    for (double** part : parts)
-        *part = pieces.take<double>(n);
-    w.away = pieces.take<double>(n);
-    w.memory = pieces.take<double>(n);
-    return w;
-}
-
-// What the tiles say of the symbols, into the chain.
-static inline void tell_chain(BurstWindow& w, double heat, bool last)
-{
-    const int K = w.job.symbols;
-    const size_t stride = w.chain.stride();
-    clear(w.chain);
-    for (int g = 0; g < w.groups; g++) {
-        const BurstGroup& group = w.group[g];
+    const BurstJob& job = batch.job;
+    const int K = job.symbols;
+    for (int w = 0; w < batch.windows; w++)
+        clear(batch.window[w].chain);
+    for (int g = 0; g < batch.groups; g++) {
+        const BurstGroup& group = batch.group[g];
         const bool invert =
-            last && w.job.families[group.tiles[0].family].inverse != nullptr;
+            last && job.families[group.tiles[0].family].inverse != nullptr;
         if (group.decides || invert)
-            eliminate(group, w.scratch, K, heat);
+            eliminate(group, batch.scratch, K, heat);
         else
-            eliminate_reduced(group, w.scratch, K, heat);
+            eliminate_reduced(group, batch.scratch, K, heat);
         if (invert)
-            give_inverse(w.job, group, w.scratch, w.inverse);
-        const C* information = w.scratch.reduced + triangle((size_t)K);
+            give_inverse(job, group, batch.scratch, batch.inverse);
+        const C *reduced = batch.scratch.reduced, *said = reduced + triangle((size_t)K);
         for (int l = 0; l < group.count; l++) {
-            const int first = group.tiles[l].first;
+            const BurstChain& chain = batch.of(group.tiles[l]).chain;
             for (int k = 0; k < K; k++) {
-                double *re = w.chain.re + (first + k) * stride,
-                       *im = w.chain.im + (first + k) * stride;
+                const size_t at = (size_t)(group.tiles[l].first + k);
+                double *re = chain.re + at * chain.stride(),
+                       *im = chain.im + at * chain.stride();
                 for (int o = 0; k + o < K; o++) {
-                    const C& x = w.scratch.reduced[triangle((size_t)(k + o)) + k];
+                    const C& x = reduced[triangle((size_t)(k + o)) + k];
                     re[o] += x.re[l];
                     im[o] += x.im[l];
                 }
-                w.chain.h_re[first + k] += information[k].re[l];
-                w.chain.h_im[first + k] -= information[k].im[l];
+                chain.h_re[at] += said[k].re[l];
+                chain.h_im[at] -= said[k].im[l];
             }
         }
     }
-    for (int i = 0; i < w.job.total; i++) {
-        w.chain.re[i * stride] += w.precision[i];
+}
+
+static inline void tell_sites(BurstWindow& w)
+{
+    for (int i = 0; i < w.chain.total; i++) {
+        w.chain.re[i * w.chain.stride()] += w.precision[i];
         w.chain.h_re[i] += w.re[i];
         w.chain.h_im[i] += w.im[i];
     }
@@ -156,30 +76,38 @@ static inline V spread_by(const C* gain, const C* cov, int K)
     return total;
 }
 
-// New sites of the carriers of a group.
-static inline void update_carriers(BurstWindow& w, const BurstGroup& g)
+// Posteriors of the symbols that reach the tiles of a group: means, and covariances
+// [row][column <= row].
+static inline void
+gather(const BurstBatch& batch, const BurstGroup& g, int K, C* mean, C* cov)
 {
-    const BurstJob& job = w.job;
-    const int K = job.symbols;
-    const size_t span = w.chain.span();
-    C* cov = w.scratch.reduced; // free after an elimination
-    C* mean = w.scratch.root;   // likewise
     for (int k = 0; k < K; k++) {
         mean[k] = zero();
         for (int j = 0; j <= k; j++)
             cov[triangle((size_t)k) + j] = zero();
         for (int l = 0; l < g.count; l++) {
+            const BurstChain& chain = batch.of(g.tiles[l]).chain;
             const size_t at = (size_t)(g.tiles[l].first + k);
-            mean[k].re[l] = w.chain.h_re[at];
-            mean[k].im[l] = w.chain.h_im[at];
-            const double *z_re = w.chain.z_re + at * span + w.chain.width - k,
-                         *z_im = w.chain.z_im + at * span + w.chain.width - k;
+            mean[k].re[l] = chain.h_re[at];
+            mean[k].im[l] = chain.h_im[at];
+            const double *z_re = chain.z_re + at * chain.span() + chain.width - k,
+                         *z_im = chain.z_im + at * chain.span() + chain.width - k;
             for (int j = 0; j <= k; j++) {
                 cov[triangle((size_t)k) + j].re[l] = z_re[j];
                 cov[triangle((size_t)k) + j].im[l] = z_im[j];
             }
         }
     }
+}
+
+// New sites of the carriers of a group.
+static inline void update_carriers(BurstBatch& batch, const BurstGroup& g)
+{
+    const BurstJob& job = batch.job;
+    const int K = job.symbols;
+    C* cov = batch.scratch.reduced; // free after an elimination
+    C* mean = batch.scratch.root;   // likewise
+    gather(batch, g, K, mean, cov);
     for (int c = 0; c < g.carriers; c++) {
         if (!g.present[c])
             continue;
@@ -208,9 +136,8 @@ static inline void update_carriers(BurstWindow& w, const BurstGroup& g)
 }
 
 // Probabilities of pauses; see `moments` of separators/joint_bursts.py.
-static inline void find_pauses(BurstWindow& w, double heat)
+static inline void find_pauses(const BurstJob& job, BurstWindow& w, double heat)
 {
-    const BurstJob& job = w.job;
     const bool* exists = job.exists + (size_t)w.number * job.total;
     if (heat > job.pauses.cool) {
         for (int i = 0; i < job.total; i++)
@@ -226,20 +153,20 @@ static inline void find_pauses(BurstWindow& w, double heat)
     smooth(job.pauses, job.total, w.away, w.memory);
 }
 
-static inline Moments with_pauses(const BurstWindow& w, int i, Moments& cavity)
+static inline Moments
+with_pauses(const BurstJob& job, const BurstWindow& w, int i, Moments& cavity)
 {
     cavity = Moments{ C{ load(w.soft + i), load(w.side + i) }, load(w.var + i) };
-    return moments_with_pauses(w.job.symbol, w.job.pauses, cavity, load(w.away + i));
+    return moments_with_pauses(job.symbol, job.pauses, cavity, load(w.away + i));
 }
 
-static inline void update_symbols(BurstWindow& w, double heat)
+static inline void update_symbols(const BurstJob& job, BurstWindow& w, double heat)
 {
-    const BurstJob& job = w.job;
     const bool* exists = job.exists + (size_t)w.number * job.total;
-    find_pauses(w, heat);
+    find_pauses(job, w, heat);
     for (int i = 0; i < job.total; i += lanes) {
         Moments cavity;
-        const Moments moments = with_pauses(w, i, cavity);
+        const Moments moments = with_pauses(job, w, i, cavity);
         V precision;
         C shift;
         new_site(job.limits, moments, cavity, precision, shift);
@@ -256,9 +183,8 @@ static inline void update_symbols(BurstWindow& w, double heat)
 }
 
 // Cavities of the symbols.
-static inline void leave_sites_out(BurstWindow& w, int pass)
+static inline void leave_sites_out(const BurstJob& job, BurstWindow& w, int pass)
 {
-    const BurstJob& job = w.job;
     const size_t span = w.chain.span();
     for (int i = 0; i < job.total; i++)
         w.var[i] = w.chain.z_re[i * span + w.chain.width];
@@ -284,30 +210,33 @@ static inline void leave_sites_out(BurstWindow& w, int pass)
     }
 }
 
-static inline void start(BurstWindow& w)
+static inline void start(BurstBatch& batch)
 {
-    const bool* exists = w.job.exists + (size_t)w.number * w.job.total;
-    for (size_t i = 0; i < padded((size_t)w.job.total); i++) {
-        w.precision[i] = (int)i < w.job.total && exists[i] ? 1.0 : 1e6;
-        w.re[i] = w.im[i] = w.soft[i] = w.side[i] = w.away[i] = 0.0;
-        w.var[i] = 1.0;
+    const BurstJob& job = batch.job;
+    for (int k = 0; k < batch.windows; k++) {
+        BurstWindow& w = batch.window[k];
+        const bool* exists = job.exists + (size_t)w.number * job.total;
+        for (size_t i = 0; i < padded((size_t)job.total); i++) {
+            w.precision[i] = (int)i < job.total && exists[i] ? 1.0 : 1e6;
+            w.re[i] = w.im[i] = w.soft[i] = w.side[i] = w.away[i] = 0.0;
+            w.var[i] = 1.0;
+        }
     }
-    for (int g = 0; g < w.groups; g++) {
-        build(w.job, w.group[g], w.scratch);
-        if (!w.group[g].decides)
-            reduce(w.group[g], w.scratch, w.job.symbols, w.inverse);
+    for (int g = 0; g < batch.groups; g++) {
+        build(job, batch.group[g], batch.scratch);
+        if (!batch.group[g].decides)
+            reduce(batch.group[g], batch.scratch, job.symbols, batch.inverse);
     }
 }
 
-// Posteriors, and the carriers' sites, of the last pass.
-static inline void finish(BurstWindow& w)
+// Posteriors of the symbols after the last pass.
+static inline void give_moments(const BurstJob& job, BurstWindow& w)
 {
-    const BurstJob& job = w.job;
     const size_t at = (size_t)w.number * job.total;
-    find_pauses(w, 1.0);
+    find_pauses(job, w, 1.0);
     for (int i = 0; i < job.total; i += lanes) {
         Moments cavity;
-        const Moments moments = with_pauses(w, i, cavity);
+        const Moments moments = with_pauses(job, w, i, cavity);
         for (int l = 0; l < lanes && i + l < job.total; l++) {
             job.mean[2 * (at + i + l)] = moments.mean.re[l];
             job.mean[2 * (at + i + l) + 1] = moments.mean.im[l];
@@ -315,44 +244,58 @@ static inline void finish(BurstWindow& w)
             job.away[at + i + l] = w.away[i + l];
         }
     }
-    for (int g = 0; g < w.groups; g++)
-        for (int l = 0; l < w.group[g].count; l++) {
-            const BurstTile& tile = w.group[g].tiles[l];
-            const BurstFamily& f = job.families[tile.family];
-            for (int c = 0; c < f.carriers; c++) {
-                double* out = f.shift + 2 * ((size_t)tile.row * f.carriers + c);
-                out[0] = w.group[g].shift[c].re[l];
-                out[1] = w.group[g].shift[c].im[l];
-            }
+}
+
+static inline void give_shifts(const BurstJob& job, const BurstGroup& g)
+{
+    for (int l = 0; l < g.count; l++) {
+        const BurstFamily& f = job.families[g.tiles[l].family];
+        for (int c = 0; c < f.carriers; c++) {
+            double* out = f.shift + 2 * ((size_t)g.tiles[l].row * f.carriers + c);
+            out[0] = g.shift[c].re[l];
+            out[1] = g.shift[c].im[l];
         }
+    }
+}
+
+static inline void pass_once(BurstBatch& batch, int pass)
+{
+    const BurstJob& job = batch.job;
+    const double heat = job.heat[pass];
+    tell_chains(batch, heat, pass + 1 == job.passes);
+    for (int w = 0; w < batch.windows; w++) {
+        tell_sites(batch.window[w]);
+        solve(batch.window[w].chain);
+        leave_sites_out(job, batch.window[w], pass);
+    }
+    for (int g = 0; g < batch.groups; g++)
+        if (batch.group[g].decides)
+            update_carriers(batch, batch.group[g]);
+    for (int w = 0; w < batch.windows; w++)
+        update_symbols(job, batch.window[w], heat);
 }
 
 } // namespace doubles
 
-static inline size_t burst_bytes(const alpha_rgs::BurstJob& job, int window)
+static inline size_t burst_bytes(const alpha_rgs::BurstJob& job, int number)
 {
     doubles::Pieces pieces{ nullptr };
-    doubles::laid_out(job, window, pieces);
+    doubles::laid_out_batch(job, number, pieces);
     return pieces.taken;
 }
 
 // memory: 64-byte aligned.
-static inline void burst_passes(const alpha_rgs::BurstJob& job, int window, char* memory)
+static inline void burst_passes(const alpha_rgs::BurstJob& job, int number, char* memory)
 {
     doubles::Pieces pieces{ memory };
-    doubles::BurstWindow w = doubles::laid_out(job, window, pieces);
-    doubles::start(w);
-    for (int pass = 0; pass < job.passes; pass++) {
-        const double heat = job.heat[pass];
-        doubles::tell_chain(w, heat, pass + 1 == job.passes);
-        doubles::solve(w.chain);
-        doubles::leave_sites_out(w, pass);
-        for (int g = 0; g < w.groups; g++)
-            if (w.group[g].decides)
-                doubles::update_carriers(w, w.group[g]);
-        doubles::update_symbols(w, heat);
-    }
-    doubles::finish(w);
+    doubles::BurstBatch batch = doubles::laid_out_batch(job, number, pieces);
+    doubles::start(batch);
+    for (int pass = 0; pass < job.passes; pass++)
+        doubles::pass_once(batch, pass);
+    for (int w = 0; w < batch.windows; w++)
+        doubles::give_moments(job, batch.window[w]);
+    for (int g = 0; g < batch.groups; g++)
+        doubles::give_shifts(job, batch.group[g]);
 }
 
 } // namespace LANES_NAMESPACE

@@ -37,7 +37,8 @@ struct BurstFamily {
 
 struct BurstTile {
     int family, row;
-    int first; // symbol of the window that is its first
+    int window, first; // and symbol of it that is its first
+    bool decides;      // whether there are carriers with an alphabet
 };
 
 // See inference/sites.py.
@@ -56,9 +57,12 @@ struct BurstJob {
     const double* heat; // [passes]
     double damping;
     const BurstFamily* families;
-    const BurstTile* tiles; // of window w: begin[w] to begin[w + 1], those with most
-    const int32_t* begin;   // carriers first
-    const bool* exists;     // [windows][total]
+    // Windows are done some at once, `together`: their tiles share lanes. Of batch b:
+    // tiles begin[b] to begin[b + 1], those alike and with most carriers first.
+    int together;
+    const BurstTile* tiles;
+    const int32_t* begin;
+    const bool* exists; // [windows][total]
     BurstAlphabet symbol;
     const BurstAlphabet* carrier;
     int carriers; // alphabets

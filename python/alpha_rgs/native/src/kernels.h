@@ -46,9 +46,9 @@ struct MixtureKernel {
 };
 
 struct BurstKernel {
-    // memory that a window needs, 64-byte aligned
-    size_t (*bytes)(const BurstJob&, int window);
-    void (*passes)(const BurstJob&, int window, char* memory);
+    // memory that a batch of windows needs, 64-byte aligned
+    size_t (*bytes)(const BurstJob&, int batch);
+    void (*passes)(const BurstJob&, int batch, char* memory);
 };
 
 struct Kernel {
