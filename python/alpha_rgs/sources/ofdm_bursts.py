@@ -49,7 +49,8 @@ class Frame(Slot):
     phase of the body's sample 0; alphabet: a name, "gaussian" where it is not known, or "" for nothing there; error: what
     decisions leave, of the power; power: of the burst's carriers on average; decided: complex [56], of the carriers that the
     signal of interest does not reach, NaN on those that it does; or None. burst, number: which of the window's bursts it is of,
-    and its place there, where somebody counted."""
+    and its place there, where somebody counted. echo: power of what reaches each sample from symbols beside it, [length]; None
+    where the channel is not known."""
 
     carrier_offset: float
     gain: np.ndarray
@@ -59,6 +60,7 @@ class Frame(Slot):
     decided: np.ndarray | None = None
     burst: int = 0
     number: int = 0
+    echo: np.ndarray | None = None
 
 
 @dataclass
@@ -150,7 +152,11 @@ class Tiles(Tiling):
         waves = torch.polar(torch.ones_like(angle), angle) * gain[:, None] * self.inside[rows][..., None]
         left = [_SEEN * tile.power * (tile.error if sort == "decided" else _VAGUE) for tile in tiles]
         noise = noise + torch.tensor(left)[:, None]
-        noise[:, :HEAD] *= _UNTRUSTED
+        for own, tile in zip(noise, tiles):
+            if tile.echo is None:
+                own[:HEAD] *= _UNTRUSTED
+            else:
+                own[:tile.length] += torch.from_numpy(tile.echo)
         if sort == "open":
             use = (gain.abs() > 0).any(0)
             return waves[..., use], torch.full((len(rows), int(use.sum())), GAUSSIAN), noise

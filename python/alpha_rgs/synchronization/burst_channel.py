@@ -3,6 +3,7 @@
 does not reach (burst_fit.py). Where it lies the channel follows from what is seen beside it."""
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _EARLY = 4              # samples of each prefix that the transform takes in, for channels that ring before their peak
+_EDGE = 2               # samples at either end of a prefix that a filter mixes with other symbols
 _GUARD = 16             # samples about a frame that are not taken for free of it
 _EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
 _SPARSE = 0.25          # of the others' power, what short training may seem to have on the carriers that it leaves out
@@ -43,25 +45,36 @@ def burst_frames_again(rest: Array, slots: list[Slot], band: tuple[float, float]
 
 def _frames(y: Array, rest: Array, slots: list[Slot], hidden: Array, near: Array, idle: Array, settled: bool) -> list[Frame]:
     """The Frames of one window; hidden: carriers that are not seen, near: those that stay open, bool [56]."""
-    out = []
-    for part in _transmissions(y, rest, slots, hidden):
-        out += _of_burst(y, part, _carrier_offset(rest, part), hidden, near, idle, settled)
+    parts = [(part, fit, offset) for part in _transmissions(y, rest, slots, hidden)
+             for offset in [_carrier_offset(rest, part)] for fit in [_fitted(y, part, offset, hidden, idle)]]
+    out: list[Frame] = []
+    while parts:                                # parts of one burst move together, as its longest does
+        run = [parts.pop(0)]
+        while parts and run[-1][0][-1].end == parts[0][0][0].start:
+            run.append(parts.pop(0))
+        later = max(run, key=lambda one: len(one[0]))[1].later
+        later = max(later, out[-1].end - run[0][0][0].start) if out else later
+        usual = max(fit.power for _, fit, _ in run)
+        for part, fit, offset in run:
+            if fit.power < _EMPTY * usual:
+                fit.clear_all()
+            out += [_frame(fit, t, replace(slot, start=slot.start + later), offset, near, settled, later)
+                    for t, slot in enumerate(part)]
     return out
 
 
-def _of_burst(y: Array, slots: list[Slot], offset: float, hidden: Array, near: Array, idle: Array, settled: bool) -> list[Frame]:
-    """The Frames of one transmission."""
+def _fitted(y: Array, slots: list[Slot], offset: float, hidden: Array, idle: Array) -> BurstFit:
+    """What the symbols of one transmission are."""
     found = [_carriers(y, slot, offset) for slot in slots]
     seen = np.array([u is not None for u in found])
     u = np.array([np.zeros(len(CARRIERS)) if one is None else one for one in found], complex)
     quiet = [_carriers(y, slot, offset, idle) for slot in slots]
     level = [np.mean(abs(v) ** 2) for v in quiet if v is not None]
-    fit = BurstFit(u, seen, ~hidden, float(np.mean(level)) if level and len(idle) else 0.0)
-    return [_frame(fit, t, slot, offset, near, settled) for t, slot in enumerate(slots)]
+    return BurstFit(u, seen, ~hidden, float(np.mean(level)) if level and len(idle) else 0.0)
 
 
-def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settled: bool) -> Frame:
-    """The Frame of symbol t of a burst."""
+def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settled: bool, later: int) -> Frame:
+    """The Frame of symbol t of a burst, in a Slot that lies so many samples later than the one that it was found in."""
     symbol = fit.symbol(t, near)
     decided, error = None, symbol.error
     if symbol.training:
@@ -74,7 +87,9 @@ def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settle
         if fit.seen[t] and (settled or doubt < _SURE):
             decided[far] = symbol.mean[far]
             error += doubt
-    return Frame(slot.start, slot.prefix, offset, symbol.gain, symbol.alphabet, error, fit.power, decided)
+    gain = symbol.gain * np.exp(2j * np.pi * CARRIERS * later / FFT_SIZE)
+    return Frame(slot.start, slot.prefix, offset, gain, symbol.alphabet, error, fit.power, decided,
+                 echo=fit.echo(slot.length))
 
 
 def open_frames(y: Tensor, slots: Any, band: Any) -> Any:
@@ -132,7 +147,7 @@ def thermal_noise(y: np.ndarray, found: list[Frame], band: tuple[float, float]) 
     x, seen, free = without(y, band), [], np.ones(len(y), bool)
     for frame in found:
         free[max(frame.start - _GUARD, 0):max(frame.end + _GUARD, 0)] = False
-        a, b = max(frame.start + _EARLY, 0), min(frame.start + frame.prefix, len(y) - FFT_SIZE)
+        a, b = max(frame.start + _EDGE, 0), min(frame.start + frame.prefix - _EDGE, len(y) - FFT_SIZE)
         if frame.alphabet and b > a:
             turn = np.exp(2j * np.pi * frame.carrier_offset * FFT_SIZE)
             seen.append(np.mean(abs(x[a:b] * turn - x[a + FFT_SIZE:b + FFT_SIZE]) ** 2) / 2)

@@ -15,7 +15,7 @@ import numpy as np
 from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT, SHORT_TRAINING
 from .burst_alphabets import LEVELS, by_axes, likely, unknown
 from .burst_blind import blind
-from .burst_taps import evidence, response, shapes
+from .burst_taps import echoes, evidence, first_strong, response, shapes
 
 Array = np.ndarray[Any, Any]
 
@@ -37,8 +37,10 @@ _TURNED = np.where(PILOTS, 1, 1j)           # HT-SIG: 19.3.9.4.3
 
 @dataclass(frozen=True)
 class State:
-    """Of one burst: gain, complex [56], and the variance of that; phase, rad [symbols]; noise of carriers, variance [56]; data,
-    the alphabet's name; evidence, nats. mean, power: of what each carrier is, [symbols, 56]; turned: bool [symbols]."""
+    """Of one burst. gain, spread: of the channel on all carriers, complex [56], and its variance; phase: rad [symbols]; noise: of
+    carriers, variance [56]; data: the alphabet's name; shape: see burst_taps.shapes; taps: their powers; evidence: nats; mean,
+    power: what each carrier is likely to be and its power, [symbols, 56]; kinds: of each symbol; scatter: variance of what is not
+    known of phases."""
 
     gain: Array
     spread: Array
@@ -46,6 +48,7 @@ class State:
     noise: Array
     data: str
     shape: int
+    taps: Array
     evidence: float = -np.inf
     mean: Array | None = None
     power: Array | None = None
@@ -117,6 +120,20 @@ class BurstFit:
     def _rows(self, kind: str) -> Array:
         return np.array([t for t in np.flatnonzero(self.seen) if self.kinds[t] == kind], int)
 
+    def clear_all(self) -> None:
+        """There is nothing in any of the symbols."""
+        self.kinds = [""] * len(self.kinds)
+
+    @property
+    def later(self) -> int:
+        """Samples by which symbols begin later than they were taken to."""
+        return 0 if self.state is None else first_strong(self.state.taps)
+
+    def echo(self, length: int) -> Array | None:
+        """Power of what reaches each sample of a symbol of so many from its neighbours; None where no channel is known."""
+        state = self.state
+        return None if state is None else echoes(state.taps, self.later, length) * int(self.used.sum())
+
     def symbol(self, t: int, near: Array) -> Symbol:
         """Symbol t; near: carriers of which the error counts, bool [56]."""
         state, kind, nothing = self.state, self.kinds[t], np.zeros(len(CARRIERS), complex)
@@ -173,8 +190,8 @@ class BurstFit:
     def _state(self, information: Array, precision: Array, phase: Array, noise: float, data: str) -> State:
         """A State to begin with, of a channel of which so much is seen."""
         kind = int(np.argmax(shapes(information, precision, self.power)))
-        gain, spread = response(information, precision, self.power, kind)
-        return State(gain, spread, phase, np.full(len(CARRIERS), noise), data, kind)
+        gain, spread, taps = response(information, precision, self.power, kind)
+        return State(gain, spread, phase, np.full(len(CARRIERS), noise), data, kind, taps)
 
     def _tracked(self, state: State) -> State:
         """The State with a phase of each symbol, from the training on in both directions, each from the one before by what
@@ -284,12 +301,11 @@ class BurstFit:
         phase, scatter = self._phases(state, own, mean, power, active, use)
         own = own * np.exp(-1j * (phase - state.phase))[:, None]
         weight = use / state.noise
-        gain, spread = response((own[active] * mean[active].conj()).sum(0) * weight, power[active].sum(0) * weight, self.power,
-                                state.shape)
+        told = (own[active] * mean[active].conj()).sum(0) * weight
+        gain, spread, taps = response(told, power[active].sum(0) * weight, self.power, state.shape)
         left = abs(own[active]) ** 2 - 2 * (own[active].conj() * gain * mean[active]).real + abs(gain) ** 2 * power[active]
         noise = self._noise(left[:, use], use, each)
-        return replace(state, gain=gain, spread=spread, phase=phase, noise=noise, evidence=total, mean=mean, power=power,
-                       kinds=tuple(kinds), scatter=scatter)
+        return State(gain, spread, phase, noise, state.data, state.shape, taps, total, mean, power, tuple(kinds), scatter)
 
     def _noise(self, left: Array, use: Array, each: bool) -> Array:
         """Of carriers, variance [56], from what is left of those that are used."""

@@ -79,7 +79,7 @@ class _Seen:
 
 def _prices(power: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """What it is worth, nats, that each sample of that power lies in a gap; usual: power of those in the window. The quietest
-    time that is as long as the shortest gap is noise alone; a burst adds at least half as much."""
+    time as long as the shortest gap is noise alone; a burst adds at least half as much."""
     means = np.convolve(usual, np.full(_PAUSE, 1 / _PAUSE), "valid") if len(usual) > _PAUSE else usual.mean(keepdims=True)
     noise = max(_QUIETEST * float(means.min()), 1e-9 * float(usual.mean()), 1e-30)
     ratio = power / noise

@@ -14,6 +14,7 @@ _REACH = 8, 14          # samples before and after the place where a symbol was 
 # where a channel's strongest tap may lie, samples from there; the power of a tap over that of the one before, or, of those that
 # come earlier, the one after; and of any at least, of the strongest: what filters leave
 _PLACES, _DECAYS, _RISE, _FLOOR = range(-4, 6), (0.15, 0.45), 0.1, 1e-4
+_STRONG = 0.1           # of the strongest tap's power: the first such tap is where symbols begin
 _DELAYS = np.arange(-_REACH[0], _REACH[1] + 1)
 
 
@@ -37,15 +38,32 @@ def shapes(information: Array, precision: Array, power: float) -> Array:
     return np.asarray(fit - np.linalg.slogdet(seen)[1])
 
 
-def response(information: Array, precision: Array, power: float, kind: int) -> tuple[Array, Array]:
-    """(mean complex [56], variance [56]) of the channel on all carriers, of `power` on average, given what is seen of each:
-    precision, 1 over the variance of an estimate, 0 where nothing is seen, and information, the estimate times that. kind: a
-    place in what `shapes` gives."""
+def response(information: Array, precision: Array, power: float, kind: int) -> tuple[Array, Array, Array]:
+    """(mean complex [56], variance [56]; power of each tap) of the channel on all carriers, of `power` on average. Given of each:
+    precision, 1 over the variance of an estimate, 0 where nothing is seen, and information, the estimate times that.
+    kind: a place in what `shapes` gives."""
     waves = _KINDS[kind] * max(power, 1e-30) ** 0.5
     seen = waves.conj().T @ (precision[:, None] * waves) + np.eye(len(_DELAYS))
     cov = np.linalg.inv(seen)
-    mean = waves @ (cov @ (waves.conj().T @ information))
-    return mean, np.einsum("kd,de,ke->k", waves, cov, waves.conj()).real
+    taps = cov @ (waves.conj().T @ information)
+    size = abs(taps * waves[0]) ** 2
+    return waves @ taps, np.einsum("kd,de,ke->k", waves, cov, waves.conj()).real, size
+
+
+def first_strong(size: Array) -> int:
+    """Samples from where a symbol was found to where it begins, by the powers of a channel's taps."""
+    return int(_DELAYS[np.argmax(size >= _STRONG * size.max())])
+
+
+def echoes(size: Array, begin: int, length: int) -> Array:
+    """What reaches each sample of a symbol of so many of its neighbours, and is missing of its own, power [length], by those of
+    taps; begin: samples from where the symbol was found to where it begins."""
+    out, delays = np.zeros(length), _DELAYS - begin
+    for j in range(min(delays.max(), length)):
+        out[j] += 2 * size[delays > j].sum()
+    for j in range(min(-delays.min(), length)):
+        out[length - 1 - j] += 2 * size[delays < -j].sum()
+    return out
 
 
 def evidence(z: Array, noise: float, power: float) -> float:
