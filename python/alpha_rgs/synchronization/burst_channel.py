@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _EARLY = 4              # samples of each prefix that the transform takes in, for channels that ring before their peak
+_EDGES = 12             # samples to either side over which the beginning of symbols is looked for
+_PLAIN = 3.0            # standard deviations of a sample's power, by which it must exceed that of others
 _EDGE = 2               # samples at either end of a prefix that a filter mixes with other symbols
 _GUARD = 16             # samples about a frame that are not taken for free of it
 _EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
@@ -52,15 +54,42 @@ def _frames(y: Array, rest: Array, slots: list[Slot], hidden: Array, near: Array
         run = [parts.pop(0)]
         while parts and run[-1][0][-1].end == parts[0][0][0].start:
             run.append(parts.pop(0))
-        later = max(run, key=lambda one: len(one[0]))[1].later
+        later, mixed = _edge(y, *max(run, key=lambda one: len(one[0])))
         later = max(later, out[-1].end - run[0][0][0].start) if out else later
         usual = max(fit.power for _, fit, _ in run)
         for part, fit, offset in run:
             if fit.power < _EMPTY * usual:
                 fit.clear_all()
-            out += [_frame(fit, t, replace(slot, start=slot.start + later), offset, near, settled, later)
+            out += [_frame(fit, t, replace(slot, start=slot.start + later), offset, near, settled, later, mixed)
                     for t, slot in enumerate(part)]
     return out
+
+
+def _edge(y: Array, slots: list[Slot], fit: BurstFit, offset: float) -> tuple[int, Array]:
+    """(samples by which the symbols of a burst begin later than they were taken to: where what is seen is no more the symbol
+    before; power [2·_EDGES] of what disturbs the first and the last _EDGES samples of each, as far as that stands out). A channel
+    tells neither: transmitters with several antennas shift symbols cyclically, and let them fade into each other."""
+    nothing, about, waves = np.zeros(2 * _EDGES), np.arange(-2 * _EDGES, 2 * _EDGES), fit.waves()
+    if waves is None:
+        return 0, nothing
+    cost, seen = np.zeros((2, len(about))), 0
+    for t in range(1, len(slots)):
+        n = slots[t].start + about
+        if not (waves[t].any() and waves[t - 1].any()) or n[0] < 0 or n[-1] >= len(y):
+            continue
+        turn, seen = np.exp(2j * np.pi * offset * n), seen + 1
+        for k, one in enumerate((t - 1, t)):
+            cost[k] += abs(y[n] - waves[one][(n - slots[one].end) % FFT_SIZE] * turn) ** 2
+    if not seen:
+        return 0, nothing
+    middle = slice(_EDGES, 3 * _EDGES)
+    before, after = (np.cumsum(np.r_[0, own[middle]]) for own in cost)
+    begin = int(np.argmin(before + after[-1] - after))
+    usual = np.median(np.r_[cost[0][:_EDGES], cost[1][3 * _EDGES:]]) / seen
+    head = cost[1][_EDGES + begin:2 * _EDGES + begin] / seen
+    tail = cost[0][begin:_EDGES + begin] / seen
+    excess = np.r_[head, tail] - usual
+    return begin - _EDGES, np.where(excess > _PLAIN / seen ** 0.5 * usual, excess, 0)
 
 
 def _fitted(y: Array, slots: list[Slot], offset: float, hidden: Array, idle: Array) -> BurstFit:
@@ -73,8 +102,10 @@ def _fitted(y: Array, slots: list[Slot], offset: float, hidden: Array, idle: Arr
     return BurstFit(u, seen, ~hidden, float(np.mean(level)) if level and len(idle) else 0.0)
 
 
-def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settled: bool, later: int) -> Frame:
-    """The Frame of symbol t of a burst, in a Slot that lies so many samples later than the one that it was found in."""
+def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settled: bool, later: int,
+           mixed: Array) -> Frame:
+    """The Frame of symbol t of a burst, in a Slot that lies so many samples later than the one that it was found in; mixed: see
+    _edge."""
     symbol = fit.symbol(t, near)
     decided, error = None, symbol.error
     if symbol.training:
@@ -87,9 +118,12 @@ def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settle
         if fit.seen[t] and (settled or doubt < _SURE):
             decided[far] = symbol.mean[far]
             error += doubt
-    gain = symbol.gain * np.exp(2j * np.pi * CARRIERS * later / FFT_SIZE)
+    gain, echo = symbol.gain * np.exp(2j * np.pi * CARRIERS * later / FFT_SIZE), fit.echo(slot.length, later)
+    if echo is not None:
+        echo[:_EDGES] = np.maximum(echo[:_EDGES], mixed[:_EDGES])
+        echo[-_EDGES:] = np.maximum(echo[-_EDGES:], mixed[_EDGES:])
     return Frame(slot.start, slot.prefix, offset, gain, symbol.alphabet, error, fit.power, decided,
-                 echo=fit.echo(slot.length))
+                 echo=echo)
 
 
 def open_frames(y: Tensor, slots: Any, band: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT, SHORT_TRAINING
+from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, FFT_SIZE, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT, SHORT_TRAINING
 from .burst_alphabets import LEVELS, by_axes, likely, unknown
 from .burst_blind import blind
 from .burst_taps import echoes, evidence, first_strong, response, shapes
@@ -27,6 +27,8 @@ _SPARSE = 0.2           # of the others' power: short training has less on the c
 _FEWEST = 4             # symbols for a channel that no training field shows, or for a line through phases
 _ROUGH = 0.1            # of a burst's power, by how much a channel that no training field shows is off at first
 _COOLING = 0.5          # of the noise, turn by turn, which dense alphabets let go of slowly
+_ASIDE = 1              # samples that a channel may lie beside where symbols begin, unless they are shifted cyclically
+_HEAD, _STRANGE = 4, 0.1   # samples at the head of such symbols that are disturbed, by so much of the power
 _TRUST = 4.0            # symbols that the mean noise counts for beside what a carrier's own scatter says
 _SLIP = 6.0             # nats that pilots must tell for a quarter turn between two symbols
 _FAR, _FIT = 4.0, 0.02   # times the noise, and share of the power, by which carriers of short training may be off the channel
@@ -124,15 +126,25 @@ class BurstFit:
         """There is nothing in any of the symbols."""
         self.kinds = [""] * len(self.kinds)
 
-    @property
-    def later(self) -> int:
-        """Samples by which symbols begin later than they were taken to."""
-        return 0 if self.state is None else first_strong(self.state.taps)
-
-    def echo(self, length: int) -> Array | None:
-        """Power of what reaches each sample of a symbol of so many from its neighbours; None where no channel is known."""
+    def waves(self) -> Array | None:
+        """One period of each symbol, from its body's first sample on, without the carrier offset, complex [symbols, 64]; zeros for
+        what is not known. None where nothing is."""
         state = self.state
-        return None if state is None else echoes(state.taps, self.later, length) * int(self.used.sum())
+        if state is None or state.mean is None:
+            return None
+        points = np.where(self.known.any(1)[:, None], self.known, state.mean)
+        gain = np.where(self.used, state.gain, 0) * self.turn * np.exp(1j * state.phase[:, None])
+        return (gain * points) @ np.exp(2j * np.pi * np.outer(CARRIERS, np.arange(FFT_SIZE)) / FFT_SIZE)
+
+    def echo(self, length: int, later: int) -> Array | None:
+        """Power of what reaches each sample of a symbol of so many from its neighbours, where symbols begin so many samples later
+        than they were taken to; None where no channel is known. One whose taps lie elsewhere does not say it."""
+        if self.state is None:
+            return None
+        usual = int(self.used.sum())
+        if abs(first_strong(self.state.taps) - later) > _ASIDE:
+            return np.where(np.arange(length) < _HEAD, _STRANGE * self.power * usual, 0.0)
+        return echoes(self.state.taps, later, length) * usual
 
     def symbol(self, t: int, near: Array) -> Symbol:
         """Symbol t; near: carriers of which the error counts, bool [56]."""
