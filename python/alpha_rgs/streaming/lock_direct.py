@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from ..inference.detector_job import Plan
 from ..separators.base import Separation
 from ..separators.joint_native import Detection, Motion, Pair, Timing, alike, detect_moving, rounded, suits
-from .brief import DOUBTED, Brief, Row
+from .brief import DOUBTED, Brief, Later, Row
 from .lock import WHOLE, Lock, Predicted, reported
 from .lock_correction import edge_of, stepped
 from .lock_prediction import carried
@@ -61,9 +62,10 @@ class LockedDirect:
             return 0
         return min(good // 2, self._far) if good < _SURE else self._far
 
-    def takes(self, windows: Array, start: Array) -> Row | None:
-        """The Row of windows, complex64 [n, samples], that begin at start, int64 [n]; None where they do not lie in a row."""
-        return Row.of(windows, start, float(self.soi.symbol_period), 2 * int(self.interference.frame_period))
+    def takes(self, windows: Array, start: Array, sound: bool) -> Row | None:
+        """The Row of windows, complex64 [n, samples], that begin at start, int64 [n]; None where they do not lie in a row. sound:
+        see Row.of."""
+        return Row.of(windows, start, float(self.soi.symbol_period), 2 * int(self.interference.frame_period), sound)
 
     def separate(self, row: Row, again: Again) -> Brief | None:
         """What is in windows in a row, or in the first of them; None where they have to be separated one by one."""
@@ -92,7 +94,7 @@ class LockedDirect:
         count, pair_of = len(row.windows), (self.soi, self.interference)
         some = self._asked(row)
         if len(some):
-            quality, _ = row.judged(found, course.inside[:count], pair_of, course.period, some)
+            quality = row.quality(found, course.inside[:count], pair_of, course.period, some)
             if 2 * self.lock.worse(quality).sum() > len(some):
                 return None
             self._learn(row, found, course, todo, left[:count], some, quality)
@@ -101,7 +103,7 @@ class LockedDirect:
         found.symbols[:] *= np.complex64(np.exp(1j * self.tracker.settled_by(found.symbols[0], row.first)))
         out = row.result(found, course.inside[:count] - moves, course.period, course.other["gain"][1:count + 1], np.array(noise),
                          lambda: row.judged(found, course.inside[:count], pair_of, course.period))
-        out.estimated = course.reported(out.kappa, noise)
+        out.estimated = Later(partial(course.reported, out.kappa, noise, self.lock.before))
         return out
 
     def _asked(self, row: Row) -> Array:
@@ -125,8 +127,7 @@ class LockedDirect:
         """Tell the lock how far some of the windows were off, and predict fewer at once where that is felt."""
         at = row.begins[rows, None] + np.arange(row.samples)
         states, gains = course.states(rows, todo)
-        seen = stepped(torch.from_numpy(row.windows[rows]), [torch.from_numpy(x[0][at]) for x in (found.soi, found.interference)],
-                       [torch.from_numpy(gain).float() for gain in gains], states, self.lock.sources)
+        seen = stepped(row.windows[rows], [x[0][at] for x in (found.soi, found.interference)], gains, states, self.lock.sources)
         excess = float(np.median(left[rows] / np.maximum(seen.left, 1e-30))) - 1
         self._far = max(self._far // 2, _FEW) if excess > _EXCESS else min(2 * self._far, _MANY)
         self.lock.learn(row.first + row.begins[rows] + (row.samples - 1) / 2, seen.states, seen.left, quality,
@@ -215,8 +216,8 @@ class _Course:
         own = {name: self.own[name][1:count + 1] for name in ("phase", "carrier_offset", "gain")}
         return {"timing": self.centre[:count], **own}
 
-    def reported(self, kappa: Array, noise_var: float) -> dict[str, Array]:
-        """`estimated` of the first windows, as many as have a kappa."""
+    def reported(self, kappa: Array, noise_var: float, before: dict[str, Any]) -> dict[str, Array]:
+        """`estimated` of the first windows, as many as have a kappa. before: see lock.reported."""
         count, half = len(kappa), (self.row.samples - 1) / 2
         states = []
         for values, track in zip((self.own, self.other), self.lock.tracks):
@@ -226,7 +227,7 @@ class _Course:
             if "phase" in state:
                 state["phase"] = state["phase"] - 2 * math.pi * half * values["carrier_offset"][1:count + 1]
             states.append(state)
-        found = reported(Predicted(self.lock.sources, states, noise_var), self.lock.before, True, torch.from_numpy(kappa))
+        found = reported(Predicted(self.lock.sources, states, noise_var), before, True, torch.from_numpy(kappa))
         return {name: value.numpy() for name, value in found.items()}
 
 

@@ -60,6 +60,8 @@ class Locked:
         lost."""
         if not self.lock.reach:
             return np.zeros(0, int)
+        if self.lock.predicts(self.starts[-1]):
+            return np.arange(at, len(self.starts))
         far = next((k for k in range(at, len(self.starts)) if not self.lock.predicts(self.starts[k])), len(self.starts))
         if far == at:
             self.lock.lose(float(self.starts[at]))
