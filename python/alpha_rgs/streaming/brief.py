@@ -162,7 +162,11 @@ class Row:
 
     def stretch(self) -> Array:
         """The stretch of the stream, complex64 [1, samples]."""
-        return np.concatenate([self.windows[:-1, :self.hop].ravel(), self.windows[-1]])[None]
+        before = len(self.windows) - 1
+        out = np.empty(before * self.hop + self.samples, np.complex64)
+        out[:before * self.hop].reshape(before, self.hop)[:] = self.windows[:-1, :self.hop]
+        out[before * self.hop:] = self.windows[-1]
+        return out[None]
 
     def mend(self, found: Detection, symbol: Array, period: float, again: Callable[[Array], Separation]) -> None:
         """Put in place what again(rows) makes of windows that hold doubtful stretches. symbol: number, in the stretch, of the

@@ -13,7 +13,7 @@ from .brief import part_of
 if TYPE_CHECKING:
     from .task import Job
 
-MOST = 128              # windows of jobs that are solved as one
+MOST = 256              # windows of jobs that are solved as one
 
 
 def in_a_row(batch: Sequence[Job]) -> list[list[Job]]:

@@ -26,7 +26,7 @@ from .symbol_tracker import Tracker
 Array = np.ndarray[Any, Any]
 Again = Callable[[Array, Predicted], Separation]        # rows, their prediction -> these windows, one by one, of tensors
 
-_FEW, _MANY = 8, 128    # windows that are taken at once, at least and at most
+_FEW, _MANY = 8, 256    # windows that are taken at once, at least and at most
 _SURE = 32              # windows from which on it does not take twice as many to predict some
 # of these that say how far the prediction was off: so many until there are _SURE of them, then one in _SPACED
 _SEEN, _SPACED = 8, 16
@@ -87,7 +87,9 @@ class LockedDirect:
         found, todo = detect_moving(stretch, pair, course.timing, course.motion, self.threads, row.context, DOUBTED)
         if found.share <= _MOST_TROUBLE:
             self._mend(row, found, course, again)
-        left = _powers(stretch[0] - found.soi[0] - found.interference[0], row, edge_of(self.lock.sources, row.samples))
+        rest = stretch[0] - found.soi[0]
+        rest -= found.interference[0]
+        left = _powers(rest, row, edge_of(self.lock.sources, row.samples))
         row = row.until(_first(self.lock.strays(left)))
         if not len(row.windows):
             return None

@@ -134,14 +134,15 @@ def _phase(x: np.ndarray, phase: np.ndarray, deviation: np.ndarray, offset: tupl
 def _line(x: np.ndarray, value: np.ndarray, deviation: np.ndarray, to: np.ndarray, order: int, slope: float = 0.0
           ) -> np.ndarray:
     """A line (order 1) or a level (0) at `to`; slope: what it may be, per unit of x, before anything is seen."""
-    weights = 1 / np.maximum(deviation, 1e-12)
-    rows = np.stack([np.ones_like(x), x], 1)[:, :order + 1]
-    level = float(value[-1])
-    a, b = rows * weights[:, None], (value - level) * weights
-    if order:                                   # one row more: the slope is 0, but for `slope`
-        a, b = np.vstack([a, [0.0, 1 / slope]]), np.append(b, 0.0)
-    fit = _least_squares(a, b)
-    return level + fit[0] + (fit[1] * to if order else 0 * to)
+    weights, level = 1 / np.maximum(deviation, 1e-12) ** 2, float(value[-1])
+    total, off = float(weights.sum()), weights * (value - level)
+    mean, middle = float(off.sum()) / total, float(weights @ x) / total
+    if not order:
+        return level + mean + 0 * to
+    across = x - middle
+    spread = float(weights @ across ** 2) + slope ** -2         # as if one thing more said that the slope is 0, but for `slope`
+    tilt = float(off @ across) / spread
+    return level + mean + tilt * (to - middle)
 
 
 def _least_squares(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
