@@ -35,6 +35,9 @@ _UNSEEN, _NO_NOISE = 0.1, 3e-4
 _FAST = 2e-4            # samples per sample that clocks may be off by
 _FINER = 4              # steps of that, to which a delay that stays is rounded: tables are kept
 _MOST_TROUBLE = 0.25    # share of stretches in doubt, from which on it is the prediction that is wrong
+# times what a stray window leaves at least: other decisions make good what a few frames leave, a sample dropped leaves 7 to 500
+# times that; one window in _LOST that leaves so much is no glitch
+_BEYOND, _LOST = 6.0, 4
 _EXCESS = 0.05          # of the noise: what a prediction may leave before fewer windows are predicted at once
 
 
@@ -68,7 +71,8 @@ class LockedDirect:
         return Row.of(windows, start, float(self.soi.symbol_period), 2 * int(self.interference.frame_period), sound)
 
     def separate(self, row: Row, again: Again) -> Brief | None:
-        """What is in windows in a row, or in the first of them; None where they have to be separated one by one."""
+        """What is in windows in a row, or in the first of them; None where they have to be separated one by one, or the lock is
+        lost."""
         out = self._separated(row, again)
         taken = 0 if out is None else len(out.kappa)
         if taken < len(row.windows):
@@ -92,6 +96,8 @@ class LockedDirect:
         left = _powers(rest, row, edge_of(self.lock.sources, row.samples))
         row = row.until(_first(self.lock.strays(left)))
         if not len(row.windows):
+            if self._lost(left):
+                self.lock.lose(float(row.first))
             return None
         count, pair_of = len(row.windows), (self.soi, self.interference)
         some = self._asked(row)
@@ -107,6 +113,11 @@ class LockedDirect:
                          lambda: row.judged(found, course.inside[:count], pair_of, course.period))
         out.estimated = Later(partial(course.reported, out.kappa, noise, self.lock.before))
         return out
+
+    def _lost(self, left: Array) -> bool:
+        """Whether windows leave so much that they need not be separated one by one to see that the lock is lost at the first."""
+        far = self.lock.strays(left / _BEYOND)
+        return bool(far[0]) and int(far.sum()) > len(left) // _LOST
 
     def _asked(self, row: Row) -> Array:
         """Which windows say how far the prediction was off, int: one in _SPACED once there are many."""

@@ -44,7 +44,7 @@ class Locked:
             near, part = self._near(at), None
             if len(near) and self.short:
                 part = self.short(near)
-            if part is None and len(near):
+            if part is None and len(near) and self.lock.reach:
                 part = self._predicted(near[:self.lock.reach])
             if part is None:
                 rows = np.arange(at, min(at + searched, len(self.starts)))
