@@ -281,8 +281,8 @@ def detect_moving(y: Array, pair: Pair, timing: Timing, motion: Callable[[Array]
     job = todo.job(at.phase + 2 * np.pi * at.frequency * (todo.begin - middle),
                    at.own_phase - at.phase + 2 * np.pi * delta * (first - middle), at.frequency, 2 * np.pi * delta * sps)
     found = _run(y, pair, todo, job, at.gain, int(todo.symbols[0]), threads, context, limit)
-    for low, high, ratio in zip(todo.low, todo.high, (at.ratio / pair.levels.ratio).astype(np.float32)):
-        found.interference[0, low:high] *= ratio
+    order = np.argsort(todo.low)
+    found.interference[0] *= np.repeat((at.ratio / pair.levels.ratio).astype(np.float32)[order], (todo.high - todo.low)[order])
     return found, todo
 
 
