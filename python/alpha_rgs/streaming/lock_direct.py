@@ -50,6 +50,7 @@ class LockedDirect:
         self.soi, self.interference = lock.sources
         self._far = _FEW
         self._pair: Pair | None = None          # of late
+        self._delay = math.nan                  # of the linear modulation, where it stays
 
     @staticmethod
     def suits(soi: Any, interference: Any) -> bool:
@@ -81,9 +82,10 @@ class LockedDirect:
 
     def _separated(self, row: Row, again: Again) -> Brief | None:
         noise = self.lock.noise_var if self.noise_var is None else self.noise_var
-        course = _Course(self.lock, row)
+        course = _Course(self.lock, row, self._delay)
         if not course.steady:
             return None
+        self._delay = course.delay
         pair = self._pair = course.pair(noise, self._pair)
         if pair is None:
             return None
@@ -149,11 +151,12 @@ class LockedDirect:
 
 class _Course:
     """How the two sources of a lock go on in a row of windows. own, other: of each what lock_prediction.carried gives, at the
-    row's first sample, the windows' middles, and its end. timing: where symbols and frames lie in the row. inside, centre:
+    row's first sample, the windows' middles, and its end. delay: of the linear modulation, as it is detected with, NaN where it
+    drifts; before: of the row before. timing: where symbols and frames lie in the row. inside, centre:
     number, in the row, and centre, in the stream, of the first symbol that is centred in each window."""
 
-    def __init__(self, lock: Lock, row: Row) -> None:
-        self.lock, self.row = lock, row
+    def __init__(self, lock: Lock, row: Row, before: float) -> None:
+        self.lock, self.row, self.delay = lock, row, before
         self.starts, half = row.first + row.begins, (row.samples - 1) / 2
         self.at = np.r_[self.starts[0], self.starts + half, self.starts[-1] + row.samples].astype(float)
         self.own, self.other = (carried(source, track, self.at) for source, track in zip(lock.sources, lock.tracks))
@@ -170,8 +173,11 @@ class _Course:
         grid = 2.0 ** math.floor(math.log2(2 * self.period / math.pi * math.sqrt(_UNSEEN * max(noise, _NO_NOISE))))
         drift = float(delay[-1] - delay[0]) / (self.at[-1] - self.at[0])
         if abs(float(delay[-1] - delay[0])) < grid / 2:
-            fine = grid / _FINER
-            return Timing((round(float(delay.mean()) / fine) * fine - self.row.first) % self.period, 0.0, grid, frame)
+            fine, mean = grid / _FINER, float(delay.mean())
+            if not abs(mean - self.delay) < fine:       # else as before, while it wavers about the edge between two
+                self.delay = round(mean / fine) * fine
+            return Timing((self.delay - self.row.first) % self.period, 0.0, grid, frame)
+        self.delay = math.nan
         # a symbol's, near the row's first sample; delays grow by whole symbols with those that have been sent
         return Timing((float(delay[0]) - self.row.first) % self.period, drift, grid, frame)
 
