@@ -137,7 +137,8 @@ class Row:
         whole = 0 < hop <= samples and not hop % period and not samples % period and samples >= least
         if not whole or (step != hop).any() or not sound and checks.unusable(windows).any():
             return None
-        if (windows == 0).any() and bool(holes_of(torch.from_numpy(windows)).any()):
+        zero = (windows.view(np.float32) == 0).any() and (windows == 0).any()       # the first takes a fifth of the second's time
+        if zero and bool(holes_of(torch.from_numpy(windows)).any()):
             return None
         return Row(windows, int(start[0]), hop)
 
