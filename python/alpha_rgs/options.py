@@ -192,8 +192,9 @@ def _usable(rows: npt.NDArray[np.complex64]) -> bool:
     energy = float(np.vdot(rows, rows).real)        # NaN or infinite where a sample is
     if not 0 < energy < np.inf:
         return False
-    strong = np.abs(rows.view(np.float32)) > np.float32(2 * energy ** 0.5 / STRONGEST)
-    return 2 * rows.size - int(np.count_nonzero(strong)) < rows.shape[-1] // 2
+    parts, limit = rows.view(np.float32), np.float32(2 * energy ** 0.5 / STRONGEST)
+    strong = np.count_nonzero(parts > limit) + np.count_nonzero(parts < -limit)
+    return 2 * rows.size - int(strong) < rows.shape[-1] // 2
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

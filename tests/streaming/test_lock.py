@@ -151,6 +151,25 @@ def test_windows_are_noted_together_as_one_by_one():
         assert together.at(at)[name][0] == pytest.approx(single.at(at)[name][0], abs=1e-6)
 
 
+def test_streams_that_have_gone_on_for_days_are_predicted_as_exactly():
+    """A parabola of 1e12 samples back leaves no rounding in the phase of today."""
+    began, fields = 1e12, ("delay", "phase", "carrier_offset")
+    track = Track(16.0, 4, fields)
+
+    def values(at):
+        x = at - began
+        turns = 2e-3 * x + 1e-9 * x * x / 2
+        return {"delay": 5e6 + 2e-5 * x, "phase": 4e9 + 2 * np.pi * turns, "carrier_offset": 2e-3 + 1e-9 * x}
+
+    for at in began + 32768.0 * np.arange(32):
+        track.note(Noted(at, values(at), dict.fromkeys(fields, 1e-6)), placed=True)
+    at = began + 32768.0 * np.arange(32, 36)
+    seen, right = track.at(at), values(at)
+    # a delay's slope is 0, but for what clocks may be off by
+    for name, most in (("phase", 1e-4), ("carrier_offset", 1e-10), ("delay", 0.05)):
+        assert abs(seen[name] - right[name]).max() < most
+
+
 def test_phases_in_another_turn_and_delays_in_another_period_go_on():
     def values(at):
         k = int(at // 2048)

@@ -9,6 +9,7 @@ from alpha_rgs.sources.mixtures import alone
 from alpha_rgs.streaming.brief import Brief, Row, cut_out, joined_briefs
 from alpha_rgs.streaming.engine import Engine
 from alpha_rgs.streaming.lock_direct import LockedDirect
+from alpha_rgs.streaming.task import Task
 
 pytestmark = pytest.mark.skipif(not native.built(), reason="the native detector is not built")
 WINDOW, HOP, JOB = 2560, 2048, 48
@@ -103,6 +104,43 @@ def test_lost_samples_end_the_short_way_and_it_is_taken_again():
     states = task.states(HOP * np.arange(4 * JOB))
     assert (states[:16] == "search").any() and (states[JOB:JOB + 28] == "locked").all() and (states[-JOB:] == "locked").all()
     assert (states[JOB + 27:JOB + 40] == "search").any()
+
+
+def test_a_lock_that_is_lost_beyond_doubt_is_not_tried_window_by_window(monkeypatch):
+    """Each window behind a gap would take a fifth of a second, and leave as much."""
+    tried, separate = [], Task.separate_predicted
+
+    def counted(self, windows, predicted, rows):
+        tried.append(len(windows))
+        return separate(self, windows, predicted, rows)
+
+    monkeypatch.setattr(Task, "separate_predicted", counted)
+    y, _, _, _ = _mixture(4, 3 * JOB)
+    _, task = _separated(y, True, missing=2 * JOB * HOP + 20 * HOP)
+    states = task.states(HOP * np.arange(3 * JOB))
+    assert (states[2 * JOB + 18:2 * JOB + 24] == "search").any() and (states[-4:] == "locked").all() and sum(tried) <= 4
+
+
+def test_jobs_that_wait_are_separated_as_one():
+    """Symbols and what is told are those of each job by itself."""
+    y, _, _, _ = _mixture(6, 5 * JOB)
+    view = np.lib.stride_tricks.sliding_window_view(y, WINDOW)[::HOP]
+    found = []
+    for together in (False, True):
+        with Engine(threads=1, max_batch=JOB, max_pending=8 * JOB) as engine:
+            task = engine.task(from_dict(QPSK), from_dict(OFDM))
+            task.brief = True
+            task.submit(view[:JOB].copy(), HOP * np.arange(JOB)).result()
+            jobs = []
+            for k in range(JOB, 5 * JOB, 16):
+                jobs.append(task.submit(view[k:k + 16].copy(), HOP * np.arange(k, k + 16)))
+                if not together:
+                    jobs[-1].result()
+            found.append([job.result() for job in jobs])
+    for one, other in zip(*found):
+        assert other.symbols.shape == one.symbols.shape and np.mean(abs(_symbols([one]) - _symbols([other])) ** 2) < 1e-3
+        assert abs(np.median(one.quality - other.quality)) < 0.5 and one.estimated.keys() == other.estimated.keys()
+        assert np.allclose(one.estimated["carrier_offset"], other.estimated["carrier_offset"], atol=1e-7)
 
 
 def test_8psk_goes_the_short_way():

@@ -27,3 +27,19 @@ def block_tridiagonal(main: Tensor, side: Tensor, h: Tensor) -> tuple[Tensor, Te
         cov[:, i] = inverse[i] - cross[:, i] @ gain[i].mH
         mean[i] = mean[i] - gain[i] @ mean[i + 1]
     return torch.stack(mean, 1)[..., 0], cov, cross, 2 * torch.stack(pivots, 1).real.log().sum((1, 2))
+
+
+def fit_and_determinant(main: Tensor, side: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """Of what block_tridiagonal takes, hᴴ·mean and the logarithm of the precision's determinant alone, both [B]: one sweep."""
+    n, q = main.shape[1:3]
+    block, right, fit, log = main[:, 0], h[:, 0, :, None], h.real.new_zeros(len(h)), h.real.new_zeros(len(h))
+    for i in range(n):
+        root = torch.linalg.cholesky(block)
+        log = log + 2 * root.diagonal(dim1=1, dim2=2).real.log().sum(1)
+        both = torch.linalg.solve_triangular(root, torch.cat([side[:, i], right], 2) if i + 1 < n else right, upper=False)
+        own = both[..., -1:]
+        fit = fit + own.abs().square().sum((1, 2))
+        if i + 1 < n:
+            less = both[..., :q].mH @ both
+            block, right = main[:, i + 1] - less[..., :q], h[:, i + 1, :, None] - less[..., q:]
+    return fit, log

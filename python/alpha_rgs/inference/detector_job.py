@@ -6,6 +6,7 @@ context. Stretches in whose frames the symbols lie alike form a group.
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ Array = np.ndarray[Any, Any]
 
 CONTEXT = 3             # frames on each side of what is kept of a stretch: more change no decision
 _HOP = 32               # frames that are kept of a stretch, about: memory of its statistics stays in a core's own cache
+_SHORTEST = 2           # of these frames, where symbols drift
 _GRID = 32              # see signals/framing.py
 _ENDLESS = 2 ** 30      # symbols there are, before and after: streams have no end
 _MOST_REPEAT = 256      # frames
@@ -133,7 +135,8 @@ def _cut(windows: Windows, lanes: int) -> Stretches:
 
 def _cut_one(windows: Windows, window: int, begin: int, total: int, lanes: int, repeat: int) -> tuple[Array, ...]:
     """The stretches of one long window, alike: they begin a multiple of `repeat` frames apart, and are of one length."""
-    count = max(1, round(total / (_HOP * lanes))) * lanes
+    hop = _hop(windows, lanes)
+    count = max(1, round(total / (_HOP * lanes))) * lanes if hop == _HOP else -(-total // hop)
     frames = -(-(total - 2 * CONTEXT) // count) + 2 * CONTEXT
     frames = min(-(-frames // repeat) * repeat, total)
     first = np.unique((np.arange(count) * (total - frames) // max(count - 1, 1)) // repeat * repeat)
@@ -142,6 +145,14 @@ def _cut_one(windows: Windows, window: int, begin: int, total: int, lanes: int, 
     low, high = np.r_[0, edges], np.r_[edges, windows.samples]
     n = len(first)
     return np.full(n, window), begin + windows.period * first, np.minimum(frames, total - first), low, high
+
+
+def _hop(windows: Windows, lanes: int) -> int:
+    """Frames that are kept of a stretch, about: the more symbols drift, the fewer, so that those with the same timing fill a
+    vector. Context that is detected twice costs less than lanes that are empty."""
+    if not windows.drift:
+        return _HOP
+    return int(min(max(math.ceil(windows.grid / (abs(windows.drift) * windows.period) / lanes), _SHORTEST), _HOP))
 
 
 def _repeat(sps: float, period: int) -> int:

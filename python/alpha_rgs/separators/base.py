@@ -325,7 +325,9 @@ def expected_near(llrs: Tensor, reach: int, there: Tensor | None = None) -> Tens
     """The share of wrong bits that LLRs [batch, symbols, bits] expect of each symbol and `reach` others to either side, [batch,
     symbols]. there: which symbols lie in the window, bool [batch, symbols]: others, of which it holds an edge, do not count."""
     wrong = torch.sigmoid(-llrs.abs()).mean(2)
-    counted = torch.ones_like(wrong) if there is None else there.to(wrong)
+    if there is None:
+        return torch.nn.functional.avg_pool1d(wrong[:, None], 2 * reach + 1, 1, reach, count_include_pad=False)[:, 0]
+    counted = there.to(wrong)
     total, count = (torch.nn.functional.avg_pool1d(v[:, None], 2 * reach + 1, 1, reach)[:, 0] for v in (wrong * counted, counted))
     return total / count.clamp_min(1e-6)
 

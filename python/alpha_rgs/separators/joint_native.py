@@ -143,18 +143,29 @@ def reach(soi: LinearModulation, interference: Any) -> int:
 def told(soi: LinearModulation, interference: Any, found: Detection, stretch: int) -> tuple[Array, Array]:
     """(share of wrong bits that is expected of symbols, their error power), float32 [symbols], of a window with many symbols: as
     base.py's soft_output, but the scatter of `stretch` symbols at a time about the nearest points scales their variances."""
+    llrs, share, error = _judged(soi, interference, found, stretch)
+    return torch.sigmoid(-doubted(llrs, share).abs())[0].mean(1).numpy(), error[0].numpy()
+
+
+def error_power(soi: LinearModulation, interference: Any, found: Detection, stretch: int) -> Array:
+    """The second of what `told` gives, alone."""
+    return np.asarray(_judged(soi, interference, found, stretch)[2][0].numpy())
+
+
+def _judged(soi: LinearModulation, interference: Any, found: Detection, stretch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(LLRs, share of bits that are wrong besides those that they expect, error power) of symbols; see told."""
     alphabet, soft, var = soi.signal.alphabet, torch.from_numpy(found.symbols), torch.from_numpy(found.var).clamp(1e-6, 1e6)
-    off = (soft - alphabet.nearest(soft)).abs().square() / var
+    power = torch.view_as_real(soft).square().sum(-1)
+    off = (power - alphabet.fit(soft)).clamp_min(0) / var           # squared distance from the nearest point
     n = off.shape[1]
     padded = torch.nn.functional.pad(off, (0, -n % stretch)).reshape(-1, stretch)
-    held = torch.full((len(padded),), float(stretch))
+    held = torch.full((len(padded), 1), float(stretch))
     held[-1] -= len(padded) * stretch - n
-    scale = ((padded.sum(1) + BELIEVED) / (held + BELIEVED)).clamp(0.06, 50.0)
-    var = (var * scale.repeat_interleave(stretch)[:n]).clamp_min(1e-6)
+    scale = ((padded.sum(1, keepdim=True) + BELIEVED) / (held + BELIEVED)).clamp(0.06, 50.0)
+    var = (var * scale.expand(-1, stretch).reshape(1, -1)[:, :n]).clamp_min(1e-6)
     llrs = alphabet.llrs(soft, var).float()
     share = SPREAD * expected_near(llrs, reach(soi, interference))
-    error = var + alphabet.bits_per_symbol * alphabet.least_distance ** 2 * share
-    return torch.sigmoid(-doubted(llrs, share).abs())[0].mean(1).numpy(), error[0].numpy()
+    return llrs, share, var + alphabet.bits_per_symbol * alphabet.least_distance ** 2 * share
 
 
 @dataclass(frozen=True)
@@ -270,8 +281,8 @@ def detect_moving(y: Array, pair: Pair, timing: Timing, motion: Callable[[Array]
     job = todo.job(at.phase + 2 * np.pi * at.frequency * (todo.begin - middle),
                    at.own_phase - at.phase + 2 * np.pi * delta * (first - middle), at.frequency, 2 * np.pi * delta * sps)
     found = _run(y, pair, todo, job, at.gain, int(todo.symbols[0]), threads, context, limit)
-    for low, high, ratio in zip(todo.low, todo.high, (at.ratio / pair.levels.ratio).astype(np.float32)):
-        found.interference[0, low:high] *= ratio
+    order = np.argsort(todo.low)
+    found.interference[0] *= np.repeat((at.ratio / pair.levels.ratio).astype(np.float32)[order], (todo.high - todo.low)[order])
     return found, todo
 
 

@@ -7,7 +7,7 @@ does. The result has waveforms and symbols, and no Estimate of each source.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,15 +16,35 @@ import numpy as np
 import torch
 
 from .. import options as checks
-from ..separators.base import Separation
+from ..separators.base import Separation, mapped
 from ..separators.holes import holes_of
-from ..separators.joint_native import Detection, told
+from ..separators.joint_native import Detection, error_power, told
 
 Array = np.ndarray[Any, Any]
 
 # times the energy beyond which a frame is searched, from which on a stretch goes the long way: noise alone leaves it in no frame
 # of ten million, and the long way of a window takes as long as the short one of a thousand
 DOUBTED = 1.5
+
+
+class Later(Mapping[str, Any]):
+    """A dictionary that is made when somebody asks for what is in it."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 @dataclass
@@ -41,7 +61,7 @@ class Brief:
     judge: Callable[[], tuple[Array, Array]]
     method: str = "joint"
     evaluations: int = 0
-    estimated: dict[str, Any] = field(default_factory=dict)
+    estimated: Mapping[str, Any] = field(default_factory=dict)
     sources: list[Any] = field(default_factory=list)
 
     @cached_property
@@ -77,14 +97,26 @@ def joined_briefs(parts: Sequence[Brief]) -> Brief:
         return first
     soi, interference, symbols, kappa, noise_var = (np.concatenate([getattr(part, name) for part in parts]) for name in (
         "soi", "interference", "symbols", "kappa", "noise_var"))
-    known = [name for name in first.estimated if all(name in part.estimated for part in parts)]
-    estimated = {name: np.concatenate([part.estimated[name] for part in parts]) for name in known}
+
+    def estimated() -> dict[str, Any]:
+        known = [name for name in first.estimated if all(name in part.estimated for part in parts)]
+        return {name: np.concatenate([part.estimated[name] for part in parts]) for name in known}
 
     def judge() -> tuple[Array, Array]:
         qualities, rates = zip(*(part._judged for part in parts))
         return np.concatenate(qualities), np.concatenate(rates)
 
-    return Brief(soi, interference, symbols, kappa, noise_var, judge, first.method, first.evaluations, estimated)
+    return Brief(soi, interference, symbols, kappa, noise_var, judge, first.method, first.evaluations, Later(estimated))
+
+
+def part_of(out: Any, rows: slice) -> Any:
+    """Some windows of a Separation of numpy arrays, or of a Brief."""
+    if not isinstance(out, Brief):
+        return mapped(out, lambda value: value[rows] if len(value) > 1 else value)
+    soi, interference, symbols, kappa, noise_var = (getattr(out, name)[rows] for name in (
+        "soi", "interference", "symbols", "kappa", "noise_var"))
+    return Brief(soi, interference, symbols, kappa, noise_var, lambda: (out.quality[rows], out.error_rate[rows]), out.method,
+                 out.evaluations, Later(lambda: {name: value[rows] for name, value in out.estimated.items()}))
 
 
 @dataclass(frozen=True)
@@ -97,15 +129,16 @@ class Row:
     hop: int
 
     @staticmethod
-    def of(windows: Array, start: Array, period: float, least: int) -> Row | None:
+    def of(windows: Array, start: Array, period: float, least: int, sound: bool = False) -> Row | None:
         """Of windows that begin at start, int64 [n], where they lie in a row, sound and without gaps, hold whole numbers of
-        symbols of so many samples, and `least` samples; else None."""
+        symbols of so many samples, and `least` samples; else None. sound: whether it is known that all samples are usable."""
         step, samples = np.diff(start), windows.shape[1]
         hop = int(step[0]) if len(step) else samples
         whole = 0 < hop <= samples and not hop % period and not samples % period and samples >= least
-        if not whole or (step != hop).any() or checks.unusable(windows).any():
+        if not whole or (step != hop).any() or not sound and checks.unusable(windows).any():
             return None
-        if (windows == 0).any() and bool(holes_of(torch.from_numpy(windows)).any()):
+        zero = (windows.view(np.float32) == 0).any() and (windows == 0).any()       # the first takes a fifth of the second's time
+        if zero and bool(holes_of(torch.from_numpy(windows)).any()):
             return None
         return Row(windows, int(start[0]), hop)
 
@@ -130,7 +163,11 @@ class Row:
 
     def stretch(self) -> Array:
         """The stretch of the stream, complex64 [1, samples]."""
-        return np.concatenate([self.windows[:-1, :self.hop].ravel(), self.windows[-1]])[None]
+        before = len(self.windows) - 1
+        out = np.empty(before * self.hop + self.samples, np.complex64)
+        out[:before * self.hop].reshape(before, self.hop)[:] = self.windows[:-1, :self.hop]
+        out[before * self.hop:] = self.windows[-1]
+        return out[None]
 
     def mend(self, found: Detection, symbol: Array, period: float, again: Callable[[Array], Separation]) -> None:
         """Put in place what again(rows) makes of windows that hold doubtful stretches. symbol: number, in the stretch, of the
@@ -148,13 +185,16 @@ class Row:
             found.symbols[0, number:number + count] = out.symbols[k, head:head + count].numpy()
             found.var[0, number:number + count] = 10 ** (-float(out.quality[k]) / 10)
 
-    def judged(self, found: Detection, symbol: Array, sources: tuple[Any, Any], period: float, rows: Array | None = None
-               ) -> tuple[Array, Array]:
-        """(quality, dB, error rate) of the middle of each window, or of those `rows`, float32 [n]. symbol: as of `result`."""
+    def quality(self, found: Detection, symbol: Array, sources: tuple[Any, Any], period: float, rows: Array) -> Array:
+        """dB, of the middle of some windows, float32 [n]. symbol: as of `result`."""
         head, hop = int((self.samples - self.hop) // (2 * period)), int(self.hop // period)
-        if rows is not None:
-            symbols, var = (cut_out(v[0], symbol[rows] + head, hop).reshape(1, -1) for v in (found.symbols, found.var))
-            found, symbol, head = replace(found, symbols=symbols, var=var), hop * np.arange(len(rows)), 0
+        symbols, var = (cut_out(v[0], symbol[rows] + head, hop).reshape(1, -1) for v in (found.symbols, found.var))
+        error = error_power(*sources, replace(found, symbols=symbols, var=var), hop)
+        return np.asarray(-10 * np.log10(error.reshape(len(rows), hop).mean(1)))
+
+    def judged(self, found: Detection, symbol: Array, sources: tuple[Any, Any], period: float) -> tuple[Array, Array]:
+        """(quality, dB, error rate) of the middle of each window, float32 [n]. symbol: as of `result`."""
+        head, hop = int((self.samples - self.hop) // (2 * period)), int(self.hop // period)
         wrong, error = (cut_out(v, symbol + head, hop) for v in told(*sources, found, hop))
         return -10 * np.log10(error.mean(1)), wrong.mean(1)
 

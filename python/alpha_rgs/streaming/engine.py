@@ -23,6 +23,7 @@ from ..separators.base import Separation, joined, left_over, mapped
 from ..sources.base import Source
 from ..sources.linear_modulation import NUISANCES
 from .brief import Brief, Row, brief_of, joined_briefs
+from .in_a_row import MOST, as_one, hand_out, in_a_row
 from .interruption import Interrupted, Interruptible, shared_out
 from .lock import Lock, Predicted
 from .lock_job import Locked
@@ -32,7 +33,6 @@ from .task import Task
 
 if TYPE_CHECKING:
     from .direct import Direct
-    from .lock_direct import LockedDirect
     from .task import Job
 
 _MOST_THREADS = 8
@@ -170,10 +170,11 @@ class Engine:
                     return None
                 self._changed.wait()
             head, count = self._jobs[0], 0
+            most = self.max_batch if head.task.locked_direct is None else max(self.max_batch, MOST)
             batch: list[Job] = []
             for job in list(self._jobs):
                 alike = job.task.key == head.task.key and job.windows.shape[1] == head.windows.shape[1]
-                if alike and (not batch or count + len(job.windows) <= self.max_batch):
+                if alike and (not batch or count + len(job.windows) <= most):
                     batch.append(job)
                     self._jobs.remove(job)
                     count += len(job.windows)
@@ -237,8 +238,11 @@ class Engine:
         return joined(list(map(solve, pieces)))
 
     def _one_by_one(self, batch: list[Job]) -> None:
-        for job in batch:
-            self._solve([job])
+        for jobs in in_a_row(batch):
+            one = as_one(jobs) if len(jobs) > 1 else jobs[0]
+            self._solve([one])
+            if len(jobs) > 1:
+                hand_out(one.future, jobs)
 
     def _solve(self, batch: list[Job]) -> None:
         task, samples = batch[0].task, batch[0].windows.shape[1]
@@ -283,7 +287,7 @@ class Engine:
 
     def _solve_locked(self, job: Job, lock: Lock) -> None:
         """Solve a job whose sources are predicted from window to window once they were found."""
-        task, (given, lost) = job.task, filled(job.windows)
+        task, way, (given, lost) = job.task, job.task.locked_direct, filled(job.windows)
         windows = torch.from_numpy(given).to(self.device)
 
         def piece(rows: np.ndarray) -> Job:
@@ -306,9 +310,16 @@ class Engine:
             part = self._followed(piece(rows), windows[rows], _rows(part, slice(None)), searched, anew)
             return mapped(silent(job.windows[rows], lost[rows], part), torch.as_tensor)
 
+        def short(rows: np.ndarray) -> Brief | None:        # windows one after the other
+            assert way is not None
+            first, count = int(rows[0]), min(len(rows), way.reach)
+            some, again = slice(first, first + count), lambda more, predicted: predict(rows[more], predicted)
+            row = way.takes(job.windows[some], job.start[some], not lost.any()) if count else None
+            return None if row is None else self._interruptible(way.separate, row, again)
+
         try:
-            short = partial(self._solved_shortly, task.locked_direct, job, predict) if task.locked_direct else None
-            parts = Locked(lock, windows, job.start, lost, not task.several, search, predict, finish, short).solved()
+            own = short if way else None
+            parts = Locked(lock, windows, job.start, lost, not task.several, search, predict, finish, own).solved()
             whole = [part for part in parts if isinstance(part, Separation)]
             if len(whole) == len(parts):
                 job.future.set_result(task.ordered(_rows(joined(whole), slice(None))))
@@ -316,14 +327,6 @@ class Engine:
                 job.future.set_result(joined_briefs([brief_of(part) for part in parts]))
         except Exception as error:
             job.future.set_exception(error)
-
-    def _solved_shortly(self, way: LockedDirect, job: Job, predict: Callable[[np.ndarray, Predicted], Separation],
-                        rows: np.ndarray) -> Brief | None:
-        """What is in some of a job's windows, or the first of these, where they can go the short way."""
-        rows = rows[:way.reach]
-        row = way.takes(job.windows[rows], job.start[rows]) if len(rows) else None
-        return None if row is None else self._interruptible(
-            way.separate, row, lambda some, predicted: predict(rows[some], predicted))
 
     def _solved_directly(self, job: Job) -> bool:
         """Have a job solved the short way, where there is one (direct.py), its caller takes what that gives, and its windows are

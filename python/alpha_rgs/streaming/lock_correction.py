@@ -17,7 +17,10 @@ from torch import Tensor
 from ..separators.base import Separation
 from .lock_prediction import Track
 
+Array = np.ndarray[Any, Any]
 Values = dict[str, np.ndarray]
+
+_LEAST = 1e-9           # of a derivative's power, that its own is more: derivatives that are alike share the step
 
 
 @dataclass
@@ -40,36 +43,35 @@ def corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequen
             turned = torch.as_tensor(0.0 if offset is None else offset).double().numpy()
             values["phase"] = values["phase"] + 2 * math.pi * half * turned
         states.append(values)
-    gains = [torch.as_tensor(e.state.gain).float().reshape(-1) for e in out.sources]
-    return stepped(y, [torch.as_tensor(e.waveform) for e in out.sources], gains, states, sources)
+    gains = [_numbers(e.state.gain).astype(np.float32) for e in out.sources]
+    return stepped(_numbers(y), [_numbers(e.waveform) for e in out.sources], gains, states, sources)
 
 
-def stepped(y: Tensor, waves: Sequence[Tensor], gains: Sequence[Tensor], states: Sequence[Values], sources: Sequence[Any]
+def stepped(y: Array, waves: Sequence[Array], gains: Sequence[Array], states: Sequence[Values], sources: Sequence[Any]
             ) -> Corrected:
     """One Gauss-Newton step from the states, field -> float64 [n] of each source (phase: of the windows' middle), with which
     waveforms, complex64 [n, samples], and gains, [n], of all sources were separated from windows y."""
-    n = y.shape[1]
-    edge = edge_of(sources, n)
-    inner = slice(edge, n - edge)
-    names, columns = _derivatives(waves, gains, sources, states, inner)
-    level = y.abs().square().mean().sqrt().clamp_min(1e-30)         # single precision: a product of two waveforms is no smaller
-    rest = y[:, inner] - sum((wave[:, inner] for wave in waves), torch.zeros(()))
-    jacobian = torch.view_as_real(torch.stack([column / level for column in columns], 1)).flatten(2)    # [windows, unknowns, ·]
-    rest = torch.view_as_real(rest / level).flatten(1)
-    normal, along = (jacobian @ jacobian.mT).double(), (jacobian @ rest[..., None]).double()
-    scale = normal.diagonal(dim1=1, dim2=2).sqrt().clamp_min(1e-30)
-    normal = normal / (scale[:, None] * scale[..., None]) + 1e-9 * torch.eye(len(names), dtype=torch.float64)
-    along = along / scale[..., None]
-    step = torch.linalg.solve(normal, along)
-    left = rest.double().square().sum(1) - (2 * along - normal @ step).mul(step).sum((1, 2))
-    left = left.clamp_min(0) / rest.shape[1] * level.double().square()      # of a real part
-    step, spread = step[..., 0] / scale, torch.linalg.inv(normal).diagonal(dim1=1, dim2=2) / scale.square()
-    deviation = (left[:, None] / level.double().square() * spread).sqrt()
+    level = max(float(np.vdot(y, y).real) / y.size, 1e-60) ** 0.5   # single precision: a product of two waveforms is no smaller
+    names, factors, places, rows = _derivatives(y, waves, gains, sources, states, level)
+    # all products of all derivatives with each other and with the rest, from those of the few waveforms that they are made of
+    products = rows.conj() @ rows.transpose(0, 2, 1)
+    own = products[:, places][:, :, places] * factors.conj()[:, :, None] * factors[:, None]
+    normal = own.real.astype(np.float64)
+    along = (products[:, places, -1] * factors.conj()).real.astype(np.float64)
+    power = products[:, -1, -1].real.astype(np.float64)
+    scale = np.maximum(np.sqrt(np.einsum("wii->wi", normal)), 1e-30)
+    normal = normal / (scale[:, None] * scale[..., None]) + _LEAST * np.eye(len(names))
+    along, inverse = along / scale, np.linalg.inv(normal)
+    step = np.einsum("wij,wj->wi", inverse, along)
+    left = power - np.einsum("wi,wi->w", 2 * along - np.einsum("wij,wj->wi", normal, step), step)
+    left = np.maximum(left, 0) / (2 * rows.shape[2])                # of a real part, over the level
+    deviation = np.sqrt(left[:, None] * np.einsum("wii->wi", inverse)) / scale
+    step = step / scale
     out: list[tuple[Values, Values]] = [(dict(values), {name: np.zeros(len(y)) for name in values}) for values in states]
     for column, (number, name) in enumerate(names):
         values, deviations = out[number]
-        values[name], deviations[name] = values[name] + step[:, column].numpy(), deviation[:, column].numpy()
-    return Corrected(out, 2 * left.numpy())
+        values[name], deviations[name] = values[name] + step[:, column], deviation[:, column]
+    return Corrected(out, 2 * left * level ** 2)
 
 
 def edge_of(sources: Sequence[Any], samples: int) -> int:
@@ -77,24 +79,44 @@ def edge_of(sources: Sequence[Any], samples: int) -> int:
     return int(min(2 * max(source.memory for source in sources), samples // 8))
 
 
-def _derivatives(waves: Sequence[Tensor], gains: Sequence[Tensor], sources: Sequence[Any], states: Sequence[Values],
-                 inner: slice) -> tuple[list[tuple[int, str]], list[Tensor]]:
-    """([(number of a source, field)], the derivative of the mixture by it, complex64 [windows, samples of `inner`])."""
-    names, columns = [], []
+def _derivatives(y: Array, waves: Sequence[Array], gains: Sequence[Array], sources: Sequence[Any], states: Sequence[Values],
+                 level: float) -> tuple[list[tuple[int, str]], Array, list[int], Array]:
+    """([(number of a source, field)], factors complex64 [windows, unknowns], places, rows complex64 [windows, rows, samples but
+    for the ends]): the derivative of the mixture by an unknown is its factor times the row at its place; the last row is what the
+    waveforms leave. All over `level`."""
+    names: list[tuple[int, str]] = []
+    factors: list[Array | complex] = []
+    places: list[int] = []
+    n = y.shape[1]
+    inner = slice(edge_of(sources, n), n - edge_of(sources, n))
+    moved = [k for k, values in enumerate(states) if "delay" in values and not sources[k].whole_delay]  # windows are not shifted
+    turned = [k for k, values in enumerate(states) if "carrier_offset" in values]
+    rows = np.empty((len(y), len(waves) + len(turned) + len(moved) + 1, inner.stop - inner.start), np.complex64)
+    rows[:, -1] = y[:, inner]
     for k, (wave, gain, values) in enumerate(zip(waves, gains, states)):
-        for name in values:
-            if name == "delay" and sources[k].whole_delay:
-                continue                                    # windows are not shifted
-            names.append((k, name))
-            columns.append(_derivative(name, wave, gain[:, None], inner))
-    return names, columns
+        rows[:, -1] -= wave[:, inner]
+        np.multiply(wave[:, inner], np.float32(1 / level), out=rows[:, k])
+        for name, factor in (("phase", 1j), ("gain", 1 / np.maximum(gain, 1e-30))):
+            if name in values:
+                names, factors, places = [*names, (k, name)], [*factors, factor], [*places, k]
+    rows[:, -1] *= np.float32(1 / level)
+    time = (2 * math.pi * (np.arange(n) - (n - 1) / 2))[inner].astype(np.float32)
+    at = len(waves)
+    for k in turned:
+        np.multiply(rows[:, k], time, out=rows[:, at])
+        names, factors, places, at = [*names, (k, "carrier_offset")], [*factors, 1j], [*places, at], at + 1
+    for k in moved:
+        rows[:, at] = _slope(waves[k])[:, inner] * np.float32(-1 / level)
+        names, factors, places, at = [*names, (k, "delay")], [*factors, 1.0], [*places, at], at + 1
+    return names, np.stack([np.broadcast_to(np.complex64(f), len(y)) for f in factors], 1), places, rows
 
 
-def _derivative(name: str, wave: Tensor, gain: Tensor, inner: slice) -> Tensor:
-    n = wave.shape[1]
-    if name == "delay":
-        return torch.fft.ifft(-2j * math.pi * torch.fft.fftfreq(n) * torch.fft.fft(wave))[:, inner]
-    if name == "gain":
-        return wave[:, inner] / gain.clamp_min(1e-30)
-    turned = 1j * wave[:, inner]
-    return turned if name == "phase" else turned * (2 * math.pi * (torch.arange(n) - (n - 1) / 2))[inner]
+def _slope(wave: Array) -> Array:
+    """The derivative by time, samples, of waveforms, complex64 [n, samples]."""
+    spectrum = torch.fft.fft(torch.from_numpy(wave))
+    spectrum *= 2j * math.pi * torch.fft.fftfreq(wave.shape[1])
+    return np.asarray(torch.fft.ifft(spectrum).numpy())
+
+
+def _numbers(value: Any) -> Array:
+    return np.asarray(torch.as_tensor(value).cpu().numpy())

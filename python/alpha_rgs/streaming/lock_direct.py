@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from ..inference.detector_job import Plan
 from ..separators.base import Separation
 from ..separators.joint_native import Detection, Motion, Pair, Timing, alike, detect_moving, rounded, suits
-from .brief import DOUBTED, Brief, Row
+from .brief import DOUBTED, Brief, Later, Row
 from .lock import WHOLE, Lock, Predicted, reported
 from .lock_correction import edge_of, stepped
 from .lock_prediction import carried
@@ -25,7 +26,7 @@ from .symbol_tracker import Tracker
 Array = np.ndarray[Any, Any]
 Again = Callable[[Array, Predicted], Separation]        # rows, their prediction -> these windows, one by one, of tensors
 
-_FEW, _MANY = 8, 128    # windows that are taken at once, at least and at most
+_FEW, _MANY = 8, 256    # windows that are taken at once, at least and at most
 _SURE = 32              # windows from which on it does not take twice as many to predict some
 # of these that say how far the prediction was off: so many until there are _SURE of them, then one in _SPACED
 _SEEN, _SPACED = 8, 16
@@ -34,6 +35,9 @@ _UNSEEN, _NO_NOISE = 0.1, 3e-4
 _FAST = 2e-4            # samples per sample that clocks may be off by
 _FINER = 4              # steps of that, to which a delay that stays is rounded: tables are kept
 _MOST_TROUBLE = 0.25    # share of stretches in doubt, from which on it is the prediction that is wrong
+# times what a stray window leaves at least: other decisions make good what a few frames leave, a sample dropped leaves 7 to 500
+# times that; one window in _LOST that leaves so much is no glitch
+_BEYOND, _LOST = 6.0, 4
 _EXCESS = 0.05          # of the noise: what a prediction may leave before fewer windows are predicted at once
 
 
@@ -46,6 +50,7 @@ class LockedDirect:
         self.soi, self.interference = lock.sources
         self._far = _FEW
         self._pair: Pair | None = None          # of late
+        self._delay = math.nan                  # of the linear modulation, where it stays
 
     @staticmethod
     def suits(soi: Any, interference: Any) -> bool:
@@ -61,12 +66,14 @@ class LockedDirect:
             return 0
         return min(good // 2, self._far) if good < _SURE else self._far
 
-    def takes(self, windows: Array, start: Array) -> Row | None:
-        """The Row of windows, complex64 [n, samples], that begin at start, int64 [n]; None where they do not lie in a row."""
-        return Row.of(windows, start, float(self.soi.symbol_period), 2 * int(self.interference.frame_period))
+    def takes(self, windows: Array, start: Array, sound: bool) -> Row | None:
+        """The Row of windows, complex64 [n, samples], that begin at start, int64 [n]; None where they do not lie in a row. sound:
+        see Row.of."""
+        return Row.of(windows, start, float(self.soi.symbol_period), 2 * int(self.interference.frame_period), sound)
 
     def separate(self, row: Row, again: Again) -> Brief | None:
-        """What is in windows in a row, or in the first of them; None where they have to be separated one by one."""
+        """What is in windows in a row, or in the first of them; None where they have to be separated one by one, or the lock is
+        lost."""
         out = self._separated(row, again)
         taken = 0 if out is None else len(out.kappa)
         if taken < len(row.windows):
@@ -75,9 +82,10 @@ class LockedDirect:
 
     def _separated(self, row: Row, again: Again) -> Brief | None:
         noise = self.lock.noise_var if self.noise_var is None else self.noise_var
-        course = _Course(self.lock, row)
+        course = _Course(self.lock, row, self._delay)
         if not course.steady:
             return None
+        self._delay = course.delay
         pair = self._pair = course.pair(noise, self._pair)
         if pair is None:
             return None
@@ -85,14 +93,18 @@ class LockedDirect:
         found, todo = detect_moving(stretch, pair, course.timing, course.motion, self.threads, row.context, DOUBTED)
         if found.share <= _MOST_TROUBLE:
             self._mend(row, found, course, again)
-        left = _powers(stretch[0] - found.soi[0] - found.interference[0], row, edge_of(self.lock.sources, row.samples))
+        rest = stretch[0] - found.soi[0]
+        rest -= found.interference[0]
+        left = _powers(rest, row, edge_of(self.lock.sources, row.samples))
         row = row.until(_first(self.lock.strays(left)))
         if not len(row.windows):
+            if self._lost(left):
+                self.lock.lose(float(row.first))
             return None
         count, pair_of = len(row.windows), (self.soi, self.interference)
         some = self._asked(row)
         if len(some):
-            quality, _ = row.judged(found, course.inside[:count], pair_of, course.period, some)
+            quality = row.quality(found, course.inside[:count], pair_of, course.period, some)
             if 2 * self.lock.worse(quality).sum() > len(some):
                 return None
             self._learn(row, found, course, todo, left[:count], some, quality)
@@ -101,8 +113,13 @@ class LockedDirect:
         found.symbols[:] *= np.complex64(np.exp(1j * self.tracker.settled_by(found.symbols[0], row.first)))
         out = row.result(found, course.inside[:count] - moves, course.period, course.other["gain"][1:count + 1], np.array(noise),
                          lambda: row.judged(found, course.inside[:count], pair_of, course.period))
-        out.estimated = course.reported(out.kappa, noise)
+        out.estimated = Later(partial(course.reported, out.kappa, noise, self.lock.before))
         return out
+
+    def _lost(self, left: Array) -> bool:
+        """Whether windows leave so much that they need not be separated one by one to see that the lock is lost at the first."""
+        far = self.lock.strays(left / _BEYOND)
+        return bool(far[0]) and int(far.sum()) > len(left) // _LOST
 
     def _asked(self, row: Row) -> Array:
         """Which windows say how far the prediction was off, int: one in _SPACED once there are many."""
@@ -125,8 +142,7 @@ class LockedDirect:
         """Tell the lock how far some of the windows were off, and predict fewer at once where that is felt."""
         at = row.begins[rows, None] + np.arange(row.samples)
         states, gains = course.states(rows, todo)
-        seen = stepped(torch.from_numpy(row.windows[rows]), [torch.from_numpy(x[0][at]) for x in (found.soi, found.interference)],
-                       [torch.from_numpy(gain).float() for gain in gains], states, self.lock.sources)
+        seen = stepped(row.windows[rows], [x[0][at] for x in (found.soi, found.interference)], gains, states, self.lock.sources)
         excess = float(np.median(left[rows] / np.maximum(seen.left, 1e-30))) - 1
         self._far = max(self._far // 2, _FEW) if excess > _EXCESS else min(2 * self._far, _MANY)
         self.lock.learn(row.first + row.begins[rows] + (row.samples - 1) / 2, seen.states, seen.left, quality,
@@ -135,11 +151,12 @@ class LockedDirect:
 
 class _Course:
     """How the two sources of a lock go on in a row of windows. own, other: of each what lock_prediction.carried gives, at the
-    row's first sample, the windows' middles, and its end. timing: where symbols and frames lie in the row. inside, centre:
+    row's first sample, the windows' middles, and its end. delay: of the linear modulation, as it is detected with, NaN where it
+    drifts; before: of the row before. timing: where symbols and frames lie in the row. inside, centre:
     number, in the row, and centre, in the stream, of the first symbol that is centred in each window."""
 
-    def __init__(self, lock: Lock, row: Row) -> None:
-        self.lock, self.row = lock, row
+    def __init__(self, lock: Lock, row: Row, before: float) -> None:
+        self.lock, self.row, self.delay = lock, row, before
         self.starts, half = row.first + row.begins, (row.samples - 1) / 2
         self.at = np.r_[self.starts[0], self.starts + half, self.starts[-1] + row.samples].astype(float)
         self.own, self.other = (carried(source, track, self.at) for source, track in zip(lock.sources, lock.tracks))
@@ -156,8 +173,11 @@ class _Course:
         grid = 2.0 ** math.floor(math.log2(2 * self.period / math.pi * math.sqrt(_UNSEEN * max(noise, _NO_NOISE))))
         drift = float(delay[-1] - delay[0]) / (self.at[-1] - self.at[0])
         if abs(float(delay[-1] - delay[0])) < grid / 2:
-            fine = grid / _FINER
-            return Timing((round(float(delay.mean()) / fine) * fine - self.row.first) % self.period, 0.0, grid, frame)
+            fine, mean = grid / _FINER, float(delay.mean())
+            if not abs(mean - self.delay) < fine:       # else as before, while it wavers about the edge between two
+                self.delay = round(mean / fine) * fine
+            return Timing((self.delay - self.row.first) % self.period, 0.0, grid, frame)
+        self.delay = math.nan
         # a symbol's, near the row's first sample; delays grow by whole symbols with those that have been sent
         return Timing((float(delay[0]) - self.row.first) % self.period, drift, grid, frame)
 
@@ -215,8 +235,8 @@ class _Course:
         own = {name: self.own[name][1:count + 1] for name in ("phase", "carrier_offset", "gain")}
         return {"timing": self.centre[:count], **own}
 
-    def reported(self, kappa: Array, noise_var: float) -> dict[str, Array]:
-        """`estimated` of the first windows, as many as have a kappa."""
+    def reported(self, kappa: Array, noise_var: float, before: dict[str, Any]) -> dict[str, Array]:
+        """`estimated` of the first windows, as many as have a kappa. before: see lock.reported."""
         count, half = len(kappa), (self.row.samples - 1) / 2
         states = []
         for values, track in zip((self.own, self.other), self.lock.tracks):
@@ -226,7 +246,7 @@ class _Course:
             if "phase" in state:
                 state["phase"] = state["phase"] - 2 * math.pi * half * values["carrier_offset"][1:count + 1]
             states.append(state)
-        found = reported(Predicted(self.lock.sources, states, noise_var), self.lock.before, True, torch.from_numpy(kappa))
+        found = reported(Predicted(self.lock.sources, states, noise_var), before, True, torch.from_numpy(kappa))
         return {name: value.numpy() for name, value in found.items()}
 
 

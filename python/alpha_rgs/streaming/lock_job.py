@@ -44,7 +44,7 @@ class Locked:
             near, part = self._near(at), None
             if len(near) and self.short:
                 part = self.short(near)
-            if part is None and len(near):
+            if part is None and len(near) and self.lock.reach:
                 part = self._predicted(near[:self.lock.reach])
             if part is None:
                 rows = np.arange(at, min(at + searched, len(self.starts)))
@@ -60,6 +60,8 @@ class Locked:
         lost."""
         if not self.lock.reach:
             return np.zeros(0, int)
+        if self.lock.predicts(self.starts[-1]):
+            return np.arange(at, len(self.starts))
         far = next((k for k in range(at, len(self.starts)) if not self.lock.predicts(self.starts[k])), len(self.starts))
         if far == at:
             self.lock.lose(float(self.starts[at]))

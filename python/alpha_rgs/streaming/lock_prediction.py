@@ -17,6 +17,7 @@ _BEND = 12.0            # variances by which a parabola must fit better than a l
 _WANDER = 0.01
 _SAMPLED = 1e-3         # samples, by which delays err beside noise
 _LEVEL = 1e-3           # of a gain, likewise
+_RIDGE = 1e-13          # of a column's power, that is added to it: columns that are alike share what they fit
 _CLOCK = 1e-4           # samples per sample that clocks may differ by: what two windows alone say of a slope is no better
 
 
@@ -108,33 +109,45 @@ def _phase(x: np.ndarray, phase: np.ndarray, deviation: np.ndarray, offset: tupl
     samples."""
     turn = 2 * math.pi * unit                                       # rad in a unit, of an offset of one
     rows = np.stack([np.ones_like(x), x, x ** 2 / 2], 1)
-    values, weights = phase, 1 / np.hypot(deviation, _WANDER)
+    # what is fitted is small: where the latest window and its offset would have it, less
+    level, slope = float(phase[-1]), 0.0 if offset is None else turn * float(offset[0][-1])
+    values, weights = phase - level - slope * x, 1 / np.hypot(deviation, _WANDER)
     if offset is not None:
         rows = np.concatenate([rows, np.stack([np.zeros_like(x), np.ones_like(x), x], 1)])
-        values = np.concatenate([values, turn * offset[0]])
+        values = np.concatenate([values, turn * offset[0] - slope])
         weights = np.concatenate([weights, 1 / np.hypot(turn * offset[1], _WANDER)])
     order = 2 if offset is not None or len(x) > 1 else 1
     rows, values = rows * weights[:, None], values * weights
     fit = np.zeros(3)
-    fit[:order] = np.linalg.lstsq(rows[:, :order], values, rcond=None)[0]
+    fit[:order] = _least_squares(rows[:, :order], values)
     if len(x) >= _BENT:                         # a parabola is carried on with six times the error of a line
-        bent = np.linalg.lstsq(rows, values, rcond=None)[0]
+        bent = _least_squares(rows, values)
         gained = np.sum((values - rows @ fit) ** 2) - np.sum((values - rows @ bent) ** 2)
         scatter = np.sum((values - rows @ bent) ** 2) / max(len(values) - 3, 1)
         fit = bent if gained > _BEND * scatter else fit
-    out = {"phase": fit[0] + fit[1] * to + fit[2] * to ** 2 / 2}
+    out = {"phase": level + fit[0] + (slope + fit[1]) * to + fit[2] * to ** 2 / 2}
     if offset is not None:
-        out["carrier_offset"] = (fit[1] + fit[2] * to) / turn
+        out["carrier_offset"] = (slope + fit[1] + fit[2] * to) / turn
     return out
 
 
 def _line(x: np.ndarray, value: np.ndarray, deviation: np.ndarray, to: np.ndarray, order: int, slope: float = 0.0
           ) -> np.ndarray:
     """A line (order 1) or a level (0) at `to`; slope: what it may be, per unit of x, before anything is seen."""
-    weights = 1 / np.maximum(deviation, 1e-12)
-    rows = np.stack([np.ones_like(x), x], 1)[:, :order + 1]
-    a, b = rows * weights[:, None], value * weights
-    if order:                                   # one row more: the slope is 0, but for `slope`
-        a, b = np.vstack([a, [0.0, 1 / slope]]), np.append(b, 0.0)
-    fit = np.linalg.lstsq(a, b, rcond=None)[0]
-    return fit[0] + (fit[1] * to if order else 0 * to)
+    weights, level = 1 / np.maximum(deviation, 1e-12) ** 2, float(value[-1])
+    total, off = float(weights.sum()), weights * (value - level)
+    mean, middle = float(off.sum()) / total, float(weights @ x) / total
+    if not order:
+        return level + mean + 0 * to
+    across = x - middle
+    spread = float(weights @ across ** 2) + slope ** -2         # as if one thing more said that the slope is 0, but for `slope`
+    tilt = float(off @ across) / spread
+    return level + mean + tilt * (to - middle)
+
+
+def _least_squares(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """x [unknowns] for which |rows·x - values| is least: by normal equations, since a stream does this some ten times a job."""
+    normal = rows.T @ rows
+    scale = np.sqrt(np.maximum(normal.diagonal(), 1e-60))
+    normal = normal / (scale * scale[:, None]) + _RIDGE * np.eye(len(scale))
+    return np.asarray(np.linalg.solve(normal, rows.T @ values / scale) / scale)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -229,10 +230,11 @@ class Tracker:
         if len(self._past) < _CLOCK:
             return None
         number, timing = (np.array([getattr(p, key) for p in self._past]) for key in ("number", "timing"))
-        i, j = np.triu_indices(len(number), 1)
-        far = number[j] - number[i] > (number[-1] - number[0]) / 4
-        step = (number[j] - number[i])[far] * self.soi.signal.samples_per_symbol
-        return float(np.median((timing[j] - timing[i])[far] / step)) - 1 if far.any() else None
+        i, j = _pairs(len(number))
+        steps = number[j] - number[i]
+        far = np.flatnonzero(steps > (number[-1] - number[0]) / 4)
+        step = steps[far] * self.soi.signal.samples_per_symbol
+        return float(np.median((timing[j[far]] - timing[i[far]]) / step)) - 1 if len(far) else None
 
     def _rate(self, at: Any = None) -> float:
         """The carrier offset, of the latest windows that agree with `at` (a _Seen, else the last one)."""
@@ -361,6 +363,13 @@ class Tracker:
         old, new = (alphabet.llrs(torch.from_numpy(z.astype(np.complex64)), 10 ** (-float(quality) / 10)).numpy()
                     for z in (symbols, turned))
         return new * (abs(llrs).sum(1, keepdims=True) / np.maximum(abs(old).sum(1, keepdims=True), 1e-9))
+
+
+@lru_cache(maxsize=2 * _KEPT)
+def _pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The places (i, j) of all pairs of so many, i < j."""
+    i, j = np.triu_indices(count, 1)
+    return i, j
 
 
 def _moved(values: np.ndarray, by: int) -> Any:

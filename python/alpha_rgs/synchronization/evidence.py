@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
-from ..inference.block_tridiagonal import block_tridiagonal
+from ..inference.block_tridiagonal import block_tridiagonal, fit_and_determinant
 from ..signals.wifi import ALPHABETS
 from ..sources.linear_modulation import LinearModulation
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 OFFSETS = 0.02         # cycles per sample, either side: how far carrier offsets are looked for
 _STEP = 0.25            # of the symbol rate over the alphabet's symmetry: between the offsets that are tried
 TIMINGS = 4            # per symbol, of a signal with less than one symbol rate of excess bandwidth
+_TOGETHER = 512         # tiles, times carrier offsets, that are tried at once: they stay in a core's cache
+_SAME = 1e-6            # samples, by which symbols may lie differently in tiles that count as alike
 _FINE = 2.5             # times the bandwidth in symbol rates: timings of a wider one, whose pulse is spread by chips
 BPSK = ALPHABETS.index("bpsk")
 _BINS, _OUTSIDE = 4096, 5e-3    # of a spectrum; share of the power that lies outside the band on each side
@@ -59,11 +61,11 @@ def ranked(soi: Any, tiles: Tiling, reach: float, ranks: int) -> list[LinearModu
         each(k * step) for k in range(-steps, steps + 1)]
     if soi.timing is not None:
         timing = each(soi.timing)
-        scores = torch.stack([white.evidence(soi.signal, timing, f)[0] for f in offsets])
+        scores = white.scores(soi.signal, timing, torch.stack(offsets))
     else:
         count = timings(soi.signal)
         grid = [each(k * sps / count) for k in range(count)]
-        table = torch.stack([torch.stack([white.evidence(soi.signal, t, f)[0] for t in grid]) for f in offsets])
+        table = torch.stack([white.scores(soi.signal, t, torch.stack(offsets)) for t in grid], 1)
         turn, score = peak(table.movedim(1, -1).numpy())
         timing, scores = torch.from_numpy(turn * sps), torch.from_numpy(score)
     best = scores.argmax(0)
@@ -210,6 +212,10 @@ class _White:
             self.inverse[rows] = torch.diag_embed(weight) - weighted.mH @ torch.linalg.solve(inner, weighted)
         seen = tiles.received if self.proper else torch.cat([tiles.received.real, tiles.received.imag], 1)
         self.seen = self.inverse @ seen[..., None]
+        # a number for each run of tiles with the same covariance
+        alike = (tiles.window[1:] == tiles.window[:-1]) & (tiles.inside[1:] == tiles.inside[:-1]).all(1) & (
+            self.inverse[1:] == self.inverse[:-1]).flatten(1).all(1)
+        self.kind = torch.cat([torch.zeros(1, dtype=torch.int64), (~alike).long().cumsum(0)])
 
     def evidence(self, signal: Any, timing: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """(log evidence [batch], g² [batch], cavities of g·a: (mean, var) [batch, symbols])."""
@@ -217,16 +223,12 @@ class _White:
         pulses = tiles.pulses(signal, timing, offset, one)
         if not self.proper:
             pulses = _real(pulses)
-        symbol, count = tiles.symbols(signal, timing)
-        self.first = torch.full((tiles.batch,), 1 << 40).scatter_reduce(0, tiles.window, symbol, "amin")
-        local = symbol - self.first[tiles.window]
-        total, parts = int(local.max()) + count, 1 if self.proper else 2
+        local, total, count = self._symbols(signal, timing)
+        parts = 1 if self.proper else 2
         gram, stat = pulses.mH @ (self.inverse @ pulses), (pulses.mH @ self.seen)[..., 0]
         chain = _Chain(tiles.window, local, count, tiles.batch, total, parts)
         (main, side), h = chain.summed(gram), chain.gathered(stat)
-        own = main.diagonal(dim1=2, dim2=3).real
-        energy = main.abs().square().sum((1, 2, 3)) + 2 * side.abs().square().sum((1, 2, 3))    # of the whole matrix J
-        power = (parts * (h.abs().square() - own).sum((1, 2)) / energy).clamp_min(1e-6)     # E[hhᴴ] = g²/parts·JJᴴ + J
+        power = _power(main, side, h, parts)
         prior = (parts / power)[:, None, None].expand(h.shape)
         mean, cov, _, log_determinant = block_tridiagonal(main + torch.diag_embed(prior), side, h)
         fit = (h.conj() * mean).real.sum((1, 2))
@@ -235,6 +237,57 @@ class _White:
         precision = (1 / var - prior).clamp_min(1e-9)
         mean, var = (chain.parts(v) for v in (mean / var / precision, 1 / precision))
         return log, power, (mean[:, 0] if self.proper else torch.complex(mean[:, 0], mean[:, 1]), var.sum(1))
+
+    def scores(self, signal: Any, timing: Tensor, offsets: Tensor) -> Tensor:
+        """log evidence [offsets, batch] of carrier offsets [offsets, batch], many together: pulses differ by a rotation, most of
+        the time is the cost of operations, and tiles that are alike have one matrix."""
+        if not self.proper:
+            return torch.stack([self.evidence(signal, timing, offset)[0] for offset in offsets])
+        tiles, (local, total, count) = self.tiles, self._symbols(signal, timing)
+        pulses = tiles.pulses(signal, timing, torch.zeros_like(timing), torch.ones(tiles.batch, dtype=torch.complex128))
+        first, kind = self._alike(signal, timing)
+        out = []
+        for some in offsets.split(max(1, _TOGETHER // len(local))):
+            angle = 2 * torch.pi * some[:, tiles.window] * tiles.start          # [offsets, tiles]
+            along = 2 * torch.pi * some[:, tiles.window, None] * torch.arange(tiles.length)
+            turn = torch.polar(torch.ones_like(along), along)                   # within a tile, of whose matrix no more counts
+            turned = pulses[first] * turn[:, first, :, None]                    # [offsets, kinds, samples, count]
+            weighted = self.inverse[first] @ turned.permute(1, 2, 0, 3).flatten(2)
+            gram = turned.mH @ weighted.unflatten(2, (len(some), count)).permute(2, 0, 1, 3)
+            seen = self.seen[..., 0] * (turn * torch.polar(torch.ones_like(angle), angle)[..., None]).conj()
+            stat = (pulses.mH @ seen.permute(1, 2, 0)).permute(2, 0, 1)
+            window = (tiles.window + tiles.batch * torch.arange(len(some))[:, None]).flatten()
+            chain = _Chain(window, local.repeat(len(some)), count, tiles.batch * len(some), total, 1)
+            (main, side), h = chain.summed(gram[:, kind].flatten(0, 1)), chain.gathered(stat.flatten(0, 1))
+            power = _power(main, side, h, 1)
+            prior = (1 / power)[:, None, None].expand(h.shape)
+            fit, log_determinant = fit_and_determinant(main + torch.diag_embed(prior), side, h)
+            out.append((fit - log_determinant - h[0].numel() * power.log()).unflatten(0, (len(some), -1)))
+        return torch.cat(out)
+
+    def _alike(self, signal: Any, timing: Tensor) -> tuple[Tensor, Tensor]:
+        """(the first tile of each kind, int64 [kinds]; the kind of each tile, int64 [tiles]): tiles of one window that have one
+        covariance, and in which symbols lie alike."""
+        tiles = self.tiles
+        place = timing[tiles.window] + tiles.symbols(signal, timing)[0] * signal.samples_per_symbol - tiles.start
+        _, where = torch.unique((place / _SAME).round().long(), return_inverse=True)
+        _, kind, count = torch.unique(self.kind * len(where) + where, return_inverse=True, return_counts=True)
+        first = torch.full_like(count, len(kind)).scatter_reduce(0, kind, torch.arange(len(kind)), "amin")
+        return first, kind
+
+    def _symbols(self, signal: Any, timing: Tensor) -> tuple[Tensor, int, int]:
+        """(position, among its window's symbols, of the first that reaches each tile; how many a window has at most; a tile)."""
+        symbol, count = self.tiles.symbols(signal, timing)
+        self.first = torch.full((self.tiles.batch,), 1 << 40).scatter_reduce(0, self.tiles.window, symbol, "amin")
+        local = symbol - self.first[self.tiles.window]
+        return local, int(local.max()) + count, count
+
+
+def _power(main: Tensor, side: Tensor, h: Tensor, parts: int) -> Tensor:
+    """g² [batch] of symbols of precision J, in blocks, and h = J·mean: E[hhᴴ] = g²/parts·JJᴴ + J."""
+    own = main.diagonal(dim1=2, dim2=3).real
+    energy = main.abs().square().sum((1, 2, 3)) + 2 * side.abs().square().sum((1, 2, 3))        # of the whole matrix
+    return (parts * (h.abs().square() - own).sum((1, 2)) / energy).clamp_min(1e-6)
 
 
 class _Chain:
