@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
 _HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
+_MORE, _FAR = 6, 0.9                        # fits more while the timing moves by this much of what it may
 _BENT, _REACH = 0.15, 120                   # of together, measured at -5 ... -15 dB; samples: one and a half frames
 # of false_lock_penalty: likeliest over 54 windows of the coverage study, 16 of them found wrongly
 _FOUND = 0.115, 2.0
@@ -64,7 +65,7 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
     fitted to what was decided, and all begun anew."""
     require(soi, Structure.CHAIN, "signal of interest", "joint")
     free = NUISANCES if free is None else free
-    if soi.channel_length and len(y) > 1:           # each window has a channel of its own
+    if fits and len(y) > 1:                         # each window goes on for as long as it needs
         return joined([joint_bursts(y[row:row + 1], soi.select([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
     passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
@@ -76,10 +77,12 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
 
     heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
     tiles = None
-    for turn in range(fits):
-        problem = settled(_Problem(y, soi, bursts, noise_var, tiles), heats[0], True)
+    for turn in range(fits + _MORE if fits and not length else fits):
+        problem, before = settled(_Problem(y, soi, bursts, noise_var, tiles), heats[0], True), soi.timing
         tiles = problem.tiles
         soi, spread = problem.fit_channel(free, length, usual, turn == 0) if length else problem.refine_sync(free)
+        if turn >= fits - 1 and not _at_limit(before, soi.timing):
+            break
     problem = _Problem(y, soi, bursts, noise_var, tiles)
     out, away = settled(problem, heats[0]).result()
     for hot in heats[1:]:
@@ -99,6 +102,12 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
         if length:
             out.estimated["channel"] = torch.tensor([soi.signal.channel], dtype=COMPLEX)
     return out
+
+
+def _at_limit(before: Any, after: Any) -> bool:
+    """Whether a fit moved the timing as far as it may, so that another will move it on."""
+    step = torch.as_tensor(after, dtype=REAL) - torch.as_tensor(before, dtype=REAL)
+    return bool((step.abs() > _FAR * _EXPECTED[0]).any())
 
 
 class _Family:

@@ -127,8 +127,8 @@ class BurstFit:
         self.kinds = [""] * len(self.kinds)
 
     def waves(self) -> Array | None:
-        """One period of each symbol, from its body's first sample on, without the carrier offset, complex [symbols, 64]; zeros for
-        what is not known. None where nothing is."""
+        """One period of each symbol, from its body's first sample on, without the carrier offset, complex [symbols, 64]; zeros
+        for what is not known. None where nothing is."""
         state = self.state
         if state is None or state.mean is None:
             return None

@@ -22,6 +22,7 @@ _SILENT, _LOUD = 0.02, -1.0     # of a sample in a gap, at most and at least
 # samples of the shortest gap; the noise over the quietest mean of so many; the power of a burst with noise over noise, at least;
 # how much a sample counts whose power is a mean of eight
 _PAUSE, _QUIETEST, _LEAST, _COUNTS = 40, 1.4, 1.5, 0.5
+_AS_LOUD = 0.4          # of a symbol's power, what goes on before or after it
 _CLEAR = 15.0           # nats of a run of symbols: of four samples noise gives that once in three hundred windows
 _DOUBT = 1.0            # nats of a prefix beyond what chance gives on average that are not believed where noise is strong
 _SMOOTH = 64            # parts of the band over which power is averaged to make it even
@@ -47,7 +48,20 @@ def slots(y: np.ndarray, band: tuple[float, float]) -> list[Slot]:
         seen = _Seen(_whitened(x))
         found = _run(seen, [np.where(own != 0, own - used / (used - 1) - _DOUBT, 0) for own, used in zip(seen.evidence, _USED)],
                      _BEGIN + _CHANGE)
-    return _merged(found)
+    return _to_the_ends(_merged(found), x)
+
+
+def _to_the_ends(found: list[Slot], x: np.ndarray) -> list[Slot]:
+    """Slots, and those of symbols of which so little lies in the window x, complex [samples], that no prefix tells of them."""
+    if not found:
+        return found
+    first, last, power = found[0], found[-1], abs(x) ** 2
+    out = list(found)
+    if 0 < first.start < first.length and power[:first.start].mean() > _AS_LOUD * power[first.start:first.end].mean():
+        out.insert(0, Slot(first.start - first.length, first.prefix))
+    if 0 < len(x) - last.end < last.length and power[last.end:].mean() > _AS_LOUD * power[max(last.start, 0):last.end].mean():
+        out.append(Slot(last.end, last.prefix))
+    return out
 
 
 def _whitened(x: np.ndarray) -> np.ndarray:
