@@ -59,9 +59,9 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
                  fits: Any = 0, free: Any = None, callback: Callable[..., Any] | None = None) -> Separation:
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
     30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
-    fitted to what was decided, and all begun anew."""
+    fitted to what was decided, and all begun anew; 0: those that are `free` are reported as one more fit would have them."""
     require(soi, Structure.CHAIN, "signal of interest", "joint")
-    free = NUISANCES if free is None else free
+    free, reported = NUISANCES if free is None else free, not (free is None or fits or soi.channel_length)
     if soi.channel_length and len(y) > 1:           # each window has a channel of its own
         return joined([joint_bursts(y[row:row + 1], soi.select([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
@@ -92,7 +92,9 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
         out = false_lock_penalty(out, *_FOUND)
     right = torch.sigmoid(out.llrs.double())
     out.llrs = torch.logit(right + away * (0.5 - right), 1e-15).float()         # and holds no bits
-    if fits:
+    if reported:
+        soi, spread = problem.refine_sync(free)
+    if fits or reported:
         out.estimated = {key: torch.as_tensor(getattr(soi, key), dtype=REAL).reshape(-1) for key in spread if key != "channel"}
         out.estimated |= {f"{key}_std": value for key, value in spread.items() if value is not None}
         if length:

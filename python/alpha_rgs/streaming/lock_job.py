@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..separators.base import Separation, exchanged, left_over, mapped
+from ..separators.base import Separation, exchanged, mapped
 from .brief import Brief
-from .lock import SEARCHED, Lock, Predicted, good, with_reports
+from .lock import SEARCHED, Lock, Predicted, with_reports
 from .lock_correction import Corrected
 
 _AGAIN = 4              # windows that are searched where the stream is known from before
@@ -73,9 +73,10 @@ class Locked:
         anew = found is None        # of a familiar stream, what is not it again is what the lock was lost to: no search mends it
         out = self.finish(rows, self.search(rows, None) if found is None else found, True, anew)
         sound, believed = ~self.lost[rows], np.zeros(len(rows), bool)
-        if sound.any():
-            believed[sound] = good(_numbers(out.quality)[sound])
         seen = self.lock.corrected(self.y[rows], out)
+        if sound.any():
+            believed[sound] = self.lock.found(seen[sound], _numbers(out.quality)[sound], self.starts[rows[sound]],
+                                              self.y.shape[1])
         self._note(rows, out, seen, believed if found is None else believed & again)
         self.lock.suspect(self.starts[rows[sound]], seen.left[sound])
         self.lock.before = dict(out.estimated)
@@ -88,7 +89,7 @@ class Locked:
         if familiar is None:
             return None, np.zeros(len(rows), bool)
         out = self.search(rows, familiar.carrier_offset)
-        again = familiar.again(_numbers(out.quality))
+        again = self.lock.again(self.lock.corrected(self.y[rows], out), _numbers(out.quality))
         familiar.missed += int((~again).sum())
         if familiar.missed > _MISSED:
             self.lock.familiar = None
@@ -102,10 +103,10 @@ class Locked:
             self.lock.lose(float(self.starts[rows[0]]))
             return None
         out = self.separate(rows, predicted)
-        out = with_reports(out, predicted, self.lock.before, self.pair)
         seen = self.lock.corrected(self.y[rows], out)
+        out = with_reports(out, predicted, self.lock.before, self.pair)
         sound = ~self.lost[rows]
-        astray = self.lock.astray(seen.left, _numbers(out.quality)) & sound
+        astray = self.lock.astray(seen, _numbers(out.quality)) & sound
         if astray.any() and astray.sum() > len(rows) // _LOST:
             held = int(astray.argmax())
             if not held:
@@ -116,10 +117,11 @@ class Locked:
             self.lock.lose(float(self.starts[rows[0]]))
             return out
         self._note(rows, out, seen, sound & ~astray)
+        astray &= self.lock.searchable(seen)
         if astray.any():
             self.lock.searched += self.starts[rows[astray]].tolist()
             again = self.search(rows[astray], None)
-            better = left_over(self.y[rows[astray]], again) < torch.from_numpy(seen.left[astray])
+            better = self.lock.mended(self.y[rows[astray]], again, seen[astray])
             out = exchanged(out, torch.from_numpy(np.flatnonzero(astray)), again, better)
             again = mapped(out, lambda value: value[astray] if len(value) > 1 else value)
             self.lock.suspect(self.starts[rows[astray]], self.lock.corrected(self.y[rows[astray]], again).left)

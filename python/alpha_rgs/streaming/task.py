@@ -165,12 +165,13 @@ class Task:
 
     def separate_predicted(self, windows: Tensor, predicted: Predicted, rows: slice) -> Separation:
         """A Separation of some windows, complex64 tensor [n, samples], of sources that were predicted."""
-        noise = predicted.noise_var if self.noise_var is None else self.noise_var
+        noise = predicted.noise_var if self.noise_var is None and not predicted.fitted else self.noise_var
+        options = {"free": predicted.fitted, "fits": 0, **self.options} if predicted.fitted else self.options
         sources = [source.select(rows) for source in predicted.sources]
         if self.several:
-            return separate(windows[rows], sources, method=self.method, noise_var=noise, **self.options)
+            return separate(windows[rows], sources, method=self.method, noise_var=noise, **options)
         kappa = sources[1].state.gain if self.kappa is None else self.kappa
-        return separate(windows[rows], sources[0], sources[1], self.method, kappa, noise, **self.options)
+        return separate(windows[rows], sources[0], sources[1], self.method, kappa, noise, **options)
 
     def ordered(self, out: Any) -> Any:
         """The Separation with its sources in the order in which the caller named them."""
