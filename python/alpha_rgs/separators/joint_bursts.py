@@ -126,7 +126,7 @@ class _Family:
         first, second = (weighted @ rest[..., None])[..., 0], weighted @ waves
         if self.d:
             across = self.waves.mH / self.noise[:, None, :]
-            mean = self.inverse @ ((across @ rest[..., None])[..., 0] + self.sites.shift)[..., None]
+            mean = self.inverse @ ((across @ rest[..., None])[..., 0] + self.shift)[..., None]
             seen = across @ waves
             first = first - (seen.mH @ mean)[..., 0]
             second = second - seen.mH @ self.inverse @ seen
@@ -137,7 +137,7 @@ class _Family:
         d, gram, stat = self.d, self.gram / heat, self.stat / heat
         if d == 0:
             return gram, stat
-        own = torch.diag_embed(self.sites.precision.to(COMPLEX))
+        own, self.shift = torch.diag_embed(self.sites.precision.to(COMPLEX)), self.sites.shift.clone()     # of one pass
         self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[:, :d, :d] + own))
         self.own = self.inverse @ (stat[:, :d] + self.sites.shift)[..., None]
         self.gain = self.inverse @ gram[:, :d, d:]
