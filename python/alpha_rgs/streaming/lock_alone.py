@@ -23,9 +23,12 @@ ALIKE = 0.01            # share of wrong bits by which windows do not differ
 # found wrongly expect up to 0.13; gone, most expect more than 0.4); times that of windows before, where it is large itself
 _LOST, _MORE = 0.2, 2.0
 _FOUND = 0.1            # share up to which a window that was searched is good
-# standard deviations by which a window is off where it does not go on; and what predictions themselves err by: rad, of a symbol
-_FAR, _PHASE, _DELAY = 4.0, 0.02, 1 / 800
-_AGREE = 0.5, 1 / 8     # of a turn of the phase over a window, and of a period, by which windows that were found alike may differ
+# standard deviations by which a window is off where it does not go on; and what predictions themselves err by: rad, of a symbol,
+# of the gain. Where a burst was missed, a step is as long as it may be (joint_bursts.py): 0.2 rad, 0.3 samples, a tenth
+_FAR, _PHASE, _DELAY, _GAIN = 3.5, 0.05, 1 / 400, 0.02
+# standard deviations by which windows that were found alike may lie off a line; and what goes with these: of a turn of the phase
+# over a window, of a period
+_APART, _TURN, _SHARE = 5.0, 1 / 200, 1 / 400
 
 
 def told(out: Separation) -> np.ndarray:
@@ -45,10 +48,11 @@ def said(out: Separation, samples: int, sources: Sequence[Any], tracks: Sequence
         if "phase" in found and names["phase"] in out.estimated:
             turned = found.get("carrier_offset", _numbers(source.state.carrier_offset or 0.0, off))
             found["phase"] = found["phase"] + math.pi * (samples - 1) * turned
-        for name, allowed, period in (("phase", _PHASE, 2 * math.pi), ("delay", _DELAY * track.period, track.period)):
+        for name, allowed, period in (("phase", _PHASE, 2 * math.pi), ("delay", _DELAY * track.period, track.period),
+                                      ("gain", _GAIN * values.get("gain", 0.0), math.inf)):
             if name in found:
                 step = found[name] - values[name]
-                step = step - period * np.round(step / period)
+                step = step if period == math.inf else step - period * np.round(step / period)
                 found[name] = values[name] + step
                 off = np.maximum(off, abs(step) / np.hypot(deviations[name], allowed))
         states.append((found, deviations))
@@ -66,20 +70,31 @@ def lost(seen: Corrected, before: Sequence[float]) -> np.ndarray:
 
 
 def found(seen: Corrected, track: Track, starts: np.ndarray, samples: int) -> np.ndarray:
-    """Which windows of so many samples that begin at `starts` and were searched are good, bool [n]: most have the same carrier
-    offset and delay."""
+    """Which windows of so many samples that begin at `starts` and were searched are good, bool [n]: the carrier offsets and delays
+    of most lie on a line."""
     good = seen.left < _FOUND
-    values = seen.states[0][0]
-    if not good.any():
-        return good
-    agree = good.copy()
-    if "carrier_offset" in values:
-        middle = np.median(values["carrier_offset"][good])
-        agree &= abs(values["carrier_offset"] - middle) < _AGREE[0] / (track.turns * samples)
-    if "delay" in values:
-        turn = np.exp(2j * np.pi * (values["delay"] + starts) / track.period)
-        agree &= abs(np.angle(turn * turn[agree].sum().conj())) < 2 * np.pi * _AGREE[1]
-    return agree
+    values, deviations = seen.states[0]
+    for name, allowed, period in (("carrier_offset", _TURN / (track.turns * samples), math.inf),
+                                  ("delay", _SHARE * track.period, track.period)):
+        if name in values and good.sum() > 2:
+            value = values[name] if period == math.inf else _together(values[name] + starts, period, good)
+            good &= abs(_off_line(value, starts, good)) < _APART * np.hypot(deviations[name], allowed)
+    return good
+
+
+def _together(delay: np.ndarray, period: float, good: np.ndarray) -> np.ndarray:
+    """Delays [n] in the period in which most of the good ones are."""
+    turns = np.exp(2j * np.pi * delay / period)
+    middle = float(np.angle(turns[good].sum())) / (2 * np.pi) * period
+    return delay - period * np.round((delay - middle) / period)
+
+
+def _off_line(value: np.ndarray, at: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """How far values [n] lie off the line through most of the good ones: medians of the slopes between two, and of the rest."""
+    i, j = np.triu_indices(int(good.sum()), 1)
+    slope = np.median((value[good][j] - value[good][i]) / (at[good][j] - at[good][i]))
+    rest = value - slope * at
+    return np.asarray(rest - np.median(rest[good]))
 
 
 def _numbers(value: Any, like: np.ndarray) -> np.ndarray:
