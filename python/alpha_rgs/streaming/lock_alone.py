@@ -70,8 +70,8 @@ def lost(seen: Corrected, before: Sequence[float]) -> np.ndarray:
 
 
 def found(seen: Corrected, track: Track, starts: np.ndarray, samples: int) -> np.ndarray:
-    """Which windows of so many samples that begin at `starts` and were searched are good, bool [n]: the carrier offsets and delays
-    of most lie on a line."""
+    """Which windows of so many samples that begin at `starts` and were searched are good, bool [n]: most carrier offsets and
+    delays lie on a line."""
     good = seen.left < _FOUND
     values, deviations = seen.states[0]
     for name, allowed, period in (("carrier_offset", _TURN / (track.turns * samples), math.inf),

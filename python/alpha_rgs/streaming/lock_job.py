@@ -11,6 +11,7 @@ from torch import Tensor
 from ..separators.base import Separation, exchanged, mapped
 from .brief import Brief
 from .lock import SEARCHED, Lock, Predicted, with_reports
+from .lock_alone import ALIKE, told
 from .lock_correction import Corrected
 
 _AGAIN = 4              # windows that are searched where the stream is known from before
@@ -71,16 +72,32 @@ class Locked:
         rows = rows if found is None else rows[:_AGAIN]
         self.lock.searched += self.starts[rows].tolist()
         anew = found is None        # of a familiar stream, what is not it again is what the lock was lost to: no search mends it
-        out = self.finish(rows, self.search(rows, None) if found is None else found, True, anew)
+        out = self.search(rows, None) if found is None else found
+        if not self.lock.alone:
+            out = self.finish(rows, out, True, anew)
         sound, believed = ~self.lost[rows], np.zeros(len(rows), bool)
         seen = self.lock.corrected(self.y[rows], out)
         if sound.any():
             believed[sound] = self.lock.found(seen[sound], _numbers(out.quality)[sound], self.starts[rows[sound]],
                                               self.y.shape[1])
-        self._note(rows, out, seen, believed if found is None else believed & again)
+        believed &= found is None or again
+        self._note(rows, out, seen, believed)
         self.lock.suspect(self.starts[rows[sound]], seen.left[sound])
         self.lock.before = dict(out.estimated)
-        return out
+        if not self.lock.alone:
+            return out
+        if anew and self.lock.reach:
+            anew, out = False, self._mended(rows, out, seen, np.flatnonzero(sound & ~believed))
+        return self.finish(rows, out, True, anew)
+
+    def _mended(self, rows: np.ndarray, out: Separation, seen: Corrected, some: np.ndarray) -> Separation:
+        """Windows that were searched, `some` of them, by their places, once more as the others predict them, where that is
+        better."""
+        predicted = self.lock.predicted(self.starts[rows[some]], self.y.shape[1]) if len(some) else None
+        if predicted is None:
+            return out
+        again = with_reports(self.separate(rows[some], predicted), predicted, self.lock.before, self.pair)
+        return exchanged(out, torch.from_numpy(some), again, torch.from_numpy(told(again) < seen.left[some] - ALIKE))
 
     def _found_again(self, rows: np.ndarray) -> tuple[Separation | None, np.ndarray]:
         """(windows of a stream that was lost, searched near the carrier offset that it had; which of them are it again, bool
