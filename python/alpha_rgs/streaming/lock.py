@@ -52,11 +52,12 @@ _UNSEEN, _NO_NOISE = 0.01, 3e-4     # of the noise, what a delay may leave; of a
 _TRACKED = ("delay", "phase", "carrier_offset", "gain")
 
 
-def lockable(sources: Sequence[Source]) -> bool:
-    """Whether the nuisances of all sources go on from window to window, or those of a linear modulation beside one source that is
-    found in each window, and something is not known of them beforehand."""
+def lockable(sources: Sequence[Source], method: str = "auto") -> bool:
+    """Whether the nuisances of all sources go on from window to window, or those of a linear modulation that is detected jointly
+    with one source that is found in each window, and something is not known of them beforehand."""
     steady = [_steady(source) for source in sources]
     alone = steady == [True, False] and sources[0].structure is Structure.CHAIN and sources[1].per_window
+    alone = alone and method in ("auto", "joint")
     return (all(steady) or alone) and any(map(_open, sources))
 
 

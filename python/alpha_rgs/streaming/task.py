@@ -66,7 +66,7 @@ class Task:
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         told = [soi, other if kappa is None else other.with_state(gain=kappa), *self.sources[2:]]
-        self.lock = Lock(told) if lockable(told) else None
+        self.lock = Lock(told) if lockable(told, self.method) else None
         self._beside = Beside(self)
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
