@@ -118,7 +118,8 @@ class Lock:
     def reach(self) -> int:
         """How many windows can be predicted now; 0 while the sources must be searched."""
         least = _LEAST if self.familiar is None else _LEAST // 2
-        return min(max(self.good // 2, least), _TOGETHER) if self.good >= least else 0
+        ahead = _LEAST // 2 if self.alone else least            # fewer windows were searched
+        return min(max(self.good // 2, ahead), _TOGETHER) if self.good >= least else 0
 
     def predicts(self, start: float) -> bool:
         """Whether a window that begins at that sample of the stream is near enough to those before."""

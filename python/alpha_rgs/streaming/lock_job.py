@@ -11,7 +11,7 @@ from torch import Tensor
 from ..separators.base import Separation, exchanged, mapped
 from .brief import Brief
 from .lock import SEARCHED, Lock, Predicted, with_reports
-from .lock_alone import ALIKE, told
+from .lock_alone import ALIKE, FEW, told
 from .lock_correction import Corrected
 
 _AGAIN = 4              # windows that are searched where the stream is known from before
@@ -40,7 +40,7 @@ class Locked:
         """What is in all windows, in parts: Separations of tensors, or Briefs where there is a short way."""
         parts: list[Separation | Brief] = []
         part: Separation | Brief | None
-        at, searched = 0, SEARCHED
+        at, searched = 0, FEW if self.lock.alone else SEARCHED
         while at < len(self.starts):
             near, part = self._near(at), None
             if len(near) and self.short:
@@ -51,7 +51,7 @@ class Locked:
                 rows = np.arange(at, min(at + searched, len(self.starts)))
                 part = self._searched(rows)
                 if not self.lock.reach:         # nothing to be locked to: the more windows, the better they mend each other
-                    searched = len(self.starts)
+                    searched = 2 * searched if self.lock.alone else len(self.starts)
             parts.append(part)
             at += len(part.noise_var)
         return parts
