@@ -63,7 +63,8 @@ def test_a_stream_is_searched_once(searches):
     assert {len(value) for value in out.estimated.values()} == {20}
     assert {"kappa", "noise_var", "timing_std"} <= out.estimated.keys()
     offsets = 0.002 + 1e-9 * (HOP * np.arange(20) + WINDOW / 2)
-    assert abs(out.estimated["carrier_offset"] - offsets).max() < 5e-6 and abs(out.estimated["gain"] - 1).max() < 0.05
+    away = abs(out.estimated["carrier_offset"] - offsets)       # the first ones are predicted before a drift is seen
+    assert away.max() < 1e-5 and away[8:].max() < 3e-6 and abs(out.estimated["gain"] - 1).max() < 0.05
     assert len(np.unique(out.estimated["kappa"])) > 10          # bursts are each window's own
 
 
