@@ -18,7 +18,7 @@ from ..separators.base import Separation
 from .lock_correction import Corrected, Values, states_of
 from .lock_prediction import Track
 
-FEW = 4                 # windows that are searched before anything is predicted: a window takes six times as long as a predicted one
+FEW = 4                 # windows that are searched before anything is predicted: each takes six times as long as a predicted one
 ALIKE = 0.01            # share of wrong bits by which windows do not differ
 # share of bits that are expected to be wrong, from which a window is lost (predicted rightly, windows of which the bursts were
 # found wrongly expect up to 0.13; gone, most expect more than 0.4); times that of windows before, where it is large itself
