@@ -193,5 +193,5 @@ def test_carriers_are_of_the_alphabets_told(monkeypatch):
     assert len(seen) >= 3 and max(family.d for family in found.families) == len(CARRIERS)
     for one, other in zip(found.families, wanted.families):
         known = one.alphabet >= 0
-        assert not one.sites.shift[~known].any()
-        assert torch.allclose(one.sites.shift[known], other.sites.shift[known], rtol=0.05, atol=1e-3)
+        assert not one.shift[~known].any()
+        assert torch.allclose(one.shift[known], other.shift[known], rtol=0.05, atol=1e-3)

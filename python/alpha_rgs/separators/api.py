@@ -246,7 +246,7 @@ def _separate_pair(y: Tensor, soi: LinearModulation, interference: Any, method: 
     if soi.channel_length:
         missing += "phase", "gain", "channel"       # it turns and scales the symbols
     power, dc = y.abs().square().mean(1), None
-    if missing and interference.dc_free:    # an SOI that is looked for would be found there: a line is a symbol repeated
+    if (missing or free) and interference.dc_free:      # an SOI that is looked for would be found there: a symbol repeated
         dc = offset_of_zero(y)
         y = y - dc[:, None]
     if (missing or free) and interference.structure is not Structure.BURSTS:

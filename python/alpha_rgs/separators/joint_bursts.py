@@ -62,9 +62,9 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
                  fits: Any = 0, free: Any = None, callback: Callable[..., Any] | None = None) -> Separation:
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
     30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
-    fitted to what was decided, and all begun anew."""
+    fitted to what was decided, and all begun anew; 0: those that are `free` are reported as one more fit would have them."""
     require(soi, Structure.CHAIN, "signal of interest", "joint")
-    free = NUISANCES if free is None else free
+    free, reported = NUISANCES if free is None else free, not (free is None or fits or soi.channel_length)
     if fits and len(y) > 1:                         # each window goes on for as long as it needs
         return joined([joint_bursts(y[row:row + 1], soi.select([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
@@ -84,9 +84,9 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
         if turn >= fits - 1 and not _at_limit(before, soi.timing):
             break
     problem = _Problem(y, soi, bursts, noise_var, tiles)
-    out, away = settled(problem, heats[0]).result()
+    out, away = settled(problem, heats[0], reported).result()
     for hot in heats[1:]:
-        other, gone = settled(problem, hot).result()
+        other, gone = settled(problem, hot, reported).result()
         better = other.quality > out.quality
         out, away = picked(other, out, better), torch.where(better[:, None, None], gone, away)
     # a wrong symbol bends its frame's carriers, and they its neighbours; with a wrong carrier offset all decisions are wrong
@@ -96,7 +96,9 @@ def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tenso
         out = false_lock_penalty(out, *_FOUND)
     right = torch.sigmoid(out.llrs.double())
     out.llrs = torch.logit(right + away * (0.5 - right), 1e-15).float()         # and holds no bits
-    if fits:
+    if reported:
+        soi, spread = problem.refine_sync(free)
+    if fits or reported:
         out.estimated = {key: torch.as_tensor(getattr(soi, key), dtype=REAL).reshape(-1) for key in spread if key != "channel"}
         out.estimated |= {f"{key}_std": value for key, value in spread.items() if value is not None}
         if length:
@@ -142,7 +144,7 @@ class _Family:
         both = waves.mH @ weighted
         if self.d:
             seen = self.waves.mH @ weighted
-            seen[..., 0] += self.sites.shift
+            seen[..., 0] += self.shift
             both = both - seen[..., 1:].mH @ (self.inverse @ seen)
         first, second = both[..., 0], both[..., 1:]
         return first.real, second.real
@@ -152,7 +154,7 @@ class _Family:
         d, gram, stat = self.d, self.gram / heat, self.stat / heat
         if d == 0:
             return gram, stat
-        own = torch.diag_embed(self.sites.precision.to(COMPLEX))
+        own, self.shift = torch.diag_embed(self.sites.precision.to(COMPLEX)), self.sites.shift.clone()     # of one pass
         self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[:, :d, :d] + own))
         self.own = self.inverse @ (stat[:, :d] + self.sites.shift)[..., None]
         self.gain = self.inverse @ gram[:, :d, d:]
@@ -238,7 +240,7 @@ class _Problem:
             callback(*self.cavity)
         self.posterior = found.posterior
         for family, shift, inverse in itertools.zip_longest(self.families, found.shifts, found.inverses):
-            family.sites.shift, family.inverse = shift, inverse
+            family.shift, family.inverse = shift, inverse
 
     def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor, shape: Any = None) -> Tensor:
         return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), shape=shape)

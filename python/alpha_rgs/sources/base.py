@@ -169,6 +169,7 @@ class Source(ABC):
     hides: ClassVar[bool] = True        # whether its unknowns can take up what a signal that was found wrongly leaves
     own_levels: ClassVar[bool] = False  # whether synchronize finds its amplitudes too, so that its gain is not to be estimated
     dc_free: ClassVar[bool] = False     # whether a line at frequency zero is none of its own
+    per_window: ClassVar[bool] = False  # whether nothing of it goes on from window to window: it is found in each, also by others
     keys: ClassVar[Mapping[str, Key]] = {}              # of its prior file
     state_names: ClassVar[Mapping[str, str]] = {}       # field of State -> name of the nuisance
     estimable: ClassVar[tuple[str, ...]] = ()           # nuisances that are estimated in a mixture where they are None

@@ -72,6 +72,7 @@ class OfdmBursts(Source):
     kind = "ofdm-bursts"
     structure = Structure.BURSTS
     dc_free = True
+    per_window = True
     decided = True
     takes_basis = False
 

@@ -296,7 +296,7 @@ class Engine:
         def search(rows: np.ndarray, carrier_offset: float | None) -> Separation:
             known = None if carrier_offset is None else {"carrier_offset": np.full(len(rows), carrier_offset)}
             out = self._share_out(task, windows[rows], job.start[rows], known, task.finished)
-            return out if known else self._mended(piece(rows), windows[rows], out)
+            return out if known or lock.alone else self._mended(piece(rows), windows[rows], out)
 
         def predict(rows: np.ndarray, predicted: Predicted) -> Separation:
             separate = partial(task.separate_predicted, windows[rows], predicted)

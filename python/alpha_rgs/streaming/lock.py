@@ -9,6 +9,9 @@ windows to predict them from.
 
 A window is astray whose residual is much stronger than that of the windows before, or whose symbols are much worse: a gap, a
 slip, a source that vanished. It is searched, as without a lock. Where many windows are astray, the lock is lost.
+
+Sources lock one by one: beside one that is found anew in each window (Source.per_window) a linear modulation is predicted by
+itself, and lock_alone.py judges it.
 """
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..separators.base import Separation
-from ..sources.base import Source
+from ..separators.base import Separation, left_over
+from ..sources.base import Source, Structure
+from . import lock_alone
 from .lock_correction import Corrected, corrected
 from .lock_prediction import Noted, Track, number
 
@@ -48,25 +52,37 @@ _UNSEEN, _NO_NOISE = 0.01, 3e-4     # of the noise, what a delay may leave; of a
 _TRACKED = ("delay", "phase", "carrier_offset", "gain")
 
 
-def lockable(sources: Sequence[Source]) -> bool:
-    """Whether the nuisances of all sources go on from window to window, and something is not known of them beforehand."""
-    steady = all(source.repeats is not None and not source.own_levels and len(source.parts) == 1 and source.in_packets() is None
-                 for source in sources)
-    return steady and any(map(_open, sources))
+def lockable(sources: Sequence[Source], method: str = "auto") -> bool:
+    """Whether the nuisances of all sources go on from window to window, or those of a linear modulation that is detected jointly
+    with one source that is found in each window, and something is not known of them beforehand."""
+    steady = [_steady(source) for source in sources]
+    alone = steady == [True, False] and sources[0].structure is Structure.CHAIN and sources[1].per_window
+    alone = alone and method in ("auto", "joint")
+    return (all(steady) or alone) and any(map(_open, sources))
+
+
+def _steady(source: Source) -> bool:
+    """Whether its nuisances go on from window to window."""
+    return (source.repeats is not None and not (source.own_levels or source.per_window) and len(source.parts) == 1
+            and source.in_packets() is None)
 
 
 def _open(source: Source) -> tuple[str, ...]:
-    """Fields of its State that are tracked: those that are not known."""
-    return tuple(name for name in _TRACKED if name in source.state_names and getattr(source.state, name) is None)
+    """Fields of its State that are tracked: those that are not known, and go on."""
+    return tuple(name for name in _TRACKED
+                 if _steady(source) and name in source.state_names and getattr(source.state, name) is None)
 
 
 @dataclass
 class Predicted:
-    """sources: as each of n windows sees them, all known; states: of each, field -> float64 [n]; noise_var: per sample."""
+    """sources: as each of n windows sees them, known but for those that are found in each; states: of each, field -> float64 [n];
+    noise_var: per sample. fitted: nuisances of the first source of which the separation itself is to say how far they are off,
+    since what is left does not; then noise is found with what else is."""
 
     sources: list[Any]
     states: list[dict[str, np.ndarray]]
     noise_var: float
+    fitted: tuple[str, ...] = ()
 
 
 @dataclass
@@ -78,16 +94,13 @@ class Familiar:
     quality: float
     missed: int = 0
 
-    def again(self, quality: np.ndarray) -> np.ndarray:
-        """Which windows of this quality, dB [n], searched near that carrier offset, are the same stream again, bool [n]."""
-        return np.asarray(quality > self.quality - _WORSE)
-
 
 class Lock:
     """Of one stream. sources: as they were given, in the order of a Separation's; see lockable."""
 
     def __init__(self, sources: Sequence[Any]) -> None:
         self.sources = list(sources)
+        self.alone = not all(map(_steady, sources))     # whether the first source locks by itself
         self.tracks = [Track(period, turns, _open(source)) for source in sources
                        for period, turns in [source.repeats or (1.0, 1)]]
         self._left: deque[float] = deque(maxlen=_REMEMBERED)
@@ -105,7 +118,8 @@ class Lock:
     def reach(self) -> int:
         """How many windows can be predicted now; 0 while the sources must be searched."""
         least = _LEAST if self.familiar is None else _LEAST // 2
-        return min(max(self.good // 2, least), _TOGETHER) if self.good >= least else 0
+        ahead = _LEAST // 2 if self.alone else least            # fewer windows were searched
+        return min(max(self.good // 2, ahead), _TOGETHER) if self.good >= least else 0
 
     def predicts(self, start: float) -> bool:
         """Whether a window that begins at that sample of the stream is near enough to those before."""
@@ -123,7 +137,8 @@ class Lock:
             states.append({name: torch.as_tensor(getattr(seen.state, name)).double().numpy() for name in track.fields})
             if "delay" in track.fields:
                 states[-1]["delay"] = states[-1]["delay"] % track.period
-        return Predicted(own, states, self.noise_var)
+        names = self.sources[0].state_names
+        return Predicted(own, states, self.noise_var, tuple(names[name] for name in states[0]) if self.alone else ())
 
     @property
     def noise_var(self) -> float:
@@ -151,9 +166,29 @@ class Lock:
             values["delay"], start = np.round(values["delay"]).astype(np.int64), torch.from_numpy(starts.astype(np.int64))
         return source.with_state(**{name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}).at(start)
 
-    def astray(self, left: np.ndarray, quality: np.ndarray) -> np.ndarray:
-        """Which windows, bool [n], do not go on as those before; left: the power that all sources leave [n]; quality, dB [n]."""
-        return self.strays(left) | self.worse(quality)
+    def astray(self, seen: Corrected, quality: np.ndarray) -> np.ndarray:
+        """Which windows, bool [n], do not go on as those before; quality: dB [n]."""
+        return lock_alone.astray(seen, self._left) if self.alone else self.strays(seen.left) | self.worse(quality)
+
+    def searchable(self, seen: Corrected) -> np.ndarray:
+        """Which windows that are astray a search may mend, bool [n]."""
+        return lock_alone.lost(seen, self._left) if self.alone else np.ones(len(seen.left), bool)
+
+    def mended(self, y: Tensor, again: Separation, seen: Corrected) -> Tensor:
+        """Which windows y that were searched are better than `seen` of them, bool [n]."""
+        if self.alone:
+            return torch.from_numpy(lock_alone.told(again) <= seen.left + lock_alone.ALIKE)
+        return left_over(y, again) < torch.from_numpy(seen.left)
+
+    def found(self, seen: Corrected, quality: np.ndarray, starts: np.ndarray, samples: int) -> np.ndarray:
+        """Which windows of so many samples that were searched are good, bool [n]; quality: dB [n]."""
+        return lock_alone.found(seen, self.tracks[0], starts, samples) if self.alone else good(quality)
+
+    def again(self, seen: Corrected, quality: np.ndarray) -> np.ndarray:
+        """Which windows, searched near the carrier offset of a stream that was lost, are the same stream again, bool [n]."""
+        if self.alone:
+            return ~lock_alone.lost(seen, ())
+        return np.asarray(quality > self.familiar.quality - _WORSE) if self.familiar else np.zeros(len(quality), bool)
 
     def strays(self, left: np.ndarray) -> np.ndarray:
         """Which windows, bool [n], leave much more power than those before."""
@@ -165,6 +200,8 @@ class Lock:
 
     def corrected(self, y: Tensor, out: Separation) -> Corrected:
         """What windows y, complex64 [n, samples], say of the states that they were separated with."""
+        if self.alone:
+            return lock_alone.said(out, y.shape[1], self.sources, self.tracks)
         return corrected(y, out, self.sources, self.tracks)
 
     def note(self, out: Separation, starts: np.ndarray, samples: int, seen: Corrected, believed: np.ndarray) -> None:
@@ -200,12 +237,16 @@ class Lock:
 
     def suspect(self, starts: np.ndarray, left: np.ndarray) -> None:
         """Keep in `strange` which of these windows leave too much, having been separated as well as they can be."""
-        if self._left:
+        if self._left and not self.alone:
             self.strange += starts[left > _STRANGE * self._usual].tolist()
 
     def held(self, starts: np.ndarray) -> np.ndarray:
         """Which windows, bool [n], were separated as predicted, and left as little as those before."""
         return ~np.isin(starts, [*self.searched, *self.strange])
+
+    def vouches(self, starts: np.ndarray) -> np.ndarray:
+        """Which windows, bool [n], are right since they are held and leave as little as those before."""
+        return self.held(starts) & (not self.alone)
 
     def lose(self, sample: float) -> None:
         """Search again, from that sample of the stream on; the first source's carrier is where it was."""
@@ -287,4 +328,6 @@ def reported(predicted: Predicted, before: dict[str, Any], pair: bool, kappa: Te
 def with_reports(out: Separation, predicted: Predicted, before: dict[str, Any], pair: bool) -> Separation:
     """The Separation of predicted windows, as if they had been searched."""
     known = reported(predicted, before, pair, torch.as_tensor(out.kappa))
+    if predicted.fitted:                        # all but what was predicted was found in these windows
+        known |= {name: value for name, value in out.estimated.items() if name not in predicted.fitted}
     return replace(out, estimated={name: known[name] for name in before})

@@ -26,25 +26,39 @@ _LEAST = 1e-9           # of a derivative's power, that its own is more: derivat
 @dataclass
 class Corrected:
     """states: of each source (field -> value, field -> standard deviation), float64 [n]; phases are those of the windows' middle.
-    left: the power that all sources leave once they are corrected so, [n]."""
+    left: the power that all sources leave once they are corrected so, [n]. Of a source that locks by itself (lock_alone.py) the
+    share of wrong bits; off: by how many standard deviations it is off, [n]."""
 
     states: list[tuple[Values, Values]]
     left: np.ndarray
+    off: np.ndarray | None = None
+
+    def __getitem__(self, rows: np.ndarray) -> Corrected:
+        states = [({name: v[rows] for name, v in values.items()}, {name: v[rows] for name, v in deviations.items()})
+                  for values, deviations in self.states]
+        return Corrected(states, self.left[rows], None if self.off is None else self.off[rows])
 
 
 def corrected(y: Tensor, out: Separation, sources: Sequence[Any], tracks: Sequence[Track]) -> Corrected:
     """The states that windows y, complex64 [n, samples], were separated with, and one Gauss-Newton step from what they leave."""
-    half, states = (y.shape[1] - 1) / 2, []
+    gains = [_numbers(e.state.gain).astype(np.float32) for e in out.sources]
+    states = states_of(out, y.shape[1], tracks)
+    return stepped(_numbers(y), [_numbers(e.waveform) for e in out.sources], gains, states, sources)
+
+
+def states_of(out: Separation, samples: int, tracks: Sequence[Track]) -> list[Values]:
+    """The states with which windows of so many samples were separated: field -> float64 [n] of each source, phases being those of
+    the windows' middle."""
+    half, states = (samples - 1) / 2, []
     for estimate, track in zip(out.sources, tracks):
-        values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(y)).numpy()
+        values = {name: torch.as_tensor(getattr(estimate.state, name)).double().reshape(-1).expand(len(out.noise_var)).numpy()
                   for name in track.fields}
         if "phase" in values:
             offset = estimate.state.carrier_offset
             turned = torch.as_tensor(0.0 if offset is None else offset).double().numpy()
             values["phase"] = values["phase"] + 2 * math.pi * half * turned
         states.append(values)
-    gains = [_numbers(e.state.gain).astype(np.float32) for e in out.sources]
-    return stepped(_numbers(y), [_numbers(e.waveform) for e in out.sources], gains, states, sources)
+    return states
 
 
 def stepped(y: Array, waves: Sequence[Array], gains: Sequence[Array], states: Sequence[Values], sources: Sequence[Any]

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..separators.base import Separation, exchanged, left_over, mapped
+from ..separators.base import Separation, exchanged, mapped
 from .brief import Brief
-from .lock import SEARCHED, Lock, Predicted, good, with_reports
+from .lock import SEARCHED, Lock, Predicted, with_reports
+from .lock_alone import ALIKE, FEW, told
 from .lock_correction import Corrected
 
 _AGAIN = 4              # windows that are searched where the stream is known from before
@@ -39,7 +40,7 @@ class Locked:
         """What is in all windows, in parts: Separations of tensors, or Briefs where there is a short way."""
         parts: list[Separation | Brief] = []
         part: Separation | Brief | None
-        at, searched = 0, SEARCHED
+        at, searched = 0, FEW if self.lock.alone else SEARCHED
         while at < len(self.starts):
             near, part = self._near(at), None
             if len(near) and self.short:
@@ -50,7 +51,7 @@ class Locked:
                 rows = np.arange(at, min(at + searched, len(self.starts)))
                 part = self._searched(rows)
                 if not self.lock.reach:         # nothing to be locked to: the more windows, the better they mend each other
-                    searched = len(self.starts)
+                    searched = 2 * searched if self.lock.alone else len(self.starts)
             parts.append(part)
             at += len(part.noise_var)
         return parts
@@ -73,15 +74,32 @@ class Locked:
         rows = rows if found is None else rows[:_AGAIN]
         self.lock.searched += self.starts[rows].tolist()
         anew = found is None        # of a familiar stream, what is not it again is what the lock was lost to: no search mends it
-        out = self.finish(rows, self.search(rows, None) if found is None else found, True, anew)
+        out = self.search(rows, None) if found is None else found
+        if not self.lock.alone:
+            out = self.finish(rows, out, True, anew)
         sound, believed = ~self.lost[rows], np.zeros(len(rows), bool)
-        if sound.any():
-            believed[sound] = good(_numbers(out.quality)[sound])
         seen = self.lock.corrected(self.y[rows], out)
-        self._note(rows, out, seen, believed if found is None else believed & again)
+        if sound.any():
+            believed[sound] = self.lock.found(seen[sound], _numbers(out.quality)[sound], self.starts[rows[sound]],
+                                              self.y.shape[1])
+        believed &= found is None or again
+        self._note(rows, out, seen, believed)
         self.lock.suspect(self.starts[rows[sound]], seen.left[sound])
         self.lock.before = dict(out.estimated)
-        return out
+        if not self.lock.alone:
+            return out
+        if anew and self.lock.reach:
+            anew, out = False, self._mended(rows, out, seen, np.flatnonzero(sound & ~believed))
+        return self.finish(rows, out, True, anew)
+
+    def _mended(self, rows: np.ndarray, out: Separation, seen: Corrected, some: np.ndarray) -> Separation:
+        """Windows that were searched, `some` of them, by their places, once more as the others predict them, where that is
+        better."""
+        predicted = self.lock.predicted(self.starts[rows[some]], self.y.shape[1]) if len(some) else None
+        if predicted is None:
+            return out
+        again = with_reports(self.separate(rows[some], predicted), predicted, self.lock.before, self.pair)
+        return exchanged(out, torch.from_numpy(some), again, torch.from_numpy(told(again) < seen.left[some] - ALIKE))
 
     def _found_again(self, rows: np.ndarray) -> tuple[Separation | None, np.ndarray]:
         """(windows of a stream that was lost, searched near the carrier offset that it had; which of them are it again, bool
@@ -90,7 +108,7 @@ class Locked:
         if familiar is None:
             return None, np.zeros(len(rows), bool)
         out = self.search(rows, familiar.carrier_offset)
-        again = familiar.again(_numbers(out.quality))
+        again = self.lock.again(self.lock.corrected(self.y[rows], out), _numbers(out.quality))
         familiar.missed += int((~again).sum())
         if familiar.missed > _MISSED:
             self.lock.familiar = None
@@ -104,10 +122,10 @@ class Locked:
             self.lock.lose(float(self.starts[rows[0]]))
             return None
         out = self.separate(rows, predicted)
-        out = with_reports(out, predicted, self.lock.before, self.pair)
         seen = self.lock.corrected(self.y[rows], out)
+        out = with_reports(out, predicted, self.lock.before, self.pair)
         sound = ~self.lost[rows]
-        astray = self.lock.astray(seen.left, _numbers(out.quality)) & sound
+        astray = self.lock.astray(seen, _numbers(out.quality)) & sound
         if astray.any() and astray.sum() > len(rows) // _LOST:
             held = int(astray.argmax())
             if not held:
@@ -118,10 +136,11 @@ class Locked:
             self.lock.lose(float(self.starts[rows[0]]))
             return out
         self._note(rows, out, seen, sound & ~astray)
+        astray &= self.lock.searchable(seen)
         if astray.any():
             self.lock.searched += self.starts[rows[astray]].tolist()
             again = self.search(rows[astray], None)
-            better = left_over(self.y[rows[astray]], again) < torch.from_numpy(seen.left[astray])
+            better = self.lock.mended(self.y[rows[astray]], again, seen[astray])
             out = exchanged(out, torch.from_numpy(np.flatnonzero(astray)), again, better)
             again = mapped(out, lambda value: value[astray] if len(value) > 1 else value)
             self.lock.suspect(self.starts[rows[astray]], self.lock.corrected(self.y[rows[astray]], again).left)

@@ -289,7 +289,7 @@ class _Stream:
                                                      gains, noise, of_qpsk)
         strange = np.isin(self.starts, list(task.lock.strange) if task.lock else [])
         if task.lock and 2 * broken.sum() < len(broken):        # what is left in them says that they are right
-            kept = broken & task.lock.held(self.starts)
+            kept = broken & task.lock.vouches(self.starts)
             bad, broken = bad & ~kept, broken & ~kept
         taken, right = np.zeros_like(bad), np.zeros_like(bad)
         if self.sps:

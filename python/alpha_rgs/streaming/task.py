@@ -66,7 +66,7 @@ class Task:
         linear = soi.structure is Structure.CHAIN
         self.tracker = Tracker(soi) if linear and None in (soi.timing, soi.phase, soi.carrier_offset) else None
         told = [soi, other if kappa is None else other.with_state(gain=kappa), *self.sources[2:]]
-        self.lock = Lock(told) if lockable(told) else None
+        self.lock = Lock(told) if lockable(told, self.method) else None
         self._beside = Beside(self)
         self.key = (self.method, self.several, *map(_identity, self.sources), kappa, noise_var,
                     *((k, _identity(v)) for k, v in sorted(options.items())))
@@ -165,12 +165,13 @@ class Task:
 
     def separate_predicted(self, windows: Tensor, predicted: Predicted, rows: slice) -> Separation:
         """A Separation of some windows, complex64 tensor [n, samples], of sources that were predicted."""
-        noise = predicted.noise_var if self.noise_var is None else self.noise_var
+        noise = predicted.noise_var if self.noise_var is None and not predicted.fitted else self.noise_var
+        options = {"free": predicted.fitted, "fits": 0, **self.options} if predicted.fitted else self.options
         sources = [source.select(rows) for source in predicted.sources]
         if self.several:
-            return separate(windows[rows], sources, method=self.method, noise_var=noise, **self.options)
+            return separate(windows[rows], sources, method=self.method, noise_var=noise, **options)
         kappa = sources[1].state.gain if self.kappa is None else self.kappa
-        return separate(windows[rows], sources[0], sources[1], self.method, kappa, noise, **self.options)
+        return separate(windows[rows], sources[0], sources[1], self.method, kappa, noise, **options)
 
     def ordered(self, out: Any) -> Any:
         """The Separation with its sources in the order in which the caller named them."""

@@ -290,12 +290,14 @@ static inline void burst_passes(const alpha_rgs::BurstJob& job, int number, char
     doubles::Pieces pieces{ memory };
     doubles::BurstBatch batch = doubles::laid_out_batch(job, number, pieces);
     doubles::start(batch);
-    for (int pass = 0; pass < job.passes; pass++)
+    for (int pass = 0; pass < job.passes; pass++) {
+        if (pass + 1 == job.passes) // as its inverses have them
+            for (int g = 0; g < batch.groups; g++)
+                doubles::give_shifts(job, batch.group[g]);
         doubles::pass_once(batch, pass);
+    }
     for (int w = 0; w < batch.windows; w++)
         doubles::give_moments(job, batch.window[w]);
-    for (int g = 0; g < batch.groups; g++)
-        doubles::give_shifts(job, batch.group[g]);
 }
 
 } // namespace LANES_NAMESPACE
