@@ -120,6 +120,7 @@ class _Family:
         self.d, self.alphabet, self.pulses, self.waves, self.deciding = waves.shape[2], alphabet, pulses, waves, deciding
         self.received, self.noise = received, noise
         self.sites, self.inverse = self._sites(), waves[:, :0]
+        self.shift = self.sites.shift
 
     def _sites(self) -> Sites:
         shape, device = self.alphabet.shape, self.received.device

@@ -26,6 +26,7 @@ _EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
 _SPARSE = 0.2           # of the others' power: short training has less on the carriers that it leaves out
 _FEWEST = 4             # symbols for a channel that no training field shows, or for a line through phases
 _ROUGH = 0.1            # of a burst's power, by how much a channel that no training field shows is off at first
+_LIKELY = 2             # alphabets that are looked at to the end
 _COOLING = 0.5          # of the noise, turn by turn, which dense alphabets let go of slowly
 _ASIDE = 1              # samples that a channel may lie beside where symbols begin, unless they are shifted cyclically
 _HEAD, _STRANGE = 4, 0.1   # samples at the head of such symbols that are disturbed, by so much of the power
@@ -174,19 +175,15 @@ class BurstFit:
 
     def _trained(self) -> State | None:
         """A State from training fields, or None."""
-        use = self.clear
+        use, rows = self.clear, self._rows("data")
+        ways = [(sequence, turn) for sequence, turn in ((LONG_TRAINING, 1.0), (LONG_TRAINING, EARLY), (HT_TRAINING, 1.0))]
+        found = np.array([evidence(self.u[rows] / turn * sequence, use & (sequence != 0), self.noise, self.power)
+                          for sequence, turn in ways])
         total, weight = np.zeros(len(CARRIERS), complex), 0.0
-        for t in self._rows("data"):
-            ways = [(sequence, turn) for sequence, turn in ((LONG_TRAINING, 1.0), (LONG_TRAINING, EARLY), (HT_TRAINING, 1.0))]
-            found = []
-            for sequence, turn in ways:
-                on = use & (sequence != 0)
-                z = np.where(on, self.u[t] / turn * sequence, np.nan)
-                found.append(evidence(z, self.noise, self.power))
-            best = int(np.argmax(found))
-            if found[best] < _TRAINED:
+        for t, told in zip(rows, found.T):
+            if told.max() < _TRAINED:
                 continue
-            sequence, turn = ways[best]
+            sequence, turn = ways[int(np.argmax(told))]
             self.kinds[t], self.known[t] = "long", sequence
             self.turn[t] = turn
             z = self.u[t] / turn * sequence
@@ -259,17 +256,15 @@ class BurstFit:
         rows = self._rows("data")
         if not len(rows):
             return replace(start, data="gaussian", kinds=tuple(self.kinds))
-        names = ("bpsk",) if start.data == "bpsk" else ALPHABETS
         anew = start.data in ("bpsk", "blind")
-        found = []
-        for name in names:
-            state = replace(start, data=name)
-            for _ in range(_TURNS[0] * (1 + anew)):
-                cooler = np.maximum(self.noise, _COOLING * state.noise) if anew else state.noise
-                state = self._turn(replace(state, noise=cooler), pilots=not anew)
-            if anew:
-                state = self._by_pilots(state)
-            found.append(state)
+        found = [replace(start, data=name) for name in (("bpsk",) if start.data == "bpsk" else ALPHABETS)]
+        for turn in range(_TURNS[0] * (1 + anew)):
+            if turn == _TURNS[0] * (1 + anew) // 2:             # those that are far from it will not be the best
+                found = sorted(found, key=lambda state: -state.evidence)[:_LIKELY]
+            cooler = [np.maximum(self.noise, _COOLING * state.noise) if anew else state.noise for state in found]
+            found = [self._turn(replace(state, noise=noise), pilots=not anew) for state, noise in zip(found, cooler)]
+        if anew:
+            found = [self._by_pilots(state) for state in found]
         best = max(found, key=lambda state: state.evidence)
         for turn in range(_TURNS[1]):
             best = self._turn(best, each=turn > 0)

@@ -26,16 +26,20 @@ def _waves(place: int, decay: float) -> Array:
 
 
 _KINDS = np.stack([_waves(place, decay) for place in _PLACES for decay in _DECAYS])
-_GRAMS = np.einsum("nkd,nke->nkde", _KINDS.conj(), _KINDS)      # of one carrier each
-
-
 def shapes(information: Array, precision: Array, power: float) -> Array:
     """How much likelier each kind of channel (where its taps lie, how fast they fall) makes what is seen than nothing's being
     there, nats [kinds]; arguments as of `response`."""
-    seen = power * np.einsum("k,nkde->nde", precision, _GRAMS) + np.eye(len(_DELAYS))
-    own = power ** 0.5 * np.einsum("nkd,k->nd", _KINDS.conj(), information)
-    fit = np.einsum("nd,nd->n", own.conj(), np.linalg.solve(seen, own[..., None])[..., 0]).real
-    return np.asarray(fit - np.linalg.slogdet(seen)[1])
+    whitening, volume = _whitened(precision, power)
+    return np.asarray((abs(whitening @ information) ** 2).sum(1) - volume)
+
+
+def _whitened(precision: Array, power: float) -> tuple[Array, Array]:
+    """Of each kind: what makes of information, complex [56], taps whose energy is its evidence, [kinds, taps, 56]; and the nats
+    that these taps cost, [kinds]."""
+    waves = power ** 0.5 * _KINDS
+    root = np.linalg.cholesky(waves.conj().transpose(0, 2, 1) @ (precision[:, None] * waves) + np.eye(len(_DELAYS)))
+    volume = 2 * np.log(np.einsum("ndd->nd", root).real).sum(1)
+    return np.linalg.solve(root, waves.conj().transpose(0, 2, 1)), volume
 
 
 def response(information: Array, precision: Array, power: float, kind: int) -> tuple[Array, Array, Array]:
@@ -66,11 +70,11 @@ def echoes(size: Array, begin: int, length: int) -> Array:
     return out
 
 
-def evidence(z: Array, noise: float, power: float) -> float:
-    """By how many nats carriers z, complex [n, with NaN where not seen], are likelier a channel of `power` in noise of a variance
-    than without one carrier's saying anything of another."""
-    use = ~np.isnan(z)
-    precision = use / noise
-    fit = shapes(np.where(use, z, 0) / noise, precision, power)
-    apart = np.log1p(power / noise) - abs(z[use]) ** 2 / noise * power / (power + noise)
-    return float(fit.max() - np.log(len(fit)) + apart.sum())
+def evidence(z: Array, use: Array, noise: float, power: float) -> Array:
+    """By how many nats carriers z, complex [symbols, 56], those that are seen being `use`, bool [56], are likelier a channel of
+    `power` in noise of a variance than without one carrier's saying anything of another, [symbols]."""
+    whitening, volume = _whitened(use / noise, power)
+    told = np.where(use, z, 0)
+    fit = (abs(whitening @ (told.T / noise)) ** 2).sum(1) - volume[:, None]
+    apart = use.sum() * np.log1p(power / noise) - (abs(told) ** 2).sum(1) / noise * power / (power + noise)
+    return np.asarray(fit.max(0) - np.log(len(fit)) + apart)
