@@ -39,8 +39,8 @@ from .stationary_lmmse import stationary_lmmse
 _NOISE_FLOOR = 3e-3      # relative to the SOI's power (a symbol at 37 dB): below it the cut frames, underdetermined, diverge
 _MISFIT = 4.0            # with carriers unknown: echoes, oscillator noise ... exceed what shows where no carrier is
 _CUT_DAMPING = 0.6       # cut frames leave carriers underdetermined: their sites commit too soon otherwise
-# decisions that are listed of windows that the native detector leaves in doubt, and where noise is so strong that it does not take
-# them: of 855 wrong bits (64 windows of QPSK, BPSK, 8PSK and 16QAM under OFDM, Es/N0 5 to 15 dB) 806 are left, in 1.3 times the time
+# decisions that are listed of windows that the native detector leaves in doubt, and where noise is too strong for it. Of 855
+# wrong bits (64 windows of QPSK, BPSK, 8PSK and 16QAM under OFDM, Es/N0 5 to 15 dB) 806 are left, in 1.3 times the time
 _LIST, _LONG_LIST = 32, 128
 _POLISH, _ROUNDS = 3, 2  # passes after a search, searches
 _FITS = 0.1              # of the noise allowed for: a decision that leaves less than this in every frame is not searched
@@ -91,9 +91,9 @@ def joint(y: Tensor, soi: LinearModulation, interference: Any, kappa: Tensor, no
             y[rows], soi.select(rows), interference.select(rows), kappa[rows], noise_var[rows], 6, 0.7, _LIST, "joint", None),
             torch.ones(len(rows), dtype=torch.bool))
     known = interference.structure is Structure.FRAMES and interference.decided
-    return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12),
-                  damping or (0.7 if known else 0.3), (_LONG_LIST if known else 0) if search is None else search, "joint", callback,
-                  settings.undecided, settings.thorough)
+    listed = (_LONG_LIST if known else 0) if search is None else search
+    return _solve(y, soi, interference, kappa, noise_var, passes or (6 if known else 12), damping or (0.7 if known else 0.3),
+                  listed, "joint", callback, settings.undecided, settings.thorough)
 
 
 def lmmse(y: Tensor, soi: LinearModulation, interference: Source, kappa: Tensor, noise_var: Tensor,

@@ -42,6 +42,15 @@ def likely(z: Array, snr: Array, name: str) -> Likely:
     return Likely(mean, power, evidence.sum(1))
 
 
+def nearest(z: Array, name: str) -> Array:
+    """The points of an alphabet, pilots of BPSK, nearest to the carriers z of a symbol, complex [56]."""
+    def on(x: Array, levels: Array) -> Array:
+        return np.asarray(levels[abs(x[:, None] - levels).argmin(1)])
+
+    data, pilots = (on(z.real, LEVELS[own][0]) + 1j * on(z.imag, LEVELS[own][1]) for own in (name, "bpsk"))
+    return np.where(PILOTS, pilots, data)
+
+
 def unknown(z: Array, snr: Array) -> Array:
     """The evidence of Gaussian carriers, [symbols], as that of `likely`."""
     snr = np.maximum(np.broadcast_to(snr, z.shape), 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..signals.wifi import CARRIERS, FFT_SIZE, LEGACY, SHORT_TRAINING
 from ..sources.ofdm_bursts import Frame
-from .burst_alphabets import LEVELS
+from .burst_alphabets import LEVELS, nearest
 from .burst_fit import BurstFit
 from .burst_layout import without
 
@@ -107,22 +107,24 @@ def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settle
     """The Frame of symbol t of a burst, in a Slot that lies so many samples later than the one that it was found in; mixed: see
     _edge."""
     symbol = fit.symbol(t, near)
-    decided, error = None, symbol.error
+    decided, error, alphabet = None, symbol.error, symbol.alphabet
     if symbol.training:
         decided = symbol.mean
-    elif symbol.alphabet in LEVELS:             # the outermost carriers of a legacy burst are nothing
+    elif settled and not fit.seen[t] and alphabet:
+        alphabet = "gaussian"
+    elif alphabet in LEVELS:             # the outermost carriers of a legacy burst are nothing
         decided = np.where(abs(symbol.gain) > 0, np.nan + 0j, 0)
         far = ~near & (abs(symbol.gain) > 0)
         weight = abs(symbol.gain[far]) ** 2
         doubt = float((weight * symbol.open[far]).sum() / max(weight.sum(), 1e-30))
         if fit.seen[t] and (settled or doubt < _SURE):
-            decided[far] = symbol.mean[far]
+            decided[far] = (nearest(symbol.mean, alphabet) if settled else symbol.mean)[far]
             error += doubt
     gain, echo = symbol.gain * np.exp(2j * np.pi * CARRIERS * later / FFT_SIZE), fit.echo(slot.length, later)
     if echo is not None:
         echo[:_EDGES] = np.maximum(echo[:_EDGES], mixed[:_EDGES])
         echo[-_EDGES:] = np.maximum(echo[-_EDGES:], mixed[_EDGES:])
-    return Frame(slot.start, slot.prefix, offset, gain, symbol.alphabet, error, fit.power, decided,
+    return Frame(slot.start, slot.prefix, offset, gain, alphabet, error, fit.power, decided,
                  echo=echo)
 
 
