@@ -197,9 +197,8 @@ def _carriers(y: np.ndarray, slot: Slot, offset: float, numbers: np.ndarray = CA
     first = slot.end - FFT_SIZE - _EARLY
     if first < 0 or first + FFT_SIZE > len(y):
         return None
-    n = np.arange(FFT_SIZE)
-    body = y[first:first + FFT_SIZE] * np.exp(-2j * np.pi * offset * (first + n))
-    return np.exp(-2j * np.pi * np.outer(numbers, n - _EARLY) / FFT_SIZE) @ body / FFT_SIZE
+    body = y[first:first + FFT_SIZE] * np.exp(-2j * np.pi * offset * (first + np.arange(FFT_SIZE)))
+    return np.fft.fft(body)[numbers % FFT_SIZE] * np.exp(2j * np.pi * _EARLY / FFT_SIZE * numbers) / FFT_SIZE
 
 
 def _sparse(u: np.ndarray, inner: np.ndarray) -> bool:

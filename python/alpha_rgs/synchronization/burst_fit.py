@@ -295,8 +295,9 @@ class BurstFit:
         kinds = list(self.kinds)
         total = 0.0
         z = own[rows] / gain
-        found = {state.data: likely(z, snr, state.data), "bpsk": likely(z, snr, "bpsk"),
-                 "turned": likely(z / _TURNED, snr, "bpsk")}
+        head = z[rows < _PREAMBLE]
+        found = {"bpsk": likely(head, snr, "bpsk"), "turned": likely(head / _TURNED, snr, "bpsk"),
+                 state.data: likely(z, snr, state.data)}
         for j, t in enumerate(rows):
             names = (state.data,) if t >= _PREAMBLE else ("bpsk", "turned", state.data)
             name = max(names, key=lambda name: float(found[name].evidence[j]))
