@@ -10,7 +10,6 @@ from alpha_rgs.sources.mixtures import alone
 from alpha_rgs.streaming import separate_stream
 from alpha_rgs.streaming.lock import Lock, lockable
 from alpha_rgs.streaming.lock_prediction import Noted, Track
-from alpha_rgs.streaming.task import Task
 
 HOP, WINDOWS = 2048, 20
 SAMPLES = HOP * WINDOWS + 512
@@ -33,19 +32,6 @@ def _mixture(seed, clock=0.0, drift=0.0, samples=SAMPLES):
 def _errors(out, signal):
     """Power of the signal's error over the signal's, of each hop."""
     return np.array([np.mean(abs(out.soi[k:k + HOP] - signal[k:k + HOP]) ** 2) for k in range(0, len(signal) - HOP, HOP)])
-
-
-@pytest.fixture
-def searches(monkeypatch):
-    """Counts windows that are searched."""
-    count, search = [0], Task.separate
-
-    def counted(self, windows, start, known=None, rows=slice(None), **rest):
-        count[0] += len(windows[rows])
-        return search(self, windows, start, known, rows, **rest)
-
-    monkeypatch.setattr(Task, "separate", counted)
-    return count
 
 
 def test_a_stream_is_searched_once(searches):

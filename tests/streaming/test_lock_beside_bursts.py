@@ -12,7 +12,6 @@ from alpha_rgs.streaming.engine import Engine
 from alpha_rgs.streaming.lock import lockable
 from alpha_rgs.streaming.lock_correction import Corrected
 from alpha_rgs.streaming.lock_prediction import Track
-from alpha_rgs.streaming.task import Task
 
 WINDOW, HOP = 2560, 2048
 QPSK = {"kind": "linear-modulation", "constellation": "qpsk", "samples_per_symbol": 16, "rolloff": 0.5, "span": 8}
@@ -38,19 +37,6 @@ def _mixture(windows, seed, clock=0.0, drift=0.0, there=slice(None)):
 def _errors(out, signal):
     """Power of the signal's error over its power, of each hop."""
     return np.array([np.mean(abs(out.soi[k:k + HOP] - signal[k:k + HOP]) ** 2) for k in range(0, len(signal) - HOP, HOP)])
-
-
-@pytest.fixture
-def searches(monkeypatch):
-    """Counts windows that are searched."""
-    count, search = [0], Task.separate
-
-    def counted(self, windows, start, known=None, rows=slice(None), **rest):
-        count[0] += len(windows[rows])
-        return search(self, windows, start, known, rows, **rest)
-
-    monkeypatch.setattr(Task, "separate", counted)
-    return count
 
 
 def test_a_stream_is_searched_once(searches):

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..signals.wifi import CARRIERS, FFT_SIZE, LEGACY, SHORT_TRAINING
 from ..sources.ofdm_bursts import Frame
 from .burst_alphabets import LEVELS, nearest
-from .burst_fit import BurstFit
+from .burst_fit import EMPTY, BurstFit
 from .burst_layout import without
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _EDGES = 12             # samples to either side over which the beginning of sym
 _PLAIN = 3.0            # standard deviations of a sample's power, by which it must exceed that of others
 _EDGE = 2               # samples at either end of a prefix that a filter mixes with other symbols
 _GUARD = 16             # samples about a frame that are not taken for free of it
-_EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
 _SPARSE = 0.25          # of the others' power, what short training may seem to have on the carriers that it leaves out
 _IDLE = np.array([k for k in range(-FFT_SIZE // 2, FFT_SIZE // 2) if abs(k) > abs(CARRIERS).max()])     # no burst has these
 _BESIDE = 2             # carriers beside the signal of interest that it reaches still
@@ -58,7 +57,7 @@ def _frames(y: Array, rest: Array, slots: list[Slot], hidden: Array, near: Array
         later = max(later, out[-1].end - run[0][0][0].start) if out else later
         usual = max(fit.power for _, fit, _ in run)
         for part, fit, offset in run:
-            if fit.power < _EMPTY * usual:
+            if fit.power < EMPTY * usual:
                 fit.clear_all()
             out += [_frame(fit, t, replace(slot, start=slot.start + later), offset, near, settled, later, mixed)
                     for t, slot in enumerate(part)]
@@ -102,8 +101,7 @@ def _fitted(y: Array, slots: list[Slot], offset: float, hidden: Array, idle: Arr
     return BurstFit(u, seen, ~hidden, float(np.mean(level)) if level and len(idle) else 0.0)
 
 
-def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settled: bool, later: int,
-           mixed: Array) -> Frame:
+def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settled: bool, later: int, mixed: Array) -> Frame:
     """The Frame of symbol t of a burst, in a Slot that lies so many samples later than the one that it was found in; mixed: see
     _edge."""
     symbol = fit.symbol(t, near)
@@ -112,7 +110,7 @@ def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settle
         decided = symbol.mean
     elif settled and not fit.seen[t] and alphabet:
         alphabet = "gaussian"
-    elif alphabet in LEVELS:             # the outermost carriers of a legacy burst are nothing
+    elif alphabet in LEVELS:                    # the outermost carriers of a legacy burst are nothing
         decided = np.where(abs(symbol.gain) > 0, np.nan + 0j, 0)
         far = ~near & (abs(symbol.gain) > 0)
         weight = abs(symbol.gain[far]) ** 2
@@ -124,8 +122,7 @@ def _frame(fit: BurstFit, t: int, slot: Slot, offset: float, near: Array, settle
     if echo is not None:
         echo[:_EDGES] = np.maximum(echo[:_EDGES], mixed[:_EDGES])
         echo[-_EDGES:] = np.maximum(echo[-_EDGES:], mixed[_EDGES:])
-    return Frame(slot.start, slot.prefix, offset, gain, alphabet, error, fit.power, decided,
-                 echo=echo)
+    return Frame(slot.start, slot.prefix, offset, gain, alphabet, error, fit.power, decided, echo=echo)
 
 
 def open_frames(y: Tensor, slots: Any, band: Any) -> Any:
@@ -137,7 +134,7 @@ def open_frames(y: Tensor, slots: Any, band: Any) -> Any:
         seen = [np.mean(abs(rest[max(slot.start, 0):slot.end]) ** 2) for slot in part]
         level = float(np.median(seen) / (LEGACY & ~near).sum())
         for number, (slot, power) in enumerate(zip(part, seen)):
-            kind = "gaussian" if power > _EMPTY * np.median(seen) else ""
+            kind = "gaussian" if power > EMPTY * np.median(seen) else ""
             out.append(Frame(slot.start, slot.prefix, offset, np.full(len(CARRIERS), level ** 0.5, complex), kind, 1.0, level,
                              burst=burst, number=number))
     return out

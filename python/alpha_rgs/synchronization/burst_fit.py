@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 _TRAINED = 8.0          # nats from which a symbol is a training field: of a window's thirty symbols chance makes none that
 _PREAMBLE = 7           # symbols at the head of a burst that may be BPSK whatever its data are
 _TURNS = (3, 4)         # of expectation and maximization, to tell alphabets apart; and of the one that is taken
-_EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
+EMPTY = 0.2            # of a burst's usual power: a symbol of less is none
 _SPARSE = 0.2           # of the others' power: short training has less on the carriers that it leaves out
 _FEWEST = 4             # symbols for a channel that no training field shows, or for a line through phases
 _ROUGH = 0.1            # of a burst's power, by how much a channel that no training field shows is off at first
@@ -95,7 +95,7 @@ class BurstFit:
         if not seen.any() or self.power <= 0:
             return
         for t in np.flatnonzero(seen):
-            if level[t] - noise < _EMPTY * self.power:
+            if level[t] - noise < EMPTY * self.power:
                 self.kinds[t] = ""
             elif self._sparse(u[t]):
                 self.kinds[t] = "short"
@@ -203,8 +203,8 @@ class BurstFit:
         return State(gain, spread, phase, np.full(len(CARRIERS), noise), data, kind, taps)
 
     def _tracked(self, state: State) -> State:
-        """The State with a phase of each symbol, from the training on in both directions, each from the one before by what
-        neither alphabet rules out: the fourth power's, if nothing is known."""
+        """The State with a phase of each symbol, from the training on in both directions, each from the one before: as the
+        alphabet says that is likeliest for that symbol alone."""
         phase, at = state.phase.copy(), self._rows("long")
         if not len(at):
             return state
@@ -331,7 +331,7 @@ class BurstFit:
         seen = (own[active] * (state.gain * mean[active]).conj() * weight).sum(1)
         info = 2 * np.maximum((abs(state.gain) ** 2 * power[active] * weight).sum(1), 1e-12)
         measured = state.phase[active] + np.angle(seen)
-        phase, at = state.phase.copy(), np.arange(len(phase := state.phase.copy()))
+        phase = state.phase.copy()
         if len(active) < _FEWEST:
             phase[active] = measured
             return phase, float(np.mean(1 / info)) if len(active) else 0.0
@@ -340,7 +340,7 @@ class BurstFit:
         off = measured - line(active)
         rough = max(float(np.mean(off ** 2 - 1 / info)), 0.0)
         share = rough / (rough + 1 / info)
-        phase = np.asarray(line(at), float)
+        phase = np.asarray(line(np.arange(len(phase))), float)
         phase[active] += share * off
         return phase, float(np.mean(share / info + 2 / (len(active) * info)))
 
