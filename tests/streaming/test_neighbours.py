@@ -68,3 +68,19 @@ def test_nobody_is_asked_where_windows_agree_are_as_good_or_know_no_common_carri
     two = separation([TRUE, -0.011], [0.5, 0.7])
     for found in (agree, as_good, scattered, two):
         assert asked(found, 0.4) == (found, [])
+
+
+def test_windows_that_differ_by_what_symbols_do_not_show_are_decided_together_not_by_majority():
+    """A carrier offset off by the symbol rate over the alphabet's symmetry leaves symbols on its points; the right one leaves
+    least of all windows together."""
+    wrong = TRUE + 1 / (4 * 2)                              # 4 samples per symbol, half turns
+    found = separation([wrong, wrong + 1e-5, TRUE, wrong], [0.52, 0.53, 0.5, 0.51])
+
+    def again(rows, carriers):
+        offsets = [float(v) for v in carriers[0]]
+        return separation(offsets, [0.5 if abs(v - TRUE) < 1e-4 else 0.53 for v in offsets])
+
+    out = mended(found, SOURCES, SAMPLES, lambda out, rows: out.noise_var[rows], again)
+    assert out.noise_var.tolist() == [0.5] * 4
+    assert torch.allclose(out.sources[0].state.carrier_offset, torch.full((4,), TRUE, dtype=torch.float64), atol=1e-6)
+    assert torch.allclose(out.estimated["carrier_offset_1"], torch.full((4,), TRUE, dtype=torch.float64), atol=1e-6)
