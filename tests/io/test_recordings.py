@@ -9,8 +9,8 @@ from alpha_rgs.errors import RecordingError
 from alpha_rgs.io import recordings
 
 RATE = 1e6
-INTEGERS = {"ci8": ("i1", 0, 127), "cu8": ("u1", 128, 127), "ci16_le": ("<i2", 0, 32767), "ci16_be": (">i2", 0, 32767),
-            "cu16_le": ("<u2", 32768, 32767), "ci32_le": ("<i4", 0, 2**31 - 128)}
+INTEGERS = {"ci8": ("i1", 0, 127), "cu8": ("u1", 127.5, 127.5), "ci16_le": ("<i2", 0, 32767), "ci16_be": (">i2", 0, 32767),
+            "cu16_le": ("<u2", 32767.5, 32767), "ci32_le": ("<i4", 0, 2**31 - 128)}
 FLOATS = {"cf32_le": "<c8", "cf32_be": ">c8", "cf64_le": "<c16"}
 
 
@@ -63,6 +63,14 @@ def test_raw_files_tell_their_datatype_by_suffix_or_option(tmp_path, suffix, dat
         recording = recordings.load(tmp_path / name, option, RATE)
         assert np.allclose(recording.samples, wave(), atol=0.02)
         assert recording.datatype == datatype
+
+
+def test_bytes_of_a_receiver_have_no_line_at_frequency_zero(tmp_path):
+    """0 and 255 are as far from zero; a half step of offset is a line that a weak signal's symbols take for their own."""
+    for datatype, dtype, top in (("cu8", "u1", 255), ("cu16_le", "<u2", 65535)):
+        (tmp_path / datatype).write_bytes(np.array([0, 0, top, top] * 50, dtype).tobytes())
+        samples = recordings.load(tmp_path / datatype, datatype, RATE).samples
+        assert samples.mean() == 0 and samples[1] == -samples[0]
 
 
 def test_save_and_load_keep_samples_bit_for_bit_and_metadata(tmp_path):

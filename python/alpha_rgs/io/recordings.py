@@ -34,11 +34,14 @@ RAW = {"cf32": "cf32_le", "cfile": "cf32_le", "cf64": "cf64_le", "cs16": "ci16_l
 _SIGMF_TYPE = re.compile(r"[cr](f32|f64|[iu](32|16|8))(_le|_be)?")
 _EXTENSION = {"name": "alpha_rgs", "version": "0.1.0", "optional": True}       # the version is the SigMF extension's own
 _META, _DATA, _ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf"
+# zero of unsigned integers lies half-way between the middle two (127.5 of an RTL-SDR's bytes); sigmf takes the upper one, which
+# leaves a line at frequency zero
+_HALF_STEP = {"cu8": np.complex64((1 + 1j) / 2**8), "cu16": np.complex64((1 + 1j) / 2**16)}
 
 
 @dataclass
 class Recording:
-    """samples: complex64 [n], integers scaled to ±1. sample_rate: Hz. frequency: Hz at 0 of the band, or None.
+    """samples: complex64 [n], integers scaled to ±1, zero of unsigned ones half-way between the middle two. sample_rate: Hz. frequency: Hz at 0 of the band, or None.
 
     datatype: as SigMF names it, of the file. path: what was read. annotations: SigMF's, a list of dicts.
     """
@@ -68,6 +71,7 @@ def load(path: str | os.PathLike[str], datatype: str | None = None, sample_rate:
             warnings.simplefilter("ignore")     # sigmf warns of what is refused here, or need not concern the user
             handle, path, datatype, rate = _open(path, datatype, sample_rate)
             samples = np.ascontiguousarray(handle.read_samples(), dtype=np.complex64)
+            samples += _HALF_STEP.get(datatype.split("_")[0], 0)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from None
     finite = np.isfinite(samples)
