@@ -50,9 +50,17 @@ def deviation(wave: np.ndarray, source: Source, carrier_offset: float = 0.0) -> 
     best = int(line.argmax())
     if not 0 < best < 2 * reach or line[best] < _CLEAR * np.median(line) / math.log(2):
         return None
+    if _with_a_gap(sums) > line[best] / count:      # half a symbol that is missing looks like a rate that is a little off
+        return 0.0
     bend = line[best - 1] + line[best + 1] - 2 * line[best]
     step = (line[best - 1] - line[best + 1]) / (2 * bend) if bend else 0.0
     return float((offsets[best] + step / (_STEPS * size)) * period)
+
+
+def _with_a_gap(sums: np.ndarray) -> float:
+    """The power that a line at 0 explains of numbers, complex [n], if its phase may change once: where samples are missing."""
+    before, at = np.cumsum(sums)[:-1], np.arange(1, len(sums))
+    return float(np.max(abs(before) ** 2 / at + abs(sums.sum() - before) ** 2 / (len(sums) - at)))
 
 
 def at_true_rates(result: StreamResult, sources: Sequence[Source], again: Callable[[list[Source]], StreamResult]) -> StreamResult:
