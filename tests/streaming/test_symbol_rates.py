@@ -29,7 +29,7 @@ def test_the_rate_shows_in_noise(clock):
 
 @pytest.mark.parametrize(("at", "lost"), [(6400, 8), (5000, 6), (3000, 10), (8000, 1000), (9500, 5)])
 def test_missing_samples_are_no_other_rate(at, lost):
-    """Half a symbol less looks like a clock that is off by some hundred ppm, and to separate with that costs much, for nothing."""
+    """Half a symbol less looks like a clock that is off by some hundred ppm, and separating with that costs much, for nothing."""
     wave = sent(0.0)[0] + 0.3 * noise((1, SAMPLES), torch.Generator().manual_seed(4))
     assert deviation(np.delete(wave[0].numpy(), slice(at, at + lost)), LinearModulation(TOLD), 0.002) in (
         None, pytest.approx(0.0, abs=2e-4))

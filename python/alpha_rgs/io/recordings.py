@@ -41,7 +41,8 @@ _HALF_STEP = {"cu8": np.complex64((1 + 1j) / 2**8), "cu16": np.complex64((1 + 1j
 
 @dataclass
 class Recording:
-    """samples: complex64 [n], integers scaled to ±1, zero of unsigned ones half-way between the middle two. sample_rate: Hz. frequency: Hz at 0 of the band, or None.
+    """samples: complex64 [n], integers scaled to ±1, zero of unsigned ones half-way between the middle two.
+    sample_rate: Hz. frequency: Hz at 0 of the band, or None.
 
     datatype: as SigMF names it, of the file. path: what was read. annotations: SigMF's, a list of dicts.
     """
