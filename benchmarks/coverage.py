@@ -8,7 +8,7 @@ has no more wrong bits than that allows.
 import math
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +26,7 @@ SAMPLES, MARGIN = 2560, 256         # of a window; not counted at each end
 WITHIN_DB, SURE = 2.0, 0.95         # of the interference-free curve; one in twenty cells that are exactly there looks worse
 STRONGER_DB = 10.0
 _OFFSET, _PPM = 0.01, 50.0          # carrier offsets, cycles per sample, and clock offsets: up to this, either side
+_ROLLOFF, _RATE, _ECHO = 0.25, 1e-3, (2, -20.0)     # sent for 0.35; of the symbol rate, either side; delay in samples, dB
 _ECHOES = ((0.25, -15.0), (0.5, -20.0))     # delay in symbols, dB: of random phase
 REFERENCE_WINDOWS = 200                    # windows for each point of the interference-free curve
 STATES = ("within", "better", "no better", "refused")
@@ -48,7 +49,8 @@ class Soi:
 
 @dataclass(frozen=True)
 class Condition:
-    """A place in each block: SIR and Es/N0 above the row's (dB), and what of the SOI the receiver does not know."""
+    """A place in each block: SIR and Es/N0 above the row's (dB), what of the SOI the receiver does not know, and what it is told
+    wrongly: roll-off or symbol rate of the SOI, or that the interference comes without an echo."""
 
     name: str
     sir_db: float = -10.0
@@ -57,6 +59,7 @@ class Condition:
     carrier: bool = False
     channel: bool = False
     clock: bool = False
+    wrong: str = ""
 
     @property
     def blind(self):
@@ -79,7 +82,8 @@ CONDITIONS = (
     tuple(Condition(f"{name} dB, strong", sir, STRONGER_DB) for name, sir in (("−5", -5.0), ("−10", -10.0), ("−15", -15.0))),
     (Condition("timing", timing=True), Condition("carrier", carrier=True), Condition("channel", channel=True)),
     (Condition("clock", clock=True), Condition("all", **_ALL_UNKNOWN),
-     Condition("all, strong", -10.0, STRONGER_DB, **_ALL_UNKNOWN)))
+     Condition("all, strong", -10.0, STRONGER_DB, **_ALL_UNKNOWN)),
+    tuple(Condition(name, timing=True, carrier=True, wrong=name) for name in ("roll-off", "rate", "echo")))
 _QUICK = (SOIS[0], SOIS[4]), ("OFDM-QPSK", "802.11 bursts", "LoRa")
 
 
@@ -96,7 +100,7 @@ class Received:
 
 def transmit(signal: LinearSignal, condition: Condition, batch: int, generator: torch.Generator) -> Received:
     """A Received: random symbols, timing and phase; carrier offset, echoes and a clock that runs fast or slow where the
-    condition says so. The channel leaves amplitude and phase of the symbols' own peak as they are."""
+    condition says so. The channel leaves amplitude and phase of the symbols' own peak as they are. `signal` is what is told."""
     sps, reach = signal.samples_per_symbol, signal.span + 2
 
     def share(*shape):
@@ -105,7 +109,9 @@ def transmit(signal: LinearSignal, condition: Condition, batch: int, generator: 
     timing = sps * share(batch if condition.timing else 1).expand(batch)
     phase = 2 * torch.pi * share(batch if condition.carrier else 1).expand(batch)
     carrier = _OFFSET * condition.carrier * (2 * share(batch) - 1)
-    clock = _PPM * 1e-6 * condition.clock * (2.0 * torch.randint(0, 2, (batch,), generator=generator) - 1)
+    off = _RATE if condition.wrong == "rate" else _PPM * 1e-6 * condition.clock
+    shaped = replace(signal, rolloff=_ROLLOFF) if condition.wrong == "roll-off" else signal
+    clock = off * (2.0 * torch.randint(0, 2, (batch,), generator=generator) - 1)
     count = int(SAMPLES // sps) + 2 * reach
     bits = torch.randint(0, 2, (batch, count * signal.alphabet.bits_per_symbol), generator=generator)
     symbols = signal.alphabet.map(bits)
@@ -114,7 +120,7 @@ def transmit(signal: LinearSignal, condition: Condition, batch: int, generator: 
         taps += [(delay * sps, 10 ** (level / 20) * torch.exp(2j * torch.pi * share(batch))) for delay, level in _ECHOES]
     n = torch.arange(SAMPLES, dtype=torch.float64)
     at = n / (1 + clock[:, None].double()) - timing[:, None]
-    wave = sum(gain[:, None] * _shaped(signal, symbols, at - delay, -reach) for delay, gain in taps)
+    wave = sum(gain[:, None] * _shaped(shaped, symbols, at - delay, -reach) for delay, gain in taps)
     if condition.channel:
         lags = np.arange(-1024, 1024)
         own = sum(gain * float(signal.pulse_at(lags) @ signal.pulse_at(lags + delay)) / sps for delay, gain in taps)
@@ -209,7 +215,8 @@ def cell(soi: Soi, interference: str, condition: Condition, windows: int = 4, se
     sent = transmit(signal, condition, windows, g)
     kind = from_dict(dict(INTERFERENCES[interference]))
     kappa = 10 ** (-condition.sir_db / 20)
-    y = sent.wave + kappa * alone(kind, windows, SAMPLES, g)[0] + _noise_var(signal, es_n0_db) ** 0.5 * noise(sent.wave.shape, g)
+    other = _interfering(kind, condition, windows, g)
+    y = sent.wave + kappa * other + _noise_var(signal, es_n0_db) ** 0.5 * noise(sent.wave.shape, g)
     points, rates = reference(soi)
     limit = float(np.interp(es_n0_db - WITHIN_DB, points, rates))
     row = dict(soi=soi.name, interference=interference, condition=condition.name, sir_db=condition.sir_db, es_n0_db=es_n0_db,
@@ -228,6 +235,16 @@ def cell(soi: Soi, interference: str, condition: Condition, windows: int = 4, se
     return row | dict(state=state, method=out.method, errors=errors, bits=bits, ber=errors / bits, loss_db=_loss(
         errors / bits, es_n0_db, points, rates), ms=1e3 * spent / windows, wrong=wrong.sum(1).tolist(),
         sinr=sinr.tolist(), quality=out.quality.tolist(), stated=out.error_rate.tolist(), bins=bins(llrs))
+
+
+def _interfering(kind, condition, windows, generator):
+    """Waveforms of the interference, complex64 [windows, SAMPLES], with an echo where the condition says so."""
+    delay, level = _ECHO if condition.wrong == "echo" else (0, 0.0)
+    wave = alone(kind, windows, SAMPLES + delay, generator)[0]
+    if not delay:
+        return wave
+    turn = torch.exp(2j * torch.pi * torch.rand(windows, 1, generator=generator, dtype=torch.float64))
+    return (wave[:, delay:] + 10 ** (level / 20) * turn * wave[:, :-delay]).to(torch.complex64)
 
 
 def _loss(ber, es_n0_db, points, rates):

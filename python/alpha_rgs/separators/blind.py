@@ -85,6 +85,9 @@ class _Search:
                 if row not in best or float(found[0].quality) > float(best[row][0].quality):
                     best[row] = found
             ways = {row: ways[row] for row in starts if float(best[row][0].quality) < self.clear}
+        for row, found in self._turned(best, trial).items():
+            if float(found[0].quality) > float(best[row][0].quality):
+                best[row] = found
         if trial:
             last = {row: self._refined(row, own, out)[0] for row, (out, own, _) in best.items()
                     if row not in self.given_up}
@@ -131,7 +134,7 @@ class _Search:
     def _lines(self, row: int, first: LinearModulation) -> tuple[list[Any], float, float]:
         """([SOI] of the phases and carrier offsets that fit symbols best, by how many standard deviations the best stands out,
         nats that symbols tell of their rotation), of symbols as they are seen once carriers are decided, the symbols being
-        Gaussian: where a signal takes most of the band, Gaussian carriers leave too little of it."""
+        turned by any angle: where a signal takes most of the band, Gaussian carriers leave too little of it."""
         index = slice(row, row + 1)
         known = self.soi.carrier_offset
         own = replace(first, phase=0.0, carrier_offset=0.0 if known is None else first.carrier_offset)
@@ -146,6 +149,25 @@ class _Search:
         begin, centre = (torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in (own.timing, own.carrier_offset))
         found, clear = lines(self.soi.select(index), cavity, centre, begin, number, reach, _LINES)
         return [replace(first, carrier_offset=float(f), phase=float(phase)) for f, phase in found], float(clear), told
+
+    def _turned(self, best: dict[int, Found], trial: bool) -> dict[int, Found]:
+        """Windows once more with the carrier offset above and below, under which symbols are the alphabet's points too: the better
+        of both. Where decisions hold, the pulse's place in the band alone tells these from the one that was found."""
+        if self.soi.carrier_offset is not None or self.interference.structure is not Structure.FRAMES or self.echoed:
+            return {}
+        signal, out = self.soi.signal, {}
+        step = 1 / (signal.samples_per_symbol * signal.alphabet.symmetry)
+        for sign in (-1, 1):
+            starts = {}
+            for row, (_, own, _) in best.items():
+                moved = float(torch.as_tensor(own.carrier_offset)) + sign * step
+                if row not in self.given_up and abs(moved) <= OFFSETS:
+                    phase = torch.as_tensor(own.phase) - sign * 2 * math.pi * step * torch.as_tensor(own.timing)
+                    starts[row] = replace(own, carrier_offset=moved, phase=float(phase))
+            for row, found in self._settled(starts, trial=trial).items() if starts else ():
+                if row not in out or float(found[0].quality) > float(out[row][0].quality):
+                    out[row] = found
+        return out
 
     def quieter(self, best: dict[int, Found]) -> dict[int, Found]:
         """`best`, separated once more with the noise as it was measured where what is left agrees with that."""

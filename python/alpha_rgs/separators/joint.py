@@ -58,9 +58,9 @@ _UNTRUSTED = 30.0        # the noise on the untrusted head of a prefix (delay_sp
 class Options:
     """Of `joint`. passes: default 6 (12 where the carriers are Gaussian); damping: weight of the new sites; search: length of
     the list, 0 for none; default 128 (0 where the carriers are Gaussian). thorough: whether all windows are searched, not only
-    those whose decisions leave more than noise. undecided: whether symbols stay Gaussian while carriers are decided, for an SOI
-    whose phase and exact carrier offset are not known yet; `estimated` then has symbol_variance. fits: under bursts, how often
-    what was found of the SOI is fitted anew to what was decided; free: the names of that, None for all."""
+    those whose decisions leave more than noise. undecided: whether symbols may be turned by any angle while carriers are decided,
+    for an SOI whose phase and exact carrier offset are not known yet; `estimated` then has symbol_variance. fits: under bursts,
+    how often what was found of the SOI is fitted anew to what was decided; free: the names of that, None for all."""
 
     passes: int | None = None
     damping: float | None = None
@@ -261,9 +261,9 @@ class _Problem:
         for family, local_mean, cov in parts:
             if family.decides:
                 family.update(local_mean, cov, damping * (_CUT_DAMPING if family.cut else 1.0))
-        if self.undecided:
-            return
-        mean, var = self.soi.signal.alphabet.posterior(cavity[0] * self.rotation.conj(), cavity[1])
+        alphabet = self.soi.signal.alphabet
+        posterior = alphabet.posterior_of_any_phase if self.undecided else alphabet.posterior
+        mean, var = posterior(cavity[0] * self.rotation.conj(), cavity[1])
         self.sites.update((mean * self.rotation, var), cavity, damping)
 
     def misfit(self) -> Tensor:

@@ -14,7 +14,7 @@ Bit 0 sits on the positive side of its axis and the in-phase bits come before th
     [1.0, 1.0, 1.0]
 """
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,25 @@ class Constellation:
         mean = (p.to(x.dtype) @ self.points.to(x.device, x.dtype))
         second = p @ self.points.to(x.device).abs().square().to(p.dtype)
         return mean, (second - mean.abs().square()).clamp_min(0)
+
+    @cached_property
+    def rings(self) -> tuple[Tensor, Tensor]:
+        """(radii, share of the points on each), float64 [rings]."""
+        radii, counts = np.unique(self.points.abs().double().numpy().round(6), return_counts=True)
+        return torch.from_numpy(radii), torch.from_numpy(counts / counts.sum())
+
+    def posterior_of_any_phase(self, x: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """As posterior, of symbols that were turned by any angle, each by another: of their amplitude alone something is known.
+
+        On a ring the phase has a von Mises density about that of x, whose mean is I1(k)/I0(k), k = 2·radius·|x|/var."""
+        radii, share = (values.to(x.device, x.real.dtype) for values in self.rings)
+        size, var = x.abs()[..., None], var[..., None].clamp_min(_TINY)
+        sharp = 2 * radii * size / var
+        level = torch.special.i0e(sharp)
+        weight = torch.softmax(share.log() + level.log() - (size - radii).square() / var, -1)
+        amplitude = (weight * radii * torch.special.i1e(sharp) / level).sum(-1)
+        mean = x * (amplitude / size[..., 0].clamp_min(_TINY))
+        return mean, ((weight * radii.square()).sum(-1) - amplitude.square()).clamp_min(0)
 
     def llrs(self, x: Tensor, var: float | Tensor, shape: float | Tensor = 2.0) -> Tensor:
         """log P(bit 0 | x)/P(bit 1 | x): x complex [..., n], var real -> real [..., n, bits_per_symbol].
