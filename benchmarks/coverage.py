@@ -76,7 +76,7 @@ INTERFERENCES: dict[str, dict[str, Any]] = {
     "GMSK": {"kind": "gmsk", "samples_per_symbol": 4, "bandwidth_time": 0.3},
     "LoRa": {"kind": "lora", "spreading_factor": 7, "samples_per_chip": 4},
     "3 tones": {"kind": "tones", "count": 3}}
-_ALL_UNKNOWN = {"timing": True, "carrier": True, "channel": True, "clock": True}
+_ALL_UNKNOWN: dict[str, Any] = {"timing": True, "carrier": True, "channel": True, "clock": True}
 CONDITIONS = (
     (Condition("−5 dB", -5.0), Condition("−10 dB"), Condition("−15 dB", -15.0)),
     tuple(Condition(f"{name} dB, strong", sir, STRONGER_DB) for name, sir in (("−5", -5.0), ("−10", -10.0), ("−15", -15.0))),

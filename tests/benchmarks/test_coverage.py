@@ -70,6 +70,16 @@ def test_each_impairment_is_what_it_says():
     assert known(Condition("timing", timing=True), hidden).phase is hidden.phase
 
 
+def test_what_is_told_wrongly_is_sent_otherwise():
+    """The prior says what the file says; the waveform, what was sent."""
+    signal, plain = QPSK.signal, transmit(QPSK.signal, Condition("none"), 2, generator(5))
+    for wrong, least, most in (("roll-off", 1e-4, 0.02), ("rate", 1e-3, 0.2)):
+        sent = transmit(signal, Condition(wrong, wrong=wrong), 2, generator(5))
+        error = (filtered(sent).symbols[:, 16:144] - sent.symbols[:, 16 - sent.first:][:, :128]).abs().square().mean()
+        assert sent.prior.signal == signal and least < error < most
+    assert (filtered(plain).symbols[:, 16:144] - plain.symbols[:, 16 - plain.first:][:, :128]).abs().square().mean() < 1e-4
+
+
 # what is counted
 
 def test_bits_are_matched_by_the_symbols_centres_and_up_to_the_alphabets_symmetry():
@@ -129,7 +139,7 @@ def rows():
 
 
 def test_the_quick_grid_is_a_part_of_the_whole():
-    assert len(grid()) == 360 and len(grid(True)) == 72 and set(grid(True)) <= set(grid())
+    assert len(grid()) == 450 and len(grid(True)) == 90 and set(grid(True)) <= set(grid())
 
 
 def test_the_summary_counts_states_ranks_windows_and_gives_calibration():

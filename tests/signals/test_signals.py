@@ -42,6 +42,19 @@ def test_bit_zero_is_the_positive_side_in_phase_first():
     assert np.allclose(points, [1 + 1j, 1 - 1j, -1 + 1j], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["qpsk", "8psk", "16qam", "16apsk"])
+def test_the_posterior_of_any_phase_is_that_of_points_turned_by_all_angles(name):
+    """Carriers are decided beside symbols whose phase is not known yet; sums over a fine grid of angles say the same."""
+    c, var = constellation(name), 0.2
+    x = torch.tensor([0.1 + 0.05j, 0.9 - 0.3j, -1.4 + 0.2j, 0.0], dtype=torch.complex128)
+    turned = (c.points.to(torch.complex128)[:, None] * torch.exp(2j * torch.pi * torch.arange(720) / 720)).flatten()
+    weight = torch.softmax(-(x[:, None] - turned).abs().square() / var, 1)
+    mean, spread = c.posterior_of_any_phase(x, torch.full((4,), var, dtype=torch.float64))
+    expected = (weight * turned).sum(1)
+    assert torch.allclose(mean, expected, atol=1e-4)
+    assert torch.allclose(spread, (weight * turned.abs().square()).sum(1) - expected.abs().square(), atol=1e-4)
+
+
 @pytest.mark.parametrize("timing", [8.0, 0.0, -37.3, 100.25])
 @pytest.mark.parametrize("pulse", ["rrc", "rc", "rect"])
 def test_modulation_is_the_sum_of_shifted_pulses(timing, pulse):

@@ -51,6 +51,7 @@ METHODS: dict[str, Callable[..., Separation]] = {
 BRIEF = ("matched_filter", "amortised")         # over in a few operations of torch
 
 _SEARCHED: dict[str, dict[str, Any]] = {"joint": {"search": 0}, "alpha_rgs": {"mend": False}}    # options without their searches
+_UNDECIDED = {"passes": 16, "damping": 0.4}        # while symbols may be turned by any angle, which says less of the carriers
 _EQUALISING = ("joint", "lmmse", "alpha_rgs", "matched_filter")       # what these do in a channel (the last: no worse than else)
 _ASKING = ("alpha_rgs", "basis", "reverse_diffusion")       # who ask a denoiser again and again
 _LEVELLED = (*_ASKING, "amortised")                         # who ask at levels of noise that are those of all windows
@@ -297,7 +298,7 @@ def _known(name: Any, y: Any, soi: Any, interference: Any, kappa: Any, noise_var
     if name == "joint" and interference.structure is Structure.BURSTS and (sought or soi.channel_length):
         options = {"fits": _ECHOED if soi.channel_length else _FITS, "free": sought, **options}
     if undecided:
-        name, options = "joint", {"undecided": True, "search": 0}
+        name, options = "joint", {"undecided": True, "search": 0, **_UNDECIDED}
     elif trial and name in _SEARCHED:
         options = _SEARCHED[name] | options
     if name == "alpha_rgs" and soi.signal.channel:
