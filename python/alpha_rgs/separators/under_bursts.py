@@ -179,7 +179,7 @@ class _Window:
         total = sum((part.waveform for part in parts), torch.zeros_like(self.y))
         self.rest = torch.where(self.heads, total, self.rest)       # of echoes of the frame before nothing is known
         gains = [*self.gains, *(torch.as_tensor(carriers.gain) for carriers in self.carriers)]
-        free = [j for j, source in enumerate(self.others) if source.state.gain is None and not source.own_levels]
+        free = [j for j, source in enumerate(self.others) if source.state.gain is None and not source.finds_level]
         self.gains = regressed_gains(self.rest, [part.waveform for part in parts], gains, free, self.noise)[0][:count]
         self._find(parts)
 

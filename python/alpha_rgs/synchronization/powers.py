@@ -48,9 +48,11 @@ def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor
 
 
 def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], gains: Sequence[Tensor], free: Sequence[int],
-                    noise_var: Tensor | None) -> tuple[list[Tensor], Tensor]:
+                    noise_var: Tensor | None, variances: Sequence[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:
     """Gains and noise variance after a separation: real factors on the waveforms of the sources `free`, by least squares of y,
-    and (noise_var None) what is left over, which is the noise less what the waveforms took up of it. float64 [batch] each."""
+    and (noise_var None) what is left over, which is the noise less what the waveforms took up of it. variances: of the waveforms'
+    errors, [batch] each: a source may be stronger only by what its mean shows beside them (expectation maximization), since a
+    mean that follows the noise fits it better the stronger it is. float64 [batch] each."""
     waves = torch.stack(list(waveforms), 1).to(torch.complex128)
     fixed = [k for k in range(len(gains)) if k not in free]
     rest = y.to(torch.complex128) - waves[:, fixed].sum(1)
@@ -63,6 +65,10 @@ def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], gains: Sequence[Tens
         right = (own.conj() @ rest[..., None])[..., 0].real
         factor = torch.linalg.solve(gram + torch.diag_embed(1e-9 * size), right)
         factor = factor.clamp(1 / _CLAMP, _CLAMP)
+        if variances is not None:
+            open_power = torch.stack([variances[k].to(size) for k in free], 1) * y.shape[1]
+            share = (right / (size + open_power)).clamp_min(1.0)
+            factor = torch.minimum(factor, share)
         for column, k in enumerate(free):
             moved[k] = gains[k] * factor[:, column]
         rest = rest - (factor[:, None].to(own) @ own)[:, 0]
