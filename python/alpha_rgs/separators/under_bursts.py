@@ -35,11 +35,8 @@ from .synchronizing import lacking, located
 _BINS, _EDGE = 1024, 1e-2   # of a spectrum; of its peak, and of its power, what may lie outside a source's band
 _BESIDE = 0.008         # cycles per sample beside a source's band by which bursts are not judged
 _WIDEST = 0.6           # of the band, that others may take: bursts are to be seen beside them
-# of the band, what is taken for the others' where they take more: half of the carriers then are seen beside it. Of PPM at -10 dB
-# 0.2 loses twice as many bits, and 0.6 takes twice as long
-_CORE = 0.4
-# of the band, what is taken for the others' where they take more: half of the carriers then are seen beside it. Of PPM at -10 dB
-# 0.2 loses twice as many bits, and 0.6 takes twice as long
+# of the band, what is taken for the others' where they take more: half of the carriers then are seen beside it. Four windows of
+# known PPM at -10 dB, seeds 15 and 21: 84, 30 and 29 bits are wrong with 0.2, 0.4 and 0.6, in 5, 9 and 13 s a window
 _CORE = 0.4
 _ROUNDS = 3             # of detection and of what it says of the others' nuisances and gains
 _LOOK = 10              # passes of a detection that is not the last

@@ -149,8 +149,8 @@ def _edges(seen: Tensor, on: Tensor, amplitude: Tensor) -> Tensor:
 
 def _likeliest(score: Tensor) -> tuple[Tensor, Tensor]:
     """The likeliest sequence, bool [batch, blocks], where a block that is on counts score [batch, blocks] nats and a change costs
-    _CHANGE; its sum [batch, 1]. In plain numbers: hundreds of steps of a few sums each, which for one window are ten times as
-    long as tensors."""
+    _CHANGE; its sum [batch, 1]. In plain numbers: hundreds of steps of a few sums each, which as tensors take ten times as long
+    for one window."""
     found = [_path(row) for row in score.tolist()]
     on, best = (torch.tensor(column, device=score.device) for column in zip(*found))
     return on, best.to(score)[:, None]
