@@ -12,7 +12,7 @@ from torch import Tensor
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES
 from ..synchronization.levels import NOISE_FLOOR
-from ..synchronization.powers import regressed_gains
+from ..synchronization.powers import open_power, regressed_gains
 from .base import Separation
 from .bursts import levelled
 from .core import by_core, by_elimination, pair_of
@@ -100,8 +100,8 @@ class Rounds:
         known = None if self.noise_var is None else self.noise
         variances = [p.variance for p in parts]
         self.gains, left = regressed_gains(y, [p.waveform for p in parts], self.gains, self.unknown, known, variances)
-        # means that follow the noise take it up, as their variances say; these err upwards where sources are open together
-        self.noise = torch.maximum(left, torch.minimum(self.noise, left + sum(variances)))
+        # means that follow the noise take it up, as their variances say
+        self.noise = torch.maximum(left, torch.minimum(self.noise, left + open_power(variances).to(left)))
         for k in self.unknown:          # a waveform of lines has the amplitude that they have, whatever the gain
             if self.sources[k].lines(y) is not None:
                 self.gains[k] = parts[k].waveform.abs().square().mean(1).double().clamp_min(1e-12).sqrt()
