@@ -27,7 +27,7 @@ def attempt(y: Tensor, sources: Sequence[Source], name: str, noise_var: Any, opt
     several.separate_several; backwards: the weakest source is looked for first."""
     given = [source.state.gain for source in sources]
     gains, noise = initial_levels(y, sources, given, noise_var)
-    unknown = [k for k, g in enumerate(given) if g is None and not sources[k].own_levels]
+    unknown = [k for k, g in enumerate(given) if g is None and not sources[k].finds_level]
     with torch.inference_mode():
         sync = synchronized(y, sources, gains, noise, pair=pair, backwards=backwards, free=unknown)
         gains, noise = relevelled(y, sync, sync.gains, noise, given, noise_var)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..sources.base import Source, Structure
 from ..sources.linear_modulation import NUISANCES
 from ..synchronization.levels import NOISE_FLOOR
-from ..synchronization.powers import regressed_gains
+from ..synchronization.powers import open_power, regressed_gains
 from .base import Separation
 from .bursts import levelled
 from .core import by_core, by_elimination, pair_of
@@ -52,7 +52,7 @@ class Rounds:
 
     def __post_init__(self) -> None:
         self.given = [source.state.gain for source in self.sources]
-        self.unknown = [k for k, g in enumerate(self.given) if g is None and not self.sources[k].own_levels]
+        self.unknown = [k for k, g in enumerate(self.given) if g is None and not self.sources[k].finds_level]
         self.sought = {k: [n for n in s.unknown if n in NUISANCES] for k, s in enumerate(self.sources)
                        if s.structure is Structure.CHAIN}
         if 0 in self.sought and self.free:
@@ -98,7 +98,10 @@ class Rounds:
         """Gains, noise and nuisances, from what was detected. first: for the first time."""
         y, sync = self.y, self.sync
         known = None if self.noise_var is None else self.noise
-        self.gains, self.noise = regressed_gains(y, [p.waveform for p in parts], self.gains, self.unknown, known)
+        variances = [p.variance for p in parts]
+        self.gains, left = regressed_gains(y, [p.waveform for p in parts], self.gains, self.unknown, known, variances)
+        # means that follow the noise take it up, as their variances say
+        self.noise = torch.maximum(left, torch.minimum(self.noise, left + open_power(variances).to(left)))
         for k in self.unknown:          # a waveform of lines has the amplitude that they have, whatever the gain
             if self.sources[k].lines(y) is not None:
                 self.gains[k] = parts[k].waveform.abs().square().mean(1).double().clamp_min(1e-12).sqrt()

@@ -200,6 +200,11 @@ class Source(ABC):
         return any(set(part.unknown) & set(part.needs or part.synchronizes) for part in self.parts)
 
     @property
+    def finds_level(self) -> bool:
+        """Whether its gain is not to be estimated, since `synchronize` is still to find its amplitudes."""
+        return self.own_levels and bool(self.unknown)
+
+    @property
     def parts(self) -> tuple[Source, ...]:
         """The sources whose sum it is, each with its own gain; itself where it is one."""
         return (self,)

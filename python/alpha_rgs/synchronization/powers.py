@@ -48,9 +48,11 @@ def estimate_powers(y: Tensor, sources: Sequence[Source], known: Sequence[Tensor
 
 
 def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], gains: Sequence[Tensor], free: Sequence[int],
-                    noise_var: Tensor | None) -> tuple[list[Tensor], Tensor]:
+                    noise_var: Tensor | None, variances: Sequence[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:
     """Gains and noise variance after a separation: real factors on the waveforms of the sources `free`, by least squares of y,
-    and (noise_var None) what is left over, which is the noise less what the waveforms took up of it. float64 [batch] each."""
+    and (noise_var None) what is left over, which is the noise less what the waveforms took up of it. variances: of the waveforms'
+    errors, [batch] each: a source may be stronger only by what its mean shows beside them (expectation maximization), since a
+    mean that follows the noise fits it better the stronger it is. float64 [batch] each."""
     waves = torch.stack(list(waveforms), 1).to(torch.complex128)
     fixed = [k for k in range(len(gains)) if k not in free]
     rest = y.to(torch.complex128) - waves[:, fixed].sum(1)
@@ -62,6 +64,8 @@ def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], gains: Sequence[Tens
         size = gram.diagonal(dim1=1, dim2=2) + 1e-30
         right = (own.conj() @ rest[..., None])[..., 0].real
         factor = torch.linalg.solve(gram + torch.diag_embed(1e-9 * size), right)
+        if variances is not None:
+            factor = _as_shown(factor, size / y.shape[1], list(variances), free)
         factor = factor.clamp(1 / _CLAMP, _CLAMP)
         for column, k in enumerate(free):
             moved[k] = gains[k] * factor[:, column]
@@ -70,3 +74,19 @@ def regressed_gains(y: Tensor, waveforms: Sequence[Tensor], gains: Sequence[Tens
         return moved, noise_var
     left = rest.abs().square().mean(1)
     return moved, left.clamp_min(_LEAST * y.abs().square().mean(1).double().clamp_min(1e-30))
+
+
+def _as_shown(factor: Tensor, power: Tensor, variances: list[Tensor], free: Sequence[int]) -> Tensor:
+    """Factors on waveforms of mean `power`, [batch, n] both, where these are more than 1 no more than their errors let be: by
+    expectation maximization, errors of different sources compensating each other as far as they can."""
+    errors = torch.stack([v.to(power) for v in variances], 1).clamp_min(0).sqrt()
+    own = errors[:, list(free)]
+    shared = own * (errors.sum(1, keepdim=True) - own)
+    most = (factor * power + shared) / (power + own.square()).clamp_min(1e-30)
+    return torch.minimum(factor, most.clamp_min(1.0))
+
+
+def open_power(variances: Sequence[Tensor]) -> Tensor:
+    """The least that the error of a sum of waveforms may have of power, [batch], whose own errors are of these variances."""
+    errors = torch.stack([v.double().clamp_min(0).sqrt() for v in variances])
+    return (2 * errors.amax(0) - errors.sum(0)).clamp_min(0).square()
