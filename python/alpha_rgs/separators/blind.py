@@ -151,8 +151,8 @@ class _Search:
         return [replace(first, carrier_offset=float(f), phase=float(phase)) for f, phase in found], float(clear), told
 
     def _turned(self, best: dict[int, Found], trial: bool) -> dict[int, Found]:
-        """Windows once more with the carrier offset above and below, under which symbols are points of the alphabet too: the better
-        of both. Where decisions hold, the pulse's place in the band alone tells these from the one that was found."""
+        """Windows once more with the carrier offset above and below, under which symbols are points of the alphabet too: the
+        better of both. Where decisions hold, the pulse's place in the band alone tells these from the one that was found."""
         if self.soi.carrier_offset is not None or self.interference.structure is not Structure.FRAMES or self.echoed:
             return {}
         signal, out = self.soi.signal, dict[int, Found]()
