@@ -7,15 +7,18 @@ what carriers are likely to be, not from decisions. So bursts are found in noise
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, FFT_SIZE, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT, SHORT_TRAINING
+from . import burst_taps
 from .burst_alphabets import LEVELS, by_axes, likely, unknown
 from .burst_blind import blind
-from .burst_taps import echoes, evidence, first_strong, response, shapes
+from .burst_fit_native import Constants, fast
+from .burst_state import State, Symbol
+from .burst_taps import echoes, first_strong, response
 
 Array = np.ndarray[Any, Any]
 
@@ -36,41 +39,7 @@ _FAR, _FIT = 4.0, 0.02   # times the noise, and share of the power, by which car
 SHORT_GAIN = (LEGACY.sum() / np.count_nonzero(SHORT)) ** 0.5        # of short training's carriers: they have a symbol's power
 _OUTER = abs(CARRIERS) > 24
 _TURNED = np.where(PILOTS, 1, 1j)           # HT-SIG: 19.3.9.4.3
-
-
-@dataclass(frozen=True)
-class State:
-    """Of one burst. gain, spread: of the channel on all carriers, complex [56], and its variance; phase: rad [symbols]; noise: of
-    carriers, variance [56]; data: the alphabet's name; shape: see burst_taps.shapes; taps: their powers; evidence: nats; mean,
-    power: what each carrier is likely to be and its power, [symbols, 56]; kinds: of each symbol; scatter: variance of what is not
-    known of phases."""
-
-    gain: Array
-    spread: Array
-    phase: Array
-    noise: Array
-    data: str
-    shape: int
-    taps: Array
-    evidence: float = -np.inf
-    mean: Array | None = None
-    power: Array | None = None
-    kinds: tuple[str, ...] = ()
-    scatter: float = 0.0
-
-
-@dataclass(frozen=True)
-class Symbol:
-    """gain: complex [56], of each carrier as received; alphabet: a name, "gaussian", or "" for nothing there; training: whether
-    what is sent is known; mean, open: of what is sent on each carrier, complex [56], and its variance; error: what the channel
-    leaves, of the power."""
-
-    gain: Array
-    alphabet: str
-    training: bool
-    mean: Array
-    open: Array
-    error: float
+_CONSTANTS = Constants(_PREAMBLE, _FEWEST, _LIKELY, _TURNS, _COOLING, _TRUST, _SLIP)
 
 
 class BurstFit:
@@ -83,6 +52,8 @@ class BurstFit:
 
     def __init__(self, u: Array, seen: Array, clear: Array, noise: float) -> None:
         self.u, self.seen, self.noise = u, seen, max(noise, 1e-30)
+        self._fast = fast(_CONSTANTS, _TURNED)
+        self._taps: Any = self._fast or burst_taps
         self.clear = clear & LEGACY
         count = len(u)
         level = np.mean(abs(u[:, self.clear]) ** 2, 1) if self.clear.any() else np.zeros(count)
@@ -177,7 +148,7 @@ class BurstFit:
         """A State from training fields, or None."""
         use, rows = self.clear, self._rows("data")
         ways = [(sequence, turn) for sequence, turn in ((LONG_TRAINING, 1.0), (LONG_TRAINING, EARLY), (HT_TRAINING, 1.0))]
-        found = np.array([evidence(self.u[rows] / turn * sequence, use & (sequence != 0), self.noise, self.power)
+        found = np.array([self._taps.evidence(self.u[rows] / turn * sequence, use & (sequence != 0), self.noise, self.power)
                           for sequence, turn in ways])
         total, weight = np.zeros(len(CARRIERS), complex), 0.0
         for t, told in zip(rows, found.T):
@@ -198,13 +169,15 @@ class BurstFit:
 
     def _state(self, information: Array, precision: Array, phase: Array, noise: float, data: str) -> State:
         """A State to begin with, of a channel of which so much is seen."""
-        kind = int(np.argmax(shapes(information, precision, self.power)))
-        gain, spread, taps = response(information, precision, self.power, kind)
+        kind = int(np.argmax(self._taps.shapes(information, precision, self.power)))
+        gain, spread, taps = self._taps.response(information, precision, self.power, kind)
         return State(gain, spread, phase, np.full(len(CARRIERS), noise), data, kind, taps)
 
     def _tracked(self, state: State) -> State:
         """The State with a phase of each symbol, from the training on in both directions, each from the one before: as the
         alphabet says that is likeliest for that symbol alone."""
+        if self._fast:
+            return replace(state, phase=self._fast.tracked(self, state))
         phase, at = state.phase.copy(), self._rows("long")
         if not len(at):
             return state
@@ -246,7 +219,7 @@ class BurstFit:
         symmetry = 2 if binary else 4           # beyond the widest gap phases may go on another way
         upper = CARRIERS > _gap(use)
         ways = [gain * np.where(upper, np.exp(2j * np.pi * k / symmetry), 1) for k in range(symmetry)]
-        best = max(ways, key=lambda way: float(shapes(way * precision, precision, self.power).max()))
+        best = max(ways, key=lambda way: float(self._taps.shapes(way * precision, precision, self.power).max()))
         return self._state(best * precision, precision, every, noise, "bpsk" if binary else "blind")
 
     # ---- expectation and maximization --------------------------------------------------------------------------------------
@@ -256,6 +229,8 @@ class BurstFit:
         rows = self._rows("data")
         if not len(rows):
             return replace(start, data="gaussian", kinds=tuple(self.kinds))
+        if self._fast:
+            return self._fast.best(self, start)
         anew = start.data in ("bpsk", "blind")
         found = [replace(start, data=name) for name in (("bpsk",) if start.data == "bpsk" else ALPHABETS)]
         for turn in range(_TURNS[0] * (1 + anew)):

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 
+#include "burst_fit_model.h"
 #include "bursts.h"
 #include "mixture.h"
 #include "model.h"
@@ -51,6 +52,33 @@ struct BurstKernel {
     void (*passes)(const BurstJob&, int batch, char* memory);
 };
 
+// See burst_fit_calls.h.
+struct BurstFitKernel {
+    size_t (*bytes)(const FitModel&, const FitJob&);
+    void (*best)(const FitModel&, const FitJob&, char* memory);
+    void (*tracked)(const FitModel&, const FitJob&, char* memory);
+    void (*shapes)(const FitModel&,
+                   const double* information,
+                   const double* precision,
+                   double strength,
+                   double* nats);
+    void (*evidence)(const FitModel&,
+                     const double* z,
+                     const bool* use,
+                     int n,
+                     const double* noise_and_power,
+                     double* nats,
+                     double* memory);
+    void (*response)(const FitModel&,
+                     const double* information,
+                     const double* precision,
+                     double strength,
+                     int kind,
+                     double* gain,
+                     double* spread,
+                     double* taps);
+};
+
 struct Kernel {
     const char* name;
     int lanes;
@@ -60,6 +88,7 @@ struct Kernel {
     void (*discard)(void* search_table);
     MixtureKernel mixture;
     BurstKernel bursts;
+    BurstFitKernel burst_fit;
 };
 
 extern const Kernel baseline;
