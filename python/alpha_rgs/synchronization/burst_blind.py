@@ -15,6 +15,8 @@ _BINARY = 0.85          # of what noise leaves of the coherence of squares, from
 _ROUNDS = 5             # of phases and powers
 _ORDER = 7              # of the polynomial of a channel's logarithm
 _SMOOTH = 2             # carriers to either side over which fourth powers are averaged
+_SLOPES = np.linspace(-np.pi, np.pi, 2001)      # of a phase over the carriers, rad
+_STRAIGHT = np.exp(-1j * np.outer(_SLOPES, CARRIERS))
 
 
 def blind(u: Array, use: Array, noise: float) -> tuple[Array, Array, bool]:
@@ -43,7 +45,8 @@ def _unwrapped(g: Array, use: Array, smooth: int) -> Array:
     """The phase of g, rad [56], as smooth as can be: unwrapped over the carriers `use` (each with `smooth` neighbours on either
     side), interpolated on the others."""
     k, z = CARRIERS[use].astype(float), g[use] / np.maximum(abs(g[use]), 1e-30)
-    slopes = np.linspace(-np.pi, np.pi, 2001)
-    slope = slopes[np.argmax(abs(np.exp(-1j * np.outer(slopes, k)) @ z))]
+    seen = np.zeros(len(CARRIERS), complex)
+    seen[use] = z
+    slope = _SLOPES[np.argmax(abs(_STRAIGHT @ seen))]
     z = np.convolve(z * np.exp(-1j * slope * k), np.ones(2 * smooth + 1), "same")
     return np.asarray(np.interp(CARRIERS, k, np.unwrap(np.angle(z))) + slope * CARRIERS)

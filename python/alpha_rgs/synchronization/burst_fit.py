@@ -39,6 +39,8 @@ _FAR, _FIT = 4.0, 0.02   # times the noise, and share of the power, by which car
 SHORT_GAIN = (LEGACY.sum() / np.count_nonzero(SHORT)) ** 0.5        # of short training's carriers: they have a symbol's power
 _OUTER = abs(CARRIERS) > 24
 _TURNED = np.where(PILOTS, 1, 1j)           # HT-SIG: 19.3.9.4.3
+_NOTHING = np.zeros(len(CARRIERS), complex)
+_PERIOD = np.exp(2j * np.pi * np.outer(CARRIERS, np.arange(FFT_SIZE)) / FFT_SIZE)
 _CONSTANTS = Constants(_PREAMBLE, _FEWEST, _LIKELY, _TURNS, _COOLING, _TRUST, _SLIP)
 
 
@@ -65,10 +67,10 @@ class BurstFit:
         self.state: State | None = None
         if not seen.any() or self.power <= 0:
             return
-        for t in np.flatnonzero(seen):
+        for t, sparse in zip(np.flatnonzero(seen), self._sparse(u[seen])):
             if level[t] - noise < EMPTY * self.power:
                 self.kinds[t] = ""
-            elif self._sparse(u[t]):
+            elif sparse:
                 self.kinds[t] = "short"
         self._width(clear)
         start = self._trained() or self._blind()
@@ -76,10 +78,10 @@ class BurstFit:
             self.state = self._best(start)
             self._short(self.state)
 
-    def _sparse(self, u: Array) -> bool:
-        """Whether a symbol is one of short training: power on every fourth carrier alone."""
-        off, on = (np.mean(abs(u[part & self.clear]) ** 2) - self.noise for part in (~SHORT_TRAINING, SHORT_TRAINING))
-        return bool(off < _SPARSE * on)
+    def _sparse(self, u: Array) -> Array:
+        """Which symbols, bool [n], are of short training: power on every fourth carrier alone."""
+        off, on = (np.mean(abs(u[:, part & self.clear]) ** 2, 1) - self.noise for part in (~SHORT_TRAINING, SHORT_TRAINING))
+        return np.asarray(off < _SPARSE * on)
 
     def _width(self, clear: Array) -> None:
         """Whether the burst has the outermost carriers, too."""
@@ -98,6 +100,10 @@ class BurstFit:
         """There is nothing in any of the symbols."""
         self.kinds = [""] * len(self.kinds)
 
+    def _gains(self, state: State) -> Array:
+        """Of each symbol's carriers as received, complex [symbols, 56]."""
+        return np.asarray(np.where(self.used, state.gain, 0) * self.turn * np.exp(1j * state.phase[:, None]))
+
     def waves(self) -> Array | None:
         """One period of each symbol, from its body's first sample on, without the carrier offset, complex [symbols, 64]; zeros
         for what is not known. None where nothing is."""
@@ -105,8 +111,7 @@ class BurstFit:
         if state is None or state.mean is None:
             return None
         points = np.where(self.known.any(1)[:, None], self.known, state.mean)
-        gain = np.where(self.used, state.gain, 0) * self.turn * np.exp(1j * state.phase[:, None])
-        return (gain * points) @ np.exp(2j * np.pi * np.outer(CARRIERS, np.arange(FFT_SIZE)) / FFT_SIZE)
+        return np.asarray((self._gains(state) * points) @ _PERIOD)
 
     def echo(self, length: int, later: int) -> Array | None:
         """Power of what reaches each sample of a symbol of so many from its neighbours, where symbols begin so many samples later
@@ -118,29 +123,40 @@ class BurstFit:
             return np.where(np.arange(length) < _HEAD, _STRANGE * self.power * usual, 0.0)
         return echoes(self.state.taps, later, length) * usual
 
-    def symbol(self, t: int, near: Array) -> Symbol:
-        """Symbol t; near: carriers of which the error counts, bool [56]."""
-        state, kind, nothing = self.state, self.kinds[t], np.zeros(len(CARRIERS), complex)
-        short = SHORT_TRAINING & LEGACY
-        if kind == "":
-            return Symbol(nothing, "", False, nothing, nothing.real, 1.0)
-        if state is None:                       # flat, and as strong as what is seen of it
-            on = short if kind == "short" else self.used
-            flat = np.where(on, (self.power * self.used.sum() / on.sum()) ** 0.5, 0).astype(complex)
-            return Symbol(flat, "gaussian", False, nothing, nothing.real, 1.0)
-        gain = np.where(self.used, state.gain, 0) * self.turn[t] * np.exp(1j * state.phase[t])
-        gain = np.where(short, SHORT_GAIN * gain, 0) if kind == "short" else gain
+    def symbols(self, near: Array) -> list[Symbol]:
+        """All symbols; near: carriers of which the error counts, bool [56]."""
+        state = self.state
+        if state is None:
+            return [self._unfitted(kind) for kind in self.kinds]
+        gains = self._gains(state)
         error = float(state.spread[near].mean()) if near.any() else 0.0
         error = (error + max(float(np.median(state.noise[self.clear])) - self.noise, 0.0)) / self.power + state.scatter
-        known = self.known[t]
-        if known.any():
-            return Symbol(np.where(known != 0, gain, 0), "bpsk", True, known, nothing.real, error + float(self.off[t]))
+        return [self._symbol(t, state, gains[t], error) for t in range(len(gains))]
+
+    def _unfitted(self, kind: str) -> Symbol:
+        """A symbol whose channel is not known: flat, and as strong as what is seen of it."""
+        if kind == "":
+            return Symbol(_NOTHING, "", False, _NOTHING, _NOTHING.real, 1.0)
+        on = SHORT_TRAINING & LEGACY if kind == "short" else self.used
+        flat = np.where(on, (self.power * self.used.sum() / on.sum()) ** 0.5, 0).astype(complex)
+        return Symbol(flat, "gaussian", False, _NOTHING, _NOTHING.real, 1.0)
+
+    def _symbol(self, t: int, state: State, gain: Array, error: float) -> Symbol:
+        """Symbol t, of these gains."""
+        kind = self.kinds[t]
+        if kind == "":
+            return self._unfitted(kind)
+        if kind == "short":
+            gain = np.where(SHORT_TRAINING & LEGACY, SHORT_GAIN * gain, 0)
+        if kind != "data" and (known := self.known[t]).any():
+            return Symbol(np.where(known != 0, gain, 0), "bpsk", True, known, _NOTHING.real, error + float(self.off[t]))
         name = state.kinds[t] if self.seen[t] and state.kinds else state.data
         if kind == "short" or state.data not in LEVELS or state.mean is None or state.power is None:
-            return Symbol(gain, "gaussian", False, nothing, nothing.real, 1.0 if kind == "short" else error)
+            return Symbol(gain, "gaussian", False, _NOTHING, _NOTHING.real, 1.0 if kind == "short" else error)
         mean, open_ = state.mean[t], state.power[t] - abs(state.mean[t]) ** 2
-        turn = _TURNED if name == "turned" else 1
-        return Symbol(gain * turn, "bpsk" if name == "turned" else name, False, mean / turn, open_, error)
+        if name == "turned":
+            return Symbol(gain * _TURNED, "bpsk", False, mean / _TURNED, open_, error)
+        return Symbol(gain, name, False, mean, open_, error)
 
     # ---- where to begin ----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ The signal of interest is narrower than the band and is filtered out. In what is
 dynamic program then lays the window out in symbols (each with the evidence of its prefix, whose carrier offset plays no part)
 and gaps (which have a price where there is power), at every sample and for every guard interval at once.
 """
+import functools
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,15 @@ _NEIGHBOURS = 12        # runs of symbols so few samples apart are one, whose ed
 def without(y: Any, band: tuple[float, float]) -> np.ndarray:
     """y, complex [samples], without its frequencies in `band` (low, high), cycles per sample."""
     centre, half = (band[0] + band[1]) / 2, (band[1] - band[0]) / 2
-    taps = -filters.firwin(_TAPS, 2 * half) * np.exp(2j * np.pi * centre * (np.arange(_TAPS) - _TAPS // 2))
+    taps = -_low_pass(round(2 * half, 9)) * np.exp(2j * np.pi * centre * (np.arange(_TAPS) - _TAPS // 2))
     taps[_TAPS // 2] += 1
     return np.convolve(y, taps, "same")
+
+
+@functools.lru_cache
+def _low_pass(width: float) -> np.ndarray:
+    """Taps of the filter for a band so wide, cycles per sample."""
+    return np.asarray(filters.firwin(_TAPS, width))
 
 
 def slots(y: np.ndarray, band: tuple[float, float]) -> list[Slot]:
