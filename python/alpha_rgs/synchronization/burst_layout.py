@@ -121,8 +121,8 @@ def _run(seen: _Seen, evidence: list[np.ndarray], least: float) -> list[Slot]:
             runs[-1].append(slot)
         else:
             runs.append([slot])
-    return [slot for run in runs for slot in run
-            if sum(priced[PREFIXES.index(one.prefix)][one.start + _ROOM] for one in run) > least]
+    return [slot for run in runs if sum(priced[PREFIXES.index(one.prefix)][one.start + _ROOM] for one in run) > least
+            for slot in run]
 
 
 def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int, n: int) -> np.ndarray:
