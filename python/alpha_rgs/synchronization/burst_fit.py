@@ -37,11 +37,13 @@ _TRUST = 4.0            # symbols that the mean noise counts for beside what a c
 _SLIP = 6.0             # nats that pilots must tell for a quarter turn between two symbols
 _FAR, _FIT = 4.0, 0.02   # times the noise, and share of the power, by which carriers of short training may be off the channel
 SHORT_GAIN = (LEGACY.sum() / np.count_nonzero(SHORT)) ** 0.5        # of short training's carriers: they have a symbol's power
-_OUTER = abs(CARRIERS) > 24
+_OUTER = abs(CARRIERS) > 24                 # of a legacy burst
 _TURNED = np.where(PILOTS, 1, 1j)           # HT-SIG: 19.3.9.4.3
 _NOTHING = np.zeros(len(CARRIERS), complex)
 _PERIOD = np.exp(2j * np.pi * np.outer(CARRIERS, np.arange(FFT_SIZE)) / FFT_SIZE)
-_CONSTANTS = Constants(_PREAMBLE, _FEWEST, _LIKELY, _TURNS, _COOLING, _TRUST, _SLIP)
+_WAYS = [(LONG_TRAINING, np.ones(len(CARRIERS))), (LONG_TRAINING, EARLY), (HT_TRAINING, np.ones(len(CARRIERS)))]
+_CONSTANTS = Constants(_PREAMBLE, _FEWEST, _LIKELY, *_TURNS, _COOLING, _TRUST, _SLIP, _TRAINED, EMPTY, _SPARSE, _FAR, _FIT,
+                       SHORT_GAIN, _OUTER, _TURNED, _WAYS)
 
 
 class BurstFit:
@@ -54,29 +56,37 @@ class BurstFit:
 
     def __init__(self, u: Array, seen: Array, clear: Array, noise: float) -> None:
         self.u, self.seen, self.noise = u, seen, max(noise, 1e-30)
-        self._fast = fast(_CONSTANTS, _TURNED)
+        self._fast = fast(_CONSTANTS)
         self._taps: Any = self._fast or burst_taps
-        self.clear = clear & LEGACY
-        count = len(u)
-        level = np.mean(abs(u[:, self.clear]) ** 2, 1) if self.clear.any() else np.zeros(count)
-        self.power = max(float(np.median(level[seen])) - noise, 0.0) if seen.any() else 0.0
-        self.kinds = ["data"] * count
-        self.turn = np.ones_like(u)
-        self.known, self.off = np.zeros_like(u), np.zeros(count)
-        self.used = LEGACY
+        self.power, self.clear, self.used = 0.0, clear & LEGACY, LEGACY
+        self.kinds, self.turn = ["data"] * len(u), np.ones_like(u)
+        self.known, self.off = np.zeros_like(u), np.zeros(len(u))
         self.state: State | None = None
-        if not seen.any() or self.power <= 0:
-            return
-        for t, sparse in zip(np.flatnonzero(seen), self._sparse(u[seen])):
-            if level[t] - noise < EMPTY * self.power:
+        if self._fast:
+            found = self._fast.fitted(self.u, seen, clear, self.noise)
+            self.power, self.clear, self.used, self.kinds = found.power, found.clear, found.used, found.kinds
+            self.turn, self.known, self.off, self.state = found.turn, found.known, found.off, found.state
+            start = self._blind() if found.untrained else None
+        else:
+            start = (self._trained() or self._blind()) if self._look(clear) else None
+        if start is not None:
+            self.state = self._best(start)
+            self._short(self.state)
+
+    def _look(self, clear: Array) -> bool:
+        """Find the power, and what symbols seem to be; whether there is anything."""
+        seen, on = self.seen, bool(self.clear.any())
+        level = np.mean(abs(self.u[:, self.clear]) ** 2, 1) if on else np.zeros(len(self.u))
+        self.power = max(float(np.median(level[seen])) - self.noise, 0.0) if seen.any() else 0.0
+        if self.power <= 0:
+            return False
+        for t, sparse in zip(np.flatnonzero(seen), self._sparse(self.u[seen])):
+            if level[t] - self.noise < EMPTY * self.power:
                 self.kinds[t] = ""
             elif sparse:
                 self.kinds[t] = "short"
         self._width(clear)
-        start = self._trained() or self._blind()
-        if start is not None:
-            self.state = self._best(start)
-            self._short(self.state)
+        return True
 
     def _sparse(self, u: Array) -> Array:
         """Which symbols, bool [n], are of short training: power on every fourth carrier alone."""
@@ -163,14 +173,13 @@ class BurstFit:
     def _trained(self) -> State | None:
         """A State from training fields, or None."""
         use, rows = self.clear, self._rows("data")
-        ways = [(sequence, turn) for sequence, turn in ((LONG_TRAINING, 1.0), (LONG_TRAINING, EARLY), (HT_TRAINING, 1.0))]
-        found = np.array([self._taps.evidence(self.u[rows] / turn * sequence, use & (sequence != 0), self.noise, self.power)
-                          for sequence, turn in ways])
+        found = np.array([burst_taps.evidence(self.u[rows] / turn * sequence, use & (sequence != 0), self.noise, self.power)
+                          for sequence, turn in _WAYS])
         total, weight = np.zeros(len(CARRIERS), complex), 0.0
         for t, told in zip(rows, found.T):
             if told.max() < _TRAINED:
                 continue
-            sequence, turn = ways[int(np.argmax(told))]
+            sequence, turn = _WAYS[int(np.argmax(told))]
             self.kinds[t], self.known[t] = "long", sequence
             self.turn[t] = turn
             z = self.u[t] / turn * sequence
@@ -192,8 +201,6 @@ class BurstFit:
     def _tracked(self, state: State) -> State:
         """The State with a phase of each symbol, from the training on in both directions, each from the one before: as the
         alphabet says that is likeliest for that symbol alone."""
-        if self._fast:
-            return replace(state, phase=self._fast.tracked(self, state))
         phase, at = state.phase.copy(), self._rows("long")
         if not len(at):
             return state

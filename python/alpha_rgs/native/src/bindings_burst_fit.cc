@@ -34,18 +34,13 @@ public:
                    const Numbers& precision,
                    double power,
                    const std::string& instructions) const;
-    Numbers evidence(const Complexes& z,
-                     const Array<bool>& use,
-                     double noise,
-                     double power,
-                     const std::string& instructions) const;
     py::tuple response(const Complexes& information,
                        const Numbers& precision,
                        double power,
                        int kind,
                        const std::string& instructions) const;
     void best(const py::dict& from, const std::string& instructions) const;
-    void tracked(const py::dict& from, const std::string& instructions) const;
+    void whole(const py::dict& from, const std::string& instructions) const;
 
 private:
     FitJob job(const py::dict& from, Held& held) const;
@@ -70,7 +65,7 @@ BurstFit::BurstFit(const py::dict& from)
     m.kinds = number<int>(from, "kinds");
     m.taps = number<int>(from, "taps");
     if (m.alphabets < 1 || m.alphabets > most_alphabets || m.taps < 1 ||
-        m.taps > most_taps || m.kinds < 1)
+        m.taps > most_taps || m.kinds < 1 || m.kinds > most_kinds)
         throw std::invalid_argument("a burst has alphabets, kinds of channels and taps");
     for (int i = 0; i < m.alphabets; i++) {
         const py::dict own = py::cast<py::dict>(alphabets[(size_t)i]);
@@ -96,6 +91,19 @@ BurstFit::BurstFit(const py::dict& from)
     m.cooling = number<double>(from, "cooling");
     m.trust = number<double>(from, "trust");
     m.slip = number<double>(from, "slip");
+    m.legacy = array<bool>(from, "legacy", fit_carriers, d_held);
+    m.outer = array<bool>(from, "outer", fit_carriers, d_held);
+    m.sparse = array<bool>(from, "sparse", fit_carriers, d_held);
+    m.short_sent = pairs(from, "short_sent", fit_carriers, d_held);
+    m.ways = (int)py::len(from["sent"]);
+    m.sent = pairs(from, "sent", (size_t)m.ways * fit_carriers, d_held);
+    m.sent_turn = pairs(from, "sent_turn", (size_t)m.ways * fit_carriers, d_held);
+    m.trained = number<double>(from, "trained");
+    m.empty = number<double>(from, "empty");
+    m.thin = number<double>(from, "thin");
+    m.far = number<double>(from, "far");
+    m.fit = number<double>(from, "fit");
+    m.short_gain = number<double>(from, "short_gain");
 }
 
 Numbers BurstFit::shapes(const Complexes& information,
@@ -112,27 +120,6 @@ Numbers BurstFit::shapes(const Complexes& information,
                           precision.data(),
                           power,
                           out.mutable_data());
-    return out;
-}
-
-Numbers BurstFit::evidence(const Complexes& z,
-                           const Array<bool>& use,
-                           double noise,
-                           double power,
-                           const std::string& instructions) const
-{
-    const int n = (int)(z.size() / fit_carriers);
-    must_hold(z.size(), (size_t)n * fit_carriers, "z");
-    must_hold(use.size(), fit_carriers, "use");
-    const double both[] = { noise, power };
-    Numbers out(n);
-    std::vector<double> memory((size_t)n * (2 * (size_t)d_model.taps + 1));
-    const BurstFitKernel& kernel = kernel_called(instructions).burst_fit;
-    const double* told = (const double*)z.data();
-    const bool* carriers = use.data();
-    double* nats = out.mutable_data();
-    py::gil_scoped_release release;
-    kernel.evidence(d_model, told, carriers, n, both, nats, memory.data());
     return out;
 }
 
@@ -167,12 +154,12 @@ FitJob BurstFit::job(const py::dict& from, Held& held) const
     job.symbols = (int)py::len(from["kind"]);
     const size_t n = (size_t)job.symbols, all = n * fit_carriers;
     job.u = pairs(from, "u", all, held);
-    job.turn = pairs(from, "turn", all, held);
-    job.known = pairs(from, "known", all, held);
-    job.kind = array<int64_t>(from, "kind", n, held);
+    job.turn = const_cast<double*>(pairs(from, "turn", all, held));
+    job.known = const_cast<double*>(pairs(from, "known", all, held));
+    job.kind = const_cast<int64_t*>(array<int64_t>(from, "kind", n, held));
     job.seen = array<bool>(from, "seen", n, held);
-    job.clear = array<bool>(from, "clear", fit_carriers, held);
-    job.used = array<bool>(from, "used", fit_carriers, held);
+    job.clear = const_cast<bool*>(array<bool>(from, "clear", fit_carriers, held));
+    job.used = const_cast<bool*>(array<bool>(from, "used", fit_carriers, held));
     job.noise = number<double>(from, "noise");
     job.power = number<double>(from, "power");
     job.alphabet = number<int>(from, "alphabet");
@@ -192,7 +179,11 @@ FitJob BurstFit::job(const py::dict& from, Held& held) const
     job.mean = const_cast<double*>(pairs(from, "mean", all, held));
     job.second = numbers("second", all);
     job.points = const_cast<int64_t*>(array<int64_t>(from, "points", n, held));
-    job.numbers = numbers("numbers", 3);
+    job.numbers = numbers("numbers", 6);
+    if (!from.contains("whole"))
+        return job;
+    job.whole = array<bool>(from, "whole", fit_carriers, held);
+    job.off = numbers("off", n);
     return job;
 }
 
@@ -208,14 +199,16 @@ void BurstFit::best(const py::dict& from, const std::string& instructions) const
     kernel.best(d_model, own, memory.data());
 }
 
-void BurstFit::tracked(const py::dict& from, const std::string& instructions) const
+void BurstFit::whole(const py::dict& from, const std::string& instructions) const
 {
     Held held;
     const FitJob own = job(from, held);
+    if (!own.numbers || !own.whole)
+        throw std::invalid_argument("numbers, whole: are missing");
     const BurstFitKernel& kernel = kernel_called(instructions).burst_fit;
     py::gil_scoped_release release;
-    const Memory memory(kernel.bytes(d_model, own));
-    kernel.tracked(d_model, own, memory.data());
+    const Memory memory(kernel.whole_bytes(d_model, own));
+    kernel.whole(d_model, own, memory.data());
 }
 
 } // namespace
@@ -225,8 +218,7 @@ void bind_burst_fit(py::module_& m)
     py::class_<BurstFit>(m, "BurstFit")
         .def(py::init<const py::dict&>(), py::arg("model"))
         .def("shapes", &BurstFit::shapes)
-        .def("evidence", &BurstFit::evidence)
         .def("response", &BurstFit::response)
         .def("best", &BurstFit::best, "Fill the job's output arrays.")
-        .def("tracked", &BurstFit::tracked, "Fill the job's phases.");
+        .def("whole", &BurstFit::whole, "Fill the job's output arrays.");
 }

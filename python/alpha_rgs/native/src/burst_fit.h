@@ -259,7 +259,7 @@ static inline FitState& best(const FitTask& task, FitState* states, FitScratch& 
 {
     const FitModel& m = task.model;
     const bool anew = task.job.alphabet != -2;
-    int order[alpha_rgs::most_alphabets];
+    int order[alpha_rgs::most_alphabets] = {};
     int count = task.job.alphabet == 0 ? 1 : m.alphabets;
     for (int i = 0; i < count; i++)
         order[i] = i;

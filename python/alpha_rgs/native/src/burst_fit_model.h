@@ -18,7 +18,7 @@
 namespace alpha_rgs {
 
 constexpr int fit_carriers = 56;
-constexpr int most_taps = 32, most_alphabets = 8;
+constexpr int most_taps = 32, most_kinds = 256, most_alphabets = 8;
 
 // What is true of all bursts.
 struct FitModel {
@@ -34,19 +34,28 @@ struct FitModel {
     // see the constants of synchronization/burst_fit.py
     int preamble, fewest, likely, turns[2];
     double cooling, trust, slip;
+    const bool *legacy, *outer, *sparse; // [carriers]: of all bursts, the outermost of
+                                         // these, and those of short training
+    const double* short_sent;            // [carriers] complex: short training
+    int ways;                            // of long training
+    const double *sent, *sent_turn; // [ways][carriers] complex: what it is, and turns it
+    double trained, empty, thin, far, fit, short_gain;
 };
+
+enum FitStage { unseen, untrained, dataless, fitted };
 
 enum FitKind : int64_t { nothing, short_training, long_training, data };
 
 // One burst.
 struct FitJob {
     int symbols;
-    const double* u;          // [symbols][carriers] complex
-    const double* turn;       // likewise
-    const double* known;      // likewise
-    const int64_t* kind;      // [symbols], FitKind
-    const bool* seen;         // [symbols]
-    const bool *clear, *used; // [carriers]
+    const double* u;    // [symbols][carriers] complex
+    double* turn;       // likewise
+    double* known;      // likewise
+    int64_t* kind;      // [symbols], FitKind
+    const bool* seen;   // [symbols]
+    const bool* whole;  // [carriers]: that no other signal reaches
+    bool *clear, *used; // [carriers]
     double noise, power;
     int alphabet; // -1: unknown, -2: unknown, but training was seen
     int shape;    // of the channel
@@ -60,7 +69,9 @@ struct FitJob {
     double* mean;    // [symbols][carriers] complex
     double* second;  // [symbols][carriers]
     int64_t* points; // [symbols]: alphabet, or `alphabets` where BPSK is turned; else -1
-    double* numbers; // [3]: evidence, variance of phases, alphabet (-1: Gaussian)
+    double* off;     // [symbols]: error power of short training
+    double* numbers; // [6]: evidence, variance of phases, alphabet (-1: Gaussian),
+                     // FitStage, power, shape
 };
 
 } // namespace alpha_rgs

@@ -8,7 +8,7 @@
 #if defined(__x86_64__)
 #define LANES_NAMESPACE alpha_rgs_avx2
 
-#include "burst_fit_calls.h"
+#include "burst_fit_whole.h"
 #include "burst_window.h"
 #include "detector.h"
 #include "kernels.h"
@@ -35,9 +35,9 @@ const Kernel avx2 = { "avx2",
                       { LANES_NAMESPACE::burst_bytes, LANES_NAMESPACE::burst_passes },
                       { LANES_NAMESPACE::fit_bytes,
                         LANES_NAMESPACE::fit_best,
-                        LANES_NAMESPACE::fit_tracked,
+                        LANES_NAMESPACE::whole_bytes,
+                        LANES_NAMESPACE::fit_whole,
                         LANES_NAMESPACE::taps_shapes,
-                        LANES_NAMESPACE::taps_evidence,
                         LANES_NAMESPACE::taps_response } };
 
 } // namespace alpha_rgs

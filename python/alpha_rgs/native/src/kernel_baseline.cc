@@ -6,7 +6,7 @@
 
 #define LANES_NAMESPACE alpha_rgs_baseline
 
-#include "burst_fit_calls.h"
+#include "burst_fit_whole.h"
 #include "burst_window.h"
 #include "detector.h"
 #include "kernels.h"
@@ -33,9 +33,9 @@ const Kernel baseline = { "baseline",
                           { LANES_NAMESPACE::burst_bytes, LANES_NAMESPACE::burst_passes },
                           { LANES_NAMESPACE::fit_bytes,
                             LANES_NAMESPACE::fit_best,
-                            LANES_NAMESPACE::fit_tracked,
+                            LANES_NAMESPACE::whole_bytes,
+                            LANES_NAMESPACE::fit_whole,
                             LANES_NAMESPACE::taps_shapes,
-                            LANES_NAMESPACE::taps_evidence,
                             LANES_NAMESPACE::taps_response } };
 
 } // namespace alpha_rgs

@@ -52,23 +52,18 @@ struct BurstKernel {
     void (*passes)(const BurstJob&, int batch, char* memory);
 };
 
-// See burst_fit_calls.h.
+// See burst_fit_calls.h and burst_fit_whole.h.
 struct BurstFitKernel {
     size_t (*bytes)(const FitModel&, const FitJob&);
     void (*best)(const FitModel&, const FitJob&, char* memory);
-    void (*tracked)(const FitModel&, const FitJob&, char* memory);
+    // from a burst's carriers alone
+    size_t (*whole_bytes)(const FitModel&, const FitJob&);
+    void (*whole)(const FitModel&, const FitJob&, char* memory);
     void (*shapes)(const FitModel&,
                    const double* information,
                    const double* precision,
                    double strength,
                    double* nats);
-    void (*evidence)(const FitModel&,
-                     const double* z,
-                     const bool* use,
-                     int n,
-                     const double* noise_and_power,
-                     double* nats,
-                     double* memory);
     void (*response)(const FitModel&,
                      const double* information,
                      const double* precision,
