@@ -243,8 +243,8 @@ class _Problem:
         for family, shift, inverse in itertools.zip_longest(self.families, found.shifts, found.inverses):
             family.shift, family.inverse = shift, inverse
 
-    def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor, shape: Any = None) -> Tensor:
-        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), shape=shape)
+    def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor) -> Tensor:
+        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase))
 
     def decided(self) -> Tensor:
         """Posterior means of the symbols, complex128 [batch, symbols]."""
@@ -269,14 +269,14 @@ class _Problem:
         timing, offset, phase, gain = self.nuisances
         middle = self.y.shape[1] / 2 if "phase" in free else 0      # about which offset and phase are all but independent
         pulse_at = self.soi.signal.pulse_at
-        slope = self._pulses(*self.nuisances, lambda tau: (pulse_at(tau - 0.05) - pulse_at(tau + 0.05)) / 0.1)
-        turn = 2j * torch.pi * (self.tiles.n - middle)[..., None]
+        decided = self.chain.gather(self.decided())
+        moved = self.tiles.waves(decided.cpu()[torch.argsort(self.rows)], self.soi.signal, timing, offset, torch.polar(gain, phase),
+                                 lambda tau: (pulse_at(tau - 0.05) - pulse_at(tau + 0.05)) / 0.1)
+        turn = 2j * torch.pi * (self.tiles.n - middle)
         total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)
-        for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
-                                               self.tiles.groups):
-            a = symbols[..., None].cpu()
-            own, moved = family.pulses.cpu() @ a, slope[rows] @ a
-            waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
+        for family, symbols, (rows, *_) in zip(self.families, decided.split(self.sizes), self.tiles.groups):
+            own = (family.pulses @ symbols[..., None])[..., 0].cpu()
+            waves = torch.stack([moved[rows], own * turn[rows], 1j * own, own], 2).to(self.y.device)
             for part, into in zip(family.slopes(symbols, waves), total):
                 into.index_add_(0, self.tiles.window[rows], part.cpu())
         limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)

@@ -23,12 +23,13 @@ def blind(u: Array, use: Array, noise: float) -> tuple[Array, Array, bool]:
     """(channel up to the alphabet's symmetry, complex [56]; phase of each symbol, rad [symbols]; whether carriers are BPSK), of
     carriers u, complex [symbols, 56]. use: carriers that tell, bool [56]; noise: variance, of a carrier's power."""
     scaled = u / np.maximum(np.mean(abs(u), 0), 1e-12)
+    power = scaled
     for order in (2, 4):
-        phase = np.zeros((len(u), 1))
+        power, phase = power * power, np.zeros((len(u), 1))
         for _ in range(_ROUNDS):
-            lifted = (scaled * np.exp(-1j * phase)) ** order
-            phase = phase + np.angle((lifted * lifted.mean(0).conj())[:, use].sum(1, keepdims=True)) / order
-        lifted = (scaled * np.exp(-1j * phase)) ** order
+            lifted = power * np.exp(-1j * order * phase)
+            phase = phase + np.angle(lifted[:, use] @ lifted[:, use].mean(0).conj())[:, None] / order
+        lifted = power * np.exp(-1j * order * phase)
         mean = lifted.mean(0)
         if np.median(abs(mean[use]) / np.mean(abs(lifted), 0)[use]) > _BINARY / (1 + noise):
             break
