@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from ..signals.constellations import Constellation
 
 _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
+# passes and damping where nuisances are reported only, as in a stream that is locked: 24 of 0.4 leave no fewer wrong bits (274 of
+# 163 792 under traffic at -10 dB, noise 20 dB below the signal; these leave 247)
+_LOCKED = 12, 0.5
 _HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _MORE, _FAR = 6, 0.9                        # fits more while the timing moves by this much of what it may
@@ -61,26 +64,28 @@ PAUSES = Pauses(_GONE, _BACK, _REST, _STRAY, _SURE, _COOL)
 def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tensor, passes: Any = None, damping: Any = None,
                  fits: Any = 0, free: Any = None, callback: Callable[..., Any] | None = None) -> Separation:
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
-    30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
-    fitted to what was decided, and all begun anew; 0: those that are `free` are reported as one more fit would have them."""
+    30 and 0.3; reported only: 12 and 0.5). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that
+    are `free`; None: all) are fitted to what was decided, and all begun anew; 0: those that are `free` are reported as one more
+    fit would have them."""
     require(soi, Structure.CHAIN, "signal of interest", "joint")
     free, reported = NUISANCES if free is None else free, not (free is None or fits or soi.channel_length)
     if fits and len(y) > 1:                         # each window goes on for as long as it needs
         return joined([joint_bursts(y[row:row + 1], soi.select([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
-    passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
+    usual = _LOCKED if reported and not bursts.learned else (_PASSES[bursts.learned], _DAMPING[bursts.learned])
+    passes, damping, count = passes or usual[0], damping or usual[1], itertools.count()
 
     def settled(problem: _Problem, hot: float, fitted: bool = False) -> _Problem:
         problem.settle([turn.heat for turn in schedule(passes, damping, hot, _SETTLE, more=True)], damping, fitted,
                        lambda *cavity: callback and callback(next(count), *cavity))
         return problem
 
-    heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
+    heats, length, gain = _HEATS[bursts.learned], soi.channel_length, soi.gain
     tiles = None
     for turn in range(fits + _MORE if fits and not length else fits):
         problem, before = settled(_Problem(y, soi, bursts, noise_var, tiles), heats[0], True), soi.timing
         tiles = problem.tiles
-        soi, spread = problem.fit_channel(free, length, usual, turn == 0) if length else problem.refine_sync(free)
+        soi, spread = problem.fit_channel(free, length, gain, turn == 0) if length else problem.refine_sync(free)
         if turn >= fits - 1 and not _at_limit(before, soi.timing):
             break
     problem = _Problem(y, soi, bursts, noise_var, tiles)
