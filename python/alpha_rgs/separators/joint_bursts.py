@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
 # passes and damping where nuisances are reported only, as in a stream that is locked: 24 of 0.4 leave no fewer wrong bits (274 of
-# 163 792 under traffic at -10 dB, noise 20 dB below the signal; these leave 247)
-_LOCKED = 12, 0.5
+# 163 792 under traffic at -10 dB, noise 20 dB below the signal, where these leave 245)
+_LOCKED = 8, 0.6
 _HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _MORE, _FAR = 6, 0.9                        # fits more while the timing moves by this much of what it may
@@ -64,7 +64,7 @@ PAUSES = Pauses(_GONE, _BACK, _REST, _STRAY, _SURE, _COOL)
 def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tensor, passes: Any = None, damping: Any = None,
                  fits: Any = 0, free: Any = None, callback: Callable[..., Any] | None = None) -> Separation:
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
-    30 and 0.3; reported only: 12 and 0.5). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that
+    30 and 0.3; reported only: 8 and 0.6). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that
     are `free`; None: all) are fitted to what was decided, and all begun anew; 0: those that are `free` are reported as one more
     fit would have them."""
     require(soi, Structure.CHAIN, "signal of interest", "joint")
@@ -275,7 +275,8 @@ class _Problem:
         middle = self.y.shape[1] / 2 if "phase" in free else 0      # about which offset and phase are all but independent
         pulse_at = self.soi.signal.pulse_at
         decided = self.chain.gather(self.decided())
-        moved = self.tiles.waves(decided.cpu()[torch.argsort(self.rows)], self.soi.signal, timing, offset, torch.polar(gain, phase),
+        in_order = decided.cpu()[torch.argsort(self.rows)]
+        moved = self.tiles.waves(in_order, self.soi.signal, timing, offset, torch.polar(gain, phase),
                                  lambda tau: (pulse_at(tau - 0.05) - pulse_at(tau + 0.05)) / 0.1)
         turn = 2j * torch.pi * (self.tiles.n - middle)
         total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)

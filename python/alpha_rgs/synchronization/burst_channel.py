@@ -15,7 +15,6 @@ from ..sources.ofdm_bursts import Frame
 from .burst_alphabets import LEVELS, nearest
 from .burst_fit import EMPTY, BurstFit
 from .burst_layout import without
-from .burst_state import Symbol
 
 if TYPE_CHECKING:
     from ..sources.ofdm_bursts import Slot
@@ -89,9 +88,8 @@ def _edge(y: Array, part: _Part, fit: BurstFit) -> tuple[int, Array]:
     if not len(rows):
         return 0, nothing
     seen, n = len(rows), n[rows]
-    x, turn = y[n], np.exp(2j * np.pi * part.offset * n)
-    cost = np.array([(abs(x - waves[one[:, None], (n - ends[one][:, None]) % FFT_SIZE] * turn) ** 2).sum(0)
-                     for one in (rows - 1, rows)])
+    x = y[n] * np.exp(-2j * np.pi * part.offset * n)
+    cost = np.array([_size(x - waves[one[:, None], (n - ends[one][:, None]) % FFT_SIZE]).sum(0) for one in (rows - 1, rows)])
     middle = slice(_EDGES, 3 * _EDGES)
     before, after = (np.cumsum(np.r_[0, own[middle]]) for own in cost)
     begin = int(np.argmin(before + after[-1] - after))
@@ -112,15 +110,34 @@ def _fitted(part: _Part, hidden: Array, idle: Array) -> BurstFit:
 def _placed(part: _Part, fit: BurstFit, near: Array, settled: bool, later: int, mixed: Array) -> list[Frame]:
     """The Frames of a part of a burst, in Slots that lie so many samples later than those that it was found in; mixed: see
     _edge."""
-    turn, echoes = np.exp(2j * np.pi * CARRIERS * later / FFT_SIZE), dict[int, Array | None]()
-    out = []
-    for slot, symbol, seen in zip(part.slots, fit.symbols(near), part.seen.tolist()):
-        if slot.length not in echoes:
-            echoes[slot.length] = _echo(fit, slot.length, later, mixed)
-        alphabet, decided, doubt = _decided(symbol, seen, near, settled)
-        out.append(Frame(slot.start + later, slot.prefix, part.offset, symbol.gain * turn, alphabet, symbol.error + doubt,
-                         fit.power, decided, echo=echoes[slot.length]))
+    symbols = fit.symbols(near)
+    echoes = {length: _echo(fit, length, later, mixed) for length in {slot.length for slot in part.slots}}
+    gains = np.array([symbol.gain for symbol in symbols])
+    weight = _size(gains)
+    decided = np.where(weight > 0, np.nan + 0j, 0)      # the outermost carriers of a legacy burst are nothing
+    far = ~near & (weight > 0)
+    doubt = (far * weight * [symbol.open for symbol in symbols]).sum(1) / np.maximum((far * weight).sum(1), 1e-30)
+    gains, out = gains * np.exp(2j * np.pi * CARRIERS * later / FFT_SIZE), []
+    for t, (slot, symbol, seen) in enumerate(zip(part.slots, symbols, part.seen.tolist())):
+        alphabet, error = symbol.alphabet, symbol.error
+        own: Array | None = None
+        if symbol.training:
+            own = symbol.mean
+        elif settled and not seen and alphabet:
+            alphabet = "gaussian"
+        elif alphabet in LEVELS:
+            own = decided[t]
+            if seen and (settled or doubt[t] < _SURE):
+                own[far[t]] = (nearest(symbol.mean, alphabet) if settled else symbol.mean)[far[t]]
+                error += float(doubt[t])
+        out.append(Frame(slot.start + later, slot.prefix, part.offset, gains[t], alphabet, error, fit.power, own,
+                         echo=echoes[slot.length]))
     return out
+
+
+def _size(x: Array) -> Array:
+    """|x|², without the care that abs() takes of what overflows."""
+    return np.asarray(x.real ** 2 + x.imag ** 2)
 
 
 def _echo(fit: BurstFit, length: int, later: int, mixed: Array) -> Array | None:
@@ -130,26 +147,6 @@ def _echo(fit: BurstFit, length: int, later: int, mixed: Array) -> Array | None:
         echo[:_EDGES] = np.maximum(echo[:_EDGES], mixed[:_EDGES])
         echo[-_EDGES:] = np.maximum(echo[-_EDGES:], mixed[_EDGES:])
     return echo
-
-
-def _decided(symbol: Symbol, seen: bool, near: Array, settled: bool) -> tuple[str, Array | None, float]:
-    """(alphabet, what is decided of a symbol's carriers, and the share of their power that is not) as a Frame has them."""
-    alphabet = symbol.alphabet
-    if symbol.training:
-        return alphabet, symbol.mean, 0.0
-    if settled and not seen and alphabet:
-        return "gaussian", None, 0.0
-    if alphabet not in LEVELS:
-        return alphabet, None, 0.0
-    used = abs(symbol.gain) > 0
-    decided = np.where(used, np.nan + 0j, 0)    # the outermost carriers of a legacy burst are nothing
-    far = ~near & used
-    weight = abs(symbol.gain[far]) ** 2
-    doubt = float((weight * symbol.open[far]).sum() / max(weight.sum(), 1e-30))
-    if not seen or not (settled or doubt < _SURE):
-        return alphabet, decided, 0.0
-    decided[far] = (nearest(symbol.mean, alphabet) if settled else symbol.mean)[far]
-    return alphabet, decided, doubt
 
 
 def open_frames(y: Tensor, slots: Any, band: Any) -> Any:
@@ -245,6 +242,6 @@ def _part(y: Array, rest: Array, slots: list[Slot]) -> _Part:
 
 def _cuts(burst: _Part, near: np.ndarray) -> list[int]:
     """The places in a burst where short training comes in its middle: HT frames train anew there."""
-    power, inner = abs(burst.spectra[:, CARRIERS % FFT_SIZE]) ** 2, ~near & LEGACY
+    power, inner = _size(burst.spectra[:, CARRIERS % FFT_SIZE]), ~near & LEGACY
     sparse = burst.seen & (power[:, ~SHORT_TRAINING & inner].mean(1) < _SPARSE * power[:, SHORT_TRAINING & inner].mean(1))
     return [int(t) for t in 1 + np.flatnonzero(sparse[1:] & ~sparse[:-1])]

@@ -141,7 +141,10 @@ class BurstFit:
         gains = self._gains(state)
         error = float(state.spread[near].mean()) if near.any() else 0.0
         error = (error + max(float(np.median(state.noise[self.clear])) - self.noise, 0.0)) / self.power + state.scatter
-        return [self._symbol(t, state, gains[t], error) for t in range(len(gains))]
+        open_ = np.zeros(gains.shape)
+        if state.mean is not None and state.power is not None:
+            open_ = state.power - state.mean.real ** 2 - state.mean.imag ** 2
+        return [self._symbol(t, state, gains[t], open_[t], error) for t in range(len(gains))]
 
     def _unfitted(self, kind: str) -> Symbol:
         """A symbol whose channel is not known: flat, and as strong as what is seen of it."""
@@ -151,8 +154,8 @@ class BurstFit:
         flat = np.where(on, (self.power * self.used.sum() / on.sum()) ** 0.5, 0).astype(complex)
         return Symbol(flat, "gaussian", False, _NOTHING, _NOTHING.real, 1.0)
 
-    def _symbol(self, t: int, state: State, gain: Array, error: float) -> Symbol:
-        """Symbol t, of these gains."""
+    def _symbol(self, t: int, state: State, gain: Array, open_: Array, error: float) -> Symbol:
+        """Symbol t, of these gains, whose carriers are so uncertain."""
         kind = self.kinds[t]
         if kind == "":
             return self._unfitted(kind)
@@ -163,7 +166,7 @@ class BurstFit:
         name = state.kinds[t] if self.seen[t] and state.kinds else state.data
         if kind == "short" or state.data not in LEVELS or state.mean is None or state.power is None:
             return Symbol(gain, "gaussian", False, _NOTHING, _NOTHING.real, 1.0 if kind == "short" else error)
-        mean, open_ = state.mean[t], state.power[t] - abs(state.mean[t]) ** 2
+        mean = state.mean[t]
         if name == "turned":
             return Symbol(gain * _TURNED, "bpsk", False, mean / _TURNED, open_, error)
         return Symbol(gain, name, False, mean, open_, error)
