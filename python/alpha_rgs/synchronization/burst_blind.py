@@ -15,8 +15,7 @@ _BINARY = 0.85          # of what noise leaves of the coherence of squares, from
 _ROUNDS = 5             # of phases and powers
 _ORDER = 7              # of the polynomial of a channel's logarithm
 _SMOOTH = 2             # carriers to either side over which fourth powers are averaged
-_SLOPES = np.linspace(-np.pi, np.pi, 2001)      # of a phase over the carriers, rad
-_STRAIGHT = np.exp(-1j * np.outer(_SLOPES, CARRIERS))
+_SLOPES = 2048          # slopes of a phase over the carriers that are looked at
 
 
 def blind(u: Array, use: Array, noise: float) -> tuple[Array, Array, bool]:
@@ -46,8 +45,9 @@ def _unwrapped(g: Array, use: Array, smooth: int) -> Array:
     """The phase of g, rad [56], as smooth as can be: unwrapped over the carriers `use` (each with `smooth` neighbours on either
     side), interpolated on the others."""
     k, z = CARRIERS[use].astype(float), g[use] / np.maximum(abs(g[use]), 1e-30)
-    seen = np.zeros(len(CARRIERS), complex)
-    seen[use] = z
-    slope = _SLOPES[np.argmax(abs(_STRAIGHT @ seen))]
+    seen = np.zeros(_SLOPES, complex)
+    seen[CARRIERS[use]] = z
+    place = int(np.argmax(abs(np.fft.fft(seen))))
+    slope = 2 * np.pi * (place / _SLOPES - round(place / _SLOPES))
     z = np.convolve(z * np.exp(-1j * slope * k), np.ones(2 * smooth + 1), "same")
     return np.asarray(np.interp(CARRIERS, k, np.unwrap(np.angle(z))) + slope * CARRIERS)

@@ -40,7 +40,6 @@ SHORT_GAIN = (LEGACY.sum() / np.count_nonzero(SHORT)) ** 0.5        # of short t
 _OUTER = abs(CARRIERS) > 24                 # of a legacy burst
 _TURNED = np.where(PILOTS, 1, 1j)           # HT-SIG: 19.3.9.4.3
 _NOTHING = np.zeros(len(CARRIERS), complex)
-_PERIOD = np.exp(2j * np.pi * np.outer(CARRIERS, np.arange(FFT_SIZE)) / FFT_SIZE)
 _WAYS = [(LONG_TRAINING, np.ones(len(CARRIERS))), (LONG_TRAINING, EARLY), (HT_TRAINING, np.ones(len(CARRIERS)))]
 _CONSTANTS = Constants(_PREAMBLE, _FEWEST, _LIKELY, *_TURNS, _COOLING, _TRUST, _SLIP, _TRAINED, EMPTY, _SPARSE, _FAR, _FIT,
                        SHORT_GAIN, _OUTER, _TURNED, _WAYS)
@@ -121,7 +120,9 @@ class BurstFit:
         if state is None or state.mean is None:
             return None
         points = np.where(self.known.any(1)[:, None], self.known, state.mean)
-        return np.asarray((self._gains(state) * points) @ _PERIOD)
+        spectra = np.zeros((len(points), FFT_SIZE), complex)
+        spectra[:, CARRIERS % FFT_SIZE] = self._gains(state) * points
+        return np.asarray(FFT_SIZE * np.fft.ifft(spectra))
 
     def echo(self, length: int, later: int) -> Array | None:
         """Power of what reaches each sample of a symbol of so many from its neighbours, where symbols begin so many samples later
