@@ -43,6 +43,7 @@ public:
     void whole(const py::dict& from, const std::string& instructions) const;
 
 private:
+    void read_constants(const py::dict& from);
     FitJob job(const py::dict& from, Held& held) const;
 
     Held d_held;
@@ -83,6 +84,13 @@ BurstFit::BurstFit(const py::dict& from)
     m.amplitude = array<double>(from, "amplitude", m.kinds * taps, d_held);
     m.wave = pairs(from, "wave", taps * fit_carriers, d_held);
     m.lag = pairs(from, "lag", taps * fit_carriers, d_held);
+    read_constants(from);
+}
+
+// See the constants of synchronization/burst_fit.py.
+void BurstFit::read_constants(const py::dict& from)
+{
+    FitModel& m = d_model;
     m.preamble = number<int>(from, "preamble");
     m.fewest = number<int>(from, "fewest");
     m.likely = number<int>(from, "likely");
