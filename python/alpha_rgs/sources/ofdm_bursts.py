@@ -154,12 +154,12 @@ class Tiles(Tiling):
             use = decided.isnan().any(0)
         waves = self._waves(tiles, rows, gain, use)
         left = [_SEEN * tile.power * (tile.error if sort == "decided" else _VAGUE) for tile in tiles]
-        noise = noise + torch.tensor(left)[:, None]
-        for own, tile in zip(noise, tiles):
-            if tile.echo is None:
-                own[:HEAD] *= _UNTRUSTED
-            else:
-                own[:tile.length] += torch.from_numpy(tile.echo)
+        echoes = np.zeros((len(tiles), LENGTH))
+        for own, tile in zip(echoes, tiles):
+            if tile.echo is not None:
+                own[:tile.length] = tile.echo
+        noise = noise + torch.tensor(left, dtype=_REAL)[:, None] + torch.from_numpy(echoes)
+        noise[torch.tensor([tile.echo is None for tile in tiles]), :HEAD] *= _UNTRUSTED
         if sort == "open":
             return waves, torch.full((len(rows), int(use.sum())), GAUSSIAN), noise
         self.received[rows] -= self._sent(tiles, rows, gain * torch.where(use, 0, decided))

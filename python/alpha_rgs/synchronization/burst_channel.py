@@ -91,12 +91,13 @@ def _edge(y: Array, part: _Part, fit: BurstFit) -> tuple[int, Array]:
     x = y[n] * np.exp(-2j * np.pi * part.offset * n)
     cost = np.array([_size(x - waves[one[:, None], (n - ends[one][:, None]) % FFT_SIZE]).sum(0) for one in (rows - 1, rows)])
     middle = slice(_EDGES, 3 * _EDGES)
-    before, after = (np.cumsum(np.r_[0, own[middle]]) for own in cost)
-    begin = int(np.argmin(before + after[-1] - after))
-    usual = np.median(np.r_[cost[0][:_EDGES], cost[1][3 * _EDGES:]]) / seen
+    total = np.zeros((2, 2 * _EDGES + 1))
+    np.cumsum(cost[:, middle], 1, out=total[:, 1:])
+    begin = int(np.argmin(total[0] - total[1]))
+    usual = np.median(np.concatenate([cost[0, :_EDGES], cost[1, 3 * _EDGES:]])) / seen
     head = cost[1][_EDGES + begin:2 * _EDGES + begin] / seen
     tail = cost[0][begin:_EDGES + begin] / seen
-    excess = np.r_[head, tail] - usual
+    excess = np.concatenate([head, tail]) - usual
     return begin - _EDGES, np.where(excess > _PLAIN / seen ** 0.5 * usual, excess, 0)
 
 
