@@ -47,7 +47,11 @@ class Tiling:
         length]."""
         first, count = self.symbols(signal, timing)
         sampled = self._sampled(shape, timing, first, count, signal.samples_per_symbol)
-        return torch.view_as_complex(sampled @ torch.view_as_real(symbols.contiguous())) * self._turn(frequency, factor)
+        if sampled.is_complex():                # through a channel
+            sent = (sampled @ symbols[..., None])[..., 0]
+        else:
+            sent = torch.view_as_complex(sampled @ torch.view_as_real(symbols.contiguous()))
+        return sent * self._turn(frequency, factor)
 
     def _turn(self, frequency: Tensor, factor: Tensor) -> Tensor:
         """See pulses: what carriers make of each sample, complex128 [tiles, length]."""

@@ -194,11 +194,11 @@ def _transmissions(y: Any, rest: Any, slots: list[Slot], near: np.ndarray) -> li
 
 def _carrier_offset(rest: np.ndarray, slots: list[Slot]) -> float:
     """Of a burst, cycles per sample, from its prefixes; rest: the window without the signal of interest's band."""
-    total = 0j
-    for slot in slots:
-        a, b = max(slot.start + _EARLY, 0), min(slot.start + slot.prefix, len(rest) - FFT_SIZE)
-        total += np.vdot(rest[a:b], rest[a + FFT_SIZE:b + FFT_SIZE]) if b > a else 0
-    return float(np.angle(total)) / (2 * np.pi * FFT_SIZE)
+    ends = np.array([(slot.start + _EARLY, slot.start + slot.prefix) for slot in slots]).clip(0, max(len(rest) - FFT_SIZE, 0))
+    low, high = int(ends.min()), int(ends.max())
+    total = np.zeros(high - low + 1, complex)
+    np.cumsum(rest[low:high].conj() * rest[low + FFT_SIZE:high + FFT_SIZE], out=total[1:])
+    return float(np.angle((total[ends[:, 1] - low] - total[ends[:, 0] - low]).sum())) / (2 * np.pi * FFT_SIZE)
 
 
 def thermal_noise(y: np.ndarray, found: list[Frame], band: tuple[float, float]) -> float:
