@@ -28,3 +28,6 @@ def test_pulses_are_sampled_where_they_lie(period, channel):
     assert found.shape == (12, LENGTH, count) and found.abs().max() > 0.1
     assert torch.allclose(found, expected * turn[..., None], atol=1e-9)
     assert torch.equal(found * 2, tiles.pulses(signal, timing, frequency, factor, lambda tau: 2 * signal.pulse_at(tau)))
+    sent = torch.randn(12, count, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
+    waves = tiles.waves(sent, signal, timing, frequency, factor, signal.pulse_at)
+    assert torch.allclose(waves, (found @ sent[..., None])[..., 0])

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What tests of streams share."""
+import threading
+
 import pytest
 from alpha_rgs.streaming.task import Task
 
@@ -7,10 +9,11 @@ from alpha_rgs.streaming.task import Task
 @pytest.fixture
 def searches(monkeypatch):
     """Counts windows that are searched."""
-    count, search = [0], Task.separate
+    count, search, lock = [0], Task.separate, threading.Lock()
 
     def counted(self, windows, start, known=None, rows=slice(None), **rest):
-        count[0] += len(windows[rows])
+        with lock:              # several threads search
+            count[0] += len(windows[rows])
         return search(self, windows, start, known, rows, **rest)
 
     monkeypatch.setattr(Task, "separate", counted)

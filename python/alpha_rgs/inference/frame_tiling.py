@@ -40,9 +40,23 @@ class Tiling:
         where it is not the signal's."""
         first, count = self.symbols(signal, timing)
         sampled = self._sampled(shape or signal.pulse_at, timing, first, count, signal.samples_per_symbol)
+        return sampled * self._turn(frequency, factor)[..., None]
+
+    def waves(self, symbols: Tensor, signal: Any, timing: Tensor, frequency: Tensor, factor: Tensor, shape: Any) -> Tensor:
+        """What symbols that reach the tiles, complex128 [tiles, count], make of these: the product with `pulses`, [tiles,
+        length]."""
+        first, count = self.symbols(signal, timing)
+        sampled = self._sampled(shape, timing, first, count, signal.samples_per_symbol)
+        if sampled.is_complex():                # through a channel
+            sent = (sampled @ symbols[..., None])[..., 0]
+        else:
+            sent = torch.view_as_complex(sampled @ torch.view_as_real(symbols.contiguous()))
+        return sent * self._turn(frequency, factor)
+
+    def _turn(self, frequency: Tensor, factor: Tensor) -> Tensor:
+        """See pulses: what carriers make of each sample, complex128 [tiles, length]."""
         angle = 2 * torch.pi * frequency[self.window, None] * self.n
-        turn = torch.polar(torch.ones_like(angle), angle) * factor[self.window, None]
-        return sampled * (turn * self.inside)[..., None]
+        return torch.polar(self.inside.to(angle.dtype), angle) * factor[self.window, None]
 
     def _sampled(self, shape: Any, timing: Tensor, first: Tensor, count: int, period: float) -> Tensor:
         """Of `count` symbols from `first` on, `period` samples apart, their pulse in each tile: [tiles, length, count]."""

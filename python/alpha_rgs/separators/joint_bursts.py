@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from ..signals.constellations import Constellation
 
 _PASSES, _DAMPING, _SETTLE = (24, 30), (0.4, 0.3), 4    # for structured and learned; passes at the end with the noise as it is
+# passes and damping where nuisances are reported only, as in a stream that is locked: 24 of 0.4 leave no fewer wrong bits (274 of
+# 163 792 under traffic at -10 dB, noise 20 dB below the signal, where these leave 245)
+_LOCKED = 8, 0.6
 _HEATS = (100.0,), (100.0, 30.0, 10.0, 3.0)             # factors on the noise at first, likewise; each a beginning of its own
 _EXPECTED = (0.3, 1e-5, 0.2, 0.1)           # samples, cycles per sample, rad, share of the gain: steps of a fit, at most
 _MORE, _FAR = 6, 0.9                        # fits more while the timing moves by this much of what it may
@@ -61,26 +64,28 @@ PAUSES = Pauses(_GONE, _BACK, _REST, _STRAY, _SURE, _COOL)
 def joint_bursts(y: Tensor, soi: LinearModulation, bursts: Any, noise_var: Tensor, passes: Any = None, damping: Any = None,
                  fits: Any = 0, free: Any = None, callback: Callable[..., Any] | None = None) -> Separation:
     """bursts: an OfdmBursts whose frames are known; passes, damping: as joint.joint has them, default 24 and 0.4 (learned priors:
-    30 and 0.3). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that are `free`; None: all) are
-    fitted to what was decided, and all begun anew; 0: those that are `free` are reported as one more fit would have them."""
+    30 and 0.3; reported only: 8 and 0.6). fits: how often timing, carrier offset, phase and gain of the SOI (those of them that
+    are `free`; None: all) are fitted to what was decided, and all begun anew; 0: those that are `free` are reported as one more
+    fit would have them."""
     require(soi, Structure.CHAIN, "signal of interest", "joint")
     free, reported = NUISANCES if free is None else free, not (free is None or fits or soi.channel_length)
     if fits and len(y) > 1:                         # each window goes on for as long as it needs
         return joined([joint_bursts(y[row:row + 1], soi.select([row]), replace(bursts, frames=[bursts.frames[row]]), noise_var[
             row:row + 1], passes, damping, fits, free, callback) for row in range(len(y))])
-    passes, damping, count = passes or _PASSES[bursts.learned], damping or _DAMPING[bursts.learned], itertools.count()
+    usual = _LOCKED if reported and not bursts.learned else (_PASSES[bursts.learned], _DAMPING[bursts.learned])
+    passes, damping, count = passes or usual[0], damping or usual[1], itertools.count()
 
     def settled(problem: _Problem, hot: float, fitted: bool = False) -> _Problem:
         problem.settle([turn.heat for turn in schedule(passes, damping, hot, _SETTLE, more=True)], damping, fitted,
                        lambda *cavity: callback and callback(next(count), *cavity))
         return problem
 
-    heats, length, usual = _HEATS[bursts.learned], soi.channel_length, soi.gain
+    heats, length, gain = _HEATS[bursts.learned], soi.channel_length, soi.gain
     tiles = None
     for turn in range(fits + _MORE if fits and not length else fits):
         problem, before = settled(_Problem(y, soi, bursts, noise_var, tiles), heats[0], True), soi.timing
         tiles = problem.tiles
-        soi, spread = problem.fit_channel(free, length, usual, turn == 0) if length else problem.refine_sync(free)
+        soi, spread = problem.fit_channel(free, length, gain, turn == 0) if length else problem.refine_sync(free)
         if turn >= fits - 1 and not _at_limit(before, soi.timing):
             break
     problem = _Problem(y, soi, bursts, noise_var, tiles)
@@ -243,8 +248,8 @@ class _Problem:
         for family, shift, inverse in itertools.zip_longest(self.families, found.shifts, found.inverses):
             family.shift, family.inverse = shift, inverse
 
-    def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor, shape: Any = None) -> Tensor:
-        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase), shape=shape)
+    def _pulses(self, timing: Tensor, offset: Tensor, phase: Tensor, gain: Tensor) -> Tensor:
+        return self.tiles.pulses(self.soi.signal, timing, offset, torch.polar(gain, phase))
 
     def decided(self) -> Tensor:
         """Posterior means of the symbols, complex128 [batch, symbols]."""
@@ -269,14 +274,15 @@ class _Problem:
         timing, offset, phase, gain = self.nuisances
         middle = self.y.shape[1] / 2 if "phase" in free else 0      # about which offset and phase are all but independent
         pulse_at = self.soi.signal.pulse_at
-        slope = self._pulses(*self.nuisances, lambda tau: (pulse_at(tau - 0.05) - pulse_at(tau + 0.05)) / 0.1)
-        turn = 2j * torch.pi * (self.tiles.n - middle)[..., None]
+        decided = self.chain.gather(self.decided())
+        in_order = decided.cpu()[torch.argsort(self.rows)]
+        moved = self.tiles.waves(in_order, self.soi.signal, timing, offset, torch.polar(gain, phase),
+                                 lambda tau: (pulse_at(tau - 0.05) - pulse_at(tau + 0.05)) / 0.1)
+        turn = 2j * torch.pi * (self.tiles.n - middle)
         total = torch.zeros(len(self.y), 4, dtype=REAL), torch.zeros(len(self.y), 4, 4, dtype=REAL)
-        for family, symbols, (rows, *_) in zip(self.families, self.chain.gather(self.decided()).split(self.sizes),
-                                               self.tiles.groups):
-            a = symbols[..., None].cpu()
-            own, moved = family.pulses.cpu() @ a, slope[rows] @ a
-            waves = torch.cat([moved, own * turn[rows], 1j * own, own], 2).to(self.y.device)
+        for family, symbols, (rows, *_) in zip(self.families, decided.split(self.sizes), self.tiles.groups):
+            own = (family.pulses @ symbols[..., None])[..., 0].cpu()
+            waves = torch.stack([moved[rows], own * turn[rows], 1j * own, own], 2).to(self.y.device)
             for part, into in zip(family.slopes(symbols, waves), total):
                 into.index_add_(0, self.tiles.window[rows], part.cpu())
         limit = torch.tensor([most * (name in free) + 1e-9 for name, most in zip(NUISANCES, _EXPECTED)], dtype=REAL)

@@ -3,6 +3,7 @@
 offsets, channels and alphabets are found in each window (synchronization/burst_layout.py, burst_channel.py)."""
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -80,8 +81,8 @@ class OfdmBursts(Source):
         """Amplitude of the bursts over the time that they take, float64 [batch]; 0 where there are none."""
         out = torch.zeros(batch, dtype=_REAL)
         for w, window in enumerate(self.frames or ()):
-            power = [np.sum(abs(f.gain) ** 2) for f in window if f.alphabet]
-            out[w] = float(np.mean(power)) ** 0.5 if power else 0.0
+            gains = [f.gain for f in window if f.alphabet]
+            out[w] = float(np.linalg.norm(np.concatenate(gains))) / len(gains) ** 0.5 if gains else 0.0
         return out
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Self]:
@@ -146,27 +147,52 @@ class Tiles(Tiling):
         noise = (floor.to(_REAL) + _UNMODELLED * self.power[self.window[rows]])[:, None].expand(-1, LENGTH).clone()
         if sort == "nothing":
             return torch.zeros(len(rows), LENGTH, 0, dtype=_COMPLEX), torch.zeros(len(rows), 0, dtype=torch.int64), noise
-        body = torch.arange(LENGTH)[None] - torch.tensor([tile.prefix for tile in tiles])[:, None]
         gain = torch.tensor(np.array([tile.gain for tile in tiles]))
-        offset = torch.tensor([tile.carrier_offset for tile in tiles])[:, None]
-        angle = 2 * torch.pi * (body[..., None] * torch.tensor(CARRIERS) / FFT_SIZE + (offset * self.n[rows])[..., None])
-        waves = torch.polar(torch.ones_like(angle), angle) * gain[:, None] * self.inside[rows][..., None]
+        decided, use = torch.zeros_like(gain), (gain.abs() > 0).any(0)
+        if sort == "decided":
+            decided = torch.tensor(np.array([tile.decided for tile in tiles]))
+            use = decided.isnan().any(0)
+        waves = self._waves(tiles, rows, gain, use)
         left = [_SEEN * tile.power * (tile.error if sort == "decided" else _VAGUE) for tile in tiles]
-        noise = noise + torch.tensor(left)[:, None]
-        for own, tile in zip(noise, tiles):
-            if tile.echo is None:
-                own[:HEAD] *= _UNTRUSTED
-            else:
-                own[:tile.length] += torch.from_numpy(tile.echo)
+        echoes = np.zeros((len(tiles), LENGTH))
+        for own, tile in zip(echoes, tiles):
+            if tile.echo is not None:
+                own[:tile.length] = tile.echo
+        noise = noise + torch.tensor(left, dtype=_REAL)[:, None] + torch.from_numpy(echoes)
+        noise[torch.tensor([tile.echo is None for tile in tiles]), :HEAD] *= _UNTRUSTED
         if sort == "open":
-            use = (gain.abs() > 0).any(0)
-            return waves[..., use], torch.full((len(rows), int(use.sum())), GAUSSIAN), noise
-        decided = torch.tensor(np.array([tile.decided for tile in tiles]))
-        use = decided.isnan().any(0)
-        self.received[rows] -= (waves * torch.where(use, 0, decided)[:, None]).sum(2)
+            return waves, torch.full((len(rows), int(use.sum())), GAUSSIAN), noise
+        self.received[rows] -= self._sent(tiles, rows, gain * torch.where(use, 0, decided))
         alphabet = torch.tensor([ALPHABETS.index(tile.alphabet) for tile in tiles])[:, None].expand(-1, len(CARRIERS)).clone()
         alphabet[:, torch.tensor(PILOTS)] = 0
-        return waves[..., use], alphabet[:, use], noise
+        return waves, alphabet[:, use], noise
+
+    def _turns(self, tiles: list[Frame], rows: Tensor) -> Tensor:
+        """What carrier offsets make of each sample, complex128 [n, LENGTH]; 0 outside."""
+        offset = torch.tensor([tile.carrier_offset for tile in tiles], dtype=_REAL)
+        angle = 2 * torch.pi * offset[:, None] * self.n[rows]
+        return torch.polar(self.inside[rows].to(_REAL), angle)
+
+    def _waves(self, tiles: list[Frame], rows: Tensor, gain: Tensor, use: Tensor) -> Tensor:
+        """Waves of the carriers `use`, bool [56], as received, complex128 [n, LENGTH, used]."""
+        each = {prefix: _period(prefix)[:, use] for prefix in {tile.prefix for tile in tiles}}
+        waves = torch.stack([each[tile.prefix] for tile in tiles])
+        return waves.mul_(gain[:, None, use]).mul_(self._turns(tiles, rows)[..., None])
+
+    def _sent(self, tiles: list[Frame], rows: Tensor, points: Tensor) -> Tensor:
+        """The wave of points, complex128 [n, 56], as received, [n, LENGTH]."""
+        out, prefixes = torch.zeros(len(rows), LENGTH, dtype=_COMPLEX), torch.tensor([tile.prefix for tile in tiles])
+        for prefix in {tile.prefix for tile in tiles}:
+            own = prefixes == prefix
+            out[own] = points[own] @ _period(prefix).T
+        return out * self._turns(tiles, rows)
+
+
+@functools.cache
+def _period(prefix: int) -> Tensor:
+    """The carriers from the first sample of a prefix of so many on, complex128 [LENGTH, 56]."""
+    angle = 2 * torch.pi * torch.outer(torch.arange(LENGTH) - prefix, torch.tensor(CARRIERS)).to(_REAL) / FFT_SIZE
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def _filled(frames: list[Frame], samples: int) -> list[Frame]:

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 LEVELS: dict[str, tuple[Array, Array]] = {
     name: tuple(np.unique(np.round(part, 9)) for part in (points.real, points.imag))
     for name, points in ((name, points_of(name).numpy().astype(complex)) for name in ALPHABETS)}
-_FAINT = 1e-6           # of |gain|² over noise at least: a carrier in a channel's notch says nothing
+FAINT = 1e-6           # of |gain|² over noise at least: a carrier in a channel's notch says nothing
 
 
 @dataclass(frozen=True)
@@ -67,4 +67,4 @@ def by_axes(z: Array, snr: Array, name: str) -> tuple[Array, Array, Array]:
         total = weight.sum(-1)
         parts.append((weight @ levels / total, weight @ levels ** 2 / total, np.log(total / len(levels)) - least))
     (a, a2, own), (b, b2, other) = parts
-    return a + 1j * b, a2 + b2, np.where(snr > _FAINT, own + other, 0.0)
+    return a + 1j * b, a2 + b2, np.where(snr > FAINT, own + other, 0.0)

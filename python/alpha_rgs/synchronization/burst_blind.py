@@ -15,18 +15,20 @@ _BINARY = 0.85          # of what noise leaves of the coherence of squares, from
 _ROUNDS = 5             # of phases and powers
 _ORDER = 7              # of the polynomial of a channel's logarithm
 _SMOOTH = 2             # carriers to either side over which fourth powers are averaged
+_SLOPES = 2048          # slopes of a phase over the carriers that are looked at
 
 
 def blind(u: Array, use: Array, noise: float) -> tuple[Array, Array, bool]:
     """(channel up to the alphabet's symmetry, complex [56]; phase of each symbol, rad [symbols]; whether carriers are BPSK), of
     carriers u, complex [symbols, 56]. use: carriers that tell, bool [56]; noise: variance, of a carrier's power."""
     scaled = u / np.maximum(np.mean(abs(u), 0), 1e-12)
+    power = scaled
     for order in (2, 4):
-        phase = np.zeros((len(u), 1))
+        power, phase = power * power, np.zeros((len(u), 1))
         for _ in range(_ROUNDS):
-            lifted = (scaled * np.exp(-1j * phase)) ** order
-            phase = phase + np.angle((lifted * lifted.mean(0).conj())[:, use].sum(1, keepdims=True)) / order
-        lifted = (scaled * np.exp(-1j * phase)) ** order
+            lifted = power * np.exp(-1j * order * phase)
+            phase = phase + np.angle(lifted[:, use] @ lifted[:, use].mean(0).conj())[:, None] / order
+        lifted = power * np.exp(-1j * order * phase)
         mean = lifted.mean(0)
         if np.median(abs(mean[use]) / np.mean(abs(lifted), 0)[use]) > _BINARY / (1 + noise):
             break
@@ -43,7 +45,9 @@ def _unwrapped(g: Array, use: Array, smooth: int) -> Array:
     """The phase of g, rad [56], as smooth as can be: unwrapped over the carriers `use` (each with `smooth` neighbours on either
     side), interpolated on the others."""
     k, z = CARRIERS[use].astype(float), g[use] / np.maximum(abs(g[use]), 1e-30)
-    slopes = np.linspace(-np.pi, np.pi, 2001)
-    slope = slopes[np.argmax(abs(np.exp(-1j * np.outer(slopes, k)) @ z))]
+    seen = np.zeros(_SLOPES, complex)
+    seen[CARRIERS[use]] = z
+    place = int(np.argmax(abs(np.fft.fft(seen))))
+    slope = 2 * np.pi * (place / _SLOPES - round(place / _SLOPES))
     z = np.convolve(z * np.exp(-1j * slope * k), np.ones(2 * smooth + 1), "same")
     return np.asarray(np.interp(CARRIERS, k, np.unwrap(np.angle(z))) + slope * CARRIERS)

@@ -7,15 +7,18 @@ what carriers are likely to be, not from decisions. So bursts are found in noise
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..signals.wifi import ALPHABETS, CARRIERS, EARLY, FFT_SIZE, HT_TRAINING, LEGACY, LONG_TRAINING, PILOTS, SHORT, SHORT_TRAINING
+from . import burst_taps
 from .burst_alphabets import LEVELS, by_axes, likely, unknown
 from .burst_blind import blind
-from .burst_taps import echoes, evidence, first_strong, response, shapes
+from .burst_fit_native import Constants, fast
+from .burst_state import State, Symbol
+from .burst_taps import echoes, first_strong, response
 
 Array = np.ndarray[Any, Any]
 
@@ -34,43 +37,12 @@ _TRUST = 4.0            # symbols that the mean noise counts for beside what a c
 _SLIP = 6.0             # nats that pilots must tell for a quarter turn between two symbols
 _FAR, _FIT = 4.0, 0.02   # times the noise, and share of the power, by which carriers of short training may be off the channel
 SHORT_GAIN = (LEGACY.sum() / np.count_nonzero(SHORT)) ** 0.5        # of short training's carriers: they have a symbol's power
-_OUTER = abs(CARRIERS) > 24
+_OUTER = abs(CARRIERS) > 24                 # of a legacy burst
 _TURNED = np.where(PILOTS, 1, 1j)           # HT-SIG: 19.3.9.4.3
-
-
-@dataclass(frozen=True)
-class State:
-    """Of one burst. gain, spread: of the channel on all carriers, complex [56], and its variance; phase: rad [symbols]; noise: of
-    carriers, variance [56]; data: the alphabet's name; shape: see burst_taps.shapes; taps: their powers; evidence: nats; mean,
-    power: what each carrier is likely to be and its power, [symbols, 56]; kinds: of each symbol; scatter: variance of what is not
-    known of phases."""
-
-    gain: Array
-    spread: Array
-    phase: Array
-    noise: Array
-    data: str
-    shape: int
-    taps: Array
-    evidence: float = -np.inf
-    mean: Array | None = None
-    power: Array | None = None
-    kinds: tuple[str, ...] = ()
-    scatter: float = 0.0
-
-
-@dataclass(frozen=True)
-class Symbol:
-    """gain: complex [56], of each carrier as received; alphabet: a name, "gaussian", or "" for nothing there; training: whether
-    what is sent is known; mean, open: of what is sent on each carrier, complex [56], and its variance; error: what the channel
-    leaves, of the power."""
-
-    gain: Array
-    alphabet: str
-    training: bool
-    mean: Array
-    open: Array
-    error: float
+_NOTHING = np.zeros(len(CARRIERS), complex)
+_WAYS = [(LONG_TRAINING, np.ones(len(CARRIERS))), (LONG_TRAINING, EARLY), (HT_TRAINING, np.ones(len(CARRIERS)))]
+_CONSTANTS = Constants(_PREAMBLE, _FEWEST, _LIKELY, *_TURNS, _COOLING, _TRUST, _SLIP, _TRAINED, EMPTY, _SPARSE, _FAR, _FIT,
+                       SHORT_GAIN, _OUTER, _TURNED, _WAYS)
 
 
 class BurstFit:
@@ -83,32 +55,42 @@ class BurstFit:
 
     def __init__(self, u: Array, seen: Array, clear: Array, noise: float) -> None:
         self.u, self.seen, self.noise = u, seen, max(noise, 1e-30)
-        self.clear = clear & LEGACY
-        count = len(u)
-        level = np.mean(abs(u[:, self.clear]) ** 2, 1) if self.clear.any() else np.zeros(count)
-        self.power = max(float(np.median(level[seen])) - noise, 0.0) if seen.any() else 0.0
-        self.kinds = ["data"] * count
-        self.turn = np.ones_like(u)
-        self.known, self.off = np.zeros_like(u), np.zeros(count)
-        self.used = LEGACY
+        self._fast = fast(_CONSTANTS)
+        self._taps: Any = self._fast or burst_taps
+        self.power, self.clear, self.used = 0.0, clear & LEGACY, LEGACY
+        self.kinds, self.turn = ["data"] * len(u), np.ones_like(u)
+        self.known, self.off = np.zeros_like(u), np.zeros(len(u))
         self.state: State | None = None
-        if not seen.any() or self.power <= 0:
-            return
-        for t in np.flatnonzero(seen):
-            if level[t] - noise < EMPTY * self.power:
-                self.kinds[t] = ""
-            elif self._sparse(u[t]):
-                self.kinds[t] = "short"
-        self._width(clear)
-        start = self._trained() or self._blind()
+        if self._fast:
+            found = self._fast.fitted(self.u, seen, clear, self.noise)
+            self.power, self.clear, self.used, self.kinds = found.power, found.clear, found.used, found.kinds
+            self.turn, self.known, self.off, self.state = found.turn, found.known, found.off, found.state
+            start = self._blind() if found.untrained else None
+        else:
+            start = (self._trained() or self._blind()) if self._look(clear) else None
         if start is not None:
             self.state = self._best(start)
             self._short(self.state)
 
-    def _sparse(self, u: Array) -> bool:
-        """Whether a symbol is one of short training: power on every fourth carrier alone."""
-        off, on = (np.mean(abs(u[part & self.clear]) ** 2) - self.noise for part in (~SHORT_TRAINING, SHORT_TRAINING))
-        return bool(off < _SPARSE * on)
+    def _look(self, clear: Array) -> bool:
+        """Find the power, and what symbols seem to be; whether there is anything."""
+        seen, on = self.seen, bool(self.clear.any())
+        level = np.mean(abs(self.u[:, self.clear]) ** 2, 1) if on else np.zeros(len(self.u))
+        self.power = max(float(np.median(level[seen])) - self.noise, 0.0) if seen.any() else 0.0
+        if self.power <= 0:
+            return False
+        for t, sparse in zip(np.flatnonzero(seen), self._sparse(self.u[seen])):
+            if level[t] - self.noise < EMPTY * self.power:
+                self.kinds[t] = ""
+            elif sparse:
+                self.kinds[t] = "short"
+        self._width(clear)
+        return True
+
+    def _sparse(self, u: Array) -> Array:
+        """Which symbols, bool [n], are of short training: power on every fourth carrier alone."""
+        off, on = (np.mean(abs(u[:, part & self.clear]) ** 2, 1) - self.noise for part in (~SHORT_TRAINING, SHORT_TRAINING))
+        return np.asarray(off < _SPARSE * on)
 
     def _width(self, clear: Array) -> None:
         """Whether the burst has the outermost carriers, too."""
@@ -127,6 +109,10 @@ class BurstFit:
         """There is nothing in any of the symbols."""
         self.kinds = [""] * len(self.kinds)
 
+    def _gains(self, state: State) -> Array:
+        """Of each symbol's carriers as received, complex [symbols, 56]."""
+        return np.asarray(np.where(self.used, state.gain, 0) * self.turn * np.exp(1j * state.phase[:, None]))
+
     def waves(self) -> Array | None:
         """One period of each symbol, from its body's first sample on, without the carrier offset, complex [symbols, 64]; zeros
         for what is not known. None where nothing is."""
@@ -134,8 +120,9 @@ class BurstFit:
         if state is None or state.mean is None:
             return None
         points = np.where(self.known.any(1)[:, None], self.known, state.mean)
-        gain = np.where(self.used, state.gain, 0) * self.turn * np.exp(1j * state.phase[:, None])
-        return (gain * points) @ np.exp(2j * np.pi * np.outer(CARRIERS, np.arange(FFT_SIZE)) / FFT_SIZE)
+        spectra = np.zeros((len(points), FFT_SIZE), complex)
+        spectra[:, CARRIERS % FFT_SIZE] = self._gains(state) * points
+        return np.asarray(FFT_SIZE * np.fft.ifft(spectra))
 
     def echo(self, length: int, later: int) -> Array | None:
         """Power of what reaches each sample of a symbol of so many from its neighbours, where symbols begin so many samples later
@@ -147,43 +134,56 @@ class BurstFit:
             return np.where(np.arange(length) < _HEAD, _STRANGE * self.power * usual, 0.0)
         return echoes(self.state.taps, later, length) * usual
 
-    def symbol(self, t: int, near: Array) -> Symbol:
-        """Symbol t; near: carriers of which the error counts, bool [56]."""
-        state, kind, nothing = self.state, self.kinds[t], np.zeros(len(CARRIERS), complex)
-        short = SHORT_TRAINING & LEGACY
-        if kind == "":
-            return Symbol(nothing, "", False, nothing, nothing.real, 1.0)
-        if state is None:                       # flat, and as strong as what is seen of it
-            on = short if kind == "short" else self.used
-            flat = np.where(on, (self.power * self.used.sum() / on.sum()) ** 0.5, 0).astype(complex)
-            return Symbol(flat, "gaussian", False, nothing, nothing.real, 1.0)
-        gain = np.where(self.used, state.gain, 0) * self.turn[t] * np.exp(1j * state.phase[t])
-        gain = np.where(short, SHORT_GAIN * gain, 0) if kind == "short" else gain
+    def symbols(self, near: Array) -> list[Symbol]:
+        """All symbols; near: carriers of which the error counts, bool [56]."""
+        state = self.state
+        if state is None:
+            return [self._unfitted(kind) for kind in self.kinds]
+        gains = self._gains(state)
         error = float(state.spread[near].mean()) if near.any() else 0.0
         error = (error + max(float(np.median(state.noise[self.clear])) - self.noise, 0.0)) / self.power + state.scatter
-        known = self.known[t]
-        if known.any():
-            return Symbol(np.where(known != 0, gain, 0), "bpsk", True, known, nothing.real, error + float(self.off[t]))
+        open_ = np.zeros(gains.shape)
+        if state.mean is not None and state.power is not None:
+            open_ = state.power - state.mean.real ** 2 - state.mean.imag ** 2
+        return [self._symbol(t, state, gains[t], open_[t], error) for t in range(len(gains))]
+
+    def _unfitted(self, kind: str) -> Symbol:
+        """A symbol whose channel is not known: flat, and as strong as what is seen of it."""
+        if kind == "":
+            return Symbol(_NOTHING, "", False, _NOTHING, _NOTHING.real, 1.0)
+        on = SHORT_TRAINING & LEGACY if kind == "short" else self.used
+        flat = np.where(on, (self.power * self.used.sum() / on.sum()) ** 0.5, 0).astype(complex)
+        return Symbol(flat, "gaussian", False, _NOTHING, _NOTHING.real, 1.0)
+
+    def _symbol(self, t: int, state: State, gain: Array, open_: Array, error: float) -> Symbol:
+        """Symbol t, of these gains, whose carriers are so uncertain."""
+        kind = self.kinds[t]
+        if kind == "":
+            return self._unfitted(kind)
+        if kind == "short":
+            gain = np.where(SHORT_TRAINING & LEGACY, SHORT_GAIN * gain, 0)
+        if kind != "data" and (known := self.known[t]).any():
+            return Symbol(np.where(known != 0, gain, 0), "bpsk", True, known, _NOTHING.real, error + float(self.off[t]))
         name = state.kinds[t] if self.seen[t] and state.kinds else state.data
         if kind == "short" or state.data not in LEVELS or state.mean is None or state.power is None:
-            return Symbol(gain, "gaussian", False, nothing, nothing.real, 1.0 if kind == "short" else error)
-        mean, open_ = state.mean[t], state.power[t] - abs(state.mean[t]) ** 2
-        turn = _TURNED if name == "turned" else 1
-        return Symbol(gain * turn, "bpsk" if name == "turned" else name, False, mean / turn, open_, error)
+            return Symbol(gain, "gaussian", False, _NOTHING, _NOTHING.real, 1.0 if kind == "short" else error)
+        mean = state.mean[t]
+        if name == "turned":
+            return Symbol(gain * _TURNED, "bpsk", False, mean / _TURNED, open_, error)
+        return Symbol(gain, name, False, mean, open_, error)
 
     # ---- where to begin ----------------------------------------------------------------------------------------------------
 
     def _trained(self) -> State | None:
         """A State from training fields, or None."""
         use, rows = self.clear, self._rows("data")
-        ways = [(sequence, turn) for sequence, turn in ((LONG_TRAINING, 1.0), (LONG_TRAINING, EARLY), (HT_TRAINING, 1.0))]
-        found = np.array([evidence(self.u[rows] / turn * sequence, use & (sequence != 0), self.noise, self.power)
-                          for sequence, turn in ways])
+        found = np.array([burst_taps.evidence(self.u[rows] / turn * sequence, use & (sequence != 0), self.noise, self.power)
+                          for sequence, turn in _WAYS])
         total, weight = np.zeros(len(CARRIERS), complex), 0.0
         for t, told in zip(rows, found.T):
             if told.max() < _TRAINED:
                 continue
-            sequence, turn = ways[int(np.argmax(told))]
+            sequence, turn = _WAYS[int(np.argmax(told))]
             self.kinds[t], self.known[t] = "long", sequence
             self.turn[t] = turn
             z = self.u[t] / turn * sequence
@@ -198,8 +198,8 @@ class BurstFit:
 
     def _state(self, information: Array, precision: Array, phase: Array, noise: float, data: str) -> State:
         """A State to begin with, of a channel of which so much is seen."""
-        kind = int(np.argmax(shapes(information, precision, self.power)))
-        gain, spread, taps = response(information, precision, self.power, kind)
+        kind = int(np.argmax(self._taps.shapes(information, precision, self.power)))
+        gain, spread, taps = self._taps.response(information, precision, self.power, kind)
         return State(gain, spread, phase, np.full(len(CARRIERS), noise), data, kind, taps)
 
     def _tracked(self, state: State) -> State:
@@ -246,7 +246,7 @@ class BurstFit:
         symmetry = 2 if binary else 4           # beyond the widest gap phases may go on another way
         upper = CARRIERS > _gap(use)
         ways = [gain * np.where(upper, np.exp(2j * np.pi * k / symmetry), 1) for k in range(symmetry)]
-        best = max(ways, key=lambda way: float(shapes(way * precision, precision, self.power).max()))
+        best = max(ways, key=lambda way: float(self._taps.shapes(way * precision, precision, self.power).max()))
         return self._state(best * precision, precision, every, noise, "bpsk" if binary else "blind")
 
     # ---- expectation and maximization --------------------------------------------------------------------------------------
@@ -256,6 +256,8 @@ class BurstFit:
         rows = self._rows("data")
         if not len(rows):
             return replace(start, data="gaussian", kinds=tuple(self.kinds))
+        if self._fast:
+            return self._fast.best(self, start)
         anew = start.data in ("bpsk", "blind")
         found = [replace(start, data=name) for name in (("bpsk",) if start.data == "bpsk" else ALPHABETS)]
         for turn in range(_TURNS[0] * (1 + anew)):

@@ -5,6 +5,7 @@ The signal of interest is narrower than the band and is filtered out. In what is
 dynamic program then lays the window out in symbols (each with the evidence of its prefix, whose carrier offset plays no part)
 and gaps (which have a price where there is power), at every sample and for every guard interval at once.
 """
+import functools
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,15 @@ _NEIGHBOURS = 12        # runs of symbols so few samples apart are one, whose ed
 def without(y: Any, band: tuple[float, float]) -> np.ndarray:
     """y, complex [samples], without its frequencies in `band` (low, high), cycles per sample."""
     centre, half = (band[0] + band[1]) / 2, (band[1] - band[0]) / 2
-    taps = -filters.firwin(_TAPS, 2 * half) * np.exp(2j * np.pi * centre * (np.arange(_TAPS) - _TAPS // 2))
+    taps = -_low_pass(round(2 * half, 9)) * np.exp(2j * np.pi * centre * (np.arange(_TAPS) - _TAPS // 2))
     taps[_TAPS // 2] += 1
     return np.convolve(y, taps, "same")
+
+
+@functools.lru_cache
+def _low_pass(width: float) -> np.ndarray:
+    """Taps of the filter for a band so wide, cycles per sample."""
+    return np.asarray(filters.firwin(_TAPS, width))
 
 
 def slots(y: np.ndarray, band: tuple[float, float]) -> list[Slot]:
@@ -82,8 +89,11 @@ class _Seen:
         x = np.pad(x, (_ROOM, _ROOM + FFT_SIZE))
         self.total = n + 2 * _ROOM
         a, b = x[:-FFT_SIZE], x[FFT_SIZE:]
-        product, energy = np.r_[0, np.cumsum(a.conj() * b)], np.r_[0, np.cumsum(abs(a) ** 2 + abs(b) ** 2)] / 2
-        power = np.convolve(abs(x[:self.total]) ** 2, np.ones(8) / 8, "same")
+        size = x.real ** 2 + x.imag ** 2
+        product, energy = np.zeros(len(a) + 1, complex), np.zeros(len(a) + 1)
+        np.cumsum(a.conj() * b, out=product[1:])
+        np.cumsum((size[:-FFT_SIZE] + size[FFT_SIZE:]) / 2, out=energy[1:])
+        power = np.convolve(size[:self.total], np.ones(8) / 8, "same")
         usual = power[_ROOM:_ROOM + n]
         self.loud = power > 0.05 * np.percentile(usual, 60)
         self.gap = _prices(power, usual)
@@ -114,18 +124,20 @@ def _run(seen: _Seen, evidence: list[np.ndarray], least: float) -> list[Slot]:
             runs[-1].append(slot)
         else:
             runs.append([slot])
-    return [slot for run in runs for slot in run
-            if sum(priced[PREFIXES.index(one.prefix)][one.start + _ROOM] for one in run) > least]
+    return [slot for run in runs if sum(priced[PREFIXES.index(one.prefix)][one.start + _ROOM] for one in run) > least
+            for slot in run]
 
 
 def _evidence(product: np.ndarray, energy: np.ndarray, floor: float, prefix: int, n: int) -> np.ndarray:
     """log-likelihood ratio of a prefix that begins at each sample: -N·log(1 - |correlation|²); 0 where it is not seen."""
     used = prefix - _SKIPPED
-    i = np.arange(len(product) - prefix)
-    correlation = abs(product[i + prefix] - product[i + _SKIPPED])
-    rho = np.minimum(correlation / (energy[i + prefix] - energy[i + _SKIPPED] + floor * used + 1e-30), 0.999)
-    seen = (i + _SKIPPED >= _ROOM) & (i + prefix + FFT_SIZE <= n + _ROOM)
-    return np.where(seen, used * -np.log(1 - rho ** 2) + 1e-12, 0)
+    first, last = _ROOM - _SKIPPED, n + _ROOM - prefix - FFT_SIZE + 1           # those that are seen
+    out = np.zeros(len(product) - prefix)
+    if last > first:
+        begin, end = slice(first + _SKIPPED, last + _SKIPPED), slice(first + prefix, last + prefix)
+        rho = np.minimum(abs(product[end] - product[begin]) / (energy[end] - energy[begin] + floor * used + 1e-30), 0.999)
+        out[first:last] = used * -np.log1p(-rho * rho) + 1e-12
+    return out
 
 
 def _placed(gap: np.ndarray, evidence: list[np.ndarray], n: int) -> list[Slot]:

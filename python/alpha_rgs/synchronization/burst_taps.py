@@ -15,17 +15,22 @@ _REACH = 8, 14          # samples before and after the place where a symbol was 
 # come earlier, the one after; and of any at least, of the strongest: what filters leave
 _PLACES, _DECAYS, _RISE, _FLOOR = range(-4, 6), (0.15, 0.45), 0.1, 1e-4
 _STRONG = 0.1           # of the strongest tap's power: the first such tap is where symbols begin
-_DELAYS = np.arange(-_REACH[0], _REACH[1] + 1)
+DELAYS = np.arange(-_REACH[0], _REACH[1] + 1)
 
 
-def _waves(place: int, decay: float) -> Array:
-    """Responses on all carriers of taps of unit variance, [56, taps], whose mean powers add up to one."""
-    away = _DELAYS - place
+def _amplitudes(place: int, decay: float) -> Array:
+    """Square roots of the taps' mean powers, which add up to one, [taps]."""
+    away = DELAYS - place
     power = np.maximum(np.where(away >= 0, decay ** np.maximum(away, 0), _RISE ** np.maximum(-away, 0)), _FLOOR)
-    return np.asarray(np.exp(-2j * np.pi * np.outer(CARRIERS, _DELAYS) / FFT_SIZE) * (power / power.sum()) ** 0.5)
+    return np.asarray((power / power.sum()) ** 0.5)
 
 
-_KINDS = np.stack([_waves(place, decay) for place in _PLACES for decay in _DECAYS])
+# of each kind of channel: where its taps lie, and how fast they fall
+AMPLITUDES = np.stack([_amplitudes(place, decay) for place in _PLACES for decay in _DECAYS])
+WAVES = np.exp(-2j * np.pi * np.outer(CARRIERS, DELAYS) / FFT_SIZE)    # responses of the taps on all carriers, [56, taps]
+_KINDS = WAVES * AMPLITUDES[:, None]
+
+
 def shapes(information: Array, precision: Array, power: float) -> Array:
     """How much likelier each kind of channel (where its taps lie, how fast they fall) makes what is seen than nothing's being
     there, nats [kinds]; arguments as of `response`."""
@@ -37,7 +42,7 @@ def _whitened(precision: Array, power: float) -> tuple[Array, Array]:
     """Of each kind: what makes of information, complex [56], taps whose energy is its evidence, [kinds, taps, 56]; and the nats
     that these taps cost, [kinds]."""
     waves = power ** 0.5 * _KINDS
-    root = np.linalg.cholesky(waves.conj().transpose(0, 2, 1) @ (precision[:, None] * waves) + np.eye(len(_DELAYS)))
+    root = np.linalg.cholesky(waves.conj().transpose(0, 2, 1) @ (precision[:, None] * waves) + np.eye(len(DELAYS)))
     volume = 2 * np.log(np.einsum("ndd->nd", root).real).sum(1)
     return np.linalg.solve(root, waves.conj().transpose(0, 2, 1)), volume
 
@@ -47,7 +52,7 @@ def response(information: Array, precision: Array, power: float, kind: int) -> t
     precision, 1 over the variance of an estimate, 0 where nothing is seen, and information, the estimate times that.
     kind: a place in what `shapes` gives."""
     waves = _KINDS[kind] * max(power, 1e-30) ** 0.5
-    seen = waves.conj().T @ (precision[:, None] * waves) + np.eye(len(_DELAYS))
+    seen = waves.conj().T @ (precision[:, None] * waves) + np.eye(len(DELAYS))
     cov = np.linalg.inv(seen)
     taps = cov @ (waves.conj().T @ information)
     size = abs(taps * waves[0]) ** 2
@@ -56,13 +61,13 @@ def response(information: Array, precision: Array, power: float, kind: int) -> t
 
 def first_strong(size: Array) -> int:
     """Samples from where a symbol was found to where it begins, by the powers of a channel's taps."""
-    return int(_DELAYS[np.argmax(size >= _STRONG * size.max())])
+    return int(DELAYS[np.argmax(size >= _STRONG * size.max())])
 
 
 def echoes(size: Array, begin: int, length: int) -> Array:
     """What reaches each sample of a symbol of so many of its neighbours, and is missing of its own, power [length], by those of
     taps; begin: samples from where the symbol was found to where it begins."""
-    out, delays = np.zeros(length), _DELAYS - begin
+    out, delays = np.zeros(length), DELAYS - begin
     for j in range(min(delays.max(), length)):
         out[j] += 2 * size[delays > j].sum()
     for j in range(min(-delays.min(), length)):

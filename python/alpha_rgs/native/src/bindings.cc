@@ -189,8 +189,9 @@ std::vector<int64_t> Bound::run(const py::dict& from, int threads)
 
 } // namespace
 
-void bind_mixture(py::module_& m); // see bindings_mixture.cc
-void bind_bursts(py::module_& m);  // see bindings_bursts.cc
+void bind_mixture(py::module_& m);   // see bindings_mixture.cc
+void bind_bursts(py::module_& m);    // see bindings_bursts.cc
+void bind_burst_fit(py::module_& m); // see bindings_burst_fit.cc
 
 PYBIND11_MODULE(_kernels, m)
 {
@@ -199,6 +200,7 @@ PYBIND11_MODULE(_kernels, m)
         "float32 on vectors; under bursts of OFDM, in float64.";
     bind_mixture(m);
     bind_bursts(m);
+    bind_burst_fit(m);
     m.def(
         "instruction_sets",
         [] {

@@ -32,7 +32,8 @@ struct Pieces {
 // The symbols of one window.
 struct BurstWindow {
     int number;
-    BurstChain chain;
+    BurstChain* chain; // and its lane there
+    int lane;
     double* precision;   // of sites, [symbols]
     double *re, *im;     // their shifts, likewise
     double *soft, *side; // cavities' means, real and imaginary
@@ -41,8 +42,9 @@ struct BurstWindow {
 
 struct BurstBatch {
     const BurstJob& job;
-    int first, windows, groups;
+    int first, windows, groups, chains;
     BurstWindow* window;
+    BurstChain* chain;
     BurstGroup* group;
     BurstScratch scratch;
     C* inverse; // [carriers][carriers]
@@ -88,11 +90,6 @@ static inline BurstWindow laid_out(const BurstJob& job, int number, Pieces& piec
 {
     BurstWindow w{};
     w.number = number;
-    w.chain.total = job.total;
-    w.chain.width = job.symbols - 1;
-    double* band = pieces.take<double>(w.chain.size());
-    if (band)
-        place(w.chain, band);
     double** parts[] = { &w.precision, &w.re,  &w.im,   &w.soft,
                          &w.side,      &w.var, &w.away, &w.memory };
     for (double** part : parts)
@@ -100,20 +97,42 @@ static inline BurstWindow laid_out(const BurstJob& job, int number, Pieces& piec
     return w;
 }
 
+static inline BurstChain laid_out_chain(const BurstJob& job, Pieces& pieces)
+{
+    BurstChain chain{};
+    chain.total = job.total;
+    chain.width = job.symbols - 1;
+    chain.band = pieces.take<C>(chain.rows() * chain.wide());
+    chain.z = pieces.take<C>(chain.rows() * chain.wide());
+    chain.h = pieces.take<C>(chain.rows());
+    chain.pivot = pieces.take<V>((size_t)job.total);
+    return chain;
+}
+
 static inline BurstBatch laid_out_batch(const BurstJob& job, int batch, Pieces& pieces)
 {
     const BurstTile *tile = job.tiles + job.begin[batch],
                     *last = job.tiles + job.begin[batch + 1];
     const int first = batch * job.together, left = job.windows - first;
-    BurstBatch all{ job, first,   left < job.together ? left : job.together,
-                    0,   nullptr, nullptr,
-                    {},  nullptr };
+    BurstBatch all{ job,     first,   left < job.together ? left : job.together,
+                    0,       0,       nullptr,
+                    nullptr, nullptr, {},
+                    nullptr };
+    all.chains = (all.windows + lanes - 1) / lanes;
     all.window = pieces.take<BurstWindow>((size_t)all.windows);
+    all.chain = pieces.take<BurstChain>((size_t)all.chains);
+    for (int k = 0; k < all.chains; k++) {
+        const BurstChain own = laid_out_chain(job, pieces);
+        if (all.chain)
+            all.chain[k] = own;
+    }
     all.group = pieces.take<BurstGroup>((size_t)(last - tile));
     size_t most = 0;
     const size_t wide = (size_t)job.symbols + 1;
     for (int w = 0; w < all.windows; w++) {
-        const BurstWindow own = laid_out(job, first + w, pieces);
+        BurstWindow own = laid_out(job, first + w, pieces);
+        own.chain = all.chain ? all.chain + w / lanes : nullptr;
+        own.lane = w % lanes;
         if (all.window)
             all.window[w] = own;
     }

@@ -21,8 +21,8 @@ static inline void tell_chains(BurstBatch& batch, double heat, bool last)
 {
     const BurstJob& job = batch.job;
     const int K = job.symbols;
-    for (int w = 0; w < batch.windows; w++)
-        clear(batch.window[w].chain);
+    for (int k = 0; k < batch.chains; k++)
+        clear(batch.chain[k]);
     for (int g = 0; g < batch.groups; g++) {
         const BurstGroup& group = batch.group[g];
         const bool invert =
@@ -35,18 +35,19 @@ static inline void tell_chains(BurstBatch& batch, double heat, bool last)
             give_inverse(job, group, batch.scratch, batch.inverse);
         const C *reduced = batch.scratch.reduced, *said = reduced + triangle((size_t)K);
         for (int l = 0; l < group.count; l++) {
-            const BurstChain& chain = batch.of(group.tiles[l]).chain;
+            const BurstWindow& window = batch.of(group.tiles[l]);
+            const BurstChain& chain = *window.chain;
+            const int lane = window.lane;
             for (int k = 0; k < K; k++) {
                 const size_t at = (size_t)(group.tiles[l].first + k);
-                double *re = chain.re + at * chain.stride(),
-                       *im = chain.im + at * chain.stride();
+                C* row = chain.band + at * chain.wide();
                 for (int o = 0; k + o < K; o++) {
                     const C& x = reduced[triangle((size_t)(k + o)) + k];
-                    re[o] += x.re[l];
-                    im[o] += x.im[l];
+                    row[o].re[lane] += x.re[l];
+                    row[o].im[lane] += x.im[l];
                 }
-                chain.h_re[at] += said[k].re[l];
-                chain.h_im[at] -= said[k].im[l];
+                chain.h[at].re[lane] += said[k].re[l];
+                chain.h[at].im[lane] -= said[k].im[l];
             }
         }
     }
@@ -54,10 +55,11 @@ static inline void tell_chains(BurstBatch& batch, double heat, bool last)
 
 static inline void tell_sites(BurstWindow& w)
 {
-    for (int i = 0; i < w.chain.total; i++) {
-        w.chain.re[i * w.chain.stride()] += w.precision[i];
-        w.chain.h_re[i] += w.re[i];
-        w.chain.h_im[i] += w.im[i];
+    const BurstChain& chain = *w.chain;
+    for (int i = 0; i < chain.total; i++) {
+        chain.band[i * chain.wide()].re[w.lane] += w.precision[i];
+        chain.h[i].re[w.lane] += w.re[i];
+        chain.h[i].im[w.lane] += w.im[i];
     }
 }
 
@@ -86,15 +88,16 @@ gather(const BurstBatch& batch, const BurstGroup& g, int K, C* mean, C* cov)
         for (int j = 0; j <= k; j++)
             cov[triangle((size_t)k) + j] = zero();
         for (int l = 0; l < g.count; l++) {
-            const BurstChain& chain = batch.of(g.tiles[l]).chain;
-            const size_t at = (size_t)(g.tiles[l].first + k);
-            mean[k].re[l] = chain.h_re[at];
-            mean[k].im[l] = chain.h_im[at];
-            const double *z_re = chain.z_re + at * chain.span() + chain.width - k,
-                         *z_im = chain.z_im + at * chain.span() + chain.width - k;
+            const BurstWindow& window = batch.of(g.tiles[l]);
+            const BurstChain& chain = *window.chain;
+            const int lane = window.lane;
+            const size_t first = (size_t)g.tiles[l].first;
+            mean[k].re[l] = chain.h[first + k].re[lane];
+            mean[k].im[l] = chain.h[first + k].im[lane];
             for (int j = 0; j <= k; j++) {
-                cov[triangle((size_t)k) + j].re[l] = z_re[j];
-                cov[triangle((size_t)k) + j].im[l] = z_im[j];
+                const C& z = chain.z[(first + j) * chain.wide() + (k - j)];
+                cov[triangle((size_t)k) + j].re[l] = z.re[lane];
+                cov[triangle((size_t)k) + j].im[l] = -z.im[lane];
             }
         }
     }
@@ -185,14 +188,14 @@ static inline void update_symbols(const BurstJob& job, BurstWindow& w, double he
 // Cavities of the symbols.
 static inline void leave_sites_out(const BurstJob& job, BurstWindow& w, int pass)
 {
-    const size_t span = w.chain.span();
+    const BurstChain& chain = *w.chain;
     for (int i = 0; i < job.total; i++)
-        w.var[i] = w.chain.z_re[i * span + w.chain.width];
+        w.var[i] = chain.z[i * chain.wide()].re[w.lane];
     for (int i = 0; i < job.total; i += lanes) {
         C mean{ V{}, V{} };
         for (int l = 0; l < lanes && i + l < job.total; l++) {
-            mean.re[l] = w.chain.h_re[i + l];
-            mean.im[l] = w.chain.h_im[i + l];
+            mean.re[l] = chain.h[i + l].re[w.lane];
+            mean.im[l] = chain.h[i + l].im[w.lane];
         }
         const Moments cavity = cavity_of(job.limits,
                                          Moments{ mean, load(w.var + i) },
@@ -263,11 +266,12 @@ static inline void pass_once(BurstBatch& batch, int pass)
     const BurstJob& job = batch.job;
     const double heat = job.heat[pass];
     tell_chains(batch, heat, pass + 1 == job.passes);
-    for (int w = 0; w < batch.windows; w++) {
+    for (int w = 0; w < batch.windows; w++)
         tell_sites(batch.window[w]);
-        solve(batch.window[w].chain);
+    for (int k = 0; k < batch.chains; k++)
+        solve(batch.chain[k]);
+    for (int w = 0; w < batch.windows; w++)
         leave_sites_out(job, batch.window[w], pass);
-    }
     for (int g = 0; g < batch.groups; g++)
         if (batch.group[g].decides)
             update_carriers(batch, batch.group[g]);

@@ -8,6 +8,7 @@
 #if defined(__x86_64__)
 #define LANES_NAMESPACE alpha_rgs_avx512
 
+#include "burst_fit_whole.h"
 #include "burst_window.h"
 #include "detector.h"
 #include "kernels.h"
@@ -31,7 +32,13 @@ const Kernel avx512 = { "avx512",
                           LANES_NAMESPACE::mixture_statistics,
                           LANES_NAMESPACE::mixture_waveform,
                           LANES_NAMESPACE::mixture_posterior },
-                        { LANES_NAMESPACE::burst_bytes, LANES_NAMESPACE::burst_passes } };
+                        { LANES_NAMESPACE::burst_bytes, LANES_NAMESPACE::burst_passes },
+                        { LANES_NAMESPACE::fit_bytes,
+                          LANES_NAMESPACE::fit_best,
+                          LANES_NAMESPACE::whole_bytes,
+                          LANES_NAMESPACE::fit_whole,
+                          LANES_NAMESPACE::taps_shapes,
+                          LANES_NAMESPACE::taps_response } };
 
 } // namespace alpha_rgs
 

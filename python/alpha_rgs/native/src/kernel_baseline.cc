@@ -6,6 +6,7 @@
 
 #define LANES_NAMESPACE alpha_rgs_baseline
 
+#include "burst_fit_whole.h"
 #include "burst_window.h"
 #include "detector.h"
 #include "kernels.h"
@@ -29,7 +30,12 @@ const Kernel baseline = { "baseline",
                             LANES_NAMESPACE::mixture_statistics,
                             LANES_NAMESPACE::mixture_waveform,
                             LANES_NAMESPACE::mixture_posterior },
-                          { LANES_NAMESPACE::burst_bytes,
-                            LANES_NAMESPACE::burst_passes } };
+                          { LANES_NAMESPACE::burst_bytes, LANES_NAMESPACE::burst_passes },
+                          { LANES_NAMESPACE::fit_bytes,
+                            LANES_NAMESPACE::fit_best,
+                            LANES_NAMESPACE::whole_bytes,
+                            LANES_NAMESPACE::fit_whole,
+                            LANES_NAMESPACE::taps_shapes,
+                            LANES_NAMESPACE::taps_response } };
 
 } // namespace alpha_rgs

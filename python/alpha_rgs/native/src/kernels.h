@@ -11,6 +11,7 @@
 
 #include <cstddef>
 
+#include "burst_fit_model.h"
 #include "bursts.h"
 #include "mixture.h"
 #include "model.h"
@@ -51,6 +52,28 @@ struct BurstKernel {
     void (*passes)(const BurstJob&, int batch, char* memory);
 };
 
+// See burst_fit_calls.h and burst_fit_whole.h.
+struct BurstFitKernel {
+    size_t (*bytes)(const FitModel&, const FitJob&);
+    void (*best)(const FitModel&, const FitJob&, char* memory);
+    // from a burst's carriers alone
+    size_t (*whole_bytes)(const FitModel&, const FitJob&);
+    void (*whole)(const FitModel&, const FitJob&, char* memory);
+    void (*shapes)(const FitModel&,
+                   const double* information,
+                   const double* precision,
+                   double strength,
+                   double* nats);
+    void (*response)(const FitModel&,
+                     const double* information,
+                     const double* precision,
+                     double strength,
+                     int kind,
+                     double* gain,
+                     double* spread,
+                     double* taps);
+};
+
 struct Kernel {
     const char* name;
     int lanes;
@@ -60,6 +83,7 @@ struct Kernel {
     void (*discard)(void* search_table);
     MixtureKernel mixture;
     BurstKernel bursts;
+    BurstFitKernel burst_fit;
 };
 
 extern const Kernel baseline;
