@@ -131,15 +131,16 @@ def test_dense_symbols_in_noise_do_not_tell_their_rotation():
     assert float(told_of_rotation(constellation("32apsk"), var / 10)) > 100
 
 
-@pytest.mark.parametrize(("name", "told"), [("32apsk", False), ("16qam", True)])
-def test_a_dense_alphabet_at_two_samples_is_found_or_said_not_to_be(name, told):
-    """SIR 0 dB, SNR 30 dB: 16QAM to 2e-5; of 32APSK no carrier offset is claimed, and no symbol is believed."""
+@pytest.mark.parametrize(("name", "seed", "told"), [("32apsk", 13, False), ("32apsk", 3, True), ("16qam", 3, True)])
+def test_a_dense_alphabet_at_two_samples_is_found_or_said_not_to_be(name, seed, told):
+    """SIR 0 dB, SNR 30 dB: 16QAM and most windows of 32APSK to 2e-5; of the others no carrier offset is claimed, and no
+    symbol is believed."""
     soi = from_dict({"kind": "linear-modulation", "constellation": name, "samples_per_symbol": 2, "rolloff": 0.25, "span": 8})
-    m = mixtures.draw(known(0.6, 0.4, 0.004, 1.0, soi), OFDM, 1, 1920, 0.0, 33.0, 3)
+    m = mixtures.draw(known(0.6, 0.4, 0.004, 1.0, soi), OFDM, 1, 1920, 0.0, 33.0, seed)
     out = separate(m.y, soi, OFDM)
     assert abs((float(out.estimated["timing"]) - 0.6 + 1) % 2 - 1) < 0.05
     if told:
-        assert abs(float(out.estimated["carrier_offset"]) - 0.004) < 2e-5 and max(wrong(out, m.bits, soi)) < 0.2
+        assert abs(float(out.estimated["carrier_offset"]) - 0.004) < 2e-5 and max(wrong(out, m.bits, soi)) < 0.25
         assert 0.25 * max(wrong(out, m.bits, soi)) < float(out.error_rate) < 0.4
     else:
         assert float(out.estimated["carrier_offset"]) == 0 and float(out.estimated["carrier_offset_std"]) > 0.01
