@@ -103,7 +103,8 @@ def test_standard_deviations_are_honest(times):
         told = out.estimated[f"{name}_std"].square().mean().sqrt()
         assert torch.all(out.estimated[f"{name}_std"] > told / 5)             # no single one overconfident
         error = (out.estimated[name] - getattr(TRUE, name)).square().mean().sqrt()
-        assert (1 / 3 if times > 1 else 0) < error / told < 3, (name, error / told)
+        # cautious where noise is weak: that of the carriers' channel counts with it
+        assert (1 / 5 if times > 1 else 0) < error / told < 3, (name, error / told)
 
 
 def test_a_timing_close_to_a_whole_sample_is_as_sure_as_any_other():
