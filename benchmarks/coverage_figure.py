@@ -70,7 +70,7 @@ def _legend(ax, top, rows):
     """What the places in a block and the colours mean."""
     wide, high = _KEY
     lines = ("signal known, SIR", f"strong: {STRONGER_DB:.0f} dB less noise", "at −10 dB, not known:", "all: phase and gain too",
-             "told wrongly, the rest unknown:")
+             "something told wrongly:")
     for a, (line, text) in enumerate(zip(CONDITIONS, lines)):
         middle = top + (a + 0.5) * high
         ax.text(_LEFT - 0.1, middle, text, size=6.6, color=_PALE, va="center", ha="right")
