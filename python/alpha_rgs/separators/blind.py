@@ -148,23 +148,29 @@ class _Search:
             reach = 0.0
         begin, centre = (torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in (own.timing, own.carrier_offset))
         found, clear = lines(self.soi.select(index), cavity, centre, begin, number, reach, _LINES)
-        return [replace(first, carrier_offset=float(f), phase=float(phase)) for f, phase in found], float(clear), told
+        best, *others = [replace(first, carrier_offset=float(f), phase=float(phase)) for f, phase in found]
+        return [best, *(self._one_turn_on(best) if known is None else ()), *others], float(clear), told
+
+    def _one_turn_on(self, own: LinearModulation) -> list[LinearModulation]:
+        """The SOI with the carrier offsets below and above, as far as they are looked for, under which its symbols are points of the
+        alphabet too."""
+        signal, at, out = own.signal, float(torch.as_tensor(own.carrier_offset)), []
+        for turns in (-1, 1):
+            step = turns / (signal.samples_per_symbol * signal.alphabet.symmetry)
+            if abs(at + step) <= OFFSETS:
+                phase = float(torch.as_tensor(own.phase) - 2 * math.pi * step * torch.as_tensor(own.timing))
+                out.append(replace(own, carrier_offset=at + step, phase=phase))
+        return out
 
     def _turned(self, best: dict[int, Found], trial: bool) -> dict[int, Found]:
-        """Windows once more with the carrier offset above and below, under which symbols are points of the alphabet too: the
-        better of both. Where decisions hold, the pulse's place in the band alone tells these from the one that was found."""
+        """Windows once more one turn on, the better of both: where decisions hold, the pulse's place in the band alone tells these
+        carrier offsets from the one that was found."""
         if self.soi.carrier_offset is not None or self.interference.structure is not Structure.FRAMES or self.echoed:
             return {}
-        signal, out = self.soi.signal, dict[int, Found]()
-        step = 1 / (signal.samples_per_symbol * signal.alphabet.symmetry)
-        for sign in (-1, 1):
-            starts = {}
-            for row, (_, own, _) in best.items():
-                moved = float(torch.as_tensor(own.carrier_offset)) + sign * step
-                if row not in self.given_up and abs(moved) <= OFFSETS:
-                    phase = torch.as_tensor(own.phase) - sign * 2 * math.pi * step * torch.as_tensor(own.timing)
-                    starts[row] = replace(own, carrier_offset=moved, phase=float(phase))
-            for row, found in self._settled(starts, trial=trial).items() if starts else ():
+        out: dict[int, Found] = {}
+        ways = {row: iter(self._one_turn_on(own)) for row, (_, own, _) in best.items() if row not in self.given_up}
+        while starts := {row: start for row, way in ways.items() if (start := next(way, None)) is not None}:
+            for row, found in self._settled(starts, trial=trial).items():
                 if row not in out or float(found[0].quality) > float(out[row][0].quality):
                     out[row] = found
         return out
