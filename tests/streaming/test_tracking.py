@@ -70,6 +70,17 @@ def test_a_timing_that_wavers_about_a_symbols_edge_loses_none():
     assert np.allclose(kept, symbols[first:first + len(kept)], atol=1e-5)
 
 
+def test_half_a_symbol_that_is_missing_costs_no_symbol_later_on():
+    """Windows after a gap, each by itself, are not believed at first; all are numbered alike, though timings half a symbol on
+    round up or down."""
+    symbols = np.exp(1j * np.pi / 4 * (1 + 2 * np.random.default_rng(2).integers(0, 4, 1600)))
+    windows = [(k * 2048, separation(symbols[None, k * 128 + 63 * (k > 4):][:, :WINDOW], [3.4 + wave + 8 * (k > 4)], [0.0], 0.0))
+               for k, wave in enumerate([0.0, 0.01, -0.01, 0.0, 0.02, 0.0, -0.03, 0.04, 0.03])]
+    kept = laid(windows)[1][5 * 128:]
+    first = int(np.argmin([abs(symbols[k:k + 64] - kept[:64]).sum() for k in range(900)]))
+    assert np.allclose(kept, symbols[first:first + len(kept)], atol=1e-5)
+
+
 def test_a_slow_clock_costs_a_symbol_now_and_then():
     """200 ppm over 60 windows are 25 samples: at most two symbols are dropped or repeated, the rest stands in order."""
     symbols, windows = stream(60, drift=2e-4)

@@ -317,7 +317,8 @@ class Tracker:
         start, order = int(seen.start), soi.signal.alphabet.symmetry
         first = int(np.ceil((seen.start - seen.timing) / sps - 1e-9))   # of those inside, counted from the one at `timing`
         period = sps * (1 + (self._stretch() or 0.0))
-        seen.number = last.number + round((seen.timing - last.timing) / period)
+        beside = self._beside(seen)
+        seen.number = beside.number + round((seen.timing - beside.timing) / period)
         run = 2 * np.pi * self._rate(seen if believed else None) * (seen.middle - last.middle)
         turns = round((seen.phase - last.phase - run) * order / (2 * np.pi))
         move = int(seen.number) + first - symbols_before(start, sps) - self.slips if soi.timing is None else 0
@@ -330,6 +331,17 @@ class Tracker:
             self.last = seen
             self._past.append(seen)
         return turns, move
+
+    def _beside(self, seen: _Seen) -> _Seen:
+        """The window by which another one is numbered: the latest one that has its timing modulo a symbol, believed or not, since
+        half a symbol that is missing may be rounded either way; where there is none, the last that was believed."""
+        sps, last = self.soi.signal.samples_per_symbol, self.last
+        stretch = self._stretch() or 0.0
+        for other in reversed([w for w in self._lately if last.start < w.start < seen.start]):
+            rest = seen.timing - other.timing - stretch * (seen.start - other.start)
+            if abs((rest + sps / 2) % sps - sps / 2) <= _APART * sps:
+                return other
+        return last
 
     def _error(self, seen: _Seen, sure: list[_Seen], count: int) -> np.ndarray:
         """How far the phase of a window's symbols, rad [count], is from a line through its own and its neighbours' phases and
