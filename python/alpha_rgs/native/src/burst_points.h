@@ -9,12 +9,11 @@
 #ifndef INCLUDED_ALPHA_RGS_BURST_POINTS_H
 #define INCLUDED_ALPHA_RGS_BURST_POINTS_H
 
+#include "burst_sites.h"
 #include "burst_taps.h"
 
 namespace LANES_NAMESPACE {
 namespace doubles {
-
-using alpha_rgs::BurstAlphabet;
 
 // Of one symbol's carriers.
 struct Points {
@@ -36,19 +35,12 @@ static inline AxisPoints on_axis(int n, const double* level, V x, V snr)
             all(level[0]), all(level[0] * level[0]), all(1.0), -(snr * apart * apart)
         };
     }
-    V least = all(1e300);
-    for (int i = 0; i < n; i++)
-        least = smallest(least, (x - level[i]) * (x - level[i]));
-    V total{}, first{}, second{};
-    for (int i = 0; i < n; i++) {
-        const V apart = x - level[i];
-        const V weight = exponential((least - apart * apart) * snr);
-        total += weight;
-        first += weight * level[i];
-        second += weight * (level[i] * level[i]);
-    }
-    const V share = 1.0 / total;
-    return AxisPoints{ first * share, second * share, total * (1.0 / n), -(snr * least) };
+    const LevelSums sums = level_sums(n, level, x, snr);
+    const V share = 1.0 / sums.total;
+    return AxisPoints{ sums.first * share,
+                       sums.second * share,
+                       sums.total * (1.0 / n),
+                       -(snr * sums.least) };
 }
 
 static inline AxisPoints chosen(I mask, const AxisPoints& a, const AxisPoints& b)

@@ -46,6 +46,27 @@ static inline void new_site(const BurstLimits& limits,
     shift = (precision + own) * moments.mean - own * cavity.mean;
 }
 
+// Of levels, weighted by their likelihood over that of the nearest: sums of the weights,
+// and of levels and their squares times these; and the nearest's distance, squared.
+struct LevelSums {
+    V total, first, second, least;
+};
+
+static inline LevelSums level_sums(int n, const double* level, V x, V scale)
+{
+    LevelSums sums{ V{}, V{}, V{}, all(1e300) };
+    for (int i = 0; i < n; i++)
+        sums.least = smallest(sums.least, (x - level[i]) * (x - level[i]));
+    for (int i = 0; i < n; i++) {
+        const V apart = x - level[i];
+        const V weight = exponential((sums.least - apart * apart) * scale);
+        sums.total += weight;
+        sums.first += weight * level[i];
+        sums.second += weight * (level[i] * level[i]);
+    }
+    return sums;
+}
+
 // Mean and second moment of one part, whose levels are given, in noise of var/2.
 static inline void
 part_moments(int n, const double* level, V x, V scale, V& mean, V& second)
@@ -61,20 +82,9 @@ part_moments(int n, const double* level, V x, V scale, V& mean, V& second)
         second = all(size * size);
         return;
     }
-    V least = all(1e300);
-    for (int i = 0; i < n; i++)
-        least = smallest(least, (x - level[i]) * (x - level[i]));
-    V total{}, first{};
-    second = V{};
-    for (int i = 0; i < n; i++) {
-        const V apart = x - level[i];
-        const V weight = exponential((least - apart * apart) * scale);
-        total += weight;
-        first += weight * level[i];
-        second += weight * (level[i] * level[i]);
-    }
-    mean = first / total;
-    second /= total;
+    const LevelSums sums = level_sums(n, level, x, scale);
+    mean = sums.first / sums.total;
+    second = sums.second / sums.total;
 }
 
 // E[a | x] and its variance, x = a + CN(0, var).
