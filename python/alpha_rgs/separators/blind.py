@@ -66,7 +66,7 @@ class _Search:
         self.sought, self.echoed = [key for key in missing if key != "channel"], "channel" in missing
         self.given_up: set[int] = set()     # rows whose symbols do not tell their phase and carrier offset
         self.sure: set[int] = set()         # rows of which one line stands out
-        self.lined: dict[int, bool] = {}    # likewise, of a narrow signal: row -> whether that is news
+        self.lined: set[int] = set()        # rows whose next start is such a line, of a narrow signal
         low, high = occupied(replace(soi.select(slice(0, 1)), timing=0.0, phase=0.0, carrier_offset=0.0))
         self.wide = high - low > _WIDE
         self.clear = _CLEAR - 10 * math.log10(soi.signal.alphabet.least_distance ** 2 / 4)
@@ -86,9 +86,9 @@ class _Search:
         while ways:
             starts = {row: start for row, way in ways.items() if (start := next(way, None)) is not None}
             for row, found in self._settled(starts, trial=trial).items() if starts else ():
-                if self.lined.get(row):         # its line stands out: what came before is not to be believed
+                if row in self.lined:           # what came before is not to be believed
+                    self.lined.remove(row)
                     best.pop(row, None)
-                    self.lined[row] = False
                 if row not in best or float(found[0].quality) > float(best[row][0].quality):
                     best[row] = found
             ways = {row: ways[row] for row in starts if float(best[row][0].quality) < self.clear}
@@ -123,7 +123,7 @@ class _Search:
                 if clearer > clear:
                     found, clear = other, clearer
         if clear > _STANDS_OUT:
-            self.lined[row] = True
+            self.lined.add(row)
             yield from (found[0], *self._one_turn_on(found[0]))
             return
         yield from (*found, *ways)
